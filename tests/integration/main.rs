@@ -1,0 +1,3 @@
+//! One binary, so that helpers are shared and linked once.
+
+mod support;

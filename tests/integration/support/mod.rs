@@ -1,0 +1,1 @@
+//! Upstreams, clients and raw sockets for the tests.
