@@ -159,7 +159,7 @@ fn read_unix(rest: &str) -> Result<(Arc<Path>, Uri), &'static str> {
         Some((socket, _)) => rest.split_at(socket.len()),
         None => (rest, ""),
     };
-    if !socket.starts_with('/') || socket.ends_with('/') || socket.contains('\0') {
+    if !socket.starts_with('/') || socket.starts_with("//") || socket.ends_with('/') || socket.contains('\0') {
         return Err("a unix socket needs an absolute path (unix:/run/app.sock)");
     }
     let target = target.strip_prefix(':').unwrap_or("/");
