@@ -4,10 +4,12 @@
 //! |---|---|
 //! | [`hop`] | which fields concern one connection only, and taking them off |
 //! | [`target`] | joining and splitting request targets byte for byte, upstream URLs, prefixes, `Host` |
+//! | [`forwarded`] | the lists that say which way a request came |
 //! | [`location`] | mapping `Location`, `Link`, `Set-Cookie` and their like from the upstream's view to the client's |
 //! | [`upgrade`] | what is a handshake for another protocol, and which `101` answers it |
 //! | [`via`] | `Via` and the detection of loops |
 
+pub mod forwarded;
 pub mod hop;
 pub mod location;
 pub mod target;

@@ -1,1 +1,3 @@
-//! (to be written)
+//! What travels between the two ends of a hop.
+
+pub mod names;
