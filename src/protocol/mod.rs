@@ -1,3 +1,6 @@
 //! What travels between the two ends of a hop.
 
+mod family;
 pub mod names;
+
+pub use family::Family;
