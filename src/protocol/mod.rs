@@ -1,3 +1,6 @@
 //! What travels between the two ends of a hop.
 
+pub mod keyring;
 pub mod names;
+pub mod replay;
+pub mod signature;
