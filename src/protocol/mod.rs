@@ -1,5 +1,8 @@
 //! What travels between the two ends of a hop.
 
 pub mod carry;
+pub mod keyring;
 pub mod names;
+pub mod replay;
+pub mod signature;
 pub mod value;
