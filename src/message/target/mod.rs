@@ -24,3 +24,4 @@ pub use path::{join, split, split_query};
 pub use prefix::Prefix;
 
 pub(crate) use host::is_host;
+pub(crate) use path::split_bytes;

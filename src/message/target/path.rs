@@ -47,6 +47,12 @@ pub fn split<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
     (rest.is_empty() || rest.starts_with('/')).then_some(rest)
 }
 
+/// [`split`] for a path that need not be UTF-8.
+pub(crate) fn split_bytes<'a>(path: &'a [u8], prefix: &str) -> Option<&'a [u8]> {
+    let rest = path.strip_prefix(prefix.strip_suffix('/').unwrap_or(prefix).as_bytes())?;
+    (rest.is_empty() || rest.starts_with(b"/")).then_some(rest)
+}
+
 /// Takes `extra` off the end of `query`, as [`join`] put it there; the outer `None` where it does not stand there.
 ///
 /// The inner value is the query before: `None` where there was no `?`.
