@@ -205,6 +205,15 @@ impl Hop {
             Self::Obfuscated(_) | Self::Unknown => None,
         }
     }
+
+    /// The hop's port, if it named one beside an address.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Addr(_, port) => *port,
+            Self::Obfuscated(_) | Self::Unknown => None,
+        }
+    }
 }
 
 /// Who vouched for a request's forwarding fields.
