@@ -16,6 +16,7 @@ use crate::{
 };
 
 /// One key, its type erased: `put` and `take` know it.
+#[derive(Clone)]
 pub(super) struct Key {
     pub(super) name: Box<str>,
     pub(super) encoding: Encoding,
