@@ -1,0 +1,399 @@
+//! The fields this crate writes and reads, by name, and the two lists by which the ends of a hop strip what nobody vouched for.
+//!
+//! Names are compared with `_` read as `-`: CGI, WSGI and PHP turn both into the same variable, so that `x_forwarded_for` would
+//! otherwise walk past a filter and be believed behind it.
+//!
+//! [`is_owned`] and [`is_identity`] never name a standard request field that a client may send for its own ends, such as
+//! `Authorization` or `Cookie`. [`SIGNATURE`], [`SIGNATURE_INPUT`] and [`CONTENT_DIGEST`] are such fields too: a client may have signed
+//! its request for somebody behind us (RFC 9421 §4.3 foresees several signatures in one message). So they are not owned, and the
+//! signature code takes out only the dictionary members that carry its own label.
+
+use http::HeaderName;
+
+/// `X-Forwarded-For`: the client's address; a list, farthest first. In the classic and in the de-facto family.
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// `X-Forwarded-Server`: host and port the client asked. Classic family.
+pub const X_FORWARDED_SERVER: HeaderName = HeaderName::from_static("x-forwarded-server");
+/// `X-Forwarded-Scheme`: `http` or `https`. Classic family.
+pub const X_FORWARDED_SCHEME: HeaderName = HeaderName::from_static("x-forwarded-scheme");
+/// `X-Forwarded-Script-Name`: the prefix that was taken off the path. Classic family.
+pub const X_FORWARDED_SCRIPT_NAME: HeaderName = HeaderName::from_static("x-forwarded-script-name");
+/// `X-Script-Name`: what the Python receiver read in place of [`X_FORWARDED_SCRIPT_NAME`]. Read, never sent.
+pub const X_SCRIPT_NAME: HeaderName = HeaderName::from_static("x-script-name");
+/// `X-Traversal-Path`: the path of the upstream's href, put before the client's. Classic family.
+pub const X_TRAVERSAL_PATH: HeaderName = HeaderName::from_static("x-traversal-path");
+/// `X-Traversal-Query-String`: the query of the upstream's href, put behind the client's. Classic family.
+pub const X_TRAVERSAL_QUERY_STRING: HeaderName = HeaderName::from_static("x-traversal-query-string");
+
+/// `X-Forwarded-Host`: host and port the client asked. De-facto family.
+pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// `X-Forwarded-Proto`: `http` or `https`. De-facto family.
+pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// `X-Forwarded-Port`: the port the client asked. De-facto family.
+pub const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+/// `X-Forwarded-Prefix`: the prefix that was taken off the path. De-facto family.
+pub const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+
+/// `Forwarded`: RFC 7239.
+pub const FORWARDED: HeaderName = http::header::FORWARDED;
+
+/// `X-WSGIProxy-Version`: the version of the carried keys' wire format.
+pub const X_WSGIPROXY_VERSION: HeaderName = HeaderName::from_static("x-wsgiproxy-version");
+/// `X-WSGIProxy-Signature`: the classic signature.
+pub const X_WSGIPROXY_SIGNATURE: HeaderName = HeaderName::from_static("x-wsgiproxy-signature");
+/// `X-WSGIProxy-Str-N`: a carried text that is bytes.
+pub const X_WSGIPROXY_STR: &str = "x-wsgiproxy-str-";
+/// `X-WSGIProxy-Unicode-N`: a carried text in UTF-8.
+pub const X_WSGIPROXY_UNICODE: &str = "x-wsgiproxy-unicode-";
+/// `X-WSGIProxy-Json-N`: a carried JSON value.
+pub const X_WSGIPROXY_JSON: &str = "x-wsgiproxy-json-";
+/// `X-WSGIProxy-Pickle-N`: a pickled Python object. Never read, never sent, always removed.
+pub const X_WSGIPROXY_PICKLE: &str = "x-wsgiproxy-pickle-";
+/// `X-WSGIProxy-Bin-N`: a carried value in a binary codec.
+pub const X_WSGIPROXY_BIN: &str = "x-wsgiproxy-bin-";
+
+/// `Signature`: RFC 9421 §4.2. General field, not owned.
+pub const SIGNATURE: HeaderName = HeaderName::from_static("signature");
+/// `Signature-Input`: RFC 9421 §4.1. General field, not owned.
+pub const SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
+/// `Content-Digest`: RFC 9530 §2. General field, not owned.
+pub const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+
+/// True for every field by which this crate tells another end where a request came from, in any family, spelling and number.
+///
+/// The sender removes those it did not write, the receiver those nobody vouched for. Costs one comparison for most fields.
+///
+/// ```
+/// use http::HeaderName;
+/// use nexthop::protocol::names::is_owned;
+///
+/// assert!(is_owned(&HeaderName::from_static("x-forwarded-for")));
+/// assert!(is_owned(&HeaderName::from_static("x_wsgiproxy_str_17")));
+/// assert!(!is_owned(&HeaderName::from_static("authorization")));
+/// ```
+#[must_use]
+pub fn is_owned(name: &HeaderName) -> bool {
+    let name = name.as_str().as_bytes();
+    if let Some(rest) = strip(name, b"x-") {
+        return match rest.first() {
+            Some(b'f') => strip(rest, b"forwarded-").is_some_and(|rest| is_one_of(rest, FORWARDED_SUFFIXES)),
+            Some(b's') => is_one_of(rest, &[b"script-name"]),
+            Some(b't') => is_one_of(rest, &[b"traversal-path", b"traversal-query-string"]),
+            Some(b'w') => {
+                strip(rest, b"wsgiproxy").is_some_and(|rest| matches!(rest.first(), None | Some(b'-' | b'_')))
+            }
+            _ => false,
+        };
+    }
+    name == b"forwarded"
+}
+
+/// True for fields by which well-known front servers tell an application who its client is, or what it asked for.
+///
+/// An application behind such a server believes them blindly, so the receiver removes them from every request that no trusted hop sent.
+/// The list: `Remote-User` and its kin, `X-Remote-*`, `X-Forwarded-User` and its kin, `X-Auth-Request-*`, `X-Authenticated-*`,
+/// `X-WebAuth-*`, the fields of Tailscale, Cloudflare Access, Google IAP, Azure and AWS load balancers, authentik, Pomerium and
+/// Envoy, client certificates in all their spellings (`Client-Cert` of RFC 9440 too), the client's address by other names (`X-Real-IP`,
+/// `True-Client-IP`, …), its path by other names (`X-Original-URL`, `X-Rewrite-URL`, …), and `Proxy` (httpoxy).
+///
+/// ```
+/// use http::HeaderName;
+/// use nexthop::protocol::names::is_identity;
+///
+/// assert!(is_identity(&HeaderName::from_static("x_auth_request_email")));
+/// assert!(!is_identity(&HeaderName::from_static("cookie")));
+/// ```
+#[must_use]
+pub fn is_identity(name: &HeaderName) -> bool {
+    let name = name.as_str().as_bytes();
+    if let Some(rest) = strip(name, b"x-") {
+        return match rest.first() {
+            Some(b'f') => strip(rest, b"forwarded-")
+                .is_some_and(|rest| is_one_of(rest, FORWARDED_IDENTITIES) || starts_with_one_of(rest, CERTIFICATES)),
+            Some(b'a' | b'c' | b'e' | b'g' | b'm' | b'o' | b'p' | b'r' | b's' | b'w') => {
+                is_one_of(rest, X_IDENTITIES) || starts_with_one_of(rest, X_IDENTITY_FAMILIES)
+            }
+            _ => false,
+        };
+    }
+    match name.first() {
+        Some(b'c' | b'f' | b'p' | b'r' | b's' | b't') => {
+            is_one_of(name, IDENTITIES) || starts_with_one_of(name, IDENTITY_FAMILIES)
+        }
+        _ => false,
+    }
+}
+
+/// True if the two are the same name to an application that reads `_` and `-` alike.
+#[must_use]
+pub fn is_same_name(one: &HeaderName, other: &HeaderName) -> bool {
+    same(one.as_str().as_bytes(), other.as_str().as_bytes())
+}
+
+/// True for a name of ours in a spelling that we neither send nor read, such as `X_Forwarded_For`: removed even where the sender is
+/// trusted, since something behind us may read it as the real one.
+#[must_use]
+pub fn is_misspelt(name: &HeaderName) -> bool {
+    name.as_str().contains('_') && is_owned(name)
+}
+
+/// True for every `X-WSGIProxy` field, known or not.
+pub(crate) fn is_wsgiproxy(name: &HeaderName) -> bool {
+    strip(name.as_str().as_bytes(), b"x-").is_some_and(begins_wsgiproxy)
+}
+
+fn begins_wsgiproxy(rest: &[u8]) -> bool {
+    strip(rest, b"wsgiproxy").is_some_and(|rest| matches!(rest.first(), None | Some(b'-' | b'_')))
+}
+
+const FORWARDED_SUFFIXES: &[&[u8]] =
+    &[b"for", b"host", b"port", b"proto", b"prefix", b"scheme", b"server", b"script-name"];
+
+const FORWARDED_IDENTITIES: &[&[u8]] = &[
+    b"user",
+    b"email",
+    b"groups",
+    b"preferred-username",
+    b"access-token",
+    b"ssl",
+    b"protocol",
+    b"method",
+    b"path",
+    b"uri",
+    b"url",
+];
+
+const CERTIFICATES: &[&[u8]] = &[b"client-cert", b"tls-client-cert"];
+
+const X_IDENTITIES: &[&[u8]] = &[
+    b"azure-clientip",
+    b"client-ip",
+    b"cluster-client-ip",
+    b"goog-iap-jwt-assertion",
+    b"original-method",
+    b"original-uri",
+    b"original-url",
+    b"real-ip",
+    b"rewrite-url",
+];
+
+const X_IDENTITY_FAMILIES: &[&[u8]] = &[
+    b"amzn-oidc-",
+    b"appengine-user-",
+    b"auth-request-",
+    b"authenticated-",
+    b"authentik-",
+    b"client-cert",
+    b"envoy-",
+    b"goog-authenticated-user-",
+    b"ms-client-principal",
+    b"pomerium-",
+    b"remote-",
+    b"ssl-client-",
+    b"webauth-",
+];
+
+const IDENTITIES: &[&[u8]] = &[
+    b"cf-connecting-ip",
+    b"cf-connecting-ipv6",
+    b"fastly-client-ip",
+    b"fly-client-ip",
+    b"proxy",
+    b"remote-addr",
+    b"remote-email",
+    b"remote-groups",
+    b"remote-name",
+    b"remote-user",
+    b"true-client-ip",
+];
+
+const IDENTITY_FAMILIES: &[&[u8]] = &[b"cf-access-", b"client-cert", b"ssl-client-", b"tailscale-user-"];
+
+fn is_one_of(name: &[u8], list: &[&[u8]]) -> bool {
+    list.iter().any(|entry| same(name, entry))
+}
+
+fn starts_with_one_of(name: &[u8], list: &[&[u8]]) -> bool {
+    list.iter().any(|entry| strip(name, entry).is_some())
+}
+
+fn strip<'a>(name: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
+    let (head, rest) = name.split_at_checked(prefix.len())?;
+    same(head, prefix).then_some(rest)
+}
+
+fn same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).all(|(&a, &b)| fold(a) == fold(b))
+}
+
+const fn fold(byte: u8) -> u8 {
+    if byte == b'_' { b'-' } else { byte }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: &[&str] = &[
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-port",
+        "x-forwarded-prefix",
+        "x-forwarded-proto",
+        "x-forwarded-scheme",
+        "x-forwarded-script-name",
+        "x-forwarded-server",
+        "x-script-name",
+        "x-traversal-path",
+        "x-traversal-query-string",
+        "x-wsgiproxy",
+        "x-wsgiproxy-bin-1",
+        "x-wsgiproxy-http-host",
+        "x-wsgiproxy-json-9999999999999999999999",
+        "x-wsgiproxy-pickle-1",
+        "x-wsgiproxy-signature",
+        "x-wsgiproxy-str-",
+        "x-wsgiproxy-str-01",
+        "x-wsgiproxy-unicode-2",
+        "x-wsgiproxy-version",
+    ];
+
+    const IDENTITY: &[&str] = &[
+        "cf-access-authenticated-user-email",
+        "cf-access-jwt-assertion",
+        "cf-connecting-ip",
+        "client-cert",
+        "client-cert-chain",
+        "fly-client-ip",
+        "proxy",
+        "remote-user",
+        "tailscale-user-login",
+        "true-client-ip",
+        "x-amzn-oidc-identity",
+        "x-auth-request-user",
+        "x-authenticated-userid",
+        "x-client-cert-dn",
+        "x-client-ip",
+        "x-envoy-external-address",
+        "x-forwarded-access-token",
+        "x-forwarded-client-cert",
+        "x-forwarded-email",
+        "x-forwarded-groups",
+        "x-forwarded-preferred-username",
+        "x-forwarded-user",
+        "x-goog-authenticated-user-email",
+        "x-goog-iap-jwt-assertion",
+        "x-ms-client-principal",
+        "x-ms-client-principal-id",
+        "x-original-url",
+        "x-real-ip",
+        "x-remote-user",
+        "x-rewrite-url",
+        "x-ssl-client-verify",
+        "x-webauth-user",
+    ];
+
+    const THEIRS: &[&str] = &[
+        "accept",
+        "authorization",
+        "connection",
+        "content-digest",
+        "content-length",
+        "cookie",
+        "forwarded-for",
+        "from",
+        "host",
+        "if-none-match",
+        "origin",
+        "proxy-authorization",
+        "referer",
+        "signature",
+        "signature-input",
+        "te",
+        "traceparent",
+        "user-agent",
+        "via",
+        "x",
+        "x-",
+        "x-api-key",
+        "x-csrf-token",
+        "x-forwarded",
+        "x-forwarded-",
+        "x-forwarded-form",
+        "x-request-id",
+        "x-requested-with",
+        "x-wsgi",
+        "x-wsgiproxyish",
+    ];
+
+    fn name(text: &str) -> HeaderName {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn owns_every_field_of_every_family_in_both_spellings() {
+        for text in OURS {
+            assert!(is_owned(&name(text)), "{text}");
+            assert!(is_owned(&name(&text.replace('-', "_"))), "{text} with _");
+            assert!(is_owned(&name(&text.replacen('-', "_", 1))), "{text} with one _");
+            assert!(!is_identity(&name(text)), "{text} is in one list only");
+        }
+    }
+
+    #[test]
+    fn owns_every_constant() {
+        let consts = [
+            X_FORWARDED_FOR,
+            X_FORWARDED_SERVER,
+            X_FORWARDED_SCHEME,
+            X_FORWARDED_SCRIPT_NAME,
+            X_SCRIPT_NAME,
+            X_TRAVERSAL_PATH,
+            X_TRAVERSAL_QUERY_STRING,
+            X_FORWARDED_HOST,
+            X_FORWARDED_PROTO,
+            X_FORWARDED_PORT,
+            X_FORWARDED_PREFIX,
+            FORWARDED,
+            X_WSGIPROXY_VERSION,
+            X_WSGIPROXY_SIGNATURE,
+        ];
+        for name in &consts {
+            assert!(is_owned(name) && !is_misspelt(name), "{name}");
+        }
+        for prefix in [X_WSGIPROXY_STR, X_WSGIPROXY_UNICODE, X_WSGIPROXY_JSON, X_WSGIPROXY_PICKLE, X_WSGIPROXY_BIN] {
+            assert!(is_owned(&name(&format!("{prefix}1"))), "{prefix}");
+        }
+    }
+
+    #[test]
+    fn knows_identity_fields_in_both_spellings() {
+        for text in IDENTITY {
+            assert!(is_identity(&name(text)), "{text}");
+            assert!(is_identity(&name(&text.replace('-', "_"))), "{text} with _");
+            assert!(!is_owned(&name(text)), "{text} is in one list only");
+        }
+    }
+
+    #[test]
+    fn leaves_a_clients_own_fields_alone() {
+        for text in THEIRS {
+            assert!(!is_owned(&name(text)), "{text} is not owned");
+            assert!(!is_identity(&name(text)), "{text} is no identity");
+        }
+    }
+
+    #[test]
+    fn finds_misspelt_names_of_ours_only() {
+        assert!(is_misspelt(&name("x-forwarded_for")));
+        assert!(!is_misspelt(&name("x-forwarded-for")));
+        assert!(!is_misspelt(&name("my_field")));
+    }
+
+    #[test]
+    fn reads_underscore_and_hyphen_alike() {
+        assert!(is_same_name(&name("x_user"), &name("x-user")));
+        assert!(!is_same_name(&name("x_user"), &name("x-users")));
+    }
+}
