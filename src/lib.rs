@@ -37,3 +37,5 @@ pub mod config;
 
 pub use body::Body;
 pub use error::{BoxError, ConfigError, Error, ErrorKind, Phase};
+#[cfg(feature = "serve")]
+pub use serve::serve;

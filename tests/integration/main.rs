@@ -1,4 +1,5 @@
 //! One binary, so that helpers are shared and linked once.
 
+mod serve;
 mod support;
 mod support_itself;
