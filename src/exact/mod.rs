@@ -51,9 +51,7 @@ impl ExactProxy {
                 let down = |e: std::io::Error| Error::new(ErrorKind::Connect, "no connection").with_source(e);
                 let up = |e: hyper::Error| Error::new(ErrorKind::Upstream, "upstream failed").with_source(e);
                 let wire: Pin<Box<dyn Wire>> = match parts.extensions.get::<ConnectTo>() {
-                    Some(ConnectTo::Unix(path)) => {
-                        Box::pin(tokio::net::UnixStream::connect(path).await.map_err(down)?)
-                    }
+                    Some(ConnectTo::Unix(path)) => Box::pin(tokio::net::UnixStream::connect(path).await.map_err(down)?),
                     Some(ConnectTo::Authority(to)) => {
                         Box::pin(tokio::net::TcpStream::connect(to.as_str()).await.map_err(down)?)
                     }
@@ -67,7 +65,8 @@ impl ExactProxy {
                 tokio::spawn(conn.with_upgrades());
                 let mut p = http::uri::Parts::default();
                 p.path_and_query = parts.uri.path_and_query().cloned();
-                parts.uri = http::Uri::from_parts(p).map_err(|e| Error::new(ErrorKind::Target, "bad").with_source(e))?;
+                parts.uri =
+                    http::Uri::from_parts(p).map_err(|e| Error::new(ErrorKind::Target, "bad").with_source(e))?;
                 let (failed, failure) = tokio::sync::oneshot::channel();
                 let mut failed = Some(failed);
                 let body = http_body_util::BodyExt::map_err(body, move |e| {

@@ -1,4 +1,7 @@
 //! One binary, so that helpers are shared and linked once.
 
+mod middleware;
+mod mock;
 mod support;
 mod support_itself;
+mod trust;
