@@ -11,8 +11,8 @@ use tower_layer::Layer;
 use super::{
     log::Rate,
     overrides::{ForceHost, ForcedHost, Mount, Mounted, read_scheme},
-    restore::Restore,
     service::ProxyMiddlewareService,
+    told::Restore,
     trust::Trust,
 };
 use crate::{

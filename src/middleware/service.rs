@@ -12,8 +12,9 @@ use tower_service::Service;
 
 use super::{
     future::ResponseFuture,
+    head::{Head, strip},
     layer::Config,
-    restore::{Head, View, Word, strip},
+    restore::{View, Word},
 };
 use crate::{
     body::Body,

@@ -1,7 +1,6 @@
 //! One binary, so that helpers are shared and linked once.
 
 mod middleware;
-mod mock;
 mod support;
 mod support_itself;
 mod trust;

@@ -17,7 +17,7 @@ use nexthop::{
 };
 use tower::{Layer, ServiceExt};
 
-use super::mock::{admitted, ask, request, through};
+use super::support::mock::{admitted, ask, request, through};
 
 const EDGE: &str = "10.0.0.1";
 

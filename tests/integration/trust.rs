@@ -7,7 +7,7 @@ use nexthop::{
     protocol::{Family, carry::CarriedKeys},
 };
 
-use super::mock::{admitted, ask, request, through};
+use super::support::mock::{admitted, ask, request, through};
 
 const STRANGER: &str = "203.0.113.9";
 const EDGE: &str = "10.0.0.1";
@@ -335,8 +335,9 @@ async fn carried_keys_of_any_encoding_need_trust_and_a_name_on_the_list() {
         ("x-wsgiproxy-json-1", "groups [1]"),
         ("x-wsgiproxy-pickle-1", "user b64gASVBAAAAAAAAABLAS4="),
     ];
-    let carried =
-        |saw: &super::mock::Saw| saw.parts.extensions.get::<nexthop::ext::Carried>().cloned().unwrap_or_default();
+    let carried = |saw: &super::support::mock::Saw| {
+        saw.parts.extensions.get::<nexthop::ext::Carried>().cloned().unwrap_or_default()
+    };
     for peer in [STRANGER, "", "uid:0"] {
         let saw = admitted(&layer, peer, "/", &fields).await;
         assert_eq!(carried(&saw).iter().count(), 0);
