@@ -68,6 +68,21 @@ impl UnixPeer {
     }
 }
 
+/// The connection that a request came on is TLS, ended by this process.
+///
+/// Put there by [`serve`](crate::serve) or another acceptor; believed. Says nothing of the connections before this one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OverTls;
+
+impl OverTls {
+    /// For the extensions of a request that came over TLS.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
 /// Where to connect instead of the URI's authority, for this request only. `Host` and the request's target stay as they are.
 ///
 /// Put there by the caller of `ExactProxy` or by a rewrite hook of `ProxyApp`; read by the transport, which believes it: whoever can
