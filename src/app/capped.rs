@@ -12,7 +12,7 @@ use crate::error::{BoxError, Error, ErrorKind, Phase};
 pin_project! {
     /// A request's body that fails when it is longer than allowed, so that the upstream never takes the part for the whole.
     #[derive(Debug)]
-    pub(super) struct Capped<B> {
+    struct Capped<B> {
         #[pin]
         inner: B,
         left: u64,
@@ -20,9 +20,19 @@ pin_project! {
 }
 
 impl<B> Capped<B> {
-    pub(super) fn new(inner: B, max: u64) -> Self {
+    fn new(inner: B, max: u64) -> Self {
         Self { inner, left: max }
     }
+}
+
+/// `body`, held to `max` bytes; as it is, where its length is known to be within.
+pub(super) fn capped<B>(body: B, max: u64) -> crate::Body
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let known = body.size_hint().upper().unwrap_or(u64::MAX);
+    if known <= max { crate::Body::new(body) } else { crate::Body::new(Capped::new(body, max)) }
 }
 
 pub(super) fn too_large() -> Error {

@@ -63,7 +63,6 @@
 //! # Ok(()) }
 //! ```
 
-mod answer;
 mod builder;
 mod capped;
 mod forwarded;
