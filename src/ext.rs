@@ -10,7 +10,7 @@ use http::uri::{Authority, Scheme};
 
 /// The socket's peer, as the operating system names it.
 ///
-/// Put there by [`serve`](crate::serve) or another acceptor, once per request; believed. Never a claimed address: `ProxyMiddleware`
+/// Put there by [`serve`](crate::serve()) or another acceptor, once per request; believed. Never a claimed address: `ProxyMiddleware`
 /// restores the client beside it, into [`RequestOrigin`]. Absent means unknown, and unknown is never trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -70,7 +70,7 @@ impl UnixPeer {
 
 /// The connection that a request came on is TLS, ended by this process.
 ///
-/// Put there by [`serve`](crate::serve) or another acceptor; believed. Says nothing of the connections before this one.
+/// Put there by [`serve`](crate::serve()) or another acceptor; believed. Says nothing of the connections before this one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OverTls;

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    future::pending,
+    future::{pending, poll_fn},
     io,
     pin::{Pin, pin},
     sync::Arc,
@@ -78,9 +78,8 @@ where
         }
     };
     let mut stop = pin!(async {
-        tokio::select! {
-            () = signal => drain.begin(),
-            () = drain.draining() => {}
+        if unless(pin!(drain.draining()), signal).await.is_some() {
+            drain.begin();
         }
     });
     loop {
@@ -91,11 +90,7 @@ where
             };
             (accept(&mut listener).await, permit)
         };
-        let (accepted, permit) = tokio::select! {
-            biased;
-            () = &mut stop => break,
-            next = next => next,
-        };
+        let Some((accepted, permit)) = unless(stop.as_mut(), next).await else { break };
         let (service, guard) = (service.clone(), drain.register());
         tokio::spawn(connections.clone().run(accepted, service, guard, permit));
     }
@@ -122,6 +117,16 @@ async fn accept<L: Listener>(listener: &mut L) -> Accepted<L::Io> {
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// What `next` brings; `None` once `stop` is done.
+async fn unless<T>(mut stop: Pin<&mut impl Future<Output = ()>>, next: impl Future<Output = T>) -> Option<T> {
+    let mut next = pin!(next);
+    poll_fn(|cx| match stop.as_mut().poll(cx) {
+        Poll::Ready(()) => Poll::Ready(None),
+        Poll::Pending => next.as_mut().poll(cx).map(Some),
+    })
+    .await
 }
 
 /// Waits until nothing is open, or cuts what is after `limit`; how much that was.

@@ -1,6 +1,8 @@
 //! [`Serve`]: a server and its settings.
 
-use std::{fmt, pin::Pin, sync::Arc, time::Duration};
+#[cfg(feature = "tls")]
+use std::sync::Arc;
+use std::{fmt, pin::Pin, time::Duration};
 
 use http::{Request, Response};
 use http_body::Body;
@@ -20,7 +22,7 @@ use crate::error::BoxError;
 /// `Clone`: an axum `Router`, `ProxyApp`, a layered stack. An `Err` of type [`crate::Error`] (`ExactProxy` alone) is answered with its
 /// [`status`](crate::Error::status) and no body; any other `Err` closes the connection.
 ///
-/// See the [module](self) for what it does, and for an example.
+/// See the [module](mod@crate::serve) for what it does, and for an example.
 pub fn serve<L, S>(listener: L, service: S) -> Serve<L, S> {
     Serve {
         listener,

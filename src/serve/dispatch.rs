@@ -139,3 +139,20 @@ impl<B: Body> Body for AnswerBody<B> {
         self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn an_error_of_ours_is_answered_with_its_status_and_any_other_is_passed_on() {
+        let ours = Error::new(ErrorKind::Timeout, "the upstream was too slow");
+        let response = refuse::<String>(ours.into(), None).unwrap();
+        assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
+        assert!(response.body().is_end_stream());
+        assert!(refuse::<String>(std::io::Error::other("foreign").into(), None).is_err());
+    }
+}

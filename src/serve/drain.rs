@@ -53,7 +53,6 @@ impl Drain {
     }
 
     /// Registers something that a shutdown should wait for, until the guard is dropped.
-    #[must_use]
     pub fn register(&self) -> DrainGuard {
         let mut registry = self.0.lock();
         let id = registry.next;

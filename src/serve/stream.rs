@@ -110,7 +110,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Guarded<Io> {
         self.alive()?;
         match Pin::new(&mut self.io).poll_read(cx, buf) {
             Poll::Pending => self.park(cx),
-            read => read,
+            read @ Poll::Ready(_) => read,
         }
     }
 }

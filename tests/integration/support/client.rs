@@ -1,6 +1,6 @@
 //! A client that writes bytes and reads whole responses.
 
-use std::{io, net::SocketAddr, panic::Location, path::Path};
+use std::{io, net::SocketAddr, panic::Location, path::Path, time::Duration};
 
 use tokio::{
     io::AsyncWriteExt,
@@ -8,14 +8,16 @@ use tokio::{
 };
 
 use super::{
+    DEADLINE,
     upstream::Echo,
     wire::{Buffered, Wire, fields},
-    within,
+    within_limit,
 };
 
 /// One connection on which a test writes bytes as it likes. Nothing it waits for takes longer than [`DEADLINE`](super::DEADLINE).
 pub struct RawClient {
     io: Buffered,
+    limit: Duration,
 }
 
 /// A response as it came over the wire.
@@ -42,14 +44,20 @@ impl RawClient {
 
     /// Over any stream: TLS, or an in-memory one.
     pub fn over(io: impl Wire) -> Self {
-        Self { io: Buffered::new(io) }
+        Self { io: Buffered::new(io), limit: DEADLINE }
+    }
+
+    /// Waits for as long as a paused clock may go.
+    pub fn patient(mut self) -> Self {
+        self.limit = Duration::from_secs(24 * 60 * 60);
+        self
     }
 
     /// Writes bytes as they are.
     #[track_caller]
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> impl Future<Output = ()> {
         let at = Location::caller();
-        within("writing", async move {
+        within_limit(self.limit, "writing", async move {
             let written = self.io.io.write_all(bytes.as_ref()).await;
             let flushed = self.io.io.flush().await;
             written.and(flushed).unwrap_or_else(|error| panic!("{at}: cannot write: {error}"));
@@ -66,7 +74,7 @@ impl RawClient {
     #[track_caller]
     pub fn response(&mut self) -> impl Future<Output = RawResponse> + '_ {
         let at = Location::caller();
-        within("a response", async move {
+        within_limit(self.limit, "a response", async move {
             self.try_response(true).await.unwrap_or_else(|error| panic!("{at}: no whole response: {error}"))
         })
     }
@@ -75,7 +83,7 @@ impl RawClient {
     #[track_caller]
     pub fn head_response(&mut self) -> impl Future<Output = RawResponse> + '_ {
         let at = Location::caller();
-        within("a response", async move {
+        within_limit(self.limit, "a response", async move {
             self.try_response(false).await.unwrap_or_else(|error| panic!("{at}: no response head: {error}"))
         })
     }
@@ -105,7 +113,7 @@ impl RawClient {
     #[track_caller]
     pub fn exchange(&mut self, request: impl AsRef<[u8]>) -> impl Future<Output = RawResponse> {
         let at = Location::caller();
-        within("an exchange", async move {
+        within_limit(self.limit, "an exchange", async move {
             let written = self.io.io.write_all(request.as_ref()).await;
             written.unwrap_or_else(|error| panic!("{at}: cannot write: {error}"));
             let whole = !request.as_ref().starts_with(b"HEAD ");
@@ -117,7 +125,7 @@ impl RawClient {
     #[track_caller]
     pub fn read(&mut self, count: usize) -> impl Future<Output = Vec<u8>> + '_ {
         let at = Location::caller();
-        within("reading", async move {
+        within_limit(self.limit, "reading", async move {
             self.io.exactly(count).await.unwrap_or_else(|error| panic!("{at}: cannot read {count} bytes: {error}"))
         })
     }
@@ -125,7 +133,7 @@ impl RawClient {
     /// Reads to the end of the stream, however it ends: what came, and whether it ended without a reset.
     #[track_caller]
     pub fn read_to_end(&mut self) -> impl Future<Output = (Vec<u8>, bool)> + '_ {
-        within("the end of the stream", async move {
+        within_limit(self.limit, "the end of the stream", async move {
             let clean = self.io.rest().await.map(|rest| self.io.read = rest).is_ok();
             (std::mem::take(&mut self.io.read), clean)
         })
@@ -135,7 +143,7 @@ impl RawClient {
     #[track_caller]
     pub fn closed(&mut self) -> impl Future<Output = ()> + '_ {
         let at = Location::caller();
-        within("the other side's close", async move {
+        within_limit(self.limit, "the other side's close", async move {
             let _ = self.io.rest().await.map(|rest| self.io.read = rest);
             let read = String::from_utf8_lossy(&self.io.read);
             assert!(read.is_empty(), "{at}: it sent more before it closed: {read:?}");

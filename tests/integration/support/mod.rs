@@ -1,5 +1,6 @@
 //! Upstreams, clients and fronts for the tests.
 //!
+//! * [`body`]: bodies fed frame by frame.
 //! * [`upstream`]: [`RawUpstream`], a scripted peer that records every byte it receives and answers as ill-mannered as it is told, and
 //!   [`echo`], an axum app that answers with what it saw.
 //! * [`client`]: [`RawClient`], which writes bytes and reads whole responses, never longer than [`DEADLINE`].
@@ -11,6 +12,7 @@
 
 #![allow(dead_code, unreachable_pub, unused_imports)] // each test file uses its share
 
+pub mod body;
 pub mod client;
 pub mod front;
 pub mod mock;
@@ -26,7 +28,7 @@ use std::{
 };
 
 pub use client::{RawClient, RawResponse};
-pub use front::Front;
+pub use front::{Front, Memory};
 pub use upstream::{Echo, RawConn, RawUpstream, Seen, echo};
 
 /// How long anything may take before the test fails instead of hanging. Never decides what a test asserts.
@@ -35,11 +37,16 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 /// Awaits `future`, for at most [`DEADLINE`].
 #[track_caller]
 pub fn within<F: Future>(what: &'static str, future: F) -> impl Future<Output = F::Output> {
+    within_limit(DEADLINE, what, future)
+}
+
+#[track_caller]
+fn within_limit<F: Future>(limit: Duration, what: &'static str, future: F) -> impl Future<Output = F::Output> {
     let at = Location::caller();
     async move {
-        match tokio::time::timeout(DEADLINE, future).await {
+        match tokio::time::timeout(limit, future).await {
             Ok(output) => output,
-            Err(_) => panic!("{at}: {what} took longer than {DEADLINE:?}"),
+            Err(_) => panic!("{at}: {what} took longer than {limit:?}"),
         }
     }
 }
