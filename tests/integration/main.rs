@@ -2,6 +2,7 @@
 
 mod middleware;
 mod serve;
+mod signed;
 mod support;
 mod support_itself;
 mod trust;
