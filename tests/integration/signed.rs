@@ -187,7 +187,7 @@ trait CloneHead {
 
 impl CloneHead for Request<Body> {
     fn clone_head(&self) -> Self {
-        let mut copy = Request::new(Body::empty());
+        let mut copy = Self::new(Body::empty());
         *copy.method_mut() = self.method().clone();
         *copy.uri_mut() = self.uri().clone();
         *copy.headers_mut() = self.headers().clone();
