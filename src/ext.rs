@@ -6,7 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use http::uri::{Authority, Scheme};
+use http::{
+    Extensions,
+    uri::{Authority, Scheme},
+};
 
 /// The socket's peer, as the operating system names it.
 ///
@@ -22,6 +25,18 @@ pub enum PeerAddr {
 }
 
 impl PeerAddr {
+    /// The socket's peer among a request's extensions.
+    ///
+    /// With feature `axum` also where `axum::serve` puts it: `ConnectInfo<PeerAddr>`, which is there only if the server was made by
+    /// `into_make_service_with_connect_info::<PeerAddr>()`.
+    #[must_use]
+    pub fn of(extensions: &Extensions) -> Option<&Self> {
+        let ours = extensions.get::<Self>();
+        #[cfg(feature = "axum")]
+        let ours = ours.or_else(|| extensions.get::<::axum::extract::ConnectInfo<Self>>().map(|info| &info.0));
+        ours
+    }
+
     /// The peer's IP address, an IPv4-mapped IPv6 one as IPv4; none on a unix socket.
     #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {

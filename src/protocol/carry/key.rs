@@ -16,6 +16,7 @@ use crate::{
 };
 
 /// One key, its type erased: `put` and `take` know it.
+#[derive(Clone)]
 pub(super) struct Key {
     pub(super) name: Box<str>,
     pub(super) encoding: Encoding,
@@ -155,7 +156,7 @@ pub(super) fn take_json<T>(_: &str, value: &[u8], to: &mut Extensions) -> Result
 where
     T: DeserializeOwned + Clone + Send + Sync + 'static,
 {
-    to.insert(serde_json::from_slice::<T>(value)?);
+    to.insert(serde_json::from_slice::<T>(value).map_err(|error| json_fault(&error))?);
     Ok(())
 }
 
@@ -185,7 +186,12 @@ pub(super) fn put_named_json(name: &str, from: &Extensions, out: &mut Vec<u8>) -
 }
 
 pub(super) fn take_named_json(name: &str, value: &[u8], to: &mut Extensions) -> Result<(), BoxError> {
-    let json = serde_json::from_slice(value)?;
+    let json = serde_json::from_slice(value).map_err(|error| json_fault(&error))?;
     to.get_or_insert_default::<Carried>().insert_json(name, json);
     Ok(())
+}
+
+/// Where the JSON is wrong. serde's own text quotes from the value, which is nobody's business in a log.
+fn json_fault(error: &serde_json::Error) -> BoxError {
+    format!("{:?} error in its JSON, line {}, column {}", error.classify(), error.line(), error.column()).into()
 }
