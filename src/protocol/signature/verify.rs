@@ -290,8 +290,10 @@ pub enum Verdict {
     Later(VerifyLater),
 }
 
-/// Waits for a replay store that is elsewhere. Unlike with a box of a future, nothing is lost if this one is dropped: the request is
-/// just not answered, and its nonce may have been remembered.
+/// Waits for a replay store that is elsewhere.
+///
+/// # Cancel safety
+/// The store may have remembered the nonce when this is dropped, so that the request, sent again as it is, would be refused.
 ///
 /// # Errors
 /// `Signature` if the nonce was seen before, `Unavailable` if the store cannot say.
@@ -319,7 +321,6 @@ impl fmt::Debug for VerifyLater {
 
 /// A head whose signature holds, and what it vouches for.
 #[derive(Debug)]
-#[must_use]
 pub struct Verified {
     key_id: Arc<str>,
     uncovered: Vec<HeaderName>,
