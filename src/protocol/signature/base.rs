@@ -182,7 +182,7 @@ pub(super) fn is_plain<'v>(mut values: impl Iterator<Item = &'v HeaderValue>) ->
     values.all(|value| value.as_bytes().is_ascii())
 }
 
-fn path(parts: &Parts) -> &[u8] {
+pub(super) fn path(parts: &Parts) -> &[u8] {
     match parts.uri.path() {
         "" => b"/",
         path => path.as_bytes(),
@@ -193,12 +193,12 @@ fn without_userinfo(authority: &str) -> &str {
     authority.rsplit_once('@').map_or(authority, |(_, host)| host)
 }
 
-fn without_default_port<'a>(authority: &'a [u8], scheme: &Scheme) -> &'a [u8] {
+pub(super) fn without_default_port<'a>(authority: &'a [u8], scheme: &Scheme) -> &'a [u8] {
     let default: &[u8] = if *scheme == Scheme::HTTPS { b":443" } else { b":80" };
     authority.strip_suffix(default).or_else(|| authority.strip_suffix(b":")).unwrap_or(authority)
 }
 
-fn trimmed(value: &HeaderValue) -> &[u8] {
+pub(super) fn trimmed(value: &HeaderValue) -> &[u8] {
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let value = value.as_bytes();
     let start = value.iter().position(|byte| !blank(byte)).unwrap_or(value.len());

@@ -98,10 +98,7 @@ impl Verifier {
         };
         let (verified, answer) = checked?;
         keyring.look_soon(now);
-        match answer {
-            Answer::Now(seen) => admit(seen).map(|()| Verdict::Now(verified)),
-            Answer::Later(store) => Ok(Verdict::Later(VerifyLater { store, verified: Some(verified) })),
-        }
+        decide(verified, answer)
     }
 
     fn check<B: Body>(&self, parts: &Parts, body: &B, now: SystemTime) -> Result<(Verified, Answer), Refusal> {
@@ -270,6 +267,13 @@ fn check_required(input: &Input<'_>, parts: &Parts) -> Result<(), Refusal> {
         return Err(Refusal::Uncovered("@request-target, where the query is empty"));
     }
     Ok(())
+}
+
+pub(super) fn decide(verified: Verified, answer: Answer) -> Result<Verdict, Error> {
+    match answer {
+        Answer::Now(seen) => admit(seen).map(|()| Verdict::Now(verified)),
+        Answer::Later(store) => Ok(Verdict::Later(VerifyLater { store, verified: Some(verified) })),
+    }
 }
 
 fn admit(seen: Seen) -> Result<(), Error> {
