@@ -1,5 +1,10 @@
 //! What others have got wrong about whom to believe: each attack, and that it gets nothing here.
 
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
 use http::{HeaderName, Method, Request};
 use nexthop::{
     Body,
@@ -405,6 +410,40 @@ async fn a_refusal_tells_the_client_nothing_but_a_status() {
     evil.headers_mut().append("host", http::HeaderValue::from_static("c"));
     let (status, error) = through(&x_forwarded(), evil).await.err().unwrap();
     assert_eq!((status, error.kind()), (400, nexthop::ErrorKind::Target));
+}
+
+/// A writer that a test can read.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_is_ignored_is_said_once_with_peer_and_field_and_without_the_value() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _log = tracing::subscriber::set_default(log);
+    let layer = x_forwarded();
+    for _ in 0..100 {
+        admitted(&layer, STRANGER, "/", &[("x-forwarded-for", "6.6.6.6")]).await;
+        ask(&layer, STRANGER, "/", &[("host", "a b")]).await.err().unwrap();
+    }
+    admitted(&layer, STRANGER, "/", &[("x-ordinary", "1")]).await;
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let (ignored, refused): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.contains("x-forwarded-for"));
+    assert_eq!((ignored.len(), refused.len()), (1, 1), "{text}");
+    assert!(ignored[0].contains("WARN") && ignored[0].contains(STRANGER) && !text.contains("6.6.6.6"), "{text}");
+    assert!(refused[0].contains("WARN") && refused[0].contains("400") && !text.contains("a b"), "{text}");
 }
 
 // === on sockets ===
