@@ -6,11 +6,14 @@ use std::{
     sync::Arc,
 };
 
-use http::uri::{Authority, Scheme};
+use http::{
+    Extensions,
+    uri::{Authority, Scheme},
+};
 
 /// The socket's peer, as the operating system names it.
 ///
-/// Put there by [`serve`](crate::serve) or another acceptor, once per request; believed. Never a claimed address: `ProxyMiddleware`
+/// Put there by [`serve`](crate::serve()) or another acceptor, once per request; believed. Never a claimed address: `ProxyMiddleware`
 /// restores the client beside it, into [`RequestOrigin`]. Absent means unknown, and unknown is never trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -22,6 +25,18 @@ pub enum PeerAddr {
 }
 
 impl PeerAddr {
+    /// The socket's peer among a request's extensions.
+    ///
+    /// With feature `axum` also where `axum::serve` puts it: `ConnectInfo<PeerAddr>`, which is there only if the server was made by
+    /// `into_make_service_with_connect_info::<PeerAddr>()`.
+    #[must_use]
+    pub fn of(extensions: &Extensions) -> Option<&Self> {
+        let ours = extensions.get::<Self>();
+        #[cfg(feature = "axum")]
+        let ours = ours.or_else(|| extensions.get::<::axum::extract::ConnectInfo<Self>>().map(|info| &info.0));
+        ours
+    }
+
     /// The peer's IP address, an IPv4-mapped IPv6 one as IPv4; none on a unix socket.
     #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {
@@ -65,6 +80,21 @@ impl UnixPeer {
     pub const fn with_uid(mut self, uid: u32) -> Self {
         self.uid = Some(uid);
         self
+    }
+}
+
+/// The connection that a request came on is TLS, ended by this process.
+///
+/// Put there by [`serve`](crate::serve()) or another acceptor; believed. Says nothing of the connections before this one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OverTls;
+
+impl OverTls {
+    /// For the extensions of a request that came over TLS.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
     }
 }
 
@@ -172,6 +202,15 @@ impl Hop {
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
             Self::Addr(ip, _) => Some(*ip),
+            Self::Obfuscated(_) | Self::Unknown => None,
+        }
+    }
+
+    /// The hop's port, if it named one beside an address.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Addr(_, port) => *port,
             Self::Obfuscated(_) | Self::Unknown => None,
         }
     }

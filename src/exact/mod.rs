@@ -1,1 +1,41 @@
-//! (to be written)
+//! [`ExactProxy`] sends exactly the request it is given; [`TransparentProxy`] sends it where it was destined.
+//!
+//! Both are clients as much as proxies: a [`Request`](http::Request) goes in, the upstream's [`Response`](http::Response) comes out. What
+//! they never do is the point: no field is added, no path decoded, no redirect followed, nothing decompressed.
+//!
+//! ```
+//! use nexthop::{Body, ExactProxy};
+//! use tower::ServiceExt;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! # let address = listener.local_addr()?;
+//! # let app = axum::Router::new().route("/upload", axum::routing::post(|body: String| async move { body }));
+//! # tokio::spawn(async move { axum::serve(listener, app).await });
+//! let request = http::Request::post(format!("http://{address}/upload")).body(Body::from("some bytes"))?;
+//! let response = ExactProxy::new().oneshot(request).await?;
+//! assert_eq!(response.status(), 200);
+//! # use http_body_util::BodyExt;
+//! assert_eq!(response.into_body().collect().await?.to_bytes(), "some bytes");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # As a forward proxy
+//!
+//! Behind a hyper server, [`TransparentProxy`] is a forward proxy for `http://`: clients that are set to use it send absolute-form targets,
+//! which it connects to. It dials whatever it is asked for: put access control in front of it.
+
+mod answer;
+mod builder;
+mod exchange;
+mod service;
+mod transparent;
+
+pub(crate) use answer::answer;
+pub use builder::ExactProxyBuilder;
+pub use exchange::ResponseFuture;
+pub(crate) use exchange::{Exchange, Prepare};
+pub use service::ExactProxy;
+pub use transparent::{TransparentFuture, TransparentProxy, TransparentProxyBuilder};

@@ -1,1 +1,17 @@
-//! (to be written)
+//! Pure functions over the heads of HTTP messages: no IO, no clock, no randomness.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | [`hop`] | which fields concern one connection only, and taking them off |
+//! | [`target`] | joining and splitting request targets byte for byte, upstream URLs, prefixes, `Host` |
+//! | [`forwarded`] | the lists that say which way a request came |
+//! | [`location`] | mapping `Location`, `Link`, `Set-Cookie` and their like from the upstream's view to the client's |
+//! | [`upgrade`] | what is a handshake for another protocol, and which `101` answers it |
+//! | [`via`] | `Via` and the detection of loops |
+
+pub mod forwarded;
+pub mod hop;
+pub mod location;
+pub mod target;
+pub mod upgrade;
+pub mod via;

@@ -137,6 +137,15 @@ pub fn is_misspelt(name: &HeaderName) -> bool {
     name.as_str().contains('_') && is_owned(name)
 }
 
+/// True for every `X-WSGIProxy` field, known or not.
+pub(crate) fn is_wsgiproxy(name: &HeaderName) -> bool {
+    strip(name.as_str().as_bytes(), b"x-").is_some_and(begins_wsgiproxy)
+}
+
+fn begins_wsgiproxy(rest: &[u8]) -> bool {
+    strip(rest, b"wsgiproxy").is_some_and(|rest| matches!(rest.first(), None | Some(b'-' | b'_')))
+}
+
 const FORWARDED_SUFFIXES: &[&[u8]] =
     &[b"for", b"host", b"port", b"proto", b"prefix", b"scheme", b"server", b"script-name"];
 

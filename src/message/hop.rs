@@ -1,0 +1,327 @@
+//! Fields that concern one connection only, taken off a head before it goes on ([RFC 9110 §7.6.1]).
+//!
+//! [RFC 9110 §7.6.1]: https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Version,
+    header::{CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE},
+};
+
+use crate::message::upgrade;
+
+/// What [`strip_request`] found and kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stripped {
+    /// The request is a handshake for another protocol: `Upgrade` was kept, and `Connection` names it.
+    pub upgrade: bool,
+    /// The client accepts trailers: `te: trailers` was kept, and `Connection` names it.
+    pub trailers: bool,
+    /// `Connection` named further fields, and they were removed.
+    pub nominated: bool,
+}
+
+/// Takes off a request what concerns only the connection it came on.
+///
+/// * Removed: `Connection` (every line of it) and the fields it names in any case, `Keep-Alive`, `Proxy-Connection`,
+///   `Proxy-Authorization`, `Proxy-Authenticate`, `TE`, `Transfer-Encoding`, `Upgrade`, `HTTP2-Settings`. `Host` stays even where
+///   `Connection` names it, since a request is not valid without; so do `Trailer`, `Expect` and `Content-Length`.
+/// * Kept: exactly `te: trailers` if the client sent that among its `TE`; `Upgrade` if the request is a
+///   [handshake](upgrade::handshake) (`version` is that of the request: HTTP/1.0 and HTTP/2 know no `Upgrade`). `Connection` afterwards
+///   names what was kept and nothing else, so the head is valid as it stands for HTTP/1.1.
+///
+/// Bytes that are no field name are passed over, wherever they stand. One look at each field; nothing more for a head without any of these.
+pub fn strip_request(headers: &mut HeaderMap, version: Version) -> Stripped {
+    let found = Found::scan(headers);
+    if found.is_empty() {
+        return Stripped::default();
+    }
+    let handshake = if found.has(UPGRADE_BIT) { upgrade::handshake(headers, version) } else { None };
+    let trailers = found.has(TE_BIT) && accepts_trailers(headers);
+    let nominated = found.strip(headers);
+    let upgrade = handshake.is_some();
+    if let Some(handshake) = handshake {
+        headers.insert(UPGRADE, handshake.into_value());
+    }
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    let connection = match (upgrade, trailers) {
+        (false, false) => None,
+        (true, false) => Some("upgrade"),
+        (false, true) => Some("te"),
+        (true, true) => Some("te, upgrade"),
+    };
+    if let Some(connection) = connection {
+        headers.insert(CONNECTION, HeaderValue::from_static(connection));
+    }
+    Stripped { upgrade, trailers, nominated }
+}
+
+/// Takes off a response what concerns only the connection it came on; the same fields as [`strip_request`].
+///
+/// With `switching` (a `101` that [answers a handshake](upgrade::check_switch)) `Upgrade` stays and `Connection` names it.
+pub fn strip_response(headers: &mut HeaderMap, switching: bool) {
+    let found = Found::scan(headers);
+    if found.is_empty() {
+        return;
+    }
+    let upgrade = if switching { headers.get(UPGRADE).cloned() } else { None };
+    found.strip(headers);
+    if let Some(upgrade) = upgrade {
+        headers.insert(UPGRADE, upgrade);
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+}
+
+/// The non-empty elements of a comma-separated list of tokens, without the white space around them.
+pub(crate) fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
+}
+
+/// True if any line of the list field `name` has the element `token`, in any case.
+pub(crate) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &[u8]) -> bool {
+    headers.get_all(name).iter().flat_map(tokens).any(|found| found.eq_ignore_ascii_case(token))
+}
+
+/// RFC 9110 §10.1.4: `t-codings = "trailers" / ( transfer-coding [ weight ] )`.
+fn accepts_trailers(headers: &HeaderMap) -> bool {
+    has_token(headers, &TE, b"trailers")
+}
+
+/// Which of the fields below a head has, as a set of bits.
+#[derive(Clone, Copy)]
+struct Found(u16);
+
+impl Found {
+    fn scan(headers: &HeaderMap) -> Self {
+        let mut bits = 0;
+        for name in headers.keys() {
+            bits |= bit(name.as_str());
+        }
+        Self(bits)
+    }
+
+    fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    fn has(self, bit: u16) -> bool {
+        self.0 & bit != 0
+    }
+
+    /// Removes what was found; true if `Connection` named fields besides.
+    fn strip(self, headers: &mut HeaderMap) -> bool {
+        let nominated = self.has(CONNECTION_BIT) && remove_nominated(headers);
+        for (name, bit) in &FIELDS {
+            if self.has(*bit) {
+                headers.remove(name);
+            }
+        }
+        nominated
+    }
+}
+
+/// Removes the fields that `Connection` names and that are not hop-by-hop of themselves; true if it named any.
+fn remove_nominated(headers: &mut HeaderMap) -> bool {
+    if !headers.get_all(CONNECTION).iter().flat_map(tokens).any(is_nomination) {
+        return false;
+    }
+    let lines: Vec<HeaderValue> = headers.get_all(CONNECTION).iter().cloned().collect();
+    for token in lines.iter().flat_map(tokens).filter(|token| is_nomination(token)) {
+        if let Ok(name) = HeaderName::from_bytes(token) {
+            headers.remove(name);
+        }
+    }
+    true
+}
+
+/// True unless the option is one of the connection itself, a field that goes anyway, or `Host`.
+fn is_nomination(option: &[u8]) -> bool {
+    !OPTIONS.iter().any(|known| option.eq_ignore_ascii_case(known.as_bytes()))
+}
+
+const OPTIONS: [&str; 6] = ["close", "keep-alive", "upgrade", "te", "http2-settings", "host"];
+
+/// The bit of a hop-by-hop field's name, 0 for any other: by length first, so that most names cost one comparison of integers.
+fn bit(name: &str) -> u16 {
+    match (name.len(), name) {
+        (2, "te") => TE_BIT,
+        (7, "upgrade") => UPGRADE_BIT,
+        (10, "connection") => CONNECTION_BIT,
+        (10, "keep-alive") => 1 << 3,
+        (14, "http2-settings") => 1 << 4,
+        (16, "proxy-connection") => 1 << 5,
+        (17, "transfer-encoding") => 1 << 6,
+        (18, "proxy-authenticate") => 1 << 7,
+        (19, "proxy-authorization") => 1 << 8,
+        _ => 0,
+    }
+}
+
+const TE_BIT: u16 = 1;
+const UPGRADE_BIT: u16 = 1 << 1;
+const CONNECTION_BIT: u16 = 1 << 2;
+
+static FIELDS: [(HeaderName, u16); 9] = [
+    (TE, TE_BIT),
+    (UPGRADE, UPGRADE_BIT),
+    (CONNECTION, CONNECTION_BIT),
+    (HeaderName::from_static("keep-alive"), 1 << 3),
+    (HeaderName::from_static("http2-settings"), 1 << 4),
+    (HeaderName::from_static("proxy-connection"), 1 << 5),
+    (TRANSFER_ENCODING, 1 << 6),
+    (PROXY_AUTHENTICATE, 1 << 7),
+    (PROXY_AUTHORIZATION, 1 << 8),
+];
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn head(fields: &[(&str, &[u8])]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_bytes(value).unwrap());
+        }
+        headers
+    }
+
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn strips_every_field_that_is_hop_by_hop_of_itself() {
+        let mut headers = head(&[
+            ("host", b"h"),
+            ("connection", b"keep-alive"),
+            ("keep-alive", b"timeout=5"),
+            ("proxy-connection", b"keep-alive"),
+            ("proxy-authorization", b"Basic x"),
+            ("proxy-authenticate", b"Basic"),
+            ("te", b"gzip"),
+            ("transfer-encoding", b"chunked"),
+            ("upgrade", b"h2c"),
+            ("http2-settings", b"AAMAAABkAAQAAP__"),
+            ("trailer", b"x-sum"),
+            ("expect", b"100-continue"),
+        ]);
+        let stripped = strip_request(&mut headers, Version::HTTP_11);
+        assert_eq!(stripped, Stripped::default());
+        assert_eq!(names(&headers), ["expect", "host", "trailer"]);
+    }
+
+    #[test]
+    fn strips_fields_named_by_a_second_connection_line_after_an_empty_first() {
+        let mut headers = head(&[
+            ("connection", b""),
+            ("connection", b"X-One ,, x-tWo\t"),
+            ("connection", b"x-three"),
+            ("x-one", b"1"),
+            ("x-two", b"2"),
+            ("x-two", b"2"),
+            ("x-three", b"3"),
+            ("x-four", b"4"),
+        ]);
+        assert!(strip_request(&mut headers, Version::HTTP_11).nominated);
+        assert_eq!(names(&headers), ["x-four"]);
+    }
+
+    #[test]
+    fn host_stays_even_where_connection_names_it() {
+        let mut headers = head(&[("host", b"h"), ("connection", b"Host, close")]);
+        strip_request(&mut headers, Version::HTTP_11);
+        assert_eq!(names(&headers), ["host"]);
+    }
+
+    #[test]
+    fn bytes_that_are_no_names_neither_panic_nor_stop_the_rest() {
+        let mut headers =
+            head(&[("connection", b"\xff\xfe, x y, x-one"), ("te", b"\xff"), ("upgrade", b"\xff"), ("x-one", b"1")]);
+        strip_request(&mut headers, Version::HTTP_11);
+        assert!(headers.is_empty());
+    }
+
+    #[test]
+    fn te_is_kept_as_exactly_trailers() {
+        for value in ["trailers", "Trailers", "gzip, trailers", "gzip;q=0.5,\ttrailers"] {
+            let mut headers = head(&[("te", value.as_bytes())]);
+            assert!(strip_request(&mut headers, Version::HTTP_2).trailers, "{value}");
+            assert_eq!(headers.get("te").unwrap(), "trailers");
+            assert_eq!(headers.get("connection").unwrap(), "te");
+        }
+        let mut headers = head(&[("te", b"gzip, trailers;q=1, xtrailers")]);
+        assert!(!strip_request(&mut headers, Version::HTTP_11).trailers);
+        assert!(headers.is_empty());
+    }
+
+    #[test]
+    fn upgrade_is_kept_for_a_handshake_in_http_1_1_only() {
+        let fields: &[(&str, &[u8])] =
+            &[("connection", b"keep-alive, Upgrade, x-gone"), ("upgrade", b"WebSocket"), ("x-gone", b"1")];
+        let mut headers = head(fields);
+        assert!(strip_request(&mut headers, Version::HTTP_11).upgrade);
+        assert_eq!(headers, head(&[("upgrade", b"WebSocket"), ("connection", b"upgrade")]));
+
+        let mut headers = head(fields);
+        assert!(!strip_request(&mut headers, Version::HTTP_10).upgrade);
+        assert!(headers.is_empty());
+    }
+
+    #[test]
+    fn a_response_loses_the_same_and_keeps_upgrade_only_when_switching() {
+        let fields: &[(&str, &[u8])] = &[
+            ("connection", b"Upgrade"),
+            ("connection", b"x-gone"),
+            ("upgrade", b"foo"),
+            ("x-gone", b"1"),
+            ("a", b"1"),
+        ];
+        let mut headers = head(fields);
+        strip_response(&mut headers, false);
+        assert_eq!(headers, head(&[("a", b"1")]));
+
+        let mut headers = head(fields);
+        strip_response(&mut headers, true);
+        assert_eq!(headers, head(&[("a", b"1"), ("upgrade", b"foo"), ("connection", b"upgrade")]));
+    }
+
+    #[test]
+    fn the_table_and_the_lookup_agree() {
+        for (name, expected) in &FIELDS {
+            assert_eq!(bit(name.as_str()), *expected, "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic_and_no_nominated_field_is_left(
+            lines in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..24), 0..4),
+            nominated in "[a-z]{3}-[a-z]{1,5}",
+        ) {
+            let mut headers = HeaderMap::new();
+            for line in &lines {
+                if let Ok(value) = HeaderValue::from_bytes(line) {
+                    headers.append(CONNECTION, value.clone());
+                    headers.append(TE, value.clone());
+                    headers.append(UPGRADE, value);
+                }
+            }
+            headers.append(CONNECTION, HeaderValue::from_str(&nominated).unwrap());
+            headers.append(HeaderName::from_bytes(nominated.as_bytes()).unwrap(), HeaderValue::from_static("x"));
+            let mut response = headers.clone();
+            strip_response(&mut response, false);
+            prop_assert!(response.is_empty());
+            let stripped = strip_request(&mut headers, Version::HTTP_11);
+            prop_assert!(!headers.contains_key(&nominated));
+            prop_assert_eq!(headers.contains_key(UPGRADE), stripped.upgrade);
+            prop_assert_eq!(headers.contains_key(TE), stripped.trailers);
+            prop_assert_eq!(headers.contains_key(CONNECTION), stripped.upgrade || stripped.trailers);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+use http::{HeaderMap, HeaderValue, uri::Scheme};
+
+use crate::message::{
+    location::fields,
+    target::{Href, Prefix, split_bytes},
+};
+
+/// The two views of one request: what the upstream calls itself, and what the client calls it.
+#[derive(Clone, Debug)]
+pub struct Mapping {
+    upstream: Href,
+    /// The `Host` the upstream was sent, if not its own.
+    host_sent: Option<HeaderValue>,
+    scheme: Scheme,
+    host: Option<HeaderValue>,
+    prefix: Prefix,
+}
+
+impl Mapping {
+    /// Maps from `upstream` to the client's `scheme`, `host` (with a port, where it is not the scheme's own) and `prefix`. A host that
+    /// cannot stand in a field counts as unknown.
+    #[must_use]
+    pub fn new(upstream: Href, scheme: Scheme, host: &str, prefix: Prefix) -> Self {
+        let host = HeaderValue::from_str(host).ok().filter(|host| !host.is_empty());
+        Self::of(upstream, None, scheme, host, prefix)
+    }
+
+    /// The same from what is at hand. Without a `host`, URLs of the upstream become paths.
+    pub(crate) fn of(
+        upstream: Href,
+        host_sent: Option<HeaderValue>,
+        scheme: Scheme,
+        host: Option<HeaderValue>,
+        prefix: Prefix,
+    ) -> Self {
+        Self { upstream, host_sent, scheme, host, prefix }
+    }
+
+    /// Maps the fields of a response head; a head without any of them costs one look at each name.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        fields::apply(self, headers);
+    }
+
+    /// Maps one URI reference; `None` where it stays as it is.
+    pub(super) fn reference(&self, reference: &[u8]) -> Option<Vec<u8>> {
+        let (scheme, rest) = split_scheme(reference);
+        let Some(rest) = rest.strip_prefix(b"//") else {
+            return if scheme.is_empty() && rest.starts_with(b"/") { self.absolute_path(rest) } else { None };
+        };
+        let end = rest.iter().position(|byte| b"/?#\\".contains(byte)).unwrap_or(rest.len());
+        let (authority, target) = rest.split_at(end);
+        let upstream = self.upstream.scheme().as_str().as_bytes();
+        if !(scheme.is_empty() || scheme.eq_ignore_ascii_case(upstream)) || !self.is_upstream(authority) {
+            return None;
+        }
+        let (path, tail) = split_path(target);
+        let mapped = match self.path(path) {
+            View::Upstream(mapped) => mapped,
+            View::Client => path.to_vec(),
+            View::Foreign => return None,
+        };
+        let Some(host) = &self.host else {
+            return Some([&rooted(mapped)[..], tail].concat());
+        };
+        let scheme = if scheme.is_empty() { String::new() } else { format!("{}:", self.scheme) };
+        Some([scheme.as_bytes(), b"//", host.as_bytes(), &mapped, tail].concat())
+    }
+
+    /// Maps the path of a cookie. One for the whole upstream is one for the whole prefix, with and without a slash behind it.
+    pub(super) fn cookie_path(&self, path: &[u8]) -> Option<Vec<u8>> {
+        match self.path(path) {
+            View::Upstream(mapped) if path == b"/" && !self.prefix.is_empty() => {
+                Some(mapped.strip_suffix(b"/").map(<[u8]>::to_vec).unwrap_or(mapped))
+            }
+            View::Upstream(mapped) => Some(rooted(mapped)),
+            View::Client | View::Foreign => None,
+        }
+    }
+
+    /// True if a cookie's domain is the upstream's host, by its URL or by the `Host` it was sent.
+    pub(super) fn is_upstream_domain(&self, domain: &[u8]) -> bool {
+        self.upstream_names().any(|name| host_of(name).eq_ignore_ascii_case(domain))
+    }
+
+    /// The client's name for the host, without its port.
+    pub(super) fn client_domain(&self) -> Option<&[u8]> {
+        self.host.as_ref().map(|host| host_of(host.as_bytes()))
+    }
+
+    fn absolute_path(&self, reference: &[u8]) -> Option<Vec<u8>> {
+        let (path, tail) = split_path(reference);
+        match self.path(path) {
+            View::Upstream(mapped) => Some([&rooted(mapped)[..], tail].concat()),
+            View::Client | View::Foreign => None,
+        }
+    }
+
+    fn path(&self, path: &[u8]) -> View {
+        let (base, prefix) = (self.upstream.path(), self.prefix.as_str());
+        if prefix.len() > base.len() && split_bytes(path, prefix).is_some() {
+            return View::Client;
+        }
+        match split_bytes(path, base) {
+            Some(rest) => View::Upstream([prefix.as_bytes(), rest].concat()),
+            None => View::Foreign,
+        }
+    }
+
+    fn is_upstream(&self, authority: &[u8]) -> bool {
+        let port = if *self.upstream.scheme() == Scheme::HTTPS { b":443" as &[u8] } else { b":80" };
+        let plain = |authority: &'_ [u8]| authority.strip_suffix(port).unwrap_or(authority).to_ascii_lowercase();
+        self.upstream_names().any(|name| plain(name) == plain(authority))
+    }
+
+    fn upstream_names(&self) -> impl Iterator<Item = &[u8]> {
+        [Some(self.upstream.host()), self.host_sent.as_ref()].into_iter().flatten().map(HeaderValue::as_bytes)
+    }
+}
+
+/// Whose view a path is in.
+enum View {
+    /// The upstream's; mapped to the client's.
+    Upstream(Vec<u8>),
+    /// The client's already.
+    Client,
+    /// Outside of what is proxied.
+    Foreign,
+}
+
+/// `http` and the rest behind the colon; an empty scheme where there is none (RFC 3986 §3.1).
+fn split_scheme(reference: &[u8]) -> (&[u8], &[u8]) {
+    let end = reference.iter().position(|byte| !(byte.is_ascii_alphanumeric() || b"+-.".contains(byte))).unwrap_or(0);
+    let (scheme, rest) = reference.split_at(end);
+    match rest.strip_prefix(b":") {
+        Some(rest) if !scheme.is_empty() => (scheme, rest),
+        _ => (b"", reference),
+    }
+}
+
+/// The path, and the query and fragment behind it.
+fn split_path(target: &[u8]) -> (&[u8], &[u8]) {
+    target.split_at(target.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(target.len()))
+}
+
+fn host_of(authority: &[u8]) -> &[u8] {
+    let end = match authority.iter().rposition(|byte| *byte == b':') {
+        Some(colon) if !authority.ends_with(b"]") => colon,
+        _ => authority.len(),
+    };
+    authority.split_at(end).0
+}
+
+/// The path as a reference of its own. What begins with two slashes would be read as a host: an open redirect of our own making
+/// (`/app//evil.example` without `/app`). RFC 3986 §4.2 has the way out.
+fn rooted(path: Vec<u8>) -> Vec<u8> {
+    match path.get(..2) {
+        None if path.is_empty() => b"/".to_vec(),
+        Some(b"//" | b"/\\") => [b"/.", &path[..]].concat(),
+        _ => path,
+    }
+}

@@ -1,0 +1,27 @@
+//! Where a request goes: its target, byte for byte, and the host it names.
+//!
+//! Paths and queries are never decoded, normalised or encoded anew. [`join`] puts a path below another one, [`split`] takes one off, both
+//! only at the border of a segment: `/api` is a prefix of `/api` and of `/api/x`, not of `/apiary` nor of `/api%2Fx`.
+//!
+//! ```
+//! use nexthop::message::target::{join, split};
+//!
+//! let target = join("/app", "/a%2Fb//c", Some("x=1"), Some("key=2"))?;
+//! assert_eq!(target.as_str(), "/app/a%2Fb//c?x=1&key=2");
+//! assert_eq!(split(target.path(), "/app"), Some("/a%2Fb//c"));
+//! assert_eq!(split("/apple", "/app"), None);
+//! # Ok::<(), nexthop::Error>(())
+//! ```
+
+mod host;
+mod href;
+mod path;
+mod prefix;
+
+pub use host::{Form, check_host, form};
+pub use href::Href;
+pub use path::{join, split, split_query};
+pub use prefix::Prefix;
+
+pub(crate) use host::is_host;
+pub(crate) use path::split_bytes;

@@ -1,0 +1,297 @@
+//! [`ProxyMiddleware`] and its builder.
+
+use std::sync::Arc;
+
+use http::{
+    HeaderName,
+    uri::{Authority, Scheme},
+};
+use tower_layer::Layer;
+
+use super::{
+    log::Rate,
+    overrides::{ForceHost, ForcedHost, Mount, Mounted, read_scheme},
+    service::ProxyMiddlewareService,
+    told::Restore,
+    trust::Trust,
+};
+use crate::{
+    error::ConfigError,
+    message::target::is_host,
+    protocol::{Family, carry::CarriedKeys, signature::Verifier},
+};
+
+/// Restores the client's view of a request that came through a proxy, and removes what nobody vouched for.
+///
+/// Reads one [`Family`] of forwarding fields (`Family::WsgiProxy` by default), if [`Trust`] allows (by default: nobody). See the
+/// [module](super) for what the application sees.
+///
+/// # Errors
+/// A refusal is a response without a body, with the [`Error`](crate::Error) in its extensions; the application does not run.
+/// * 400 `Target`: no, several or an invalid `Host`; a target in a form that its method does not have; a believed field whose value
+///   cannot be (scheme, host, port, prefix, carried key); a path or query that does not have what was to be taken off it. 400 `RequestBody`: both
+///   `Transfer-Encoding` and `Content-Length`, or several lengths.
+/// * 403 `Signature` and `Denied`: the policy has a signature in it, and the request does not fulfil it.
+/// * 421 `Misdirected`: the host is not in the list of allowed ones (RFC 9110 §7.4: the request came to a server that does not answer for
+///   that origin; 400 would say that the request is malformed, which it is not).
+/// * 503 `Unavailable`: the memory of seen signatures is full or out of reach.
+///
+/// # Deployment
+/// A trusted peer must itself remove or overwrite the fields of this family that strangers send it.
+#[derive(Clone, Debug)]
+pub struct ProxyMiddleware {
+    config: Arc<Config>,
+}
+
+/// Builds a [`ProxyMiddleware`]; see [`ProxyMiddleware::builder`].
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct ProxyMiddlewareBuilder {
+    trust: Trust,
+    family: Family,
+    restore: Restore,
+    carried: CarriedKeys,
+    allowed_hosts: Option<Vec<String>>,
+    identity_fields: Vec<HeaderName>,
+    mount: Option<Mount>,
+    scheme: Option<String>,
+    force_host: Option<ForceHost>,
+    accept_unsigned: bool,
+    #[cfg(feature = "axum")]
+    connect_info: bool,
+}
+
+/// What every request is held against.
+#[derive(Debug)]
+pub(super) struct Config {
+    pub(super) trust: Trust,
+    pub(super) verifier: Option<Verifier>,
+    pub(super) accept_unsigned: bool,
+    pub(super) family: Family,
+    pub(super) restore: Restore,
+    pub(super) carried: CarriedKeys,
+    pub(super) allowed_hosts: Option<Vec<HostPattern>>,
+    pub(super) identity_fields: Vec<HeaderName>,
+    pub(super) mount: Mounted,
+    pub(super) scheme: Option<Scheme>,
+    pub(super) force_host: ForcedHost,
+    #[cfg(feature = "axum")]
+    pub(super) connect_info: bool,
+    pub(super) ignored: Rate,
+    pub(super) refused: Rate,
+}
+
+impl ProxyMiddleware {
+    /// A layer that believes nobody, until it is told otherwise.
+    pub fn builder() -> ProxyMiddlewareBuilder {
+        ProxyMiddlewareBuilder::default()
+    }
+}
+
+impl<S> Layer<S> for ProxyMiddleware {
+    type Service = ProxyMiddlewareService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ProxyMiddlewareService::new(inner, Arc::clone(&self.config))
+    }
+}
+
+// === impl ProxyMiddlewareBuilder ===
+
+impl ProxyMiddlewareBuilder {
+    /// Whom to believe. Default: [`Trust::none`].
+    pub fn trust(mut self, trust: Trust) -> Self {
+        self.trust = trust;
+        self
+    }
+
+    /// The one family of fields that is read; those of the others are removed. Default: [`Family::WsgiProxy`].
+    pub const fn family(mut self, family: Family) -> Self {
+        self.family = family;
+        self
+    }
+
+    /// What a trusted *peer* is believed. Default: the client and the scheme. A signature is believed for all it covers.
+    pub const fn restore(mut self, restore: Restore) -> Self {
+        self.restore = restore;
+        self
+    }
+
+    /// The carried keys that are restored into the request's extensions, where a trusted peer sent them or a signature covers them. Default:
+    /// none.
+    pub fn carried(mut self, keys: CarriedKeys) -> Self {
+        self.carried = keys;
+        self
+    }
+
+    /// The hosts that are served, restored ones and others: `example.com` (any port), `example.com:8443`, `*.example.com` (any name below,
+    /// not itself). Others are answered with 421. Default: all. An empty list allows none.
+    pub fn allowed_hosts<I>(mut self, hosts: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        self.allowed_hosts = Some(hosts.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Further fields that name a user or otherwise vouch for something, and are removed where nobody vouches for them. The
+    /// [built-in list](crate::protocol::names::is_identity) stays.
+    pub fn identity_fields(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.identity_fields.extend(names);
+        self
+    }
+
+    /// Where the application is mounted, whatever the request says.
+    #[doc(alias = "prefix")]
+    #[doc(alias = "pop_prefix")]
+    pub fn mount(mut self, mount: Mount) -> Self {
+        self.mount = Some(mount);
+        self
+    }
+
+    /// The scheme the client used, whatever the request says: `http` or `https`. For a listener that speaks TLS itself, say `https`: the
+    /// scheme of an HTTP/2 request is not believed, since clients write it.
+    pub fn scheme(mut self, scheme: impl Into<String>) -> Self {
+        self.scheme = Some(scheme.into());
+        self
+    }
+
+    /// The host and port the application is to see, whatever the request says.
+    #[doc(alias = "host")]
+    #[doc(alias = "domain")]
+    #[doc(alias = "port")]
+    pub fn force_host(mut self, force: ForceHost) -> Self {
+        self.force_host = Some(force);
+        self
+    }
+
+    /// Lets requests without a signature through, believing them nothing, where the policy has a signature in it. A signature that is
+    /// there must still be valid.
+    pub const fn dangerous_accept_unsigned(mut self) -> Self {
+        self.accept_unsigned = true;
+        self
+    }
+
+    /// Takes axum's `ConnectInfo<SocketAddr>` for the socket's peer where there is no `PeerAddr`, as behind `axum::serve` with
+    /// `into_make_service_with_connect_info`. Only where nothing before this layer changes it: the first layer of this kind that a request
+    /// passes puts the `PeerAddr` there, before it restores anything.
+    #[cfg(feature = "axum")]
+    pub const fn peer_from_connect_info(mut self) -> Self {
+        self.connect_info = true;
+        self
+    }
+
+    /// Checks everything and makes the layer.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the text: host, scheme, port or prefix. `Conflict`: several signatures, or accepting unsigned requests without
+    /// any. `Missing`: a file of secrets cannot be.
+    pub fn build(self) -> Result<ProxyMiddleware, ConfigError> {
+        let verifier = self.trust.read_verifier()?;
+        if self.accept_unsigned && verifier.is_none() {
+            return Err(ConfigError::conflict("dangerous_accept_unsigned", "the trust policy has no signature in it"));
+        }
+        let hosts = self.allowed_hosts.map(|hosts| hosts.iter().map(|text| HostPattern::read(text)).collect());
+        let config = Config {
+            verifier,
+            accept_unsigned: self.accept_unsigned,
+            trust: self.trust,
+            family: self.family,
+            restore: self.restore,
+            carried: self.carried,
+            allowed_hosts: hosts.transpose()?,
+            identity_fields: self.identity_fields,
+            mount: Mounted::read(self.mount.as_ref())?,
+            scheme: self.scheme.as_deref().map(read_scheme).transpose()?,
+            force_host: ForcedHost::read(self.force_host.as_ref())?,
+            #[cfg(feature = "axum")]
+            connect_info: self.connect_info,
+            ignored: Rate::default(),
+            refused: Rate::default(),
+        };
+        Ok(ProxyMiddleware { config: Arc::new(config) })
+    }
+}
+
+/// One entry of the list of allowed hosts.
+#[derive(Debug)]
+pub(super) struct HostPattern {
+    name: String,
+    /// Stands for the names below `name`, and not for itself.
+    below: bool,
+    port: Option<u16>,
+}
+
+impl HostPattern {
+    fn read(text: &str) -> Result<Self, ConfigError> {
+        let (host, below) = text.strip_prefix("*.").map_or((text, false), |rest| (rest, true));
+        let read =
+            if is_host(host.as_bytes()) && !host.starts_with('.') { host.parse::<Authority>().ok() } else { None };
+        let Some(authority) = read else {
+            return Err(ConfigError::invalid(
+                "allowed host",
+                text,
+                "is not a host (example.com, *.example.com, example.com:8443)",
+            ));
+        };
+        Ok(Self { name: authority.host().to_owned(), below, port: authority.port_u16() })
+    }
+
+    pub(super) fn matches(&self, host: &Authority, port: u16) -> bool {
+        if self.port.is_some_and(|own| own != port) {
+            return false;
+        }
+        let host = host.host().as_bytes();
+        let Some((before, name)) = host.len().checked_sub(self.name.len()).and_then(|at| host.split_at_checked(at))
+        else {
+            return false;
+        };
+        let place = if self.below { before.len() > 1 && before.ends_with(b".") } else { before.is_empty() };
+        place && name.eq_ignore_ascii_case(self.name.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_whole_names_names_below_and_ports() {
+        let matches = |pattern: &str, host: &str| {
+            HostPattern::read(pattern)
+                .unwrap()
+                .matches(&host.parse().unwrap(), host.parse::<Authority>().unwrap().port_u16().unwrap_or(80))
+        };
+        assert!(matches("example.com", "Example.COM:81"));
+        assert!(matches("example.com:80", "example.com"));
+        assert!(!matches("example.com:8443", "example.com"));
+        assert!(matches("*.example.com", "a.b.example.com"));
+        assert!(!matches("*.example.com", "example.com"));
+        assert!(!matches("*.example.com", "evilexample.com"));
+        assert!(!matches("example.com", "evil-example.com"));
+        assert!(!matches("example.com", "www.example.com"));
+        assert!(matches("[::1]", "[::1]:8080"));
+        for text in ["", "*", "*.", "*example.com", ".example.com", "a b", "http://a", "*.*.a", "a:b"] {
+            assert!(HostPattern::read(text).is_err_and(|error| error.to_string().contains(text)), "{text}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let fails = |builder: ProxyMiddlewareBuilder, text: &str| {
+            let error = builder.build().unwrap_err().to_string();
+            assert!(error.contains(text), "{error}");
+        };
+        let new = ProxyMiddleware::builder;
+        fails(new().mount(Mount::Prefix("/a/../b".into())), "/a/../b");
+        fails(new().mount(Mount::PopPrefix(String::new())), "pop_prefix");
+        fails(new().scheme("gopher"), "gopher");
+        fails(new().force_host(ForceHost::Host("example.com".into())), "no port");
+        fails(new().force_host(ForceHost::Domain("example.com:80".into())), "example.com:80");
+        fails(new().force_host(ForceHost::Domain("u@h".into())), "u@h");
+        fails(new().force_host(ForceHost::Port(0)), "0");
+        fails(new().allowed_hosts(["good.example", "b@d"]), "b@d");
+        fails(new().dangerous_accept_unsigned(), "no signature");
+    }
+}

@@ -1,0 +1,222 @@
+//! [`ProxyMiddlewareService`]: decides on the head, then hands the request on or answers it.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+    time::SystemTime,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, header::CONNECTION, request::Parts};
+use tower_service::Service;
+
+use super::{
+    future::ResponseFuture,
+    head::{Head, strip},
+    layer::Config,
+    restore::{View, Word},
+};
+use crate::{
+    body::Body,
+    error::{BoxError, Error, ErrorKind},
+    ext::{PeerAddr, TrustedBy},
+    protocol::signature::{Opening, Verdict, Verified, VerifyLater},
+};
+
+/// The service that [`ProxyMiddleware`](super::ProxyMiddleware) makes around another one.
+#[derive(Clone, Debug)]
+pub struct ProxyMiddlewareService<S> {
+    inner: S,
+    config: Arc<Config>,
+}
+
+impl<S> ProxyMiddlewareService<S> {
+    pub(super) const fn new(inner: S, config: Arc<Config>) -> Self {
+        Self { inner, config }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for ProxyMiddlewareService<S>
+where
+    S: Service<Request<Body>, Response = Response<R>> + Clone + Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+    R: Default,
+{
+    type Response = Response<R>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, R>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (mut parts, body) = request.into_parts();
+        match self.config.decide(&mut parts, &body) {
+            Ok(Decision::Admit) => {
+                ResponseFuture::forward(self.inner.call(Request::from_parts(parts, Body::new(body))))
+            }
+            Ok(Decision::Verified(verified)) => match verified.open(body) {
+                Opening::Ready(body) => {
+                    ResponseFuture::forward(self.inner.call(Request::from_parts(parts, Body::new(body))))
+                }
+                opening @ Opening::Reading(_) => self.call_later(async move { Ok((parts, opening)) }),
+            },
+            Ok(Decision::Waiting(head, later)) => {
+                let config = Arc::clone(&self.config);
+                self.call_later(async move {
+                    let verified = later.await?;
+                    config.admit_signed(&mut parts, head, &verified)?;
+                    Ok((parts, verified.open(body)))
+                })
+            }
+            Err(error) => ResponseFuture::refused(self.config.refuse(&error)),
+        }
+    }
+}
+
+impl<S> ProxyMiddlewareService<S> {
+    /// The one boxed way: something has to be waited for before the application may run.
+    fn call_later<B, R>(
+        &mut self,
+        opening: impl Future<Output = Result<(Parts, Opening<B>), Error>> + Send + 'static,
+    ) -> ResponseFuture<S::Future, R>
+    where
+        S: Service<Request<Body>, Response = Response<R>> + Clone + Send + 'static,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+        R: Default,
+    {
+        let config = Arc::clone(&self.config);
+        // The instance that was polled ready is the one to call; its clone takes its place.
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
+        ResponseFuture::verify(async move {
+            let request = async move {
+                let (parts, opening) = opening.await?;
+                let body = match opening {
+                    Opening::Ready(body) => body,
+                    Opening::Reading(reading) => reading.await?,
+                };
+                Ok(Request::from_parts(parts, Body::new(body)))
+            };
+            match request.await {
+                Ok(request) => Ok(inner.call(request)),
+                Err(error) => Err(config.refuse(&error)),
+            }
+        })
+    }
+}
+
+/// What becomes of a request whose head was looked at.
+#[derive(Debug)]
+enum Decision {
+    /// The head is restored; nothing is known of the body.
+    Admit,
+    /// The head is restored; the body is still to be opened.
+    Verified(Verified),
+    /// Nothing is restored yet.
+    Waiting(Head, VerifyLater),
+}
+
+impl Config {
+    /// Everything that the head decides.
+    fn decide<B: http_body::Body>(&self, parts: &mut Parts, body: &B) -> Result<Decision, Error> {
+        self.freeze_peer(parts);
+        let head = Head::check(parts)?;
+        let peer = parts.extensions.get::<PeerAddr>();
+        if let Some(verifier) = self.verifier.as_ref().filter(|verifier| verifier.is_signed(&parts.headers)) {
+            if !self.trust.holds(peer, true) {
+                return Err(Error::new(ErrorKind::Denied, "signed, but not by a trusted peer"));
+            }
+            return match verifier.verify(parts, body, SystemTime::now())? {
+                Verdict::Now(verified) => {
+                    self.admit_signed(parts, head, &verified)?;
+                    Ok(Decision::Verified(verified))
+                }
+                Verdict::Later(later) => Ok(Decision::Waiting(head, later)),
+            };
+        }
+        if let Some(standing) = self.trust.standing(peer) {
+            self.admit(parts, head, Word::Peer(standing), TrustedBy::Peer, true)?;
+        } else if self.verifier.is_some() && !self.accept_unsigned {
+            return Err(Error::new(ErrorKind::Signature, "no signature"));
+        } else {
+            self.admit(parts, head, Word::Nobody, TrustedBy::Nobody, false)?;
+        }
+        Ok(Decision::Admit)
+    }
+
+    fn admit_signed(&self, parts: &mut Parts, head: Head, verified: &Verified) -> Result<(), Error> {
+        let key_id = Arc::clone(verified.key_id());
+        let peer = parts.extensions.get::<PeerAddr>();
+        let keep_identity = self.trust.standing(peer).is_some();
+        let trusted_by = if self.trust.vouches(peer) {
+            TrustedBy::PeerAndSignature { key_id }
+        } else {
+            TrustedBy::Signature { key_id }
+        };
+        verified.restore(&mut parts.headers);
+        self.admit(parts, head, Word::Signer, trusted_by, keep_identity)
+    }
+
+    fn admit(
+        &self,
+        parts: &mut Parts,
+        head: Head,
+        word: Word,
+        trusted_by: TrustedBy,
+        keep_identity: bool,
+    ) -> Result<(), Error> {
+        let peer = parts.extensions.get::<PeerAddr>().cloned();
+        let view = View::read(self, parts, head, peer, word, trusted_by)?;
+        if !self.carried.is_empty() && !matches!(word, Word::Nobody) {
+            self.carried.decode(&mut parts.headers, &mut parts.extensions)?;
+        }
+        if let Some(field) = strip(&mut parts.headers, self, word, keep_identity)
+            && let Some(held_back) = self.ignored.pass()
+        {
+            let peer = &view.origin.peer;
+            tracing::warn!(?peer, %field, held_back, "removed a field that nobody vouches for");
+        }
+        if view.unreadable
+            && let Some(held_back) = self.ignored.pass()
+        {
+            tracing::warn!(peer = ?view.origin.peer, held_back, "the list of hops cannot be read up to the client: it is unknown");
+        }
+        view.apply(parts);
+        Ok(())
+    }
+
+    /// Notes the socket's peer before anything is restored, so that a claimed address is never taken for it.
+    #[cfg(feature = "axum")]
+    fn freeze_peer(&self, parts: &mut Parts) {
+        if self.connect_info
+            && parts.extensions.get::<PeerAddr>().is_none()
+            && let Some(peer) = super::view::peer(parts)
+        {
+            parts.extensions.insert(peer);
+        }
+    }
+
+    #[cfg(not(feature = "axum"))]
+    #[expect(clippy::unused_self, reason = "the same call with and without axum")]
+    fn freeze_peer(&self, _parts: &mut Parts) {}
+
+    /// The answer to a refused request: a status and nothing else, since the body's type is the application's.
+    fn refuse<R: Default>(&self, error: &Error) -> Response<R> {
+        if let Some(held_back) = self.refused.pass() {
+            let reason = std::error::Error::source(error);
+            tracing::warn!(status = error.status().as_u16(), %error, reason, held_back, "refused a request");
+        }
+        let mut response = Response::new(R::default());
+        *response.status_mut() = error.status();
+        if error.kind() == ErrorKind::RequestBody {
+            // RFC 9112 §6.1: whoever sends both framings may be smuggling; nothing more is read from that connection.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response.extensions_mut().insert(error.clone());
+        response
+    }
+}

@@ -1,0 +1,303 @@
+//! One connection from its acceptance to its end.
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{Request, Response};
+use http_body::Body;
+#[cfg(feature = "http2")]
+use hyper::server::conn::http2;
+use hyper::{body::Incoming, server::conn::http1};
+#[cfg(feature = "http2")]
+use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::OwnedSemaphorePermit,
+    time::{Instant, Sleep, sleep_until, timeout_at},
+};
+use tower_service::Service;
+
+use super::{
+    activity::Activity,
+    dispatch::Dispatch,
+    drain::{DrainGuard, Phase, Watch},
+    listener::Accepted,
+    proxy_protocol::{self, ProxyProtocol},
+    stream::{Guarded, Stream},
+};
+use crate::{error::BoxError, ext::PeerAddr};
+
+/// How the connections of one server are treated.
+pub(super) struct Connections {
+    pub(super) header_timeout: Option<Duration>,
+    pub(super) handshake_timeout: Option<Duration>,
+    pub(super) proxy_protocol: ProxyProtocol,
+    pub(super) http1: http1::Builder,
+    /// `None` where HTTP/2 is turned off.
+    #[cfg(feature = "http2")]
+    pub(super) http2: Option<http2::Builder<TokioExecutor>>,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<tokio_rustls::TlsAcceptor>,
+}
+
+/// Which protocol a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    Http1,
+    #[cfg(feature = "http2")]
+    Http2,
+}
+
+/// What a connection is once its handshakes are done.
+struct Established<Io> {
+    stream: Stream<Io>,
+    peer: Option<PeerAddr>,
+    protocol: Protocol,
+}
+
+impl Connections {
+    /// Serves one connection until it is closed or becomes a tunnel.
+    pub(super) async fn run<Io, S, ResB>(
+        self: Arc<Self>,
+        accepted: Accepted<Io>,
+        service: S,
+        guard: DrainGuard,
+        permit: Option<OwnedSemaphorePermit>,
+    ) where
+        Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<ResB>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        ResB: Body + Send + 'static,
+        ResB::Data: Send,
+        ResB::Error: Into<BoxError>,
+    {
+        let (watch, activity) = (guard.watch().clone(), Activity::new());
+        let io = Guarded::new(accepted.io, activity.clone(), guard, permit);
+        let established = until_draining(&watch, self.establish(io, accepted.peer, &activity)).await;
+        let ended = match established {
+            Some(Ok(established)) => self.http(established, service, activity, &watch).await,
+            Some(Err(error)) => Err(error.into()),
+            None => Ok(()),
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection ended early");
+        }
+    }
+
+    /// PROXY header, TLS, and which protocol it is to be.
+    async fn establish<Io>(
+        &self,
+        mut io: Guarded<Io>,
+        mut peer: Option<PeerAddr>,
+        activity: &Activity,
+    ) -> io::Result<Established<Io>>
+    where
+        Io: AsyncRead + AsyncWrite + Unpin,
+    {
+        let deadline = self.handshake_timeout.map(|limit| Instant::now() + limit);
+        if self.proxy_protocol == ProxyProtocol::Required {
+            peer = until(deadline, proxy_protocol::read_header(&mut io, peer)).await?;
+        }
+        #[cfg(feature = "tls")]
+        if let Some(acceptor) = &self.tls {
+            let tls = until(deadline, acceptor.accept(io)).await?;
+            #[cfg(feature = "http2")]
+            let protocol =
+                if tls.get_ref().1.alpn_protocol() == Some(b"h2") { Protocol::Http2 } else { Protocol::Http1 };
+            #[cfg(not(feature = "http2"))]
+            let protocol = Protocol::Http1;
+            activity.touch();
+            return Ok(Established { stream: Stream::Tls(Box::new(tls)), peer, protocol });
+        }
+        activity.touch();
+        #[cfg(feature = "http2")]
+        if self.http2.is_some() {
+            let deadline = self.header_timeout.map(|limit| Instant::now() + limit);
+            let protocol = until(deadline, by_preface(&mut io)).await?;
+            return Ok(Established { stream: Stream::Plain(io), peer, protocol });
+        }
+        Ok(Established { stream: Stream::Plain(io), peer, protocol: Protocol::Http1 })
+    }
+
+    async fn http<Io, S, ResB>(
+        &self,
+        Established { stream, peer, protocol }: Established<Io>,
+        service: S,
+        activity: Arc<Activity>,
+        watch: &Watch,
+    ) -> Result<(), BoxError>
+    where
+        Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<ResB>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        ResB: Body + Send + 'static,
+        ResB::Data: Send,
+        ResB::Error: Into<BoxError>,
+    {
+        #[cfg(feature = "tls")]
+        let tls = matches!(stream, Stream::Tls(_));
+        #[cfg(not(feature = "tls"))]
+        let tls = false;
+        let io = TokioIo::new(stream);
+        let service = Dispatch { service, peer, tls, activity: activity.clone() };
+        match protocol {
+            Protocol::Http1 => {
+                let connection = pin!(self.http1.serve_connection(io, service).with_upgrades());
+                drive(connection, self.header_timeout, &activity, watch).await
+            }
+            #[cfg(feature = "http2")]
+            Protocol::Http2 => match &self.http2 {
+                Some(http2) => {
+                    let connection = pin!(http2.serve_connection(io, service));
+                    drive(connection, self.header_timeout, &activity, watch).await
+                }
+                None => Err("the client chose a protocol that is turned off".into()),
+            },
+        }
+    }
+}
+
+/// Drives a connection to its end: asks it to finish when the drain begins, drops it when the drain cuts, and when no request head came
+/// in time.
+async fn drive<C: Graceful>(
+    mut connection: Pin<&mut C>,
+    mut limit: Option<Duration>,
+    activity: &Activity,
+    watch: &Watch,
+) -> Result<(), BoxError> {
+    let mut timer = pin!(sleep_until(Instant::now() + limit.unwrap_or_default()));
+    let (mut registered, mut finishing) = (false, false);
+    poll_fn(|cx| {
+        if !registered {
+            watch.wake(cx.waker()); // once: it is always the same task
+            registered = true;
+        }
+        loop {
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                return Poll::Ready(ended.map_err(Into::into));
+            }
+            let phase = watch.phase();
+            let expired = limit.is_some_and(|limit| expired(timer.as_mut(), limit, activity, cx));
+            if phase == Phase::Cut {
+                return Poll::Ready(Err("cut by the shutdown's deadline".into()));
+            }
+            if expired && !C::MULTIPLEXED {
+                return Poll::Ready(Err("no request head came in time".into()));
+            }
+            if expired {
+                limit = None; // it may hold tunnels: told to go, it goes when they end
+            }
+            if finishing || (phase == Phase::Open && !expired) {
+                return Poll::Pending;
+            }
+            finishing = true;
+            connection.as_mut().graceful_shutdown();
+        }
+    })
+    .await
+}
+
+/// True if the connection has waited `limit` for a request. The timer is only ever pushed later, and only when it fires.
+fn expired(mut timer: Pin<&mut Sleep>, limit: Duration, activity: &Activity, cx: &mut Context<'_>) -> bool {
+    while timer.as_mut().poll(cx).is_ready() {
+        let now = Instant::now();
+        let deadline = activity.deadline(limit).unwrap_or(now + limit);
+        if deadline <= now {
+            return true;
+        }
+        timer.as_mut().reset(deadline);
+    }
+    false
+}
+
+/// A connection of hyper's that can be asked to finish.
+trait Graceful: Future<Output = hyper::Result<()>> {
+    /// Carries several requests at once, and ends by itself when it was asked to and all are done.
+    const MULTIPLEXED: bool;
+
+    fn graceful_shutdown(self: Pin<&mut Self>);
+}
+
+impl<I, S, B> Graceful for http1::UpgradeableConnection<I, S>
+where
+    Self: Future<Output = hyper::Result<()>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    S: hyper::service::HttpService<Incoming, ResBody = B>,
+    S::Error: Into<BoxError>,
+    B: Body + 'static,
+    B::Error: Into<BoxError>,
+{
+    const MULTIPLEXED: bool = false;
+
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        Self::graceful_shutdown(self);
+    }
+}
+
+#[cfg(feature = "http2")]
+impl<I, S, B, E> Graceful for http2::Connection<I, S, E>
+where
+    Self: Future<Output = hyper::Result<()>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    S: hyper::service::HttpService<Incoming, ResBody = B>,
+    S::Error: Into<BoxError>,
+    B: Body + 'static,
+    B::Error: Into<BoxError>,
+    E: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
+{
+    const MULTIPLEXED: bool = true;
+
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        Self::graceful_shutdown(self);
+    }
+}
+
+/// HTTP/2 by prior knowledge if the connection begins with its preface (RFC 9113 §3.4). The first byte that differs decides for HTTP/1.
+#[cfg(feature = "http2")]
+async fn by_preface<Io: AsyncRead + Unpin>(io: &mut Guarded<Io>) -> io::Result<Protocol> {
+    loop {
+        let read = io.buffered();
+        let start = read.get(..PREFACE.len()).unwrap_or(read);
+        if !PREFACE.starts_with(start) {
+            return Ok(Protocol::Http1);
+        }
+        if start.len() == PREFACE.len() {
+            return Ok(Protocol::Http2);
+        }
+        if io.fill().await? == 0 {
+            return Ok(Protocol::Http1); // which knows a client that left from one that broke off
+        }
+    }
+}
+
+#[cfg(feature = "http2")]
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// `None` if the drain begins before the future is done.
+async fn until_draining<F: Future>(watch: &Watch, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        watch.wake(cx.waker());
+        match future.as_mut().poll(cx) {
+            Poll::Pending if watch.phase() != Phase::Open => Poll::Ready(None),
+            done => done.map(Some),
+        }
+    })
+    .await
+}
+
+async fn until<T>(deadline: Option<Instant>, future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline, future).await?,
+        None => future.await,
+    }
+}

@@ -1,0 +1,158 @@
+//! [`Dispatch`]: the user's tower service as hyper calls it.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use http::{Request, Response, Version};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::activity::{Activity, InFlight};
+use crate::{
+    error::{BoxError, Error},
+    ext::{OverTls, PeerAddr},
+};
+
+/// What one connection does with its requests: tell where each came from, call a clone of the service, answer.
+pub(super) struct Dispatch<S> {
+    pub(super) service: S,
+    pub(super) peer: Option<PeerAddr>,
+    pub(super) tls: bool,
+    pub(super) activity: Arc<Activity>,
+}
+
+impl<S, ResB> hyper::service::Service<Request<Incoming>> for Dispatch<S>
+where
+    S: Service<Request<Incoming>, Response = Response<ResB>> + Clone,
+    S::Error: Into<BoxError>,
+{
+    type Response = Response<AnswerBody<ResB>>;
+    type Error = BoxError;
+    type Future = Answer<S>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Answer<S> {
+        if let Some(peer) = &self.peer {
+            request.extensions_mut().insert(peer.clone());
+        }
+        if self.tls {
+            request.extensions_mut().insert(OverTls::new());
+        }
+        let in_flight = Some(self.activity.begin());
+        Answer { state: State::Waiting { service: self.service.clone(), request: Some(request) }, in_flight }
+    }
+}
+
+pin_project! {
+    /// Waits for the service to be ready, then for its response.
+    pub(super) struct Answer<S: Service<Request<Incoming>>> {
+        #[pin]
+        state: State<S, S::Future>,
+        in_flight: Option<InFlight>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<S, F> {
+        Waiting { service: S, request: Option<Request<Incoming>> },
+        Called { #[pin] future: F },
+    }
+}
+
+impl<S, ResB> Future for Answer<S>
+where
+    S: Service<Request<Incoming>, Response = Response<ResB>>,
+    S::Error: Into<BoxError>,
+{
+    type Output = Result<Response<AnswerBody<ResB>>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let answered = match this.state.as_mut().project() {
+                StateProj::Called { future } => ready!(future.poll(cx)),
+                StateProj::Waiting { service, request } => match (ready!(service.poll_ready(cx)), request.take()) {
+                    (Ok(()), Some(request)) => {
+                        let future = service.call(request);
+                        this.state.set(State::Called { future });
+                        continue;
+                    }
+                    (Ok(()), None) => return Poll::Pending, // polled after its end
+                    (Err(error), _) => Err(error),
+                },
+            };
+            let in_flight = this.in_flight.take();
+            return Poll::Ready(match answered {
+                Ok(response) => Ok(respond(response.map(|body| AnswerBody { body: Some(body), in_flight }))),
+                Err(error) => refuse(error.into(), in_flight),
+            });
+        }
+    }
+}
+
+/// The version is the connection's matter: one copied from an upstream would make hyper answer an HTTP/1.1 client in HTTP/1.0 and
+/// close. hyper itself goes down to HTTP/1.0 for a client of that version.
+fn respond<B>(mut response: Response<B>) -> Response<B> {
+    *response.version_mut() = Version::HTTP_11;
+    response
+}
+
+/// An error of ours is answered with its status, so that `ExactProxy` can be served as it is; any other closes the connection.
+fn refuse<B>(error: BoxError, in_flight: Option<InFlight>) -> Result<Response<AnswerBody<B>>, BoxError> {
+    let error = error.downcast::<Error>()?;
+    tracing::debug!(%error, "the service failed");
+    let mut response = Response::new(AnswerBody { body: None, in_flight });
+    *response.status_mut() = error.status();
+    Ok(response)
+}
+
+pin_project! {
+    /// The response's body; the request is in flight until it is dropped.
+    pub(super) struct AnswerBody<B> {
+        #[pin]
+        body: Option<B>,
+        in_flight: Option<InFlight>,
+    }
+}
+
+impl<B: Body> Body for AnswerBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        match self.project().body.as_pin_mut() {
+            Some(body) => body.poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn an_error_of_ours_is_answered_with_its_status_and_any_other_is_passed_on() {
+        let ours = Error::new(ErrorKind::Timeout, "the upstream was too slow");
+        let response = refuse::<String>(ours.into(), None).unwrap();
+        assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
+        assert!(response.body().is_end_stream());
+        assert!(refuse::<String>(std::io::Error::other("foreign").into(), None).is_err());
+    }
+}

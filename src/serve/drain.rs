@@ -1,0 +1,261 @@
+//! [`Drain`]: coming to an end together, with a deadline.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::poll_fn,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, Ordering},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use tokio::sync::Notify;
+
+/// Knows what is still open, asks it to come to an end, and cuts it when it does not.
+///
+/// Every connection of [`serve`](super::serve()) is registered from its acceptance until its stream is closed, so also while it is a
+/// tunnel in somebody else's hands. Other work that a shutdown should wait for registers itself. A clone is the same drain; several
+/// servers may share one.
+#[derive(Clone, Default)]
+pub struct Drain(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    registry: Mutex<Registry>,
+    /// Told whenever `phase` moves on or the last member leaves.
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Registry {
+    phase: Phase,
+    next: u64,
+    members: BTreeMap<u64, Arc<Watch>>,
+}
+
+/// How far a shutdown has come. Only ever moves on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Phase {
+    #[default]
+    Open,
+    Draining,
+    Cut,
+}
+
+impl Drain {
+    /// Nothing is open yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Registers something that a shutdown should wait for, until the guard is dropped.
+    pub fn register(&self) -> DrainGuard {
+        let mut registry = self.0.lock();
+        let id = registry.next;
+        registry.next += 1;
+        let watch = Arc::new(Watch::new(registry.phase));
+        registry.members.insert(id, watch.clone());
+        DrainGuard { id, watch, drain: self.clone() }
+    }
+
+    /// Asks everything to come to an end: servers take no more connections, connections end after the request they are at, tunnels
+    /// go on until they end or are cut.
+    pub fn begin(&self) {
+        self.0.advance(Phase::Draining);
+    }
+
+    /// Cuts what is still open.
+    pub fn cut(&self) {
+        self.0.advance(Phase::Cut);
+    }
+
+    /// True once [`begin`](Self::begin) was called.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.0.lock().phase >= Phase::Draining
+    }
+
+    /// How much is registered.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.0.lock().members.len()
+    }
+
+    /// Waits until [`begin`](Self::begin) is called.
+    pub async fn draining(&self) {
+        self.0.until(|registry| registry.phase >= Phase::Draining).await;
+    }
+
+    /// Waits until [`begin`](Self::begin) was called and nothing is registered any more.
+    pub async fn drained(&self) {
+        self.0.until(|registry| registry.phase >= Phase::Draining && registry.members.is_empty()).await;
+    }
+}
+
+impl fmt::Debug for Drain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let registry = self.0.lock();
+        f.debug_struct("Drain").field("phase", &registry.phase).field("open", &registry.members.len()).finish()
+    }
+}
+
+impl Shared {
+    fn advance(&self, phase: Phase) {
+        let mut registry = self.lock();
+        if registry.phase >= phase {
+            return;
+        }
+        registry.phase = phase;
+        // Told after the lock is released: a member that is woken may leave at once.
+        let members: Vec<_> = registry.members.values().cloned().collect();
+        drop(registry);
+        members.iter().for_each(|watch| watch.advance(phase));
+        self.changed.notify_waiters();
+    }
+
+    async fn until(&self, reached: impl Fn(&Registry) -> bool) {
+        loop {
+            // Counts from its making: a change between the look and the wait is not lost.
+            let changed = self.changed.notified();
+            if reached(&self.lock()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Membership in a [`Drain`], until it is dropped.
+#[must_use = "dropping it ends the membership"]
+pub struct DrainGuard {
+    id: u64,
+    watch: Arc<Watch>,
+    drain: Drain,
+}
+
+impl DrainGuard {
+    /// Waits until the drain begins. At most one task may wait on a guard at a time.
+    pub async fn draining(&self) {
+        poll_fn(|cx| self.watch.poll_reached(Phase::Draining, cx)).await;
+    }
+
+    /// Waits until what is still open is cut. At most one task may wait on a guard at a time.
+    pub async fn cut(&self) {
+        poll_fn(|cx| self.watch.poll_reached(Phase::Cut, cx)).await;
+    }
+
+    pub(super) fn watch(&self) -> &Arc<Watch> {
+        &self.watch
+    }
+}
+
+impl Drop for DrainGuard {
+    fn drop(&mut self) {
+        let mut registry = self.drain.0.lock();
+        registry.members.remove(&self.id);
+        if registry.members.is_empty() && registry.phase >= Phase::Draining {
+            drop(registry);
+            self.drain.0.changed.notify_waiters();
+        }
+    }
+}
+
+impl fmt::Debug for DrainGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DrainGuard").field("phase", &self.watch.phase()).finish_non_exhaustive()
+    }
+}
+
+/// One member's view of the phase: reading it is one atomic load, so that a connection may look at every wake-up.
+pub(super) struct Watch {
+    phase: AtomicU8,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Watch {
+    fn new(phase: Phase) -> Self {
+        Self { phase: AtomicU8::new(phase as u8), waker: Mutex::new(None) }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Open,
+            1 => Phase::Draining,
+            _ => Phase::Cut,
+        }
+    }
+
+    /// Has `waker` woken when the phase moves on. One is kept, the last. To be called before the phase is read.
+    pub(super) fn wake(&self, waker: &Waker) {
+        let mut kept = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
+        if !kept.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
+            *kept = Some(waker.clone());
+        }
+    }
+
+    fn poll_reached(&self, phase: Phase, cx: &Context<'_>) -> Poll<()> {
+        self.wake(cx.waker());
+        if self.phase() >= phase { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn advance(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        waker.iter().for_each(Waker::wake_by_ref);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn waits_for_every_member_to_leave() {
+        let drain = Drain::new();
+        let (first, second) = (drain.register(), drain.register());
+        assert_eq!(drain.open(), 2);
+        let drained = tokio::spawn({
+            let drain = drain.clone();
+            async move { drain.drained().await }
+        });
+        drain.begin();
+        first.draining().await;
+        drop(first);
+        tokio::task::yield_now().await;
+        assert!(!drained.is_finished());
+        drop(second);
+        drained.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_registers_late_is_told_at_once() {
+        let drain = Drain::new();
+        drain.begin();
+        let late = drain.register();
+        late.draining().await;
+        drain.cut();
+        late.cut().await;
+        assert!(drain.is_draining());
+    }
+
+    #[tokio::test]
+    async fn is_drained_only_after_it_began() {
+        let drain = Drain::new();
+        let drained = tokio::spawn({
+            let drain = drain.clone();
+            async move { drain.drained().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!drained.is_finished());
+        drain.begin();
+        drained.await.unwrap();
+    }
+}

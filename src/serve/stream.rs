@@ -1,0 +1,203 @@
+//! The byte stream of a connection: what was read ahead, the drain's membership, and TLS.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::{Buf, BytesMut};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    sync::OwnedSemaphorePermit,
+};
+
+use super::{
+    activity::Activity,
+    drain::{DrainGuard, Phase},
+};
+
+/// An accepted stream, with bytes of it that were read ahead.
+///
+/// It is a member of the drain and holds its place among the connections for as long as it lives: as a tunnel it lives on in the hands
+/// of whoever took the upgrade, and is cut there by an error on its next read or write.
+pub(super) struct Guarded<Io> {
+    io: Io,
+    ahead: BytesMut,
+    activity: Arc<Activity>,
+    /// The last write found no room.
+    write_blocked: bool,
+    /// Who waited last, so that a tunnel's task is woken for the cut.
+    parked: Option<Waker>,
+    guard: DrainGuard,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl<Io> Guarded<Io> {
+    pub(super) fn new(
+        io: Io,
+        activity: Arc<Activity>,
+        guard: DrainGuard,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        Self { io, ahead: BytesMut::new(), activity, write_blocked: false, parked: None, guard, _permit: permit }
+    }
+
+    /// What was read ahead.
+    pub(super) fn buffered(&self) -> &[u8] {
+        &self.ahead
+    }
+
+    /// Takes `count` bytes off what was read ahead.
+    pub(super) fn consume(&mut self, count: usize) {
+        self.ahead.advance(count);
+    }
+
+    fn alive(&self) -> io::Result<()> {
+        if self.guard.watch().phase() == Phase::Cut {
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server has shut down"));
+        }
+        Ok(())
+    }
+
+    /// About to wait: be woken when the drain cuts.
+    fn park(&mut self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        if !self.parked.as_ref().is_some_and(|parked| parked.will_wake(cx.waker())) {
+            self.parked = Some(cx.waker().clone());
+            self.guard.watch().wake(cx.waker());
+            self.alive()?;
+        }
+        Poll::Pending
+    }
+
+    fn wrote(&mut self, wrote: Poll<io::Result<usize>>, cx: &Context<'_>) -> Poll<io::Result<usize>> {
+        match &wrote {
+            Poll::Pending => {
+                self.write_blocked = true;
+                if let Poll::Ready(Err(error)) = self.park(cx) {
+                    return Poll::Ready(Err(error));
+                }
+            }
+            Poll::Ready(_) if self.write_blocked => {
+                self.write_blocked = false;
+                self.activity.touch();
+            }
+            Poll::Ready(_) => {}
+        }
+        wrote
+    }
+}
+
+impl<Io: AsyncRead + Unpin> Guarded<Io> {
+    /// Reads ahead once more; 0 at the end of the stream.
+    pub(super) async fn fill(&mut self) -> io::Result<usize> {
+        self.ahead.reserve(READ_AHEAD);
+        self.io.read_buf(&mut self.ahead).await
+    }
+}
+
+impl<Io: AsyncRead + Unpin> AsyncRead for Guarded<Io> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let count = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead.split_to(count));
+            if self.ahead.is_empty() {
+                self.ahead = BytesMut::new(); // gives the buffer back
+            }
+            return Poll::Ready(Ok(()));
+        }
+        self.alive()?;
+        match Pin::new(&mut self.io).poll_read(cx, buf) {
+            Poll::Pending => self.park(cx),
+            read @ Poll::Ready(_) => read,
+        }
+    }
+}
+
+impl<Io: AsyncWrite + Unpin> AsyncWrite for Guarded<Io> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.alive()?;
+        let wrote = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.wrote(wrote, cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.alive()?;
+        let wrote = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+        self.wrote(wrote, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// A connection as HTTP sees it.
+pub(super) enum Stream<Io> {
+    Plain(Guarded<Io>),
+    #[cfg(feature = "tls")]
+    Tls(Box<tokio_rustls::server::TlsStream<Guarded<Io>>>),
+}
+
+/// Calls the same method on whatever is inside.
+macro_rules! delegate {
+    ($stream:expr, $io:ident => $call:expr) => {
+        match $stream.get_mut() {
+            Stream::Plain($io) => $call,
+            #[cfg(feature = "tls")]
+            Stream::Tls($io) => $call,
+        }
+    };
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<Io> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, io => Pin::new(io).poll_read(cx, buf))
+    }
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<Io> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        delegate!(self, io => Pin::new(io).poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        delegate!(self, io => Pin::new(io).poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(io) => io.is_write_vectored(),
+            #[cfg(feature = "tls")]
+            Self::Tls(io) => io.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, io => Pin::new(io).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, io => Pin::new(io).poll_shutdown(cx))
+    }
+}
+
+/// Enough for most request heads, so that looking at the first bytes costs no further read.
+const READ_AHEAD: usize = 4096;

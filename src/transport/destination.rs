@@ -1,0 +1,204 @@
+//! [`Destination`]: what makes two connections different.
+
+use std::{cmp::Ordering, fmt, path::Path, sync::Arc};
+
+use http::uri::{Authority, Scheme, Uri};
+
+use crate::{
+    error::{Error, ErrorKind},
+    ext::ConnectTo,
+};
+
+/// Where a connection goes and what is spoken on it; connections are shared only between equal destinations.
+#[derive(Clone)]
+pub struct Destination {
+    tls: bool,
+    /// The name that the certificate must hold (https only), which differs from the place under a `ConnectTo`.
+    server: Option<Authority>,
+    place: Place,
+}
+
+#[derive(Clone)]
+enum Place {
+    Authority(Authority),
+    Unix(Arc<Path>),
+}
+
+impl Destination {
+    /// The destination of a request: its URI's scheme and authority, or the place that `ConnectTo` names instead.
+    ///
+    /// # Errors
+    /// `Target` (400): no authority, another scheme than `http` and `https`, user information (RFC 9110 §4.2.4), port 0.
+    pub(crate) fn of(uri: &Uri, connect_to: Option<&ConnectTo>) -> Result<Self, Error> {
+        let tls = match uri.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTP => false,
+            Some(scheme) if *scheme == Scheme::HTTPS => true,
+            Some(_) => return Err(target("the scheme is neither http nor https")),
+            None if connect_to.is_some() => false,
+            None => return Err(target("the request names no host to connect to")),
+        };
+        let place = match (connect_to, uri.authority()) {
+            (Some(ConnectTo::Authority(authority)), _) | (None, Some(authority)) => {
+                Place::Authority(checked(authority)?.clone())
+            }
+            (Some(ConnectTo::Unix(path)), _) => Place::Unix(path.clone()),
+            (None, None) => return Err(target("the request names no host to connect to")),
+        };
+        let server = match uri.authority() {
+            Some(authority) if tls => Some(checked(authority)?.clone()),
+            _ => None,
+        };
+        Ok(Self { tls, server, place })
+    }
+
+    /// True if TLS is spoken.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.tls
+    }
+
+    /// The host name or address to connect to, an IPv6 address without brackets; none for a unix socket.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        match &self.place {
+            Place::Authority(authority) => Some(unbracketed(authority.host())),
+            Place::Unix(_) => None,
+        }
+    }
+
+    /// The port to connect to: the authority's, else the scheme's default; none for a unix socket.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        match &self.place {
+            Place::Authority(authority) => Some(authority.port_u16().unwrap_or(if self.tls { 443 } else { 80 })),
+            Place::Unix(_) => None,
+        }
+    }
+
+    /// The unix socket's path, if that is where to connect.
+    #[must_use]
+    pub fn unix_path(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Authority(_) => None,
+            Place::Unix(path) => Some(path),
+        }
+    }
+
+    /// The name the peer's certificate must hold, an IPv6 address without brackets; none without TLS.
+    #[must_use]
+    pub fn server_name(&self) -> Option<&str> {
+        self.server.as_ref().map(|authority| unbracketed(authority.host()))
+    }
+
+    /// The order of pool keys. Hosts compare without regard to case, ports with their defaults filled in.
+    fn order(&self, other: &Self) -> Ordering {
+        self.tls
+            .cmp(&other.tls)
+            .then_with(|| self.port().cmp(&other.port()))
+            .then_with(|| caseless(self.host(), other.host()))
+            .then_with(|| self.unix_path().cmp(&other.unix_path()))
+            .then_with(|| caseless(self.server_name(), other.server_name()))
+    }
+}
+
+fn target(reason: &'static str) -> Error {
+    Error::new(ErrorKind::Target, reason)
+}
+
+fn checked(authority: &Authority) -> Result<&Authority, Error> {
+    if authority.as_str().contains('@') {
+        return Err(target("the authority holds user information"));
+    }
+    if authority.host().is_empty() {
+        return Err(target("the host is empty"));
+    }
+    // `Authority` accepts `h:` and `h:99999`; only the first has a meaning (RFC 3986 §3.2.3: an empty port is the default).
+    let port = authority.as_str().get(authority.host().len()..).unwrap_or_default();
+    match port.strip_prefix(':') {
+        None | Some("") => Ok(authority),
+        Some(digits) if digits.parse::<u16>().is_ok_and(|port| port != 0) => Ok(authority),
+        Some(_) => Err(target("the port is not a number from 1 to 65535")),
+    }
+}
+
+fn unbracketed(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+fn caseless(a: Option<&str>, b: Option<&str>) -> Ordering {
+    match (a, b) {
+        (Some(a), Some(b)) => {
+            let a = a.bytes().map(|byte| byte.to_ascii_lowercase());
+            a.cmp(b.bytes().map(|byte| byte.to_ascii_lowercase()))
+        }
+        (a, b) => a.cmp(&b),
+    }
+}
+
+impl Ord for Destination {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.order(other)
+    }
+}
+
+impl PartialOrd for Destination {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Destination {
+    fn eq(&self, other: &Self) -> bool {
+        self.order(other).is_eq()
+    }
+}
+
+impl Eq for Destination {}
+
+impl fmt::Debug for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Destination");
+        out.field("tls", &self.tls);
+        match &self.place {
+            Place::Authority(authority) => out.field("authority", authority),
+            Place::Unix(path) => out.field("unix", path),
+        };
+        out.field("server_name", &self.server_name()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(uri: &str) -> Result<Destination, Error> {
+        Destination::of(&uri.parse().unwrap(), None)
+    }
+
+    #[test]
+    fn hosts_in_other_case_and_default_ports_are_the_same_destination() {
+        assert_eq!(of("http://Example.test/a").unwrap(), of("http://example.TEST:80/b").unwrap());
+        assert_ne!(of("http://example.test").unwrap(), of("https://example.test").unwrap());
+        assert_ne!(of("http://example.test").unwrap(), of("http://example.test:81").unwrap());
+        assert_eq!(of("https://[::1]/").unwrap().host(), Some("::1"));
+        assert_eq!(of("https://[::1]/").unwrap().port(), Some(443));
+    }
+
+    #[test]
+    fn a_name_to_verify_keeps_connections_to_one_place_apart() {
+        let to = ConnectTo::Authority("127.0.0.1:1".parse().unwrap());
+        let a = Destination::of(&"https://a.test/".parse().unwrap(), Some(&to)).unwrap();
+        let b = Destination::of(&"https://b.test/".parse().unwrap(), Some(&to)).unwrap();
+        assert_ne!(a, b);
+        assert_eq!((a.host(), a.server_name()), (Some("127.0.0.1"), Some("a.test")));
+    }
+
+    #[test]
+    fn what_cannot_be_connected_to_is_a_bad_target() {
+        for uri in ["/path", "ftp://h/", "http://u@h/", "http://u:p@h/", "http://h:0/", "http://h:99999/", "h:80"] {
+            let error = of(uri).expect_err(uri);
+            assert_eq!(error.status(), http::StatusCode::BAD_REQUEST, "{uri}");
+        }
+        assert!(of("http://h:/").is_ok());
+    }
+}

@@ -1,0 +1,162 @@
+//! [`Conn`]: one connection and its two buffers.
+
+use std::{
+    future::Future,
+    io::{self, IoSlice},
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::{
+    io::{AsyncReadExt, AsyncWrite},
+    time::Instant,
+};
+
+use crate::transport::{alarm::Alarm, io::Io, pool::Home};
+
+/// An HTTP/1.1 connection to an upstream, between or within exchanges.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    pub(crate) io: Io,
+    pub(crate) read: BytesMut,
+    pub(crate) out: Out,
+    pub(crate) alarm: Alarm,
+    pub(crate) home: Home,
+    pub(crate) opened: Instant,
+    /// True once it has answered a request.
+    pub(crate) used: bool,
+    /// How long the upstream said it keeps the connection, less the second that a request may be on its way.
+    pub(crate) keep_alive: Option<Duration>,
+    read_size: usize,
+}
+
+impl Conn {
+    pub(crate) fn new(io: Io, home: Home, opened: Instant) -> Self {
+        Self {
+            io,
+            read: BytesMut::new(),
+            out: Out::default(),
+            alarm: Alarm::default(),
+            home,
+            opened,
+            used: false,
+            keep_alive: None,
+            read_size: READ_START,
+        }
+    }
+
+    /// True if nothing was sent by the upstream and it has not closed.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        self.read.is_empty() && self.io.is_quiet()
+    }
+
+    /// Reads what there is into the buffer; 0 is the end. The buffer grows for bulk and shrinks again after it.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.read.reserve(self.read_size);
+        let read = ready!(pin!(self.io.read_buf(&mut self.read)).poll(cx))?;
+        if read >= self.read_size {
+            self.read_size = (self.read_size * 2).min(READ_MAX);
+        } else if read < self.read_size / 4 {
+            self.read_size = (self.read_size / 2).max(READ_START);
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    /// Writes what is queued; ready when nothing is left. `written` counts the bytes the socket took.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>, written: &mut u64) -> Poll<io::Result<()>> {
+        if self.out.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        while !self.out.is_empty() {
+            let n = ready!(self.out.poll_write(&mut self.io, cx))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            *written += n as u64;
+        }
+        // A no-op on sockets; TLS needs it.
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    /// Gives the connection back to the pool it came from, if that still exists.
+    pub(crate) fn go_home(mut self: Box<Self>) {
+        if let Some(pool) = self.home.pool.upgrade() {
+            self.used = true;
+            self.alarm.set(None);
+            pool.put(self);
+        }
+    }
+}
+
+/// Bytes on their way out: small ones copied into one buffer, one large piece as it is, and what ends it.
+#[derive(Debug, Default)]
+pub(crate) struct Out {
+    pub(crate) head: Vec<u8>,
+    sent: usize,
+    bulk: Bytes,
+    tail: &'static [u8],
+}
+
+impl Out {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sent == self.head.len() && self.bulk.is_empty() && self.tail.is_empty()
+    }
+
+    /// True if another piece can be queued.
+    pub(crate) fn takes_more(&self) -> bool {
+        self.bulk.is_empty() && self.tail.is_empty() && self.head.len() < HEAD_MAX
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Queues `data` between what is in `head` and `tail`. Only when nothing bulky is queued.
+    pub(crate) fn push(&mut self, data: Bytes, tail: &'static [u8]) {
+        debug_assert!(self.bulk.is_empty() && self.tail.is_empty());
+        if data.len() <= COPY_MAX {
+            self.head.extend_from_slice(&data);
+            self.head.extend_from_slice(tail);
+        } else {
+            self.bulk = data;
+            self.tail = tail;
+        }
+    }
+
+    fn poll_write(&mut self, io: &mut Io, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let head = self.head.get(self.sent..).unwrap_or_default();
+        let n = if self.bulk.is_empty() && self.tail.is_empty() {
+            ready!(Pin::new(io).poll_write(cx, head))?
+        } else {
+            let slices = [IoSlice::new(head), IoSlice::new(&self.bulk), IoSlice::new(self.tail)];
+            ready!(Pin::new(io).poll_write_vectored(cx, &slices))?
+        };
+        self.advance(n);
+        Poll::Ready(Ok(n))
+    }
+
+    fn advance(&mut self, mut n: usize) {
+        let head = n.min(self.head.len() - self.sent);
+        self.sent += head;
+        n -= head;
+        if self.sent == self.head.len() {
+            self.head.clear();
+            self.sent = 0;
+        }
+        let bulk = n.min(self.bulk.len());
+        self.bulk.advance(bulk);
+        if self.bulk.is_empty() {
+            self.bulk = Bytes::new();
+        }
+        self.tail = self.tail.get(n - bulk..).unwrap_or_default();
+    }
+}
+
+const READ_START: usize = 16 * 1024;
+const READ_MAX: usize = 64 * 1024;
+/// What is copied before a write is waited for.
+const HEAD_MAX: usize = 16 * 1024;
+/// Below this, copying a piece beside its head is cheaper than a vectored write.
+const COPY_MAX: usize = 4 * 1024;

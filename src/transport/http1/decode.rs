@@ -1,0 +1,317 @@
+//! The head of a response, from bytes.
+
+use std::mem::MaybeUninit;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use httparse::Status;
+
+use super::{
+    encode::{forbidden_in_trailers, parse_length},
+    framing::garbage,
+};
+use crate::{
+    error::{Error, Phase},
+    message::hop,
+};
+
+/// A response's head as it was read, the fields of its connection already taken out.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) status: StatusCode,
+    /// The reason phrase, where it is not the usual one.
+    pub(crate) reason: Option<Bytes>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) framing: Framing,
+    /// True if the connection may serve another request after this response.
+    pub(crate) keep: bool,
+    /// The seconds of `Keep-Alive: timeout=`.
+    pub(crate) keep_alive: Option<u64>,
+}
+
+/// What the head says of its body, before the method and the status are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    Chunked,
+    Length(u64),
+    Unsaid,
+}
+
+/// Parses the head at the front of `read`, if all of it is there, into `headers`, which is refilled.
+///
+/// The connection's own fields (RFC 9110 §7.6.1) are left out of it, unless `keep_hop_by_hop`.
+///
+/// # Errors
+/// `Upstream` for what is not a response: a bad status line, a bad or folded field, too many or too long ones, lengths that differ, a
+/// transfer coding other than `chunked`, or one in HTTP/1.0.
+pub(crate) fn head(
+    read: &mut BytesMut,
+    headers: &mut HeaderMap,
+    max: usize,
+    keep_hop_by_hop: bool,
+) -> Result<Option<Head>, Error> {
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut response = httparse::Response::new(&mut []);
+    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, read, &mut fields);
+    let length = match parsed {
+        Ok(Status::Complete(length)) if length <= max => length,
+        Ok(Status::Partial) if read.len() <= max => return Ok(None),
+        Ok(_) => return Err(bad("the head of the response is too long")),
+        Err(error) => return Err(bad("the head of the response is not HTTP").with_source(error)),
+    };
+    let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
+    let status = status.ok_or_else(|| bad("the status of the response is not a number from 100"))?;
+    let reason = response.reason.filter(|reason| Some(*reason) != status.canonical_reason());
+    let reason = reason.map(|reason| Bytes::copy_from_slice(reason.as_bytes()));
+    let http11 = response.version == Some(1);
+
+    // Places outlive the borrow of `read`; the values then share its memory instead of being copied.
+    let mut places = [Place::default(); MAX_FIELDS];
+    let count = response.headers.len();
+    for (place, field) in places.iter_mut().zip(response.headers.iter()) {
+        *place = Place { name: span(read, field.name.as_bytes()), value: span(read, field.value) };
+    }
+    let shared = read.split_to(length).freeze();
+    // What a 101 says of its connection is checked by whoever asked for the switch.
+    let keep_hop_by_hop = keep_hop_by_hop || status == StatusCode::SWITCHING_PROTOCOLS;
+    let mut control = Control { keep_hop_by_hop, ..Control::default() };
+    headers.clear();
+    headers.reserve(count);
+    for Place { name, value } in places.iter().take(count) {
+        let name = HeaderName::from_bytes(shared.get(name.0 as usize..name.1 as usize).unwrap_or_default());
+        let value = HeaderValue::from_maybe_shared(shared.slice(value.0 as usize..value.1 as usize));
+        let (Ok(name), Ok(value)) = (name, value) else { return Err(bad("a field of the response cannot be read")) };
+        if !control.takes(&name, &value)? {
+            headers.append(name, value);
+        }
+    }
+    control.finish(status, reason, headers, http11).map(Some)
+}
+
+/// Parses the trailers at the front of `read`, if all of them are there; those that may not stand there are left out.
+pub(crate) fn trailers(read: &mut BytesMut, max: usize) -> Result<Option<HeaderMap>, Error> {
+    if read.starts_with(b"\r\n") {
+        let _ = read.split_to(2);
+        return Ok(Some(HeaderMap::new()));
+    }
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut trailers = HeaderMap::new();
+    let length = match httparse::parse_headers(read, &mut fields) {
+        Ok(Status::Complete((length, fields))) if length <= max => {
+            for field in fields {
+                let name = HeaderName::from_bytes(field.name.as_bytes());
+                let value = HeaderValue::from_bytes(field.value);
+                let (Ok(name), Ok(value)) = (name, value) else { return Err(garbage("a trailer cannot be read")) };
+                if !forbidden_in_trailers(&name) {
+                    trailers.append(name, value);
+                }
+            }
+            length
+        }
+        Ok(Status::Partial) if read.len() <= max => return Ok(None),
+        Ok(_) => return Err(garbage("the trailers are too long")),
+        Err(error) => return Err(garbage("the trailers are not HTTP").with_source(error)),
+    };
+    let _ = read.split_to(length);
+    Ok(Some(trailers))
+}
+
+/// Where a field stands in the buffer.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    name: (u32, u32),
+    value: (u32, u32),
+}
+
+/// `part` as a range in `whole`, which holds it and is far shorter than 4 GiB.
+fn span(whole: &[u8], part: &[u8]) -> (u32, u32) {
+    let start = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize) as u32;
+    (start, start + part.len() as u32)
+}
+
+/// What the fields of a head say of the connection and of the body's end.
+#[derive(Default)]
+struct Control {
+    keep_hop_by_hop: bool,
+    close: bool,
+    persist: bool,
+    /// Fields that `Connection` names, besides the usual ones, which are left out without it.
+    nominated: Vec<HeaderName>,
+    length: Option<u64>,
+    chunked: bool,
+    keep_alive: Option<u64>,
+}
+
+impl Control {
+    /// Reads what concerns this connection. True if the field stays behind.
+    fn takes(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<bool, Error> {
+        if name == header::CONTENT_LENGTH {
+            let length =
+                parse_length(value).ok_or_else(|| bad("the Content-Length of the response is not a number"))?;
+            return match self.length.replace(length) {
+                None => Ok(false),
+                Some(other) if other == length => Ok(true),
+                Some(_) => Err(bad("the response has two lengths")),
+            };
+        }
+        if name == header::TRANSFER_ENCODING {
+            // RFC 9112 §6.1: one coding, `chunked`, once; nothing else can be undone here.
+            if self.chunked || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                return Err(bad("the response has a transfer coding other than chunked"));
+            }
+            self.chunked = true;
+            return Ok(true);
+        }
+        if name == header::CONNECTION {
+            self.connection(value);
+        } else if name.as_str() == "keep-alive" {
+            self.keep_alive = keep_alive_timeout(value);
+        } else if name != header::UPGRADE && name != header::TE && name.as_str() != "proxy-connection" {
+            return Ok(false);
+        }
+        Ok(!self.keep_hop_by_hop)
+    }
+
+    fn connection(&mut self, value: &HeaderValue) {
+        for token in hop::tokens(value) {
+            if token.eq_ignore_ascii_case(b"close") {
+                self.close = true;
+            } else if token.eq_ignore_ascii_case(b"keep-alive") {
+                self.persist = true;
+            } else if !token.eq_ignore_ascii_case(b"upgrade")
+                && let Ok(name) = HeaderName::from_bytes(token)
+            {
+                self.nominated.push(name);
+            }
+        }
+    }
+
+    fn finish(
+        self,
+        status: StatusCode,
+        reason: Option<Bytes>,
+        headers: &mut HeaderMap,
+        http11: bool,
+    ) -> Result<Head, Error> {
+        if !self.keep_hop_by_hop {
+            for name in &self.nominated {
+                headers.remove(name);
+            }
+        }
+        if self.chunked && !http11 {
+            return Err(bad("the response has a transfer coding in HTTP/1.0"));
+        }
+        let mut keep = !self.close && (http11 || self.persist);
+        let framing = match (self.chunked, self.length) {
+            (true, length) => {
+                // RFC 9112 §6.3: Transfer-Encoding wins; what stands behind such a message is not to be trusted.
+                keep &= length.is_none();
+                headers.remove(header::CONTENT_LENGTH);
+                Framing::Chunked
+            }
+            (false, Some(length)) => Framing::Length(length),
+            (false, None) => Framing::Unsaid,
+        };
+        let headers = std::mem::take(headers);
+        Ok(Head { status, reason, headers, framing, keep, keep_alive: self.keep_alive })
+    }
+}
+
+/// The seconds of `timeout=` in a `Keep-Alive` field.
+fn keep_alive_timeout(value: &HeaderValue) -> Option<u64> {
+    let text = value.to_str().ok()?;
+    let parameter = text.split(',').map(str::trim).find_map(|part| {
+        let (name, value) = part.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("timeout").then_some(value)
+    });
+    parameter?.trim().trim_matches('"').parse().ok()
+}
+
+fn bad(reason: &'static str) -> Error {
+    garbage(reason).in_phase(Phase::ResponseHead)
+}
+
+/// Fields in a head or in trailers, at the most.
+const MAX_FIELDS: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Option<Head>, Error> {
+        head(&mut BytesMut::from(text), &mut HeaderMap::new(), 4096, false)
+    }
+
+    fn parsed(text: &str) -> Head {
+        parse(text).unwrap().expect("a whole head")
+    }
+
+    #[test]
+    fn fields_of_the_connection_and_those_it_names_stay_behind() {
+        let head = parsed(
+            "HTTP/1.1 200 OK\r\nConnection: x-a\r\nX-A: 1\r\nconnection: , X-B\r\nx-b: 2\r\nKeep-Alive: timeout=5, max=9\r\n\
+             Proxy-Connection: x\r\nX-C: 3\r\nContent-Length: 0\r\n\r\n",
+        );
+        let mut names: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["content-length", "x-c"]);
+        assert_eq!((head.keep, head.keep_alive), (true, Some(5)));
+    }
+
+    #[test]
+    fn a_length_beside_chunked_is_dropped_and_the_connection_not_kept() {
+        let head = parsed("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: Chunked\r\n\r\n");
+        assert_eq!((head.framing, head.keep), (Framing::Chunked, false));
+        assert!(head.headers.is_empty());
+    }
+
+    #[test]
+    fn lengths_must_agree_and_be_numbers() {
+        assert_eq!(
+            parsed("HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 3\r\n\r\n").framing,
+            Framing::Length(3)
+        );
+        for bad in ["3\r\ncontent-length: 4", "3, 3", "+3", "-1", "", "0x3", "3 3", "99999999999999999999"] {
+            let error = parse(&format!("HTTP/1.1 200 OK\r\ncontent-length: {bad}\r\n\r\n")).expect_err(bad);
+            assert_eq!(error.status(), StatusCode::BAD_GATEWAY);
+        }
+    }
+
+    #[test]
+    fn no_coding_but_one_chunked_is_taken() {
+        for bad in
+            ["xchunked", "gzip, chunked", "chunked, chunked", "identity", "chunked\r\ntransfer-encoding: chunked", ""]
+        {
+            assert!(parse(&format!("HTTP/1.1 200 OK\r\ntransfer-encoding: {bad}\r\n\r\n")).is_err(), "{bad}");
+        }
+        assert!(parse("HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").is_err());
+    }
+
+    #[test]
+    fn garbage_folded_fields_and_long_heads_are_refused_and_cut_ones_awaited() {
+        for bad in [
+            "HTTP/0.9 200 OK\r\n\r\n",
+            "hello\r\n\r\n",
+            "HTTP/1.1 20 OK\r\n\r\n",
+            "HTTP/1.1 099 x\r\n\r\n",
+            "HTTP/1.1 200 OK\r\na: b\r\n c\r\n\r\n",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        assert!(parse(&format!("HTTP/1.1 200 OK\r\na: {}", "x".repeat(5000))).is_err());
+        assert!(parse("HTTP/1.1 200 OK\r\na: b\r\n").unwrap().is_none());
+    }
+
+    #[test]
+    fn http_1_0_is_kept_only_if_it_says_so() {
+        assert!(!parsed("HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n").keep);
+        assert!(parsed("HTTP/1.0 200 OK\r\nconnection: Keep-Alive\r\ncontent-length: 0\r\n\r\n").keep);
+        assert!(!parsed("HTTP/1.1 200 OK\r\nconnection: Close\r\ncontent-length: 0\r\n\r\n").keep);
+    }
+
+    #[test]
+    fn an_unusual_reason_is_carried() {
+        assert_eq!(parsed("HTTP/1.1 200 Fine\r\n\r\n").reason.as_deref(), Some(&b"Fine"[..]));
+        assert_eq!(parsed("HTTP/1.1 200 OK\r\n\r\n").reason, None);
+    }
+}

@@ -1,0 +1,132 @@
+//! The head of a request, as bytes.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
+
+use super::framing::RequestFraming;
+use crate::error::{Error, ErrorKind};
+
+/// Writes the head of the request to `out`: target in origin form, every field as it is, framing fields anew.
+///
+/// `Host` is written from the authority only where the request has none (RFC 9112 §3.2).
+pub(crate) fn request_head(out: &mut Vec<u8>, parts: &Parts, framing: RequestFraming) {
+    out.extend_from_slice(parts.method.as_str().as_bytes());
+    out.push(b' ');
+    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+    if !target.starts_with(['/', '*']) {
+        // `http://h?q` has an empty path, which is sent as `/` (RFC 9112 §3.2.1).
+        out.push(b'/');
+    }
+    out.extend_from_slice(target.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    let mut host = false;
+    for (name, value) in &parts.headers {
+        if name != header::CONTENT_LENGTH && name != header::TRANSFER_ENCODING {
+            host |= name == header::HOST;
+            line(out, name, value.as_bytes());
+        }
+    }
+    if !host {
+        let authority = parts.uri.authority().map_or("", |authority| authority.as_str());
+        line(out, &header::HOST, authority.as_bytes());
+    }
+    match framing {
+        RequestFraming::None => {}
+        RequestFraming::Length(length) => {
+            let mut digits = [0_u8; 20];
+            line(out, &header::CONTENT_LENGTH, decimal(&mut digits, length));
+        }
+        RequestFraming::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the end of a chunked body, with the trailers that may stand there (RFC 9110 §6.5.1).
+pub(crate) fn last_chunk(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
+    out.extend_from_slice(b"0\r\n");
+    for (name, value) in trailers.into_iter().flatten() {
+        if !forbidden_in_trailers(name) {
+            line(out, name, value.as_bytes());
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// How the body of a request is delimited, from its head and its size. An exact size wins; a field that contradicts it is refused.
+pub(crate) fn request_framing(
+    method: &Method,
+    headers: &HeaderMap,
+    size: http_body::SizeHint,
+) -> Result<RequestFraming, Error> {
+    let declared = declared_length(headers)?;
+    match (size.exact(), declared) {
+        (Some(exact), Some(declared)) if exact != declared => {
+            Err(Error::new(ErrorKind::RequestBody, "Content-Length is not the length of the body"))
+        }
+        (Some(0), declared) => {
+            let expects_body = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+            let write = declared.is_some() || expects_body;
+            Ok(if write { RequestFraming::Length(0) } else { RequestFraming::None })
+        }
+        (Some(length), _) | (None, Some(length)) => Ok(RequestFraming::Length(length)),
+        (None, None) => Ok(RequestFraming::Chunked),
+    }
+}
+
+fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, Error> {
+    let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(first) = lines.next() else { return Ok(None) };
+    let length = parse_length(first);
+    if length.is_none() || lines.any(|line| parse_length(line) != length) {
+        return Err(Error::new(ErrorKind::RequestBody, "Content-Length is not one number"));
+    }
+    Ok(length)
+}
+
+/// A `Content-Length` of digits only, as RFC 9110 §8.6 has it.
+pub(crate) fn parse_length(value: &HeaderValue) -> Option<u64> {
+    let digits = value.as_bytes();
+    let all = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    all.then(|| std::str::from_utf8(digits).ok()?.parse().ok()).flatten()
+}
+
+/// Fields that steer framing, routing, or how a message is read; they mean nothing, or harm, after the body.
+pub(crate) fn forbidden_in_trailers(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::AUTHORIZATION
+            | header::CONNECTION
+            | header::CONTENT_ENCODING
+            | header::CONTENT_LENGTH
+            | header::CONTENT_RANGE
+            | header::CONTENT_TYPE
+            | header::COOKIE
+            | header::EXPECT
+            | header::HOST
+            | header::MAX_FORWARDS
+            | header::SET_COOKIE
+            | header::TE
+            | header::TRAILER
+            | header::TRANSFER_ENCODING
+            | header::UPGRADE
+    )
+}
+
+fn line(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+    out.extend_from_slice(name.as_str().as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn decimal(digits: &mut [u8; 20], mut n: u64) -> &[u8] {
+    let mut at = digits.len();
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (n % 10) as u8;
+        at -= 1;
+        n /= 10;
+        if n == 0 {
+            break;
+        }
+    }
+    digits.get(at..).unwrap_or_default()
+}

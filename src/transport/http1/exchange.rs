@@ -1,0 +1,305 @@
+//! [`Exchange`]: one request and its response on one connection, driven by whoever awaits it.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Extensions, HeaderMap, Method, Response, StatusCode, Version, header, request::Parts};
+use http_body::Body;
+use tokio::time::Instant;
+
+use super::{
+    body::Incoming,
+    conn::Conn,
+    decode::{self, Framing, Head},
+    encode,
+    framing::{Chunked, Remaining},
+    relay,
+    upload::Upload,
+};
+use crate::{
+    error::{BoxError, Error, ErrorKind, Phase},
+    message::{
+        hop,
+        upgrade::{self, Handshake},
+    },
+    transport::{limits::Limits, tunnel},
+};
+
+/// A request on its way and its response awaited. No task and no channel: [`poll`](Self::poll) writes and reads.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(super) conn: Box<Conn>,
+    pub(super) upload: Upload,
+    pub(super) limits: Arc<Limits>,
+    /// When something last moved.
+    pub(super) clock: Instant,
+    /// Why writing ended before its time. What the upstream may have answered before that is still read.
+    write_error: Option<std::io::Error>,
+    written: u64,
+    answered: bool,
+    is_head: bool,
+    handshake: Option<Handshake>,
+    keep_hop_by_hop: bool,
+}
+
+impl Exchange {
+    /// Writes the request's head to the connection's buffer; nothing is sent before the first poll.
+    ///
+    /// # Errors
+    /// `RequestBody` (400) if `Content-Length` is not one number, or not that of the body.
+    pub(crate) fn new<B: Body>(
+        mut conn: Box<Conn>,
+        parts: &Parts,
+        body: &B,
+        limits: Arc<Limits>,
+        keep_hop_by_hop: bool,
+        now: Instant,
+    ) -> Result<Self, Error> {
+        let framing = encode::request_framing(&parts.method, &parts.headers, body.size_hint())?;
+        encode::request_head(&mut conn.out.head, parts, framing);
+        let expects = parts
+            .headers
+            .get(header::EXPECT)
+            .is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue") && !body.is_end_stream());
+        Ok(Self {
+            conn,
+            upload: Upload::new(framing, expects, body.is_end_stream()),
+            limits,
+            clock: now,
+            write_error: None,
+            written: 0,
+            answered: false,
+            is_head: parts.method == Method::HEAD,
+            handshake: upgrade::handshake(&parts.headers, Version::HTTP_11),
+            keep_hop_by_hop,
+        })
+    }
+
+    /// True if no byte of the request has left this process.
+    pub(crate) fn is_unsent(&self) -> bool {
+        self.written == 0
+    }
+
+    /// True if a connection that had served before ended without a byte of a response: the upstream had closed it when we wrote.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.conn.used && !self.answered
+    }
+
+    /// The frame of the body that was pulled and not sent, for another attempt.
+    pub(crate) fn unsent_frame(&mut self) -> Option<Bytes> {
+        self.upload.first.take()
+    }
+
+    /// Sends, and reads the head of the response into `headers`, as far as it goes without waiting.
+    ///
+    /// The request's own map may be given as `headers`: its head was written by [`new`](Self::new).
+    pub(crate) fn poll<B>(
+        &mut self,
+        cx: &mut Context<'_>,
+        headers: &mut HeaderMap,
+        body: &mut B,
+    ) -> Poll<Result<Head, Error>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+    {
+        loop {
+            if let Poll::Ready(Err(error)) = self.poll_upload(cx, body) {
+                return Poll::Ready(Err(error));
+            }
+            let gated = self.upload.gated;
+            match self.poll_head(cx, headers) {
+                Poll::Ready(head) => return Poll::Ready(head),
+                Poll::Pending if gated && !self.upload.gated => {}
+                Poll::Pending => match self.poll_alarm(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => return Poll::Pending,
+                },
+            }
+        }
+    }
+
+    /// Sends what there is; ready when all is sent, or nothing more can be. An error is the client's: its body failed.
+    pub(super) fn poll_upload<B>(&mut self, cx: &mut Context<'_>, body: &mut B) -> Poll<Result<(), Error>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+    {
+        loop {
+            if self.upload.wants_more() && self.conn.out.takes_more() {
+                match self.upload.poll_pull(cx, Pin::new(&mut *body), &mut self.conn.out) {
+                    Poll::Ready(pulled) => {
+                        pulled?;
+                        self.moved();
+                    }
+                    Poll::Pending if self.conn.out.is_empty() => return Poll::Pending,
+                    Poll::Pending => {}
+                }
+            }
+            let before = self.written;
+            let flushed = self.conn.poll_flush(cx, &mut self.written);
+            if self.written > before {
+                self.upload.first = None;
+                if self.upload.pulled > 0 {
+                    self.moved();
+                }
+            }
+            if let Err(error) = ready!(flushed) {
+                self.write_error = Some(error);
+                self.upload.abandon();
+                self.conn.out.clear();
+            }
+            if self.upload.gated {
+                return Poll::Pending;
+            }
+            if !self.upload.wants_more() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>, headers: &mut HeaderMap) -> Poll<Result<Head, Error>> {
+        loop {
+            if !self.conn.read.is_empty() {
+                let head = decode::head(&mut self.conn.read, headers, self.limits.max_head, self.keep_hop_by_hop)?;
+                match head {
+                    Some(head) if head.status == StatusCode::CONTINUE => {
+                        self.upload.gated = false;
+                        continue;
+                    }
+                    // Other interim responses cannot be passed on by hyper's server (RFC 9110 §15.2 lets a proxy drop them).
+                    Some(head) if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS => {
+                        continue;
+                    }
+                    Some(head) => return Poll::Ready(Ok(head)),
+                    None => {}
+                }
+            }
+            match ready!(self.conn.poll_fill(cx)) {
+                Ok(0) => return Poll::Ready(Err(self.no_response(None))),
+                Ok(_) => self.answered = true,
+                Err(error) => return Poll::Ready(Err(self.no_response(Some(error)))),
+            }
+        }
+    }
+
+    fn no_response(&mut self, read: Option<std::io::Error>) -> Error {
+        let source = self.write_error.take().or(read);
+        let error = Error::new(ErrorKind::Upstream, "the upstream closed the connection without a response");
+        let error = error.in_phase(if self.upload.is_complete() { Phase::ResponseHead } else { Phase::Send });
+        let error = if self.is_unsent() { error } else { error.after_send() };
+        match source {
+            Some(source) => error.with_source(source),
+            None => error,
+        }
+    }
+
+    /// The limit of the phase we are in. `Ok`: the wait for `100 Continue` is over, the body goes.
+    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let waits_for_client = self.conn.out.is_empty() && self.upload.wants_more();
+        let limit = if self.upload.gated {
+            Some(self.limits.expect_continue)
+        } else if self.upload.is_complete() && self.conn.out.is_empty() {
+            self.limits.response_head
+        } else {
+            self.limits.body_idle
+        };
+        self.conn.alarm.set(limit.map(|limit| self.clock + limit));
+        ready!(self.conn.alarm.poll(cx));
+        if self.upload.gated {
+            self.upload.gated = false;
+            self.moved();
+            return Poll::Ready(Ok(()));
+        }
+        let error = if waits_for_client {
+            Error::new(ErrorKind::RequestTimeout, "the client's body did not arrive in time").in_phase(Phase::Send)
+        } else if self.upload.is_complete() {
+            Error::new(ErrorKind::Timeout, "the upstream did not answer in time").in_phase(Phase::ResponseHead)
+        } else {
+            Error::new(ErrorKind::Timeout, "the upstream did not take the body in time").in_phase(Phase::Send)
+        };
+        Poll::Ready(Err(if self.is_unsent() { error } else { error.after_send() }))
+    }
+
+    /// True if the whole request was sent and no byte is left over.
+    pub(super) fn is_clean(&self) -> bool {
+        self.upload.is_complete() && self.conn.out.is_empty() && self.conn.read.is_empty()
+    }
+
+    pub(super) fn moved(&mut self) {
+        self.clock = Instant::now();
+    }
+
+    /// Makes the response out of its head, and decides what becomes of the connection.
+    ///
+    /// What is left of `body` goes on in a task where the response came before all of it was sent.
+    pub(crate) fn respond<B>(
+        mut self,
+        head: Head,
+        extensions: &mut Extensions,
+        body: B,
+    ) -> Result<Response<Incoming>, Error>
+    where
+        B: Body<Data = Bytes> + Unpin + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return self.switch(head, extensions);
+        }
+        let remaining = self.remaining(&head);
+        let Head { status, reason, headers, keep, keep_alive, .. } = head;
+        let mut response = Response::new(Incoming::empty());
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        if status == StatusCode::NO_CONTENT {
+            response.headers_mut().remove(header::CONTENT_LENGTH);
+        }
+        if let Some(reason) = reason.and_then(|reason| hyper::ext::ReasonPhrase::try_from(reason).ok()) {
+            response.extensions_mut().insert(reason);
+        }
+        // A second off, because a request may be on its way when the upstream's own time is up.
+        self.conn.keep_alive = keep_alive.map(|seconds| Duration::from_secs(seconds.saturating_sub(1)));
+        let keep = keep && self.write_error.is_none() && !matches!(remaining, Remaining::UntilClose);
+        let early = self.upload.wants_more() || !self.conn.out.is_empty();
+        *response.body_mut() = if early {
+            relay::start(self, body, remaining, keep)
+        } else {
+            let keep = keep && self.upload.is_complete();
+            Incoming::new(self.conn, remaining, keep, &self.limits)
+        };
+        Ok(response)
+    }
+
+    /// RFC 9112 §6.3: which responses have no body, whatever their fields say, and where that of the others ends.
+    fn remaining(&self, head: &Head) -> Remaining {
+        let bodiless = self.is_head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        match head.framing {
+            _ if bodiless => Remaining::Length(0),
+            Framing::Length(length) => Remaining::Length(length),
+            Framing::Chunked => Remaining::Chunked(Chunked::default()),
+            Framing::Unsaid => Remaining::UntilClose,
+        }
+    }
+
+    /// A 101: what was asked for becomes a tunnel, anything else is refused.
+    fn switch(self, head: Head, extensions: &mut Extensions) -> Result<Response<Incoming>, Error> {
+        upgrade::check_switch(self.handshake.as_ref(), &head.headers).map_err(Error::after_send)?;
+        if !self.upload.is_complete() || !self.conn.out.is_empty() {
+            let error = Error::new(ErrorKind::Upstream, "the upstream switched protocols before the request was sent");
+            return Err(error.in_phase(Phase::ResponseHead).after_send());
+        }
+        let mut response = Response::new(Incoming::empty());
+        *response.status_mut() = head.status;
+        *response.headers_mut() = head.headers;
+        hop::strip_response(response.headers_mut(), true);
+        let Conn { io, read, .. } = *self.conn;
+        tunnel::open(tunnel::Upgraded::new(io, read), extensions, &mut response, self.limits.tunnel_idle);
+        Ok(response)
+    }
+}

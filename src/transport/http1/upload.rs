@@ -1,0 +1,131 @@
+//! [`Upload`]: the body of a request, frame by frame, framed as its head announced.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::Body;
+
+use super::{conn::Out, encode, framing::RequestFraming};
+use crate::error::{BoxError, Error, ErrorKind, Phase};
+
+/// What is still to be sent of a request's body.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    framing: RequestFraming,
+    state: State,
+    /// `Expect: 100-continue`: the client is not asked for its body before the upstream agrees (RFC 9110 §10.1.1).
+    pub(crate) gated: bool,
+    /// Bytes taken from the client's body.
+    pub(crate) pulled: u64,
+    /// The first frame, until a byte of the request was written: for another attempt.
+    pub(crate) first: Option<Bytes>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    Running,
+    Complete,
+    Abandoned,
+}
+
+impl Upload {
+    pub(crate) fn new(framing: RequestFraming, gated: bool, ended: bool) -> Self {
+        let complete = ended && framing != RequestFraming::Chunked;
+        let state = if complete { State::Complete } else { State::Running };
+        Self { framing, state, gated: gated && !complete, pulled: 0, first: None }
+    }
+
+    /// True while frames are to be pulled.
+    pub(crate) fn wants_more(&self) -> bool {
+        self.state == State::Running && !self.gated
+    }
+
+    /// True if the whole body was queued as it was announced.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.state == State::Complete
+    }
+
+    /// Sends no more of it.
+    pub(crate) fn abandon(&mut self) {
+        self.gated = false;
+        if self.state == State::Running {
+            self.state = State::Abandoned;
+        }
+    }
+
+    /// Pulls one frame and queues it; the end of the body is queued with its last frame where that is known.
+    pub(crate) fn poll_pull<B>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut body: Pin<&mut B>,
+        out: &mut Out,
+    ) -> Poll<Result<(), Error>>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let frame = match ready!(body.as_mut().poll_frame(cx)) {
+            None => return Poll::Ready(self.end(out, None)),
+            Some(Err(error)) => {
+                return Poll::Ready(Err(Error::from_body(ErrorKind::RequestBody, error).in_phase(Phase::Send)));
+            }
+            Some(Ok(frame)) => frame,
+        };
+        Poll::Ready(match frame.into_data() {
+            Ok(data) if data.is_empty() => Ok(()),
+            Ok(data) => {
+                if self.pulled == 0 {
+                    self.first = Some(data.clone());
+                }
+                self.pulled += data.len() as u64;
+                self.data(data, out, body.is_end_stream())
+            }
+            Err(frame) => self.end(out, frame.trailers_ref()),
+        })
+    }
+
+    fn data(&mut self, data: Bytes, out: &mut Out, last: bool) -> Result<(), Error> {
+        let length = data.len() as u64;
+        match &mut self.framing {
+            RequestFraming::Chunked => {
+                // Writing to a Vec cannot fail.
+                let _ = std::io::Write::write_fmt(&mut out.head, format_args!("{length:x}\r\n"));
+                out.push(data, if last { b"\r\n0\r\n\r\n" } else { b"\r\n" });
+                if last {
+                    self.state = State::Complete;
+                }
+                Ok(())
+            }
+            RequestFraming::Length(left) if length <= *left => {
+                *left -= length;
+                // A body that does not know its end is asked once more, so that bytes beyond its length are found.
+                if *left == 0 && last {
+                    self.state = State::Complete;
+                }
+                out.push(data, b"");
+                Ok(())
+            }
+            RequestFraming::Length(_) | RequestFraming::None => {
+                Err(Error::new(ErrorKind::RequestBody, "the body is longer than its Content-Length")
+                    .in_phase(Phase::Send))
+            }
+        }
+    }
+
+    fn end(&mut self, out: &mut Out, trailers: Option<&http::HeaderMap>) -> Result<(), Error> {
+        match self.framing {
+            RequestFraming::Chunked => encode::last_chunk(&mut out.head, trailers),
+            RequestFraming::Length(left) if left > 0 => {
+                let error = Error::new(ErrorKind::RequestBody, "the body is shorter than its Content-Length");
+                return Err(error.in_phase(Phase::Send));
+            }
+            // A body of known length has no place for trailers on HTTP/1.1.
+            RequestFraming::Length(_) | RequestFraming::None => {}
+        }
+        self.state = State::Complete;
+        Ok(())
+    }
+}

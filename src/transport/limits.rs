@@ -1,0 +1,46 @@
+//! [`Limits`]: how long each phase may last and how much is kept.
+
+use std::time::Duration;
+
+/// How long each phase of an exchange may last, and how many connections are kept.
+///
+/// A limit of time is reset by progress, so that a long stream is never cut by it; `None` turns it off.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    /// Resolving, connecting and the TLS handshake together.
+    pub(crate) connect: Option<Duration>,
+    /// From the last byte of the request sent to the head of the response.
+    pub(crate) response_head: Option<Duration>,
+    /// Between two frames of a body, each way.
+    pub(crate) body_idle: Option<Duration>,
+    /// Without a byte either way through a tunnel.
+    pub(crate) tunnel_idle: Option<Duration>,
+    /// How long the body of a request with `Expect: 100-continue` waits for the upstream's word.
+    pub(crate) expect_continue: Duration,
+    /// How long a connection stays in the pool unused.
+    pub(crate) pool_idle: Option<Duration>,
+    /// Age after which a connection is not used for another request.
+    pub(crate) max_age: Option<Duration>,
+    /// Idle connections kept to one destination.
+    pub(crate) max_idle: usize,
+
+    /// Bytes in the head of a response, and in its trailers.
+    pub(crate) max_head: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Some(Duration::from_secs(10)),
+            response_head: Some(Duration::from_secs(60)),
+            body_idle: Some(Duration::from_secs(60)),
+            tunnel_idle: Some(Duration::from_secs(3600)),
+            expect_continue: Duration::from_secs(1),
+            pool_idle: Some(Duration::from_secs(90)),
+            max_age: None,
+            max_idle: 128,
+
+            max_head: 64 * 1024,
+        }
+    }
+}

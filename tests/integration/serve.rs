@@ -1,0 +1,6 @@
+//! The accept side: what clients get on raw sockets, what services are told, how it ends.
+
+mod http;
+mod limits;
+mod peers;
+mod shutdown;

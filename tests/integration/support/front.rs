@@ -1,0 +1,162 @@
+//! Any tower service behind a real server on port 0.
+
+use std::net::SocketAddr;
+
+use axum::body::HttpBody;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use nexthop::{
+    BoxError,
+    serve::{Accepted, Drained, Serve},
+};
+use tokio::{
+    io::DuplexStream,
+    net::TcpListener,
+    sync::{mpsc, oneshot},
+};
+use tower::Service;
+
+use super::{RawClient, RawResponse, Tasks};
+
+/// A running server; stops when dropped, and raises the panics of its tasks again.
+pub struct Front {
+    pub addr: SocketAddr,
+    tasks: Tasks,
+}
+
+impl Front {
+    /// Serves with hyper-util alone: HTTP/1.1 with upgrades and HTTP/2, no extension but the acceptor's none.
+    pub async fn hyper<S, ResB>(service: S) -> Self
+    where
+        S: Service<Request<Incoming>, Response = Response<ResB>> + Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        ResB: HttpBody + Send + 'static,
+        ResB::Data: Send,
+        ResB::Error: Into<BoxError>,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let front = Self { addr: listener.local_addr().unwrap(), tasks: Tasks::default() };
+        let tasks = front.tasks.clone();
+        front.tasks.spawn(async move {
+            while let Ok((io, _)) = listener.accept().await {
+                io.set_nodelay(true).unwrap();
+                let service = TowerToHyperService::new(service.clone());
+                tasks.spawn(async move {
+                    let server = auto::Builder::new(TokioExecutor::new());
+                    let _ = server.serve_connection_with_upgrades(TokioIo::new(io), service).await;
+                });
+            }
+        });
+        front
+    }
+
+    /// Serves with `nexthop::serve`, as it comes.
+    pub async fn serve<S, ResB>(service: S) -> Self
+    where
+        S: Service<Request<Incoming>, Response = Response<ResB>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        ResB: HttpBody + Send + 'static,
+        ResB::Data: Send,
+        ResB::Error: Into<BoxError>,
+    {
+        Self::serve_with(service, |serve| serve).await
+    }
+
+    /// Serves with `nexthop::serve` and settings.
+    pub async fn serve_with<S, ResB>(
+        service: S,
+        settings: impl FnOnce(Serve<TcpListener, S>) -> Serve<TcpListener, S>,
+    ) -> Self
+    where
+        S: Service<Request<Incoming>, Response = Response<ResB>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        ResB: HttpBody + Send + 'static,
+        ResB::Data: Send,
+        ResB::Error: Into<BoxError>,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let front = Self { addr: listener.local_addr().unwrap(), tasks: Tasks::default() };
+        let server = settings(nexthop::serve(listener, service)).into_future();
+        front.tasks.spawn(async move {
+            server.await;
+        });
+        front
+    }
+
+    /// A client of its own, connected.
+    pub async fn client(&self) -> RawClient {
+        RawClient::tcp(self.addr).await
+    }
+
+    /// One request on a connection of its own, and its response.
+    #[track_caller]
+    pub fn exchange(&self, request: impl AsRef<[u8]>) -> impl Future<Output = RawResponse> {
+        let addr = self.addr;
+        super::within("an exchange", async move { RawClient::tcp(addr).await.exchange(request).await })
+    }
+
+    /// `http://ADDR` and `path_and_query`.
+    pub fn url(&self, path_and_query: &str) -> String {
+        format!("http://{}{path_and_query}", self.addr)
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.tasks.finish();
+    }
+}
+
+/// `nexthop::serve` on streams in memory, for tests with a paused clock.
+pub struct Memory {
+    connections: mpsc::Sender<Accepted<DuplexStream>>,
+    tasks: Tasks,
+}
+
+impl Memory {
+    pub fn serve<S, ResB>(
+        service: S,
+        settings: impl FnOnce(Serve<Channel, S>) -> Serve<Channel, S>,
+    ) -> (Self, oneshot::Receiver<Drained>)
+    where
+        S: Service<Request<Incoming>, Response = Response<ResB>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        ResB: HttpBody + Send + 'static,
+        ResB::Data: Send,
+        ResB::Error: Into<BoxError>,
+    {
+        let (connections, listener) = mpsc::channel(1);
+        let (ended, end) = oneshot::channel();
+        let memory = Self { connections, tasks: Tasks::default() };
+        let server = settings(nexthop::serve(listener, service)).into_future();
+        memory.tasks.spawn(async move {
+            let _ = ended.send(server.await);
+        });
+        (memory, end)
+    }
+
+    /// A connected client that does not mind how far the paused clock goes.
+    pub async fn client(&self) -> RawClient {
+        let (client, server) = tokio::io::duplex(64 * 1024);
+        self.connections.send(Accepted::new(server)).await.unwrap();
+        RawClient::over(client).patient()
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.tasks.finish();
+    }
+}
+
+/// What [`Memory`] listens on.
+pub type Channel = mpsc::Receiver<Accepted<DuplexStream>>;
