@@ -1,1 +1,83 @@
-//! (to be written)
+//! [`ProxyApp`]: the sending end of a hop.
+//!
+//! A service that forwards every request to an upstream `href`. Mount it as a route, a nested route or the fallback of an axum router,
+//! hand it to a hyper server (`TowerToHyperService`), or call it: errors are answers, so it never fails.
+//!
+//! What happens to a request, in this order:
+//!
+//! 1. It is looked at: method, form of the target, exactly one valid `Host`, framing, size, loops. What is wrong is answered at once
+//!    (see [Errors](#errors)) and nobody else hears of it.
+//! 2. What concerns only the client's connection is taken off, by every `Connection` line ([`hop`](crate::message::hop)). Then every
+//!    field of ours that came from outside ([`is_owned`](crate::protocol::names::is_owned)) and every
+//!    [suppressed](ProxyAppBuilder::suppress_fields) one, in any spelling of `-` and `_`.
+//! 3. The target is joined below the upstream's path, byte for byte ([`target`](crate::message::target)), and `Host` is written.
+//! 4. The [request hooks](ProxyAppBuilder::rewrite_request) run, in the order they were given.
+//! 5. The forwarding fields of the chosen [families](ProxyAppBuilder::families), `Via` and the carried keys are added. A client cannot
+//!    name them in `Connection`, and what a hook wrote there stays.
+//! 6. The request is signed, anew for each attempt to send it.
+//!
+//! And to its response: what concerns only the upstream's connection is taken off, URLs and cookies are mapped to the client's view
+//! ([`location`](crate::message::location)), and the response hooks run.
+//!
+//! # Who the client is
+//! What [`ProxyMiddleware`](crate::middleware) in front restored ([`ext::RequestOrigin`](crate::ext::RequestOrigin)); else the socket's peer
+//! ([`ext::PeerAddr`](crate::ext::PeerAddr), put there by [`serve`](crate::serve) or another acceptor); else, with the feature `axum`, what
+//! `ConnectInfo<SocketAddr>` says. With none of these nothing is claimed: no `X-Forwarded-For` is sent.
+//!
+//! The scheme is what `ProxyMiddleware` restored or [`public_scheme`](ProxyAppBuilder::public_scheme) says, else `http`: a server does not
+//! tell its services whether it speaks TLS, and what an HTTP/2 client writes into `:scheme` is a claim. The host is what the client asked.
+//! The prefix is what routers took off before: with the feature `axum` found from `OriginalUri`, with
+//! [`PathPrefix::Strip`] the configured one, and before both what `ProxyMiddleware` restored.
+//!
+//! # Errors
+//! | answer | when |
+//! |---|---|
+//! | 400 | no, several or an invalid `Host`; an authority or `*` as target with the wrong method; `Content-Length` with `Transfer-Encoding`; a path outside of [`PathPrefix::Strip`]; the client's body broke off |
+//! | 405 | the method is not [allowed](ProxyAppBuilder::allowed_methods) (with `Allow`) |
+//! | 413 | the body is larger than [allowed](ProxyAppBuilder::max_body_bytes): before anybody is contacted if its length is declared, else as soon as the limit is passed and no answer has begun |
+//! | 501 | `CONNECT` |
+//! | 502, 503, 504 | the upstream: not reached or garbled; no capacity or no backend; too slow |
+//! | 508 | the request has been through this very `ProxyApp` |
+//!
+//! The answer's text names no address, path or secret. The [`Error`](crate::Error) lies in the extensions of the response, for outer layers, and
+//! one line goes to `tracing`.
+//!
+//! # Example
+//! ```
+//! use http::{Method, Request, StatusCode};
+//! use nexthop::{app::ProxyApp, Body};
+//! use tower::ServiceExt;
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), nexthop::BoxError> {
+//! let app = ProxyApp::builder("http://127.0.0.1:8080/app".parse()?)
+//!     .allowed_methods([Method::GET, Method::HEAD])
+//!     .rewrite_request(|request| {
+//!         request.headers.remove("cookie");
+//!     })
+//!     .build()?;
+//!
+//! let request = Request::post("/x").header("host", "www.example.com").body(Body::empty())?;
+//! let response = app.oneshot(request).await?;
+//! assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+//! assert_eq!(response.headers()["allow"], "GET, HEAD");
+//! # Ok(()) }
+//! ```
+
+mod builder;
+mod capped;
+mod forwarded;
+mod front;
+mod future;
+mod hooks;
+mod rewrite;
+mod service;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod upstream;
+
+pub use builder::ProxyAppBuilder;
+pub use future::ProxyFuture;
+pub use hooks::Rewritten;
+pub use service::ProxyApp;
+pub use settings::{ForwardedFor, HostField, PathPrefix, Via};

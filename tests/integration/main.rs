@@ -1,5 +1,7 @@
 //! One binary, so that helpers are shared and linked once.
 
+mod middleware;
 mod serve;
 mod support;
 mod support_itself;
+mod trust;

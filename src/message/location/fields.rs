@@ -12,12 +12,15 @@ use crate::message::location::{Mapping, cookie};
 /// A part of a value, and what takes its place.
 pub(super) type Edit = (Range<usize>, Vec<u8>);
 
+/// Finds what changes in one value.
+type Find = fn(&Mapping, &[u8]) -> Vec<Edit>;
+
 pub(super) fn apply(mapping: &Mapping, headers: &mut HeaderMap) {
     let mut found = 0_u8;
     for name in headers.keys() {
         found |= bit(name.as_str());
     }
-    let fields: [(HeaderName, fn(&Mapping, &[u8]) -> Vec<Edit>); 5] =
+    let fields: [(HeaderName, Find); 5] =
         [(LOCATION, whole), (CONTENT_LOCATION, whole), (REFRESH, refresh), (LINK, link), (SET_COOKIE, cookie::edits)];
     if found == 0 {
         return;

@@ -1,3 +1,5 @@
+use std::net::Ipv6Addr;
+
 use http::{HeaderMap, HeaderValue, Method, Uri, Version, header::HOST};
 
 use crate::error::{Error, ErrorKind};
@@ -100,7 +102,7 @@ pub(crate) fn is_host(bytes: &[u8]) -> bool {
         };
         let (address, rest) = bytes.split_at(end);
         let inside = address.strip_prefix(b"[").and_then(|inside| std::str::from_utf8(inside).ok());
-        if !inside.is_some_and(|inside| inside.parse::<std::net::Ipv6Addr>().is_ok()) {
+        if inside.is_none_or(|inside| inside.parse::<Ipv6Addr>().is_err()) {
             return false;
         }
         (address, rest.strip_prefix(b"]").unwrap_or(rest))

@@ -1,0 +1,301 @@
+use std::{fmt, future::Future, sync::Arc};
+
+use http::{HeaderName, HeaderValue, Method, Response, request, response, uri::Scheme};
+
+use crate::{
+    app::{
+        hooks::{Hooks, RequestHook, ResponseHook, Rewritten},
+        service::{ProxyApp, Settings},
+        settings::{ForwardedFor, HostField, PathPrefix, Via},
+        upstream::Upstream,
+    },
+    body::Body,
+    error::ConfigError,
+    exact::ExactProxy,
+    message::{target::is_host, via::Pseudonym},
+    protocol::{Family, carry::CarriedKeys, signature::Signer},
+};
+
+/// Builds a [`ProxyApp`].
+#[must_use]
+pub struct ProxyAppBuilder {
+    upstream: Upstream,
+    exact: ExactProxy,
+    host: HostField,
+    prefix: PathPrefix,
+    scheme: Option<Scheme>,
+    families: Vec<Family>,
+    forwarded_for: ForwardedFor,
+    via: Via,
+    methods: Option<Vec<Method>>,
+    suppressed: Vec<Result<HeaderName, String>>,
+    max_body_bytes: u64,
+    map_responses: bool,
+    keys: CarriedKeys,
+    signer: Option<Signer>,
+    hooks: Hooks,
+}
+
+impl ProxyAppBuilder {
+    pub(super) fn new(upstream: Upstream) -> Self {
+        Self {
+            upstream,
+            exact: ExactProxy::new(),
+            host: HostField::default(),
+            prefix: PathPrefix::default(),
+            scheme: None,
+            families: vec![Family::default()],
+            forwarded_for: ForwardedFor::default(),
+            via: Via::default(),
+            methods: None,
+            suppressed: Vec::new(),
+            max_body_bytes: u64::MAX,
+            map_responses: true,
+            keys: CarriedKeys::default(),
+            signer: None,
+            hooks: Hooks::default(),
+        }
+    }
+
+    /// What sends the requests: its connections, timeouts, limits and TLS. Default: [`ExactProxy::new`].
+    pub fn exact(mut self, exact: ExactProxy) -> Self {
+        self.exact = exact;
+        self
+    }
+
+    /// What stands in `Host`. Default: the upstream's own.
+    pub fn host(mut self, host: HostField) -> Self {
+        self.host = host;
+        self
+    }
+
+    /// Which part of the path the upstream does not get. Default: what the router took off.
+    pub fn prefix(mut self, prefix: PathPrefix) -> Self {
+        self.prefix = prefix;
+        self
+    }
+
+    /// The scheme by which clients reach this process (`https` behind a TLS listener). Default: what `ProxyMiddleware` restored, else
+    /// `http`. A scheme restored from a trusted hop counts before this one.
+    pub fn public_scheme(mut self, scheme: Scheme) -> Self {
+        self.scheme = Some(scheme);
+        self
+    }
+
+    /// The families of forwarding fields that are written; of none, no such field is. Default: [`Family::WsgiProxy`], which is also what
+    /// `ProxyMiddleware` reads by default, because no other can say which part of the target the upstream's URL put there.
+    ///
+    /// Fields of all families that came from outside are removed, whichever are written.
+    pub fn families(mut self, families: impl IntoIterator<Item = Family>) -> Self {
+        self.families = families.into_iter().collect();
+        self
+    }
+
+    /// What the upstream is told of the client's address. Default: [`ForwardedFor::Append`].
+    pub fn forwarded_for(mut self, rule: ForwardedFor) -> Self {
+        self.forwarded_for = rule;
+        self
+    }
+
+    /// The name in `Via`, by which a loop is seen (508). Requests only: a gateway need not name itself to clients (RFC 9110 §7.6.3).
+    /// Default: random.
+    pub fn via(mut self, via: Via) -> Self {
+        self.via = via;
+        self
+    }
+
+    /// The methods that are forwarded; others are answered with 405 and `Allow`. Default: all.
+    pub fn allowed_methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
+        self.methods = Some(methods.into_iter().collect());
+        self
+    }
+
+    /// Request fields that are not forwarded, in any case and any spelling of `-` and `_`.
+    pub fn suppress_fields<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.suppressed.extend(names.into_iter().map(|name| {
+            let name = name.as_ref();
+            HeaderName::from_bytes(name.as_bytes()).map_err(|_| name.to_owned())
+        }));
+        self
+    }
+
+    /// The longest body a request may have, in bytes. Default: no limit.
+    ///
+    /// A longer one is answered with 413: at once if its length is declared, else when the limit is passed, if no response has begun. What
+    /// was sent by then does not look complete to the upstream.
+    pub fn max_body_bytes(mut self, bytes: u64) -> Self {
+        self.max_body_bytes = bytes;
+        self
+    }
+
+    /// Whether `Location`, `Content-Location`, `Refresh`, `Link`, and `Path` and `Domain` of `Set-Cookie` are mapped to the client's view.
+    /// Default: yes.
+    pub fn map_responses(mut self, map: bool) -> Self {
+        self.map_responses = map;
+        self
+    }
+
+    /// Values of the request's extensions that travel to the upstream. Default: none.
+    pub fn keys(mut self, keys: CarriedKeys) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// Signs each request, last of all. Default: unsigned.
+    pub fn signer(mut self, signer: Signer) -> Self {
+        self.signer = Some(signer);
+        self
+    }
+
+    /// Changes the head of each request, after it was stripped and aimed at the upstream (the URI is absolute, `Host` is set, and an
+    /// [`ext::ConnectTo`](crate::ext::ConnectTo) leads elsewhere), before our forwarding fields are added. What the closure puts in place of one of those
+    /// stays. It may answer itself:
+    ///
+    /// ```
+    /// use http::{Response, StatusCode};
+    /// use nexthop::{app::ProxyApp, Body};
+    ///
+    /// let app = ProxyApp::builder("http://127.0.0.1:8080".parse()?)
+    ///     .rewrite_request(|request| {
+    ///         request.headers.remove("cookie"); // nothing to return
+    ///     })
+    ///     .rewrite_request(|request| match request.uri.path() {
+    ///         "/private" => {
+    ///             let mut answer = Response::new(Body::from("not here\n"));
+    ///             *answer.status_mut() = StatusCode::NOT_FOUND;
+    ///             Err(answer)
+    ///         }
+    ///         _ => Ok(()),
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), nexthop::ConfigError>(())
+    /// ```
+    pub fn rewrite_request<F, R>(mut self, rewrite: F) -> Self
+    where
+        F: Fn(&mut request::Parts) -> R + Send + Sync + 'static,
+        R: Rewritten,
+    {
+        self.hooks.request.push(RequestHook::Now(Arc::new(move |parts| rewrite(parts).into_result())));
+        self
+    }
+
+    /// The same for what must wait. It takes the head and gives it back, or an answer; with such a hook each request costs an allocation
+    /// more.
+    ///
+    /// ```
+    /// # use http::HeaderValue;
+    /// # use nexthop::app::ProxyApp;
+    /// # async fn look_up(_: &str) -> HeaderValue { HeaderValue::from_static("7") }
+    /// let app = ProxyApp::builder("http://127.0.0.1:8080".parse()?)
+    ///     .rewrite_request_async(|mut request| async move {
+    ///         let tenant = look_up(request.uri.path()).await;
+    ///         request.headers.insert("x-tenant", tenant);
+    ///         Ok(request)
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), nexthop::ConfigError>(())
+    /// ```
+    pub fn rewrite_request_async<F, Fut>(mut self, rewrite: F) -> Self
+    where
+        F: Fn(request::Parts) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<request::Parts, Response<Body>>> + Send + 'static,
+    {
+        self.hooks.request.push(RequestHook::Later(Arc::new(move |parts| Box::pin(rewrite(parts)))));
+        self
+    }
+
+    /// Changes the head of each response of the upstream, after it was mapped to the client's view; may put another response in its
+    /// place, as in [`rewrite_request`](Self::rewrite_request). Answers of this service itself do not come here: wrap the service for those.
+    pub fn rewrite_response<F, R>(mut self, rewrite: F) -> Self
+    where
+        F: Fn(&mut response::Parts) -> R + Send + Sync + 'static,
+        R: Rewritten,
+    {
+        self.hooks.response.push(ResponseHook::Now(Arc::new(move |parts| rewrite(parts).into_result())));
+        self
+    }
+
+    /// The same for what must wait, or must see the body.
+    pub fn rewrite_response_async<F, Fut>(mut self, rewrite: F) -> Self
+    where
+        F: Fn(Response<Body>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Response<Body>> + Send + 'static,
+    {
+        self.hooks.response.push(ResponseHook::Later(Arc::new(move |response| Box::pin(rewrite(response)))));
+        self
+    }
+
+    /// Checks everything once.
+    ///
+    /// # Errors
+    /// [`ConfigError`], naming the text: a suppressed name that is no field name or one a request cannot do without, a name for `Via` that is no
+    /// token, a fixed `Host` that is not valid; an https upstream without the feature `tls`; no randomness to be had.
+    pub fn build(self) -> Result<ProxyApp, ConfigError> {
+        if let Upstream::Fixed(href) = &self.upstream
+            && *href.scheme() == Scheme::HTTPS
+            && !cfg!(feature = "tls")
+        {
+            return Err(ConfigError::invalid("href", href.to_string(), "https needs the feature tls"));
+        }
+        if let HostField::Fixed(host) = &self.host
+            && !is_host(host.as_bytes())
+        {
+            return Err(ConfigError::invalid("host", String::from_utf8_lossy(host.as_bytes()), "not a host and port"));
+        }
+        if let Some(scheme) =
+            self.scheme.as_ref().filter(|scheme| **scheme != Scheme::HTTP && **scheme != Scheme::HTTPS)
+        {
+            return Err(ConfigError::invalid("public_scheme", scheme.as_str(), "not http or https"));
+        }
+        let suppressed = self.suppressed.into_iter().map(|name| match name {
+            Ok(name) if name == http::header::HOST => {
+                Err(ConfigError::invalid("suppress_fields", "host", "a request is not valid without it"))
+            }
+            Ok(name) => Ok(name),
+            Err(text) => Err(ConfigError::invalid("suppress_fields", text, "not a field name")),
+        });
+        let allow = self.methods.as_deref().map(allow).transpose()?;
+        Ok(ProxyApp::new(Settings {
+            upstream: self.upstream,
+            exact: self.exact,
+            host: self.host,
+            prefix: self.prefix,
+            scheme: self.scheme,
+            families: self.families,
+            forwarded_for: self.forwarded_for,
+            via: pseudonym(self.via)?,
+            methods: self.methods,
+            allow,
+            suppressed: suppressed.collect::<Result<_, _>>()?,
+            max_body_bytes: self.max_body_bytes,
+            map_responses: self.map_responses,
+            keys: self.keys,
+            signer: self.signer,
+            hooks: self.hooks,
+        }))
+    }
+}
+
+/// The value of `Allow`; empty where nothing is allowed (RFC 9110 §10.2.1).
+fn allow(methods: &[Method]) -> Result<HeaderValue, ConfigError> {
+    let list = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+    HeaderValue::from_str(&list).map_err(|_| ConfigError::invalid("allowed_methods", list, "not a list of methods"))
+}
+
+fn pseudonym(via: Via) -> Result<Option<Pseudonym>, ConfigError> {
+    match via {
+        Via::Off => Ok(None),
+        Via::Named(name) => Pseudonym::named(name).map(Some),
+        Via::Random => {
+            let random = getrandom::u64()
+                .map_err(|error| ConfigError::missing("randomness", format!("Via needs a name of its own: {error}")))?;
+            Ok(Some(Pseudonym::random(random)))
+        }
+    }
+}
+
+impl fmt::Debug for ProxyAppBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProxyAppBuilder").field("upstream", &self.upstream).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,118 @@
+//! The fields that tell the upstream where a request came from.
+
+use std::net::IpAddr;
+
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, uri::Scheme};
+
+use crate::{
+    app::{front::Front, settings::ForwardedFor},
+    ext::{Hop, PeerAddr, RequestOrigin},
+    message::{
+        forwarded::{Element, write_elements, write_for},
+        target::Href,
+    },
+    protocol::{Family, names},
+};
+
+/// Who a request came through: hops that are believed, and the last one, as the socket says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Way<'a> {
+    before: &'a [Hop],
+    last: Option<Hop>,
+}
+
+impl<'a> Way<'a> {
+    pub(super) fn of(extensions: &'a Extensions, rule: ForwardedFor) -> Self {
+        let origin = extensions.get::<RequestOrigin>();
+        let hop = |ip: IpAddr| Hop::Addr(ip, None);
+        match (rule, origin) {
+            (ForwardedFor::Omit, _) => Self { before: &[], last: None },
+            (ForwardedFor::Replace, Some(origin)) => Self { before: &[], last: origin.client().map(hop) },
+            (ForwardedFor::Append, Some(origin)) => {
+                let before = if origin.trusted_by().is_trusted() { origin.hops() } else { &[] };
+                let peer = origin.peer().and_then(PeerAddr::ip);
+                let last = if before.is_empty() { peer.or(origin.client()) } else { peer };
+                Self { before, last: last.map(hop) }
+            }
+            (_, None) => Self { before: &[], last: peer(extensions).map(hop) },
+        }
+    }
+
+    fn hops(&self) -> impl Iterator<Item = &Hop> {
+        self.before.iter().chain(&self.last)
+    }
+}
+
+/// The socket's peer, if the acceptor named it.
+fn peer(extensions: &Extensions) -> Option<IpAddr> {
+    if let Some(peer) = extensions.get::<PeerAddr>() {
+        return peer.ip();
+    }
+    #[cfg(feature = "axum")]
+    if let Some(::axum::extract::ConnectInfo(addr)) =
+        extensions.get::<::axum::extract::ConnectInfo<std::net::SocketAddr>>()
+    {
+        return Some(addr.ip().to_canonical());
+    }
+    None
+}
+
+/// Writes the fields of each family. What is there already was written by a hook, and stays.
+pub(super) fn write(headers: &mut HeaderMap, families: &[Family], way: &Way<'_>, front: &Front, href: &Href) {
+    let scheme = || HeaderValue::from_static(if front.scheme == Scheme::HTTPS { "https" } else { "http" });
+    let host = || front.host.clone();
+    let prefix = || (!front.prefix.is_empty()).then(|| front.prefix.to_value());
+    for family in families {
+        match family {
+            Family::WsgiProxy => {
+                put(headers, names::X_FORWARDED_FOR, list(way));
+                put(headers, names::X_FORWARDED_SERVER, host());
+                put(headers, names::X_FORWARDED_SCHEME, Some(scheme()));
+                put(headers, names::X_FORWARDED_SCRIPT_NAME, prefix());
+                put(headers, names::X_TRAVERSAL_PATH, href.path_value().cloned());
+                put(headers, names::X_TRAVERSAL_QUERY_STRING, href.query_value().cloned());
+            }
+            Family::XForwarded => {
+                put(headers, names::X_FORWARDED_FOR, list(way));
+                put(headers, names::X_FORWARDED_HOST, host());
+                put(headers, names::X_FORWARDED_PROTO, Some(scheme()));
+                put(headers, names::X_FORWARDED_PORT, port(front));
+                put(headers, names::X_FORWARDED_PREFIX, prefix());
+            }
+            Family::Forwarded => put(headers, names::FORWARDED, Some(elements(way, front))),
+        }
+    }
+}
+
+fn put(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
+    if let Some(value) = value {
+        headers.entry(name).or_insert(value);
+    }
+}
+
+/// One line, always: several would be read differently by different recipients.
+fn list(way: &Way<'_>) -> Option<HeaderValue> {
+    way.hops().next().is_some().then(|| write_for(way.hops()))
+}
+
+/// The port the client asked: of the host, else the scheme's own; none where it named no host.
+fn port(front: &Front) -> Option<HeaderValue> {
+    let host = front.host.as_ref()?.as_bytes();
+    let digits = host.iter().rposition(|byte| *byte == b':').filter(|_| !host.ends_with(b"]"));
+    match digits.and_then(|colon| host.get(colon + 1..)) {
+        Some(digits) => HeaderValue::from_bytes(digits).ok(),
+        None => Some(HeaderValue::from_static(if front.scheme == Scheme::HTTPS { "443" } else { "80" })),
+    }
+}
+
+/// RFC 7239 §4: one element per hop; the last says what the client asked of us.
+fn elements(way: &Way<'_>, front: &Front) -> HeaderValue {
+    let before = way.before.iter().cloned().map(Element::new);
+    let last = Element::new(way.last.clone().unwrap_or(Hop::Unknown)).proto(front.scheme.as_str());
+    let last = match front.host.as_ref().and_then(|host| host.to_str().ok()) {
+        Some(host) => last.host(host),
+        None => last,
+    };
+    let elements: Vec<Element<'_>> = before.chain([last]).collect();
+    write_elements(&elements)
+}

@@ -1,0 +1,65 @@
+use std::{
+    convert::Infallible,
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use http::Response;
+
+use crate::{
+    app::{hooks::Later, service::Back},
+    body::Body,
+    exact::Exchange,
+};
+
+/// The answer of a [`ProxyApp`](crate::app::ProxyApp) to one request. Dropping it cancels the exchange with the upstream.
+#[must_use = "futures do nothing unless polled"]
+pub struct ProxyFuture(State);
+
+#[expect(clippy::large_enum_variant, reason = "the large one is the common one")]
+enum State {
+    Answer(Option<Response<Body>>),
+    Exchange(Exchange<()>, Back),
+    Boxed(Later<Response<Body>>),
+}
+
+impl ProxyFuture {
+    pub(super) fn answer(response: Response<Body>) -> Self {
+        Self(State::Answer(Some(response)))
+    }
+
+    pub(super) fn exchange(exchange: Exchange<()>, back: Back) -> Self {
+        Self(State::Exchange(exchange, back))
+    }
+
+    pub(super) fn boxed(future: impl Future<Output = Response<Body>> + Send + 'static) -> Self {
+        Self(State::Boxed(Box::pin(future)))
+    }
+}
+
+impl Future for ProxyFuture {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            State::Answer(response) => match response.take() {
+                Some(response) => Poll::Ready(Ok(response)),
+                // Polled after it was ready; there is nothing more to come.
+                None => Poll::Pending,
+            },
+            State::Exchange(exchange, back) => {
+                let result = ready!(Pin::new(exchange).poll(cx));
+                Poll::Ready(Ok(back.answer(result)))
+            }
+            State::Boxed(future) => future.as_mut().poll(cx).map(Ok),
+        }
+    }
+}
+
+impl fmt::Debug for ProxyFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProxyFuture").finish_non_exhaustive()
+    }
+}

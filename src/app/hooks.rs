@@ -1,0 +1,120 @@
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
+
+use http::{Response, request, response};
+
+use crate::body::Body;
+
+/// What a rewriting closure may return: nothing, or a `Result` whose error is an answer that takes the place of whatever would follow.
+///
+/// Implemented for `()` and for `Result<(), E>` where `E` is a `Response<Body>` or a box of one; not to be implemented elsewhere.
+pub trait Rewritten: sealed::Sealed {
+    #[doc(hidden)]
+    fn into_result(self) -> Result<(), Answer>;
+}
+
+mod sealed {
+    #[expect(unnameable_types, reason = "sealed: users only return what implements it")]
+    pub trait Sealed {}
+    impl Sealed for () {}
+    impl<E> Sealed for Result<(), E> {}
+}
+
+impl Rewritten for () {
+    fn into_result(self) -> Result<(), Answer> {
+        Ok(())
+    }
+}
+
+impl<E: Into<Answer>> Rewritten for Result<(), E> {
+    fn into_result(self) -> Result<(), Answer> {
+        self.map_err(Into::into)
+    }
+}
+
+/// A user's answer, boxed because it is the rare case.
+pub(super) type Answer = Box<Response<Body>>;
+
+/// The rewriting closures of one `ProxyApp`, in the order they were given.
+#[derive(Clone, Default)]
+pub(super) struct Hooks {
+    pub(super) request: Vec<RequestHook>,
+    pub(super) response: Vec<ResponseHook>,
+}
+
+#[derive(Clone)]
+pub(super) enum RequestHook {
+    Now(Arc<RewriteNow<request::Parts>>),
+    Later(Arc<RewriteRequest>),
+}
+
+#[derive(Clone)]
+pub(super) enum ResponseHook {
+    Now(Arc<RewriteNow<response::Parts>>),
+    Later(Arc<RewriteResponse>),
+}
+
+type RewriteNow<T> = dyn Fn(&mut T) -> Result<(), Answer> + Send + Sync;
+type RewriteRequest = dyn Fn(request::Parts) -> Later<Result<request::Parts, Response<Body>>> + Send + Sync;
+type RewriteResponse = dyn Fn(Response<Body>) -> Later<Response<Body>> + Send + Sync;
+
+pub(super) type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+impl Hooks {
+    /// True if a hook must be awaited, which takes the boxed path.
+    pub(super) fn any_later(&self) -> bool {
+        self.request.iter().any(|hook| matches!(hook, RequestHook::Later(_)))
+            || self.response.iter().any(|hook| matches!(hook, ResponseHook::Later(_)))
+    }
+
+    /// Runs the request hooks that need no waiting; only called where all are such.
+    pub(super) fn rewrite_request_now(&self, parts: &mut request::Parts) -> Result<(), Answer> {
+        self.request.iter().try_for_each(|hook| match hook {
+            RequestHook::Now(hook) => hook(parts),
+            RequestHook::Later(_) => Ok(()),
+        })
+    }
+
+    /// Runs all request hooks.
+    pub(super) async fn rewrite_request(&self, mut parts: request::Parts) -> Result<request::Parts, Answer> {
+        for hook in &self.request {
+            match hook {
+                RequestHook::Now(hook) => hook(&mut parts)?,
+                RequestHook::Later(hook) => parts = hook(parts).await.map_err(Box::new)?,
+            }
+        }
+        Ok(parts)
+    }
+
+    /// Runs the response hooks that need no waiting; only called where all are such.
+    pub(super) fn rewrite_response_now(&self, response: Response<Body>) -> Response<Body> {
+        self.response.iter().fold(response, |response, hook| match hook {
+            ResponseHook::Now(hook) => rewritten(response, &**hook),
+            ResponseHook::Later(_) => response,
+        })
+    }
+
+    /// Runs all response hooks.
+    pub(super) async fn rewrite_response(&self, mut response: Response<Body>) -> Response<Body> {
+        for hook in &self.response {
+            response = match hook {
+                ResponseHook::Now(hook) => rewritten(response, &**hook),
+                ResponseHook::Later(hook) => hook(response).await,
+            };
+        }
+        response
+    }
+}
+
+fn rewritten(response: Response<Body>, hook: &RewriteNow<response::Parts>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    match hook(&mut parts) {
+        Ok(()) => Response::from_parts(parts, body),
+        Err(answer) => *answer,
+    }
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hooks").field("request", &self.request.len()).field("response", &self.response.len()).finish()
+    }
+}

@@ -1,0 +1,112 @@
+//! The head of a request on its way out: looked at, stripped, and aimed at the upstream.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Uri, Version,
+    header::{CONTENT_LENGTH, COOKIE, HOST, TRANSFER_ENCODING},
+    request, uri,
+};
+
+use crate::{
+    app::{
+        capped,
+        front::{Front, Mount, scheme},
+        service::Settings,
+        settings::HostField,
+    },
+    error::{Error, ErrorKind},
+    ext::ConnectTo,
+    message::{
+        hop,
+        target::{Href, Prefix, check_host, form},
+        via,
+    },
+    protocol::names::{is_owned, is_same_name},
+};
+
+/// Refuses what cannot be forwarded; gives the host the client asked.
+pub(super) fn check(parts: &request::Parts, declared: u64, settings: &Settings) -> Result<Option<HeaderValue>, Error> {
+    if settings.methods.as_ref().is_some_and(|methods| !methods.contains(&parts.method)) {
+        return Err(Error::new(ErrorKind::Method, "method is not allowed here"));
+    }
+    if parts.method == Method::CONNECT {
+        return Err(Error::new(ErrorKind::Unsupported, "CONNECT is for forward proxies"));
+    }
+    form(&parts.method, &parts.uri)?;
+    let host = check_host(&parts.uri, parts.version, &parts.headers)?;
+    // RFC 9112 §6.1: such a request ought to be handled as an error, since two readers may disagree where it ends.
+    if parts.headers.contains_key(TRANSFER_ENCODING) && parts.headers.contains_key(CONTENT_LENGTH) {
+        return Err(Error::new(ErrorKind::Target, "request has both Content-Length and Transfer-Encoding"));
+    }
+    if settings.via.as_ref().is_some_and(|us| via::has_been_here(&parts.headers, us)) {
+        return Err(Error::new(ErrorKind::Loop, "request has been here before"));
+    }
+    if declared > settings.max_body_bytes {
+        return Err(capped::too_large());
+    }
+    Ok(host)
+}
+
+/// Takes off what must not go on: hop-by-hop fields, ours that came from outside, and those the user suppresses.
+pub(super) fn strip(parts: &mut request::Parts, suppressed: &[HeaderName]) {
+    hop::strip_request(&mut parts.headers, parts.version);
+    let is_unwanted = |name: &HeaderName| is_owned(name) || suppressed.iter().any(|other| is_same_name(name, other));
+    let unwanted: Vec<HeaderName> = parts.headers.keys().filter(|name| is_unwanted(name)).cloned().collect();
+    for name in &unwanted {
+        parts.headers.remove(name);
+    }
+    // Where to connect is for this service and its hooks to say.
+    parts.extensions.remove::<ConnectTo>();
+    if parts.version >= Version::HTTP_2 {
+        join_cookies(&mut parts.headers);
+    }
+}
+
+/// RFC 9113 §8.2.3: lines of Cookie that HTTP/2 split for compression are joined before they go to anything else.
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut lines = headers.get_all(COOKIE).iter();
+    if lines.next().is_none() || lines.next().is_none() {
+        return;
+    }
+    let lines: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+/// Aims the request at the upstream: URI, `Host`, where to connect; and says what the client sees.
+pub(super) fn aim(
+    parts: &mut request::Parts,
+    host: Option<HeaderValue>,
+    href: &Href,
+    settings: &Settings,
+) -> Result<Front, Error> {
+    let mount = Mount::of(parts, &settings.prefix)?;
+    let prefix = Prefix::from_bytes(mount.prefix.as_bytes())?;
+    let target = match parts.uri.path_and_query() {
+        // The whole target is what came: nothing to join, nothing to read again.
+        Some(target) if href.is_bare() && mount.path == target.path() && target.as_str().starts_with('/') => {
+            target.clone()
+        }
+        _ => href.join(&mount.path, parts.uri.query())?,
+    };
+    let front = Front { scheme: scheme(parts, settings.scheme.as_ref()), host, prefix, version: parts.version };
+
+    let mut uri = uri::Parts::default();
+    uri.scheme = Some(href.scheme().clone());
+    uri.authority = Some(href.authority().clone());
+    uri.path_and_query = Some(target);
+    parts.uri = Uri::from_parts(uri)
+        .map_err(|error| Error::new(ErrorKind::Target, "target is not valid").with_source(error))?;
+    // The next hop's version is for the next hop's connection to say.
+    parts.version = Version::HTTP_11;
+    let host = match &settings.host {
+        HostField::Fixed(host) => host,
+        HostField::Keep => front.host.as_ref().unwrap_or_else(|| href.host()),
+        HostField::Replace => href.host(),
+    };
+    parts.headers.insert(HOST, host.clone());
+    if let Some(to) = href.connect_to() {
+        parts.extensions.insert(to);
+    }
+    Ok(front)
+}

@@ -1,0 +1,270 @@
+use std::{
+    convert::Infallible,
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+    time::SystemTime,
+};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, Response, request, uri::Scheme};
+use http_body::Body as HttpBody;
+use tower_service::Service;
+
+use crate::{
+    app::{
+        builder::ProxyAppBuilder,
+        capped::capped,
+        forwarded::{self, Way},
+        front::Front,
+        future::ProxyFuture,
+        hooks::{Answer, Hooks},
+        rewrite,
+        settings::{ForwardedFor, HostField, PathPrefix},
+        upstream::Upstream,
+    },
+    body::Body,
+    error::{BoxError, Error},
+    exact::{ExactProxy, Prepare, answer},
+    message::{
+        location::Mapping,
+        target::Href,
+        via::{self, Pseudonym},
+    },
+    protocol::{
+        Family,
+        carry::CarriedKeys,
+        signature::{Covering, Signer, Stamp},
+    },
+};
+
+/// Forwards every request to an upstream, and maps its answers back. See the [module](crate::app).
+///
+/// * In: a request in origin-form or absolute-form, HTTP/1.0 to HTTP/2, with any body.
+/// * Out: `Ok`, always; errors are answers, with the [`Error`] in their extensions.
+///
+/// Cheap to clone; clones share connections and the name in `Via`. Dropping the future or the response's body cancels the exchange.
+#[derive(Clone)]
+pub struct ProxyApp(Arc<Settings>);
+
+/// Everything `build()` found out.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) upstream: Upstream,
+    pub(super) exact: ExactProxy,
+    pub(super) host: HostField,
+    pub(super) prefix: PathPrefix,
+    pub(super) scheme: Option<Scheme>,
+    pub(super) families: Vec<Family>,
+    pub(super) forwarded_for: ForwardedFor,
+    pub(super) via: Option<Pseudonym>,
+    pub(super) methods: Option<Vec<Method>>,
+    pub(super) allow: Option<HeaderValue>,
+    pub(super) suppressed: Vec<HeaderName>,
+    pub(super) max_body_bytes: u64,
+    pub(super) map_responses: bool,
+    pub(super) keys: CarriedKeys,
+    pub(super) signer: Option<Signer>,
+    pub(super) hooks: Hooks,
+}
+
+impl ProxyApp {
+    /// Forwards to one upstream.
+    pub fn builder(href: Href) -> ProxyAppBuilder {
+        ProxyAppBuilder::new(Upstream::Fixed(href))
+    }
+
+    /// Forwards to the upstream that the function names for each request, or answers with what it gives instead (a 503 where there is none).
+    ///
+    /// It sees the request as the client made it, but for the fields that are not believed: path and `Host` are the client's. Parse the
+    /// URLs once, and clone them for each request.
+    ///
+    /// ```
+    /// use http::Response;
+    /// use nexthop::{app::ProxyApp, message::target::Href, Body};
+    ///
+    /// let (old, new): (Href, Href) = ("http://127.0.0.1:8080".parse()?, "http://127.0.0.1:8081/v2".parse()?);
+    /// let app = ProxyApp::choosing(move |request| match request.headers.get("host") {
+    ///     Some(host) if host == "old.example" => Ok(old.clone()),
+    ///     Some(host) if host == "new.example" => Ok(new.clone()),
+    ///     _ => Err(Response::new(Body::from("who?\n"))),
+    /// })
+    /// .build()?;
+    /// # Ok::<(), nexthop::ConfigError>(())
+    /// ```
+    pub fn choosing<F, E>(choose: F) -> ProxyAppBuilder
+    where
+        F: Fn(&request::Parts) -> Result<Href, E> + Send + Sync + 'static,
+        E: Into<Box<Response<Body>>>,
+    {
+        ProxyAppBuilder::new(Upstream::Chosen(Arc::new(move |parts| choose(parts).map_err(Into::into))))
+    }
+
+    pub(super) fn new(settings: Settings) -> Self {
+        Self(Arc::new(settings))
+    }
+}
+
+impl<B> Service<Request<B>> for ProxyApp
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = ProxyFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> ProxyFuture {
+        let settings = &self.0;
+        let (mut parts, body) = request.into_parts();
+        let (front, href) = match settings.aim(&mut parts, body.size_hint().lower()) {
+            Ok(aimed) => aimed,
+            Err(refusal) => return ProxyFuture::answer(refusal.into_response(settings)),
+        };
+        let body = capped(body, settings.max_body_bytes);
+        if settings.signer.is_some() || settings.hooks.any_later() {
+            return ProxyFuture::boxed(settings.clone().forward(parts, body, front, href));
+        }
+        let finished = settings.hooks.rewrite_request_now(&mut parts).map_err(Refusal::Answer);
+        match finished.and_then(|()| Ok(settings.finish(&mut parts, &front, &href)?)) {
+            Ok(()) => {
+                let back = Back::new(settings, &parts, front, href);
+                ProxyFuture::exchange(settings.exact.send(Request::from_parts(parts, body), ()), back)
+            }
+            Err(refusal) => ProxyFuture::answer(refusal.into_response(settings)),
+        }
+    }
+}
+
+impl Settings {
+    /// Looks at a request, strips it and aims it at its upstream.
+    fn aim(&self, parts: &mut request::Parts, declared: u64) -> Result<(Front, Href), Refusal> {
+        let host = rewrite::check(parts, declared, self)?;
+        rewrite::strip(parts, &self.suppressed);
+        let href = self.upstream.choose(parts).map_err(Refusal::Answer)?;
+        let front = rewrite::aim(parts, host, &href, self)?;
+        Ok((front, href))
+    }
+
+    /// Adds what this service says of the request itself.
+    fn finish(&self, parts: &mut request::Parts, front: &Front, href: &Href) -> Result<(), Error> {
+        let way = Way::of(&parts.extensions, self.forwarded_for);
+        forwarded::write(&mut parts.headers, &self.families, &way, front, href);
+        if let Some(us) = &self.via {
+            via::append(&mut parts.headers, front.version, us);
+        }
+        self.keys.encode(&parts.extensions, &mut parts.headers)
+    }
+
+    /// The way of a request that something must be awaited for: hooks, or a body that is read to be signed.
+    async fn forward(self: Arc<Self>, parts: request::Parts, body: Body, front: Front, href: Href) -> Response<Body> {
+        let mut parts = match self.hooks.rewrite_request(parts).await {
+            Ok(parts) => parts,
+            Err(answer) => return *answer,
+        };
+        if let Err(error) = self.finish(&mut parts, &front, &href) {
+            return self.answer(error);
+        }
+        let back = Back::new(&self, &parts, front, href);
+        let result = match &self.signer {
+            None => self.exact.send(Request::from_parts(parts, body), ()).await,
+            Some(signer) => self.send_signed(signer, parts, body).await,
+        };
+        match back.mapped(result) {
+            Ok(response) => self.hooks.rewrite_response(response).await,
+            Err(error) => self.answer(error),
+        }
+    }
+
+    async fn send_signed(
+        &self,
+        signer: &Signer,
+        mut parts: request::Parts,
+        body: Body,
+    ) -> Result<Response<Body>, Error> {
+        let (stamp, body) = match signer.cover(&mut parts.headers, body) {
+            Covering::Ready(stamp, body) => (stamp, body),
+            Covering::Reading(reading) => reading.await?,
+        };
+        self.exact.send(Request::from_parts(parts, body), Signing(stamp)).await
+    }
+
+    pub(super) fn answer(&self, error: Error) -> Response<Body> {
+        answer(error, self.allow.as_ref())
+    }
+}
+
+/// Signs before each attempt: a nonce that was sent once is refused as replayed.
+struct Signing(Stamp);
+
+impl Prepare for Signing {
+    fn prepare(&mut self, _attempt: u32, parts: &mut request::Parts) -> Result<(), Error> {
+        self.0.sign(parts, SystemTime::now())
+    }
+}
+
+/// Why a request is not forwarded.
+enum Refusal {
+    Error(Error),
+    /// The user's answer.
+    Answer(Answer),
+}
+
+impl Refusal {
+    fn into_response(self, settings: &Settings) -> Response<Body> {
+        match self {
+            Self::Error(error) => settings.answer(error),
+            Self::Answer(answer) => *answer,
+        }
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// What is needed to bring a response back to the client.
+#[derive(Debug)]
+pub(super) struct Back {
+    settings: Arc<Settings>,
+    mapping: Option<Mapping>,
+}
+
+impl Back {
+    fn new(settings: &Arc<Settings>, sent: &request::Parts, front: Front, href: Href) -> Self {
+        let mapping = settings.map_responses.then(|| {
+            let host_sent = sent.headers.get(http::header::HOST).cloned();
+            Mapping::of(href, host_sent, front.scheme, front.host, front.prefix)
+        });
+        Self { settings: settings.clone(), mapping }
+    }
+
+    /// The answer to the client, where nothing must be awaited for it.
+    pub(super) fn answer(&self, result: Result<Response<Body>, Error>) -> Response<Body> {
+        match self.mapped(result) {
+            Ok(response) => self.settings.hooks.rewrite_response_now(response),
+            Err(error) => self.settings.answer(error),
+        }
+    }
+
+    fn mapped(&self, result: Result<Response<Body>, Error>) -> Result<Response<Body>, Error> {
+        result.map(|mut response| {
+            if let Some(mapping) = &self.mapping {
+                mapping.apply(response.headers_mut());
+            }
+            response
+        })
+    }
+}
+
+impl fmt::Debug for ProxyApp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProxyApp").field("upstream", &self.0.upstream).finish_non_exhaustive()
+    }
+}
