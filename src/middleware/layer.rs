@@ -150,8 +150,9 @@ impl ProxyMiddlewareBuilder {
         self
     }
 
-    /// The scheme the client used, whatever the request says: `http` or `https`. For a listener that speaks TLS itself, say `https`: the
-    /// scheme of an HTTP/2 request is not believed, since clients write it.
+    /// The scheme the client used, whatever the request says: `http` or `https`. Default: what a trusted hop says, else `https` where the
+    /// acceptor says that it ended TLS ([`ext::OverTls`](crate::ext::OverTls)), else `http`. The scheme of an HTTP/2 request is not believed,
+    /// since clients write it.
     pub fn scheme(mut self, scheme: impl Into<String>) -> Self {
         self.scheme = Some(scheme.into());
         self
