@@ -22,6 +22,7 @@ use crate::{
 /// | `secret_id` | text: the id of a file's one secret |
 /// | `private_secret_file` | flag: refuse a file that others than its owner can read |
 /// | `signature_max_age`, `signature_skew` | time |
+/// | `dangerous_uncovered` | `large` or `all`: bodies that no signature need cover |
 /// | `trust_ips` | list of addresses and networks, see [`Trust::peers`] |
 /// | `trust_uids` | list of user ids, of processes on a unix socket |
 /// | `max_hops` | number: how many elements of a forwarding list are believed |
@@ -99,17 +100,31 @@ impl Reading {
 
     fn signed(&mut self) -> Option<Trust> {
         let (max_age, skew) = (self.time("signature_max_age"), self.time("signature_skew"));
-        let keys = self.keyring()?;
+        let (keys, uncovered) = (self.keyring(), self.uncovered());
+        let Some(keys) = keys else {
+            if max_age.is_some() || skew.is_some() || uncovered.is_some() {
+                let why = "signature_max_age, signature_skew and dangerous_uncovered belong to it";
+                self.fail(ConfigError::missing("secret_file", why));
+            }
+            return None;
+        };
         let mut verifier = Verifier::builder(keys);
         for (key, time) in [("signature_max_age", max_age), ("signature_skew", skew)] {
             match time {
-                None => {}
-                Some(None) => self.fail(ConfigError::invalid(key, "off", "cannot be turned off")),
-                Some(Some(time)) if key == "signature_skew" => verifier = verifier.skew(time),
-                Some(Some(time)) => verifier = verifier.max_age(time),
+                None => continue,
+                Some(Some(time)) if time.subsec_millis() == 0 => {
+                    verifier = if key == "signature_skew" { verifier.skew(time) } else { verifier.max_age(time) };
+                }
+                Some(time) => {
+                    let text = time.map_or_else(|| "off".to_owned(), |time| format!("{time:?}"));
+                    self.fail(ConfigError::invalid(key, text, "must be whole seconds"));
+                }
             }
         }
-        self.check("signature_max_age", verifier.build()).map(Trust::verifier)
+        if let Some(which) = uncovered {
+            verifier = verifier.dangerous_accept_uncovered(which);
+        }
+        self.check("signature_max_age or signature_skew", verifier.build()).map(Trust::verifier)
     }
 
     fn trusted_peers(&mut self) -> Option<Trust> {
@@ -149,6 +164,9 @@ impl Reading {
             builder = builder.allowed_hosts(hosts);
         }
         builder = builder.identity_fields(self.parsed_list::<HeaderName>("identity_fields", "a field name"));
+        if let Some(keys) = self.carried_keys() {
+            builder = builder.carried(keys);
+        }
         if self.flag("dangerous_accept_unsigned") == Some(true) {
             builder = builder.dangerous_accept_unsigned();
         }

@@ -34,10 +34,12 @@
 
 mod middleware;
 mod mistakes;
+mod proxy_app;
 mod shared;
 mod table;
-#[cfg(test)]
-mod tests;
+mod transparent;
 
 pub use middleware::ProxyMiddlewareConfig;
 pub use mistakes::Mistakes;
+pub use proxy_app::ProxyAppConfig;
+pub use transparent::TransparentProxyConfig;
