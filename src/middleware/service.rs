@@ -125,7 +125,10 @@ impl Config {
     fn decide<B: http_body::Body>(&self, parts: &mut Parts, body: &B) -> Result<Decision, Error> {
         self.freeze_peer(parts);
         let head = Head::check(parts)?;
-        if let Some(verdict) = self.verify(parts, body, SystemTime::now())? {
+        if let Some((signed, verdict)) = self.verifiers.verify(parts, body, SystemTime::now())? {
+            if !self.trust.holds(parts.extensions.get::<PeerAddr>(), signed) {
+                return Err(Error::new(ErrorKind::Denied, "signed, but not by a trusted peer"));
+            }
             return match verdict {
                 Verdict::Now(verified) => {
                     self.admit_signed(parts, head, &verified)?;
@@ -136,26 +139,12 @@ impl Config {
         }
         if let Some(standing) = self.trust.standing(parts.extensions.get::<PeerAddr>()) {
             self.admit(parts, head, Word::Peer(standing), TrustedBy::Peer, true)?;
-        } else if self.verifier.is_some() && !self.accept_unsigned {
+        } else if !self.verifiers.is_empty() && !self.accept_unsigned {
             return Err(Refusal::Missing.into());
         } else {
             self.admit(parts, head, Word::Nobody, TrustedBy::Nobody, false)?;
         }
         Ok(Decision::Admit)
-    }
-
-    /// Verifies the signature for us that a request bears; `None` if it bears none, perhaps one for somebody else.
-    fn verify<B: http_body::Body>(&self, parts: &Parts, body: &B, now: SystemTime) -> Result<Option<Verdict>, Error> {
-        let Some(verifier) = self.verifier.as_ref().filter(|verifier| verifier.is_signed(&parts.headers)) else {
-            return Ok(None);
-        };
-        match verifier.verify(parts, body, now) {
-            Err(error) if is_missing(&error) => Ok(None),
-            Ok(_) if !self.trust.holds(parts.extensions.get::<PeerAddr>(), true) => {
-                Err(Error::new(ErrorKind::Denied, "signed, but not by a trusted peer"))
-            }
-            verdict => verdict.map(Some),
-        }
     }
 
     fn admit_signed(&self, parts: &mut Parts, head: Head, verified: &Verified) -> Result<(), Error> {
@@ -230,9 +219,4 @@ impl Config {
         response.extensions_mut().insert(error.clone());
         response
     }
-}
-
-fn is_missing(error: &Error) -> bool {
-    let source = std::error::Error::source(error);
-    source.and_then(|source| source.downcast_ref::<Refusal>()) == Some(&Refusal::Missing)
 }

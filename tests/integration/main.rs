@@ -5,6 +5,7 @@ mod config;
 mod extract;
 mod middleware;
 mod serve;
+mod signed;
 mod support;
 mod support_itself;
 mod trust;
