@@ -1,5 +1,8 @@
 //! One binary, so that helpers are shared and linked once.
 
+mod carry;
+mod config;
+mod extract;
 mod middleware;
 mod serve;
 mod signed;
