@@ -104,6 +104,11 @@ impl ProxyApp {
     pub(super) fn new(settings: Settings) -> Self {
         Self(Arc::new(settings))
     }
+
+    #[cfg(test)]
+    pub(super) fn settings(&self) -> &Settings {
+        &self.0
+    }
 }
 
 impl<B> Service<Request<B>> for ProxyApp
@@ -152,7 +157,7 @@ impl Settings {
     }
 
     /// Adds what this service says of the request itself.
-    fn finish(&self, parts: &mut request::Parts, front: &Front, href: &Href) -> Result<(), Error> {
+    pub(super) fn finish(&self, parts: &mut request::Parts, front: &Front, href: &Href) -> Result<(), Error> {
         let way = Way::of(&parts.extensions, self.forwarded_for);
         forwarded::write(&mut parts.headers, &self.families, &way, front, href);
         if let Some(us) = &self.via {
