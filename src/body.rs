@@ -10,7 +10,10 @@ use std::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use crate::error::{BoxError, Error, ErrorKind};
+use crate::{
+    error::{BoxError, Error, ErrorKind},
+    transport::http1,
+};
 
 /// A streamed body: what `ExactProxy` and `ProxyApp` answer with, and what the layers hand to the service they wrap.
 ///
@@ -25,6 +28,7 @@ enum Kind {
     Empty,
     Full(Bytes),
     Server(hyper::body::Incoming),
+    Upstream(http1::Incoming),
     Boxed(Pin<Box<dyn http_body::Body<Data = Bytes, Error = Error> + Send>>),
 }
 
@@ -76,6 +80,7 @@ impl http_body::Body for Body {
                 let frame = ready!(Pin::new(incoming).poll_frame(cx));
                 Poll::Ready(frame.map(|frame| frame.map_err(body_error)))
             }
+            Kind::Upstream(incoming) => Pin::new(incoming).poll_frame(cx),
             Kind::Boxed(boxed) => boxed.as_mut().poll_frame(cx),
         }
     }
@@ -85,6 +90,7 @@ impl http_body::Body for Body {
             Kind::Empty => true,
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Server(incoming) => incoming.is_end_stream(),
+            Kind::Upstream(incoming) => incoming.is_end_stream(),
             Kind::Boxed(boxed) => boxed.is_end_stream(),
         }
     }
@@ -94,8 +100,15 @@ impl http_body::Body for Body {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Server(incoming) => incoming.size_hint(),
+            Kind::Upstream(incoming) => incoming.size_hint(),
             Kind::Boxed(boxed) => boxed.size_hint(),
         }
+    }
+}
+
+impl From<http1::Incoming> for Body {
+    fn from(incoming: http1::Incoming) -> Self {
+        Self(Kind::Upstream(incoming))
     }
 }
 

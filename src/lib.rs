@@ -37,5 +37,6 @@ pub mod config;
 
 pub use body::Body;
 pub use error::{BoxError, ConfigError, Error, ErrorKind, Phase};
+pub use exact::{ExactProxy, TransparentProxy};
 #[cfg(feature = "serve")]
 pub use serve::serve;

@@ -1,18 +1,18 @@
 //! Secrets, in memory and from files.
 
+mod file;
+
 use std::{
-    fmt, fs,
-    io::Read,
-    path::{Path, PathBuf},
+    fmt,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use self::file::{File, Secrets};
 use crate::{
     error::ConfigError,
     protocol::keyring::{Key, Keyring, Source, check_id},
@@ -46,7 +46,9 @@ impl Secret {
     /// `Secret` if there are less than 32 bytes.
     pub fn from_bytes(bytes: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
         let bytes = Zeroizing::new(bytes.as_ref().to_vec());
-        check_length(&bytes, "memory")?;
+        if bytes.len() < MIN_BYTES {
+            return Err(ConfigError::secret("memory", format!("has less than {MIN_BYTES} bytes")));
+        }
         Ok(Self(Kind::Bytes(Arc::new(bytes))))
     }
 
@@ -104,8 +106,15 @@ impl Secret {
         Ok(Self(Kind::File(Arc::new(File::open(path.into(), true)?))))
     }
 
-    fn source(self, id: Option<&str>) -> Result<Arc<dyn Source>, ConfigError> {
-        todo!("{id:?}")
+    fn source(self, id: &str) -> Result<Arc<dyn Source>, ConfigError> {
+        check_id(id)?;
+        Ok(Arc::new(Entry::new(self.0, Some(id.into()))?))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret([redacted])")
     }
 }
 
@@ -116,9 +125,17 @@ impl Keyring {
     ///
     /// # Errors
     /// `Invalid` if the id is not 1 to 64 of `A-Z a-z 0-9 - . _ ~`; `Conflict` if the secret is a file of lines, which name their ids
-    /// themselves: use `Keyring::from(secret)`.
+    /// themselves: see [`from_secret`](Self::from_secret).
     pub fn new(id: &str, secret: Secret) -> Result<Self, ConfigError> {
-        Self::from_sources(vec![secret.source(Some(id))?])
+        Self::from_sources(vec![secret.source(id)?])
+    }
+
+    /// The keys of a file of lines under their own ids; any other secret under the id `default`.
+    ///
+    /// # Errors
+    /// None for a secret that could be made; a `Result` all the same, since the file's form may change with time.
+    pub fn from_secret(secret: Secret) -> Result<Self, ConfigError> {
+        Self::from_sources(vec![Arc::new(Entry::new(secret.0, None)?)])
     }
 
     /// The same keyring with one more secret, which only verifies. Other clones of this keyring do not get it.
@@ -127,35 +144,90 @@ impl Keyring {
     /// As [`new`](Self::new), and `Conflict` if the id is there already.
     pub fn with(self, id: &str, secret: Secret) -> Result<Self, ConfigError> {
         let mut sources = self.sources().to_vec();
-        sources.push(secret.source(Some(id))?);
+        sources.push(secret.source(id)?);
         Self::from_sources(sources)
     }
 }
 
-impl From<Secret> for Keyring {
-    /// The keys of a file of lines under their own ids, any other secret under the id `default`.
-    fn from(_secret: Secret) -> Self {
-        todo!()
+/// One secret's place in a keyring.
+struct Entry {
+    kind: Kind,
+    id: Option<Arc<str>>,
+    made: Mutex<Made>,
+}
+
+/// The keys of an entry, and the state of the file they were made from.
+struct Made {
+    generation: u64,
+    keys: Vec<Key>,
+}
+
+impl Entry {
+    fn new(kind: Kind, id: Option<Arc<str>>) -> Result<Self, ConfigError> {
+        let (generation, keys) = match &kind {
+            Kind::Bytes(bytes) => (0, vec![Key::new(id.as_deref().unwrap_or(DEFAULT_ID), bytes)?]),
+            Kind::File(file) => {
+                let (generation, secrets) = file.current();
+                (generation, keys_of(&secrets, id.as_deref())?)
+            }
+        };
+        Ok(Self { kind, id, made: Mutex::new(Made { generation, keys }) })
     }
 }
 
-// === impl Secret ===
+impl Source for Entry {
+    fn keys(&self) -> Vec<Key> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).keys.clone()
+    }
 
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret([redacted])")
+    fn can_change(&self) -> bool {
+        matches!(self.kind, Kind::File(_))
+    }
+
+    fn look(&self) -> bool {
+        let Kind::File(file) = &self.kind else { return false };
+        file.look();
+        let (generation, secrets) = file.current();
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if made.generation == generation {
+            return false;
+        }
+        made.generation = generation;
+        match keys_of(&secrets, self.id.as_deref()) {
+            Ok(keys) => {
+                made.keys = keys;
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "changed secrets cannot be used; the old ones stay");
+                false
+            }
+        }
+    }
+
+    fn run(&self, job: Box<dyn FnOnce() + Send>) {
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn_blocking(job);
+        } else if let Err(error) = std::thread::Builder::new().name("nexthop-secrets".into()).spawn(job) {
+            tracing::error!(%error, "cannot look at the secrets' files");
+        }
     }
 }
 
-struct File;
-impl File {
-    fn open(_p: PathBuf, _s: bool) -> Result<Self, ConfigError> {
-        todo!()
+fn keys_of(secrets: &Secrets, id: Option<&str>) -> Result<Vec<Key>, ConfigError> {
+    match (secrets, id) {
+        (Secrets::Raw(bytes), id) => Ok(vec![Key::new(id.unwrap_or(DEFAULT_ID), bytes)?]),
+        (Secrets::Lines(lines), None) => lines.iter().map(|(id, bytes)| Key::new(id, bytes)).collect(),
+        (Secrets::Lines(_), Some(id)) => {
+            Err(ConfigError::conflict(format!("key id {id:?}"), "the secret's file names its ids itself"))
+        }
     }
 }
-fn check_length(_b: &[u8], _f: &str) -> Result<(), ConfigError> {
-    todo!()
-}
+
+const DEFAULT_ID: &str = "default";
 const MIN_BYTES: usize = 32;
 const MIN_PASSPHRASE_BYTES: usize = 16;
 const PASSPHRASE_SALT: &[u8] = b"nexthop passphrase";
+
+#[cfg(test)]
+mod tests;

@@ -11,14 +11,14 @@ use tower_layer::Layer;
 use super::{
     log::Rate,
     overrides::{ForceHost, ForcedHost, Mount, Mounted, read_scheme},
-    restore::Restore,
     service::ProxyMiddlewareService,
+    told::Restore,
     trust::Trust,
 };
 use crate::{
     error::ConfigError,
     message::target::is_host,
-    protocol::{Family, signature::Verifier},
+    protocol::{Family, carry::CarriedKeys, signature::Verifier},
 };
 
 /// Restores the client's view of a request that came through a proxy, and removes what nobody vouched for.
@@ -29,7 +29,7 @@ use crate::{
 /// # Errors
 /// A refusal is a response without a body, with the [`Error`](crate::Error) in its extensions; the application does not run.
 /// * 400 `Target`: no, several or an invalid `Host`; a target in a form that its method does not have; a believed field whose value
-///   cannot be (scheme, host, port, prefix); a path or query that does not have what was to be taken off it. 400 `RequestBody`: both
+///   cannot be (scheme, host, port, prefix, carried key); a path or query that does not have what was to be taken off it. 400 `RequestBody`: both
 ///   `Transfer-Encoding` and `Content-Length`, or several lengths.
 /// * 403 `Signature` and `Denied`: the policy has a signature in it, and the request does not fulfil it.
 /// * 421 `Misdirected`: the host is not in the list of allowed ones (RFC 9110 §7.4: the request came to a server that does not answer for
@@ -50,6 +50,7 @@ pub struct ProxyMiddlewareBuilder {
     trust: Trust,
     family: Family,
     restore: Restore,
+    carried: CarriedKeys,
     allowed_hosts: Option<Vec<String>>,
     identity_fields: Vec<HeaderName>,
     mount: Option<Mount>,
@@ -68,6 +69,7 @@ pub(super) struct Config {
     pub(super) accept_unsigned: bool,
     pub(super) family: Family,
     pub(super) restore: Restore,
+    pub(super) carried: CarriedKeys,
     pub(super) allowed_hosts: Option<Vec<HostPattern>>,
     pub(super) identity_fields: Vec<HeaderName>,
     pub(super) mount: Mounted,
@@ -112,6 +114,13 @@ impl ProxyMiddlewareBuilder {
     /// What a trusted *peer* is believed. Default: the client and the scheme. A signature is believed for all it covers.
     pub const fn restore(mut self, restore: Restore) -> Self {
         self.restore = restore;
+        self
+    }
+
+    /// The carried keys that are restored into the request's extensions, where a trusted peer sent them or a signature covers them. Default:
+    /// none.
+    pub fn carried(mut self, keys: CarriedKeys) -> Self {
+        self.carried = keys;
         self
     }
 
@@ -190,6 +199,7 @@ impl ProxyMiddlewareBuilder {
             trust: self.trust,
             family: self.family,
             restore: self.restore,
+            carried: self.carried,
             allowed_hosts: hosts.transpose()?,
             identity_fields: self.identity_fields,
             mount: Mounted::read(self.mount.as_ref())?,

@@ -58,11 +58,13 @@
 //! it every peer is a stranger. Put this layer outermost: what runs before it sees the fields as strangers wrote them.
 
 mod future;
+mod head;
 mod layer;
 mod log;
 mod overrides;
 mod restore;
 mod service;
+mod told;
 mod trust;
 #[cfg(feature = "axum")]
 mod view;
@@ -70,6 +72,6 @@ mod view;
 pub use future::ResponseFuture;
 pub use layer::{ProxyMiddleware, ProxyMiddlewareBuilder};
 pub use overrides::{ForceHost, Mount};
-pub use restore::Restore;
 pub use service::ProxyMiddlewareService;
+pub use told::Restore;
 pub use trust::Trust;

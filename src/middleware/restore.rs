@@ -1,16 +1,18 @@
-//! What a request's fields claim, and putting the believed part of it in its place.
+//! The client's view of a request, and putting it in place of the request's own.
 
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Uri,
-    header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
+    header::HOST,
     request::Parts,
     uri::{Authority, PathAndQuery, Scheme},
 };
 
 use super::{
+    head::Head,
     layer::Config,
-    overrides::{ForcedHost, Mounted, scheme},
+    overrides::{ForcedHost, Mounted},
+    told::{Restore, Told, read_host},
     trust::Standing,
 };
 use crate::{
@@ -18,103 +20,10 @@ use crate::{
     ext::{Hop, PeerAddr, RequestOrigin, TrustedBy},
     message::{
         forwarded,
-        target::{Form, Prefix, check_host, form, is_host, join, split, split_query},
+        target::{Form, Prefix, join, split, split_query},
     },
     protocol::{Family, names},
 };
-
-/// What a trusted *peer* is believed. Default: who the client is, and which scheme it used.
-///
-/// The host, the port and the prefix are written into links and redirects; let a peer name them only if it overwrites what clients send.
-///
-/// ```
-/// use nexthop::middleware::Restore;
-///
-/// assert_eq!(Restore::default(), Restore::none().client().scheme());
-/// assert_eq!(Restore::all(), Restore::default().host().port().prefix());
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Restore {
-    client: bool,
-    scheme: bool,
-    host: bool,
-    port: bool,
-    prefix: bool,
-}
-
-impl Restore {
-    /// Nothing.
-    #[must_use]
-    pub const fn none() -> Self {
-        Self { client: false, scheme: false, host: false, port: false, prefix: false }
-    }
-
-    /// Everything the family can say.
-    #[must_use]
-    pub const fn all() -> Self {
-        Self { client: true, scheme: true, host: true, port: true, prefix: true }
-    }
-
-    /// And the client's address.
-    #[must_use]
-    pub const fn client(mut self) -> Self {
-        self.client = true;
-        self
-    }
-
-    /// And the scheme.
-    #[must_use]
-    pub const fn scheme(mut self) -> Self {
-        self.scheme = true;
-        self
-    }
-
-    /// And the host, with the port that it is written with.
-    #[must_use]
-    pub const fn host(mut self) -> Self {
-        self.host = true;
-        self
-    }
-
-    /// And the port of `X-Forwarded-Port`.
-    #[must_use]
-    pub const fn port(mut self) -> Self {
-        self.port = true;
-        self
-    }
-
-    /// And what stands before the path, and behind the query: the prefix, `X-Traversal-Path`, `X-Traversal-Query-String`.
-    #[must_use]
-    pub const fn prefix(mut self) -> Self {
-        self.prefix = true;
-        self
-    }
-}
-
-impl Default for Restore {
-    fn default() -> Self {
-        Self::none().client().scheme()
-    }
-}
-
-/// What is checked of every head, whoever sends it.
-#[derive(Debug)]
-pub(super) struct Head {
-    form: Form,
-    /// The host the request asks for; none in HTTP/1.0.
-    host: Option<HeaderValue>,
-}
-
-impl Head {
-    /// # Errors
-    /// `Target` (400): the form of the target, or `Host`. `RequestBody` (400): the framing.
-    pub(super) fn check(parts: &Parts) -> Result<Self, Error> {
-        let form = form(&parts.method, &parts.uri)?;
-        let host = check_host(&parts.uri, parts.version, &parts.headers)?;
-        check_framing(&parts.headers)?;
-        Ok(Self { form, host })
-    }
-}
 
 /// On whose word a request's fields are believed.
 #[derive(Clone, Copy, Debug)]
@@ -217,74 +126,6 @@ impl View {
     }
 }
 
-/// What the fields of one family say, as far as it is believed.
-#[derive(Debug, Default)]
-struct Told {
-    /// From the client on.
-    hops: Vec<Hop>,
-    client: Option<Hop>,
-    scheme: Option<Scheme>,
-    host: Option<Authority>,
-    port: Option<u16>,
-}
-
-impl Told {
-    fn read(
-        family: Family,
-        headers: &HeaderMap,
-        restore: Restore,
-        walk: impl Fn(&[Hop]) -> Option<usize>,
-    ) -> Result<Self, Error> {
-        if family == Family::Forwarded {
-            return Self::read_forwarded(headers, restore, walk);
-        }
-        let hops = forwarded::for_hops(headers, &names::X_FORWARDED_FOR);
-        let at = walk(&hops);
-        // The other fields of the hop that named the client stand as far from the right as the client does.
-        let depth = at.map_or(1, |at| hops.len() - at);
-        let classic = family == Family::WsgiProxy;
-        let [scheme, host] = if classic {
-            [names::X_FORWARDED_SCHEME, names::X_FORWARDED_SERVER]
-        } else {
-            [names::X_FORWARDED_PROTO, names::X_FORWARDED_HOST]
-        };
-        let claim = |wanted: bool, name: &HeaderName| {
-            if wanted { forwarded::from_right(headers, name, depth) } else { None }
-        };
-        Ok(Self {
-            scheme: claim(restore.scheme, &scheme).map(read_scheme).transpose()?,
-            host: claim(restore.host, &host).map(read_host).transpose()?,
-            port: claim(restore.port && !classic, &names::X_FORWARDED_PORT).map(read_port).transpose()?,
-            ..Self::of_hops(hops, at, restore)
-        })
-    }
-
-    fn read_forwarded(
-        headers: &HeaderMap,
-        restore: Restore,
-        walk: impl Fn(&[Hop]) -> Option<usize>,
-    ) -> Result<Self, Error> {
-        let mut elements = forwarded::elements(headers);
-        let hops: Vec<Hop> =
-            elements.iter_mut().map(|element| std::mem::replace(&mut element.node, Hop::Unknown)).collect();
-        let at = walk(&hops);
-        let element = at.and_then(|at| elements.get(at));
-        let proto = element.and_then(|element| element.proto.as_deref()).filter(|_| restore.scheme);
-        let host = element.and_then(|element| element.host.as_deref()).filter(|_| restore.host);
-        Ok(Self {
-            scheme: proto.map(|proto| read_scheme(proto.as_bytes())).transpose()?,
-            host: host.map(|host| read_host(host.as_bytes())).transpose()?,
-            ..Self::of_hops(hops, at, restore)
-        })
-    }
-
-    fn of_hops(mut hops: Vec<Hop>, at: Option<usize>, restore: Restore) -> Self {
-        let Some(at) = at.filter(|_| restore.client) else { return Self::default() };
-        hops.drain(..at);
-        Self { client: hops.first().cloned(), hops, ..Self::default() }
-    }
-}
-
 /// The client's path and query, and what stands before them.
 #[derive(Debug, Default)]
 struct Path {
@@ -322,21 +163,6 @@ impl Path {
         let target = if changed { Some(join("", path, query, None)?) } else { None };
         Ok(Self { prefix, target })
     }
-}
-
-/// Removes every field by which somebody says where a request comes from, and, unless they are vouched for, those that name a user.
-/// Returns what was removed without having been vouched for: how many, and the first.
-pub(super) fn strip(headers: &mut HeaderMap, config: &Config, word: Word, keep_identity: bool) -> Option<HeaderName> {
-    let named = |name: &HeaderName| {
-        names::is_identity(name) || config.identity_fields.iter().any(|own| names::is_same_name(own, name))
-    };
-    let doomed: Vec<HeaderName> =
-        headers.keys().filter(|name| names::is_owned(name) || (!keep_identity && named(name))).cloned().collect();
-    for name in &doomed {
-        headers.remove(name);
-    }
-    let unvouched = |name: &HeaderName| matches!(word, Word::Nobody) || !names::is_owned(name);
-    doomed.into_iter().find(unvouched)
 }
 
 /// The host the application is to see, its allow-list, and the value of `Host`.
@@ -378,21 +204,6 @@ fn to_value(authority: &Authority) -> Result<HeaderValue, Error> {
     HeaderValue::from_str(authority.as_str()).map_err(|_| refuse("host is not valid"))
 }
 
-fn read_scheme(text: &[u8]) -> Result<Scheme, Error> {
-    scheme(text).ok_or_else(|| refuse("forwarded scheme is not http or https"))
-}
-
-fn read_host(text: &[u8]) -> Result<Authority, Error> {
-    let authority = if is_host(text) { Authority::try_from(text).ok() } else { None };
-    authority.ok_or_else(|| refuse("forwarded host is not valid"))
-}
-
-fn read_port(text: &[u8]) -> Result<u16, Error> {
-    let digits = (1..=5).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
-    let port = std::str::from_utf8(text).ok().filter(|_| digits).and_then(|text| text.parse().ok());
-    port.filter(|port| *port != 0).ok_or_else(|| refuse("forwarded port is not valid"))
-}
-
 /// The one prefix that these fields name, each at most once, and all the same.
 fn read_prefix(headers: &HeaderMap, fields: &[HeaderName]) -> Result<Prefix, Error> {
     let mut found: Option<&HeaderValue> = None;
@@ -432,20 +243,6 @@ fn sole<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>
     }
     let text = first.map(|value| std::str::from_utf8(value.as_bytes())).transpose();
     text.map_err(|_| refuse("traversal field is not valid"))
-}
-
-/// RFC 9112 §6.1 and §6.3: one framing and one length. Servers that see the wire check more; hyper hides the first case.
-fn check_framing(headers: &HeaderMap) -> Result<(), Error> {
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    let Some(length) = lengths.next() else { return Ok(()) };
-    let refuse = |why: &'static str| Err(Error::new(ErrorKind::RequestBody, why));
-    if headers.contains_key(TRANSFER_ENCODING) {
-        return refuse("request has both a length and a transfer coding");
-    }
-    if lengths.any(|other| other != length) || length.is_empty() || !length.as_bytes().iter().all(u8::is_ascii_digit) {
-        return refuse("request has no valid length");
-    }
-    Ok(())
 }
 
 fn refuse(why: &'static str) -> Error {

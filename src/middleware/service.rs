@@ -12,8 +12,9 @@ use tower_service::Service;
 
 use super::{
     future::ResponseFuture,
+    head::{Head, strip},
     layer::Config,
-    restore::{Head, View, Word, strip},
+    restore::{View, Word},
 };
 use crate::{
     body::Body,
@@ -170,6 +171,9 @@ impl Config {
     ) -> Result<(), Error> {
         let peer = parts.extensions.get::<PeerAddr>().cloned();
         let view = View::read(self, parts, head, peer, word, trusted_by)?;
+        if !self.carried.is_empty() && !matches!(word, Word::Nobody) {
+            self.carried.decode(&mut parts.headers, &mut parts.extensions)?;
+        }
         if let Some(field) = strip(&mut parts.headers, self, word, keep_identity)
             && let Some(held_back) = self.ignored.pass()
         {

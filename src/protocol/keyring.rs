@@ -195,7 +195,7 @@ impl Key {
     }
 
     /// `;alg="hmac-sha256";keyid="…"`.
-    pub(crate) fn params(&self) -> &str {
+    pub(crate) fn params(&self) -> &Arc<str> {
         &self.params
     }
 

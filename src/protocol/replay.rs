@@ -1,14 +1,40 @@
 //! Remembers which signatures were seen, so that a copied request is refused.
+//!
+//! [`ReplayStore`] is what a verifier asks; [`LocalReplay`] answers it from this process's memory. A store of a fleet's own answers
+//! later, and everything else stays the same:
+//!
+//! ```
+//! use nexthop::protocol::replay::{Answer, LocalReplay, Nonce, ReplayStore, Seen};
+//!
+//! /// Asks memory first, so that most replays never leave the machine.
+//! #[derive(Debug, Default)]
+//! struct Fleet(LocalReplay);
+//!
+//! impl ReplayStore for Fleet {
+//!     fn remember(&self, nonce: Nonce<'_>) -> Answer {
+//!         match self.0.remember(nonce) {
+//!             Answer::Now(Seen::Fresh) => Answer::Later(Box::pin(async { Seen::Fresh /* SET NX EXAT … */ })),
+//!             answer => answer,
+//!         }
+//!     }
+//! }
+//! ```
 
-use std::{fmt, future::Future, pin::Pin, time::SystemTime};
+mod foreign;
+mod local;
+mod senders;
+
+use std::{fmt, pin::Pin};
+
+pub use self::local::{LocalReplay, LocalReplayBuilder};
 
 /// Where a [`Verifier`](super::signature::Verifier) remembers nonces. One for each process, or one that a fleet shares.
 ///
 /// Asked only after a signature's MAC held and its time was good, so strangers cannot fill it.
 pub trait ReplayStore: fmt::Debug + Send + Sync + 'static {
-    /// Remembers a nonce until `nonce.until`, and says whether it was new. Must be atomic: of two calls with the same key id and nonce,
+    /// Remembers a nonce until `nonce.until`, and says whether it was new. Must be atomic: of two calls with the same key id and text,
     /// one at most may be told [`Fresh`](Seen::Fresh). Must not forget before `until`: a full store says [`Unavailable`](Seen::Unavailable).
-    fn remember(&self, nonce: Nonce<'_>, now: SystemTime) -> Answer;
+    fn remember(&self, nonce: Nonce<'_>) -> Answer;
 }
 
 /// A nonce to remember.
@@ -22,6 +48,8 @@ pub struct Nonce<'a> {
     /// From when on the message that bears it is refused for its age, in seconds of Unix time. Depends on the message alone, so that a
     /// replayed message names the same time.
     pub until: u64,
+    /// The verifier's clock, in seconds of Unix time.
+    pub now: u64,
 }
 
 /// A store's answer, now or later.
@@ -51,15 +79,5 @@ impl fmt::Debug for Answer {
             Self::Now(seen) => f.debug_tuple("Now").field(seen).finish(),
             Self::Later(_) => f.write_str("Later(..)"),
         }
-    }
-}
-
-/// A bounded replay memory in this process.
-#[derive(Debug, Default)]
-pub struct LocalReplay {}
-
-impl ReplayStore for LocalReplay {
-    fn remember(&self, _nonce: Nonce<'_>, _now: SystemTime) -> Answer {
-        todo!()
     }
 }

@@ -24,7 +24,6 @@ pub(crate) struct Limits {
     /// Idle connections kept to one destination.
     pub(crate) max_idle: usize,
 
-
     /// Bytes in the head of a response, and in its trailers.
     pub(crate) max_head: usize,
 }
@@ -40,7 +39,7 @@ impl Default for Limits {
             pool_idle: Some(Duration::from_secs(90)),
             max_age: None,
             max_idle: 128,
-            
+
             max_head: 64 * 1024,
         }
     }

@@ -51,10 +51,7 @@ pub(crate) struct Home {
 impl Pool {
     pub(crate) fn new(limits: &Limits) -> Self {
         let shards = std::thread::available_parallelism().map_or(1, usize::from).next_power_of_two();
-        Self {
-            shards: (0..shards).map(|_| Mutex::default()).collect(),
-            limits: limits.clone(),
-        }
+        Self { shards: (0..shards).map(|_| Mutex::default()).collect(), limits: limits.clone() }
     }
 
     /// Takes the connection to `to` that was used last, if it is still quiet; closes those it finds closed by the peer.

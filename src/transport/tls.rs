@@ -72,12 +72,16 @@ impl Tls {
             Trust::Given(config) => return Ok(config.clone()),
             Trust::Platform(cell) => cell.get_or_init(|| platform().map_err(|error| error.to_string())),
         };
-        config.clone().map_err(|why| Error::new(ErrorKind::Connect, "the platform's certificates are not usable").with_source(why))
+        config.clone().map_err(|why| {
+            Error::new(ErrorKind::Connect, "the platform's certificates are not usable").with_source(why)
+        })
     }
 
     pub(super) async fn connect(&self, io: Io, to: &Destination) -> Result<Io, Error> {
         let failed = |error: io::Error| {
-            Error::new(ErrorKind::Connect, "TLS handshake with the upstream failed").with_source(error).in_phase(Phase::Tls)
+            Error::new(ErrorKind::Connect, "TLS handshake with the upstream failed")
+                .with_source(error)
+                .in_phase(Phase::Tls)
         };
         let name = to.server_name().unwrap_or_default().to_owned();
         let name = ServerName::try_from(name)

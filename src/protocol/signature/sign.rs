@@ -1,66 +1,299 @@
 //! [`Signer`]: the sending end.
 
-use std::time::SystemTime;
-
-use bytes::Bytes;
-use http::{HeaderMap, request::Parts};
-use http_body::Body;
-
-use super::{Covering, Uncovered};
-use crate::{
-    error::{BoxError, ConfigError, Error},
-    protocol::keyring::Keyring,
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{SystemTime, UNIX_EPOCH},
 };
 
-/// Signs requests. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Signer {}
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use hmac::Mac;
+use http::{HeaderMap, HeaderValue, header, request::Parts, uri::Scheme};
+use http_body::Body;
+
+use super::{
+    Covering, MAX_DIGEST_BYTES, ReadSigned, SignedBody, Uncovered,
+    base::{self, Base},
+    input::{self, Which},
+    trailers::{HeadSignature, Slot, TRAILER_FIELD},
+};
+use crate::{
+    error::{BoxError, ConfigError, Error, ErrorKind},
+    protocol::{
+        keyring::{Key, Keyring},
+        names::{CONTENT_DIGEST, SIGNATURE, SIGNATURE_INPUT, is_owned},
+    },
+};
+
+/// Signs requests, so that a [`Verifier`](super::Verifier) can believe their fields. Cheap to clone; clones count together.
+///
+/// Two steps: [`cover`](Self::cover) decides about the body once, [`Stamp::sign`] signs the head before each attempt to send.
+///
+/// ```
+/// use std::time::SystemTime;
+/// use nexthop::{
+///     Body,
+///     protocol::{keyring::Keyring, signature::{Covering, Signer}},
+///     secret::Secret,
+/// };
+///
+/// let signer = Signer::builder(Keyring::new("k1", Secret::random()?)?).build()?;
+/// let request = http::Request::get("http://10.0.0.1/").header("x-forwarded-for", "192.0.2.7").body(Body::empty())?;
+/// let (mut parts, body) = request.into_parts();
+/// let Covering::Ready(stamp, body) = signer.cover(&mut parts.headers, body) else { unreachable!("there is no body to read") };
+/// stamp.sign(&mut parts, SystemTime::now())?;
+///
+/// let input = parts.headers["signature-input"].to_str()?;
+/// assert!(input.starts_with(r#"nexthop=("@method" "@authority" "@path" "@query" "x-forwarded-for");created="#));
+/// # let _ = body;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Signer(Arc<Inner>);
+
+struct Inner {
+    keyring: Keyring,
+    uncovered: Option<Uncovered>,
+    sender: u64,
+    counter: AtomicU64,
+}
 
 /// Builds a [`Signer`].
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct SignerBuilder {}
+pub struct SignerBuilder {
+    keyring: Keyring,
+    uncovered: Option<Uncovered>,
+}
 
 impl Signer {
     /// Signs with the first key of a keyring.
-    pub fn builder(_keyring: Keyring) -> SignerBuilder {
-        todo!()
+    pub fn builder(keyring: Keyring) -> SignerBuilder {
+        SignerBuilder { keyring, uncovered: None }
     }
 
-    /// Decides how the body is covered, by its declared length alone, and takes it into that form. Call it once, when all other fields
-    /// are set; then call [`Stamp::sign`] before each attempt to send.
-    pub fn cover<B>(&self, _headers: &mut HeaderMap, _body: B) -> Covering<B>
+    /// Takes a request's body into the form in which it is covered. Call it once, when all other fields are set; the fields it sets
+    /// (`Trailer`) and removes (`Content-Length`) belong to that form.
+    ///
+    /// Decided by the declared length alone, which is the body's exact size hint or else a valid `Content-Length`: nothing waits to see
+    /// how a stream goes on.
+    /// * No body: nothing to cover, and the verifier insists that there is none.
+    /// * Up to 64 KiB: read whole, and covered by `Content-Digest` in the head. Can be sent again.
+    /// * Unsized or larger: covered by a digest and a signature in the trailers, so it goes out chunked.
+    /// * What [`SignerBuilder::dangerous_uncovered`] names: passed as it is.
+    pub fn cover<B>(&self, headers: &mut HeaderMap, body: B) -> Covering<B>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        todo!()
+        if has_no_body(&body) {
+            return Covering::Ready(Stamp::new(self.clone(), Cover::Nothing), SignedBody::empty());
+        }
+        let declared = declared_length(headers, &body);
+        let is_left_out = match self.0.uncovered {
+            Some(Uncovered::All) => true,
+            Some(Uncovered::Large) => declared.is_some_and(|length| length > MAX_DIGEST_BYTES),
+            None => false,
+        };
+        if is_left_out {
+            return Covering::Ready(Stamp::new(self.clone(), Cover::Nothing), SignedBody::plain(body));
+        }
+        if let Some(declared) = declared.filter(|&length| length <= MAX_DIGEST_BYTES) {
+            return Covering::Reading(ReadSigned::new(body, declared, self.clone()));
+        }
+        headers.remove(header::CONTENT_LENGTH);
+        headers.append(header::TRAILER, TRAILER_FIELD);
+        let slot = Slot::default();
+        Covering::Ready(Stamp::new(self.clone(), Cover::Trailers(slot.clone())), SignedBody::with_trailers(body, slot))
     }
 }
 
 impl SignerBuilder {
-    /// Leaves bodies uncovered that would be covered by trailers or at all. The verifier must be told as well.
-    pub fn dangerous_uncovered(self, _which: Uncovered) -> Self {
+    /// Leaves bodies uncovered: whoever is on the way can change them. For large uploads to servers that cannot take chunked bodies.
+    /// The verifier must be told the same. Default: all bodies are covered.
+    pub fn dangerous_uncovered(mut self, which: Uncovered) -> Self {
+        self.uncovered = Some(which);
         self
     }
 
+    /// The signer, with a random sender id.
+    ///
     /// # Errors
     /// `Secret` if the system has no randomness to give.
     pub fn build(self) -> Result<Signer, ConfigError> {
-        todo!()
+        let sender = getrandom::u64().map_err(|error| ConfigError::secret("random bytes", error.to_string()))?;
+        Ok(self.build_with_sender(sender))
+    }
+
+    pub(super) fn build_with_sender(self, sender: u64) -> Signer {
+        let Self { keyring, uncovered } = self;
+        Signer(Arc::new(Inner { keyring, uncovered, sender, counter: AtomicU64::new(0) }))
     }
 }
 
-/// Signs the head of one request, as often as it is sent.
-#[derive(Clone, Debug)]
-pub struct Stamp {}
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signer").field("keyring", &self.0.keyring).finish_non_exhaustive()
+    }
+}
+
+/// Signs the head of one request, each time it is sent.
+#[derive(Clone)]
+pub struct Stamp {
+    signer: Signer,
+    cover: Cover,
+}
+
+/// What the head says of the body.
+#[derive(Clone)]
+pub(super) enum Cover {
+    Nothing,
+    Digest(HeaderValue),
+    Trailers(Slot),
+}
 
 impl Stamp {
-    /// Signs the head as it is now, in place of any earlier signature of ours. A new nonce each time.
+    pub(super) fn new(signer: Signer, cover: Cover) -> Self {
+        Self { signer, cover }
+    }
+
+    /// Signs the head as it is now, with a new nonce, in place of any signature of ours that is there. Call it last: a field that is
+    /// changed afterwards is not the one that was signed.
+    ///
+    /// Covers method, authority (the `Host` that is there, else the URI's), path, query, every field of this crate, and what the body
+    /// needs. Sets `Signature-Input` and `Signature`, and `Content-Digest` for a body that was read. Signatures of others stay.
     ///
     /// # Errors
-    /// `Target` if the request has no authority; `Internal` if there is no key or `now` is before 1970.
-    pub fn sign(&self, _parts: &mut Parts, _now: SystemTime) -> Result<(), Error> {
-        todo!()
+    /// `Target` if there is no authority or more than one `Host`; `Internal` if `now` is before 1970.
+    pub fn sign(&self, parts: &mut Parts, now: SystemTime) -> Result<(), Error> {
+        let internal = |reason| Error::new(ErrorKind::Internal, reason);
+        let signer = &*self.signer.0;
+        let created = now.duration_since(UNIX_EPOCH).map_err(|_| internal("the clock is before 1970"))?.as_secs();
+        input::disown(&mut parts.headers, Which::Head);
+        if let Cover::Digest(digest) = &self.cover {
+            parts.headers.insert(CONTENT_DIGEST, digest.clone());
+        }
+
+        signer.keyring.look_soon(now);
+        let keys = signer.keyring.keys();
+        let key = keys.active().ok_or_else(|| internal("there is no key"))?;
+        let (mut input, base) = self.cover_head(parts)?;
+        input.end(created, signer.sender, signer.counter.fetch_add(1, Ordering::Relaxed), key);
+        let base = base.finish(input.params());
+        let mac: [u8; 32] = key.hmac_sha256().chain_update(base.as_bytes()).finalize().into_bytes().into();
+
+        let unwritable = |_| internal("signature cannot be written");
+        parts.headers.append(SIGNATURE_INPUT, HeaderValue::from_bytes(&input.0).map_err(unwritable)?);
+        parts.headers.append(SIGNATURE, signature_value(&mac).ok_or_else(|| internal("signature cannot be written"))?);
+        if let Cover::Trailers(slot) = &self.cover {
+            slot.put(HeadSignature::new(key, mac));
+        }
+        Ok(())
+    }
+
+    /// Writes the list of what is covered, and the lines of the base.
+    fn cover_head(&self, parts: &Parts) -> Result<(InputWriter, Base), Error> {
+        let target = |refusal| Error::new(ErrorKind::Target, "request has no single authority").with_source(refusal);
+        let (mut input, mut base) = (InputWriter::new(), Base::new());
+        base.method(parts);
+        base.authority(base::authority(parts).map_err(target)?, parts.uri.scheme().unwrap_or(&Scheme::HTTP));
+        base.path(parts);
+        base.query(parts);
+        if base::has_empty_query(parts) {
+            input.add("@request-target", "");
+            base.request_target(parts);
+        }
+        match self.cover {
+            Cover::Nothing => {}
+            Cover::Digest(_) => add_field(&mut input, &mut base, &parts.headers, &CONTENT_DIGEST),
+            Cover::Trailers(_) => add_field(&mut input, &mut base, &parts.headers, &header::TRAILER),
+        }
+        for name in parts.headers.keys().filter(|name| is_owned(name)) {
+            add_field(&mut input, &mut base, &parts.headers, name);
+        }
+        Ok((input, base))
     }
 }
+
+impl fmt::Debug for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stamp").field("signer", &self.signer).finish_non_exhaustive()
+    }
+}
+
+/// True if there is nothing to cover, on either end.
+pub(super) fn has_no_body<B: Body>(body: &B) -> bool {
+    body.is_end_stream() || body.size_hint().exact() == Some(0)
+}
+
+fn declared_length<B: Body>(headers: &HeaderMap, body: &B) -> Option<u64> {
+    body.size_hint().exact().or_else(|| {
+        let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+        let digits = lengths.next()?.to_str().ok()?;
+        let is_valid = lengths.next().is_none() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        if is_valid { digits.parse().ok() } else { None }
+    })
+}
+
+fn add_field(input: &mut InputWriter, base: &mut Base, headers: &HeaderMap, name: &header::HeaderName) {
+    let values = headers.get_all(name);
+    if base::is_plain(values.iter()) {
+        input.add(name.as_str(), "");
+        base.field(name.as_str(), values.iter());
+    } else {
+        input.add(name.as_str(), ";bs");
+        base.wrapped(name.as_str(), values.iter());
+    }
+}
+
+/// Our member of `Signature-Input` as it is written.
+struct InputWriter(Vec<u8>);
+
+impl InputWriter {
+    fn new() -> Self {
+        let mut text = Vec::with_capacity(512);
+        text.extend_from_slice(LABEL);
+        text.extend_from_slice(br#"("@method" "@authority" "@path" "@query""#);
+        Self(text)
+    }
+
+    fn add(&mut self, name: &str, params: &str) {
+        for piece in [" \"", name, "\"", params] {
+            self.0.extend_from_slice(piece.as_bytes());
+        }
+    }
+
+    fn end(&mut self, created: u64, sender: u64, counter: u64, key: &Key) {
+        self.0.extend_from_slice(b");created=");
+        self.0.extend_from_slice(created.to_string().as_bytes());
+        self.0.extend_from_slice(br#";nonce=""#);
+        push_hex(&mut self.0, sender);
+        self.0.push(b'-');
+        push_hex(&mut self.0, counter);
+        self.0.push(b'"');
+        self.0.extend_from_slice(key.params().as_bytes());
+        self.0.extend_from_slice(br#";tag="nexthop""#);
+    }
+
+    /// Without the label.
+    fn params(&self) -> &[u8] {
+        self.0.get(LABEL.len()..).unwrap_or_default()
+    }
+}
+
+fn push_hex(text: &mut Vec<u8>, number: u64) {
+    let digit = |shift: u32| char::from_digit((number >> shift & 0xF) as u32, 16).map_or(b'0', |digit| digit as u8);
+    text.extend((0..16).rev().map(|at| digit(at * 4)));
+}
+
+fn signature_value(mac: &[u8; 32]) -> Option<HeaderValue> {
+    let mut text = *b"nexthop=:                                            :";
+    STANDARD.encode_slice(mac, text.get_mut(LABEL.len() + 1..LABEL.len() + 45)?).ok()?;
+    HeaderValue::from_bytes(&text).ok()
+}
+
+const LABEL: &[u8] = b"nexthop=";

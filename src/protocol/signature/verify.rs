@@ -1,93 +1,282 @@
 //! [`Verifier`]: the receiving end.
 
 use std::{
+    fmt,
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
-    time::{Duration, SystemTime},
+    task::{Context, Poll, ready},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, request::Parts, uri::Scheme};
+use hmac::Mac;
+use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts, uri::Scheme};
 use http_body::Body;
 
-use super::Opening;
+use super::{
+    MAX_DIGEST_BYTES, Opening, ReadVerified, Uncovered, VerifiedBody,
+    base::{self, Base, Component},
+    input::{self, Input, Which, joined, parse_digest, parse_input, parse_signature},
+    refusal::Refusal,
+    sign::has_no_body,
+    trailers::{self, HeadSignature, TRAILER_FIELD},
+    verified_body::Expected,
+};
 use crate::{
-    error::{BoxError, ConfigError, Error},
-    protocol::{keyring::Keyring, replay::ReplayStore},
+    error::{BoxError, ConfigError, Error, ErrorKind},
+    protocol::{
+        keyring::{ALGORITHM, Key, Keyring},
+        names::{CONTENT_DIGEST, SIGNATURE, SIGNATURE_INPUT, X_WSGIPROXY_SIGNATURE, is_owned},
+        replay::{Answer, LocalReplay, Nonce, ReplayStore, Seen},
+    },
 };
 
-/// Which bodies may go without a digest or trailers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Uncovered {
-    /// Those whose declared length is above 64 KiB.
-    Large,
-    /// All.
-    All,
+/// Verifies requests that a [`Signer`](super::Signer) signed, or anybody who follows the [profile](super). Cheap to clone; clones
+/// remember together.
+///
+/// In this order: parse; the key's algorithm; required components; the MAC, in constant time; the time; the nonce. Nothing of the
+/// request is touched before all of it held, and then by [`Verified::restore`] and [`Verified::open`].
+///
+/// # Deployment
+/// The clocks of both ends must agree within the skew. Where several processes verify under one key, give them one
+/// [`ReplayStore`]; else a request can be replayed once to each of them.
+#[derive(Clone)]
+pub struct Verifier(Arc<Inner>);
+
+struct Inner {
+    keyring: Keyring,
+    replay: Box<dyn ReplayStore>,
+    max_age: u64,
+    skew: u64,
+    scheme: Scheme,
+    uncovered: Option<Uncovered>,
 }
 
-/// Verifies requests. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Verifier {}
-
 /// Builds a [`Verifier`].
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 #[must_use]
-pub struct VerifierBuilder {}
+pub struct VerifierBuilder {
+    keyring: Keyring,
+    replay: Box<dyn ReplayStore>,
+    max_age: Duration,
+    skew: Duration,
+    scheme: Scheme,
+    uncovered: Option<Uncovered>,
+}
 
 impl Verifier {
     /// Verifies with all keys of a keyring.
-    pub fn builder(_keyring: Keyring) -> VerifierBuilder {
-        todo!()
+    pub fn builder(keyring: Keyring) -> VerifierBuilder {
+        VerifierBuilder {
+            keyring,
+            replay: Box::new(LocalReplay::new()),
+            max_age: Duration::from_secs(60),
+            skew: Duration::from_secs(30),
+            scheme: Scheme::HTTP,
+            uncovered: None,
+        }
     }
 
-    /// True if the request claims to bear a signature of ours. One look-up; says nothing of its worth.
+    /// True if the request claims to bear a signature of somebody. One look-up; says nothing of its worth.
     #[must_use]
-    pub fn is_signed(&self, _headers: &HeaderMap) -> bool {
-        todo!()
+    pub fn is_signed(&self, headers: &HeaderMap) -> bool {
+        headers.contains_key(SIGNATURE_INPUT)
     }
 
-    /// Verifies a request's head, and remembers its nonce. Touches nothing.
+    /// Verifies a request's head, and remembers its nonce. The request must be as it came in, its URI and `Host` too. Touches nothing.
     ///
     /// # Errors
-    /// `Signature` (403), `Unavailable` (503: the replay store).
-    pub fn verify<B: Body>(&self, _parts: &Parts, _body: &B, _now: SystemTime) -> Result<Verdict, Error> {
-        todo!()
+    /// `Signature` (403): missing, malformed, wrong, too old, seen before, or leaves out what must be covered; the reason is the error's
+    /// source, for the log. `Unavailable` (503): the replay store is full or out of reach.
+    pub fn verify<B: Body>(&self, parts: &Parts, body: &B, now: SystemTime) -> Result<Verdict, Error> {
+        let keyring = &self.0.keyring;
+        let checked = match self.check(parts, body, now) {
+            // The secret may have been changed since the file was last looked at.
+            Err(Refusal::UnknownKey | Refusal::Mismatch) if keyring.look_now(now) => self.check(parts, body, now),
+            checked => checked,
+        };
+        let (verified, answer) = checked?;
+        keyring.look_soon(now);
+        match answer {
+            Answer::Now(seen) => admit(seen).map(|()| Verdict::Now(verified)),
+            Answer::Later(store) => Ok(Verdict::Later(VerifyLater { store, verified: Some(verified) })),
+        }
+    }
+
+    fn check<B: Body>(&self, parts: &Parts, body: &B, now: SystemTime) -> Result<(Verified, Answer), Refusal> {
+        let field = joined(&parts.headers, &SIGNATURE_INPUT).ok_or(Refusal::Missing)?;
+        let input = parse_input(&field, Which::Head)?;
+        let signature = joined(&parts.headers, &SIGNATURE).ok_or(Refusal::Missing)?;
+        let signature = parse_signature(&signature, Which::Head)?;
+        let created = input.created.ok_or(Refusal::Malformed("created"))?;
+        let nonce = input.nonce.filter(|nonce| (1..=256).contains(&nonce.len())).ok_or(Refusal::Malformed("nonce"))?;
+
+        let keys = self.0.keyring.keys();
+        let key = keys.get(input.key_id.ok_or(Refusal::Malformed("keyid"))?).ok_or(Refusal::UnknownKey)?;
+        if input.algorithm.is_some_and(|algorithm| algorithm != ALGORITHM) {
+            return Err(Refusal::Algorithm);
+        }
+
+        check_required(&input, parts)?;
+        let covered_body = self.covered_body(&input, parts, body)?;
+
+        let base = self.base(&input, parts)?;
+        key.hmac_sha256().chain_update(base.as_bytes()).verify_slice(&signature).map_err(|_| Refusal::Mismatch)?;
+
+        let now = now.duration_since(UNIX_EPOCH).map_err(|_| Refusal::Early)?.as_secs();
+        let until = self.check_time(created, input.expires, now)?;
+        let answer = self.0.replay.remember(Nonce { key_id: key.id(), text: nonce, until, now });
+
+        let is_uncovered = |name: &&HeaderName| {
+            is_owned(name) && !input.covers(&Component::Field { name: name.as_str(), wrapped: false })
+        };
+        let verified = Verified {
+            key_id: Arc::clone(key.id()),
+            uncovered: parts.headers.keys().filter(is_uncovered).cloned().collect(),
+            body: covered_body.into_state(key, &signature)?,
+        };
+        Ok((verified, answer))
+    }
+
+    fn covered_body<B: Body>(&self, input: &Input<'_>, parts: &Parts, body: &B) -> Result<CoveredBody, Refusal> {
+        let covers = |name: &HeaderName| input.covers(&Component::Field { name: name.as_str(), wrapped: false });
+        if covers(&CONTENT_DIGEST) {
+            let field =
+                joined(&parts.headers, &CONTENT_DIGEST).ok_or(Refusal::Component("content-digest is missing"))?;
+            return Ok(CoveredBody::Digest(parse_digest(&field)?));
+        }
+        if covers(&header::TRAILER) && trailers::are_announced(&parts.headers) {
+            return Ok(CoveredBody::Trailers);
+        }
+        let is_large = || body.size_hint().exact().is_some_and(|length| length > MAX_DIGEST_BYTES);
+        match self.0.uncovered {
+            _ if has_no_body(body) => Ok(CoveredBody::Nothing),
+            Some(Uncovered::All) => Ok(CoveredBody::Nothing),
+            Some(Uncovered::Large) if is_large() => Ok(CoveredBody::Nothing),
+            _ => Err(Refusal::Uncovered("body")),
+        }
+    }
+
+    fn base(&self, input: &Input<'_>, parts: &Parts) -> Result<Base, Refusal> {
+        let scheme = parts.uri.scheme().unwrap_or(&self.0.scheme);
+        let mut base = Base::new();
+        for component in &input.components {
+            match *component {
+                Component::Method => base.method(parts),
+                Component::Authority => base.authority(base::authority_received(parts, scheme)?, scheme),
+                Component::Path => base.path(parts),
+                Component::Query => base.query(parts),
+                Component::RequestTarget => base.request_target(parts),
+                Component::Field { name, wrapped } => {
+                    let values = parts.headers.get_all(name);
+                    if values.iter().next().is_none() {
+                        return Err(Refusal::Component("the field is missing"));
+                    }
+                    match (wrapped, base::is_plain(values.iter())) {
+                        (true, _) => base.wrapped(name, values.iter()),
+                        (false, true) => base.field(name, values.iter()),
+                        (false, false) => return Err(Refusal::Component("the field is not ASCII")),
+                    }
+                }
+                Component::Trailer { .. } | Component::HeadSignature => {
+                    return Err(Refusal::Component("not in a head"));
+                }
+            }
+        }
+        Ok(base.finish(input.params.as_bytes()))
+    }
+
+    /// Gives the second after which the message is too old.
+    fn check_time(&self, created: u64, expires: Option<u64>, now: u64) -> Result<u64, Refusal> {
+        if created > now.saturating_add(self.0.skew) {
+            return Err(Refusal::Early);
+        }
+        let until = created.saturating_add(self.0.max_age).saturating_add(self.0.skew);
+        let until = until.min(expires.unwrap_or(u64::MAX));
+        if now > until { Err(Refusal::Stale) } else { Ok(until) }
     }
 }
 
 impl VerifierBuilder {
-    /// Where nonces are remembered. Default: a `LocalReplay` of its own.
-    pub fn replay(self, _store: impl ReplayStore) -> Self {
+    /// Where nonces are remembered. Default: a [`LocalReplay`] of its own.
+    pub fn replay(mut self, store: impl ReplayStore) -> Self {
+        self.replay = Box::new(store);
         self
     }
 
-    /// How old a signature may be. Default 60 s.
-    pub fn max_age(self, _age: Duration) -> Self {
+    /// How old a signature may be. Default 60 s. In whole seconds.
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.max_age = age;
         self
     }
 
-    /// How far the two clocks may be apart. Default 30 s.
-    pub fn skew(self, _skew: Duration) -> Self {
+    /// How far the two clocks may be apart, either way. Default 30 s. In whole seconds.
+    pub fn skew(mut self, skew: Duration) -> Self {
+        self.skew = skew;
         self
     }
 
-    /// The scheme of this hop where the request's URI does not say it: decides which port is the default one. Default `http`.
-    pub fn scheme(self, _scheme: Scheme) -> Self {
+    /// The scheme of this hop, `http` or `https`, where the request's URI does not say it, as in HTTP/1.1: decides which port of `Host` is
+    /// the default one. Default `http`.
+    pub fn scheme(mut self, scheme: Scheme) -> Self {
+        self.scheme = scheme;
         self
     }
 
-    /// Accepts bodies that nothing covers.
-    pub fn dangerous_accept_uncovered(self, _which: Uncovered) -> Self {
+    /// Accepts bodies that nothing covers: whoever is on the way can change them. Default: such requests are refused.
+    pub fn dangerous_accept_uncovered(mut self, which: Uncovered) -> Self {
+        self.uncovered = Some(which);
         self
     }
 
     /// # Errors
-    /// `Invalid` if the ages are above a day.
+    /// `Invalid` if age or skew are above a day, or the scheme is neither `http` nor `https`.
     pub fn build(self) -> Result<Verifier, ConfigError> {
-        todo!()
+        let Self { keyring, replay, max_age, skew, scheme, uncovered } = self;
+        for (what, time) in [("max_age", max_age), ("skew", skew)] {
+            if time > Duration::from_secs(86_400) {
+                return Err(ConfigError::invalid(what, format!("{time:?}"), "must not be above a day"));
+            }
+        }
+        if scheme != Scheme::HTTP && scheme != Scheme::HTTPS {
+            return Err(ConfigError::invalid("scheme", scheme.as_str(), "must be http or https"));
+        }
+        let (max_age, skew) = (max_age.as_secs(), skew.as_secs());
+        Ok(Verifier(Arc::new(Inner { keyring, replay, max_age, skew, scheme, uncovered })))
+    }
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { keyring, replay, .. } = &*self.0;
+        f.debug_struct("Verifier").field("keyring", keyring).field("replay", replay).finish_non_exhaustive()
+    }
+}
+
+fn check_required(input: &Input<'_>, parts: &Parts) -> Result<(), Refusal> {
+    let required = [
+        (Component::Method, "@method"),
+        (Component::Authority, "@authority"),
+        (Component::Path, "@path"),
+        (Component::Query, "@query"),
+    ];
+    for (component, name) in required {
+        if !input.covers(&component) {
+            return Err(Refusal::Uncovered(name));
+        }
+    }
+    if base::has_empty_query(parts) && !input.covers(&Component::RequestTarget) {
+        return Err(Refusal::Uncovered("@request-target, where the query is empty"));
+    }
+    Ok(())
+}
+
+fn admit(seen: Seen) -> Result<(), Error> {
+    match seen {
+        Seen::Fresh => Ok(()),
+        Seen::Replayed => Err(Refusal::Replayed.into()),
+        Seen::Unavailable => Err(Error::new(ErrorKind::Unavailable, "replay memory is full")),
     }
 }
 
@@ -101,53 +290,148 @@ pub enum Verdict {
     Later(VerifyLater),
 }
 
-/// Waits for a replay store that is elsewhere.
-#[derive(Debug)]
-pub struct VerifyLater {}
+/// Waits for a replay store that is elsewhere. Unlike with a box of a future, nothing is lost if this one is dropped: the request is
+/// just not answered, and its nonce may have been remembered.
+///
+/// # Errors
+/// `Signature` if the nonce was seen before, `Unavailable` if the store cannot say.
+#[must_use = "futures do nothing unless polled"]
+pub struct VerifyLater {
+    store: Pin<Box<dyn Future<Output = Seen> + Send>>,
+    verified: Option<Verified>,
+}
 
 impl Future for VerifyLater {
     type Output = Result<Verified, Error>;
 
-    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
-        todo!()
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let seen = ready!(self.store.as_mut().poll(cx));
+        let polled_again = || Error::new(ErrorKind::Internal, "polled after it was ready");
+        Poll::Ready(admit(seen).and_then(|()| self.verified.take().ok_or_else(polled_again)))
     }
 }
 
-/// A head whose signature holds.
+impl fmt::Debug for VerifyLater {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifyLater").finish_non_exhaustive()
+    }
+}
+
+/// A head whose signature holds, and what it vouches for.
 #[derive(Debug)]
-pub struct Verified {}
+#[must_use]
+pub struct Verified {
+    key_id: Arc<str>,
+    uncovered: Vec<HeaderName>,
+    body: BodyState,
+}
 
 impl Verified {
+    #[cfg(feature = "classic-signature")]
+    pub(super) fn without_body(key_id: Arc<str>, uncovered: Vec<HeaderName>) -> Self {
+        Self { key_id, uncovered, body: BodyState::Plain }
+    }
+
     /// The id of the key that signed.
     #[must_use]
     pub fn key_id(&self) -> &Arc<str> {
-        todo!()
+        &self.key_id
     }
 
-    /// True if this field of the verified head is one of ours and covered.
+    /// True if this field of the verified head is one of this crate's and covered.
     #[must_use]
-    pub fn covers(&self, _name: &HeaderName) -> bool {
-        todo!()
+    pub fn covers(&self, name: &HeaderName) -> bool {
+        is_owned(name) && !self.uncovered.contains(name)
     }
 
-    /// The fields of ours that the head has and that are not covered.
+    /// The fields of this crate that the head has and that are not covered: nobody vouches for them.
     #[must_use]
     pub fn uncovered(&self) -> &[HeaderName] {
-        todo!()
+        &self.uncovered
     }
 
-    /// Removes the fields of ours that are not covered, and the signature itself; joins the lines of covered ones, so that everybody
-    /// reads the text that was signed.
-    pub fn restore(&self, _headers: &mut HeaderMap) {
-        todo!()
+    /// Removes what nobody vouches for, and the signature: the fields of [`uncovered`](Self::uncovered), our members of
+    /// `Signature-Input` and `Signature` with the lines they stand in, `X-WSGIProxy-Signature`, and our line of `Trailer`.
+    ///
+    /// A covered field that came in several lines becomes one, so that everybody reads the text that was signed: RFC 9421 signs lines
+    /// joined by `, `, and somebody on the way could have split one that is no list.
+    pub fn restore(&self, headers: &mut HeaderMap) {
+        for name in &self.uncovered {
+            headers.remove(name);
+        }
+        headers.remove(X_WSGIPROXY_SIGNATURE);
+        input::disown(headers, Which::Head);
+        if matches!(self.body, BodyState::Check(Expected::Trailers(_))) {
+            remove_trailer_line(headers);
+        }
+        if headers.len() > headers.keys_len() {
+            join_lines(headers);
+        }
     }
 
     /// Takes the body into a form that ends well only if it is the one that was signed.
-    pub fn open<B>(self, _body: B) -> Opening<B>
+    ///
+    /// A digest in the head is checked before the application runs if the declared length is at most 64 KiB, else while it streams, as
+    /// trailers are: see [`VerifiedBody`].
+    pub fn open<B>(self, body: B) -> Opening<B>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        todo!()
+        match self.body {
+            BodyState::Plain => Opening::Ready(VerifiedBody::plain(body)),
+            BodyState::Check(Expected::Digest(digest))
+                if body.size_hint().exact().is_some_and(|length| length <= MAX_DIGEST_BYTES) =>
+            {
+                Opening::Reading(ReadVerified::new(body, digest))
+            }
+            BodyState::Check(expected) => Opening::Ready(VerifiedBody::checked(body, expected)),
+        }
+    }
+}
+
+/// What the head says of the body.
+enum CoveredBody {
+    Nothing,
+    Digest([u8; 32]),
+    Trailers,
+}
+
+impl CoveredBody {
+    fn into_state(self, key: &Key, signature: &[u8]) -> Result<BodyState, Refusal> {
+        Ok(match self {
+            Self::Nothing => BodyState::Plain,
+            Self::Digest(digest) => BodyState::Check(Expected::Digest(digest)),
+            Self::Trailers => {
+                let signature = signature.try_into().map_err(|_| Refusal::Mismatch)?;
+                BodyState::Check(Expected::Trailers(Box::new(HeadSignature::new(key, signature))))
+            }
+        })
+    }
+}
+
+#[derive(Debug)]
+enum BodyState {
+    Plain,
+    Check(Expected),
+}
+
+fn remove_trailer_line(headers: &mut HeaderMap) {
+    let kept: Vec<HeaderValue> =
+        headers.get_all(header::TRAILER).iter().filter(|line| *line != TRAILER_FIELD).cloned().collect();
+    headers.remove(header::TRAILER);
+    for line in kept {
+        headers.append(header::TRAILER, line);
+    }
+}
+
+fn join_lines(headers: &mut HeaderMap) {
+    let is_split = |name: &&HeaderName| is_owned(name) && headers.get_all(*name).iter().nth(1).is_some();
+    let split: Vec<HeaderName> = headers.keys().filter(is_split).cloned().collect();
+    for name in split {
+        let line = joined(headers, &name).and_then(|line| HeaderValue::from_bytes(&line).ok());
+        if let Some(line) = line {
+            headers.insert(name, line);
+        }
     }
 }

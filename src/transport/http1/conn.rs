@@ -104,6 +104,15 @@ impl Out {
         self.sent == self.head.len() && self.bulk.is_empty() && self.tail.is_empty()
     }
 
+    /// True if another piece can be queued.
+    pub(crate) fn takes_more(&self) -> bool {
+        self.bulk.is_empty() && self.tail.is_empty() && self.head.len() < HEAD_MAX
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
     /// Queues `data` between what is in `head` and `tail`. Only when nothing bulky is queued.
     pub(crate) fn push(&mut self, data: Bytes, tail: &'static [u8]) {
         debug_assert!(self.bulk.is_empty() && self.tail.is_empty());
@@ -147,5 +156,7 @@ impl Out {
 
 const READ_START: usize = 16 * 1024;
 const READ_MAX: usize = 64 * 1024;
+/// What is copied before a write is waited for.
+const HEAD_MAX: usize = 16 * 1024;
 /// Below this, copying a piece beside its head is cheaper than a vectored write.
 const COPY_MAX: usize = 4 * 1024;

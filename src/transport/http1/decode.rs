@@ -27,8 +27,6 @@ pub(crate) struct Head {
     pub(crate) keep: bool,
     /// The seconds of `Keep-Alive: timeout=`.
     pub(crate) keep_alive: Option<u64>,
-    /// The protocols of `Upgrade`.
-    pub(crate) upgrade: Option<HeaderValue>,
 }
 
 /// What the head says of its body, before the method and the status are looked at.
@@ -74,6 +72,8 @@ pub(crate) fn head(
         *place = Place { name: span(read, field.name.as_bytes()), value: span(read, field.value) };
     }
     let shared = read.split_to(length).freeze();
+    // What a 101 says of its connection is checked by whoever asked for the switch.
+    let keep_hop_by_hop = keep_hop_by_hop || status == StatusCode::SWITCHING_PROTOCOLS;
     let mut control = Control { keep_hop_by_hop, ..Control::default() };
     headers.clear();
     headers.reserve(count);
@@ -139,7 +139,6 @@ struct Control {
     nominated: Vec<HeaderName>,
     length: Option<u64>,
     chunked: bool,
-    upgrade: Option<HeaderValue>,
     keep_alive: Option<u64>,
 }
 
@@ -147,7 +146,8 @@ impl Control {
     /// Reads what concerns this connection. True if the field stays behind.
     fn takes(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<bool, Error> {
         if name == header::CONTENT_LENGTH {
-            let length = parse_length(value).ok_or_else(|| bad("the Content-Length of the response is not a number"))?;
+            let length =
+                parse_length(value).ok_or_else(|| bad("the Content-Length of the response is not a number"))?;
             return match self.length.replace(length) {
                 None => Ok(false),
                 Some(other) if other == length => Ok(true),
@@ -164,11 +164,9 @@ impl Control {
         }
         if name == header::CONNECTION {
             self.connection(value);
-        } else if name == header::UPGRADE {
-            self.upgrade = Some(value.clone());
         } else if name.as_str() == "keep-alive" {
             self.keep_alive = keep_alive_timeout(value);
-        } else if name.as_str() != "proxy-connection" && name != header::TE {
+        } else if name != header::UPGRADE && name != header::TE && name.as_str() != "proxy-connection" {
             return Ok(false);
         }
         Ok(!self.keep_hop_by_hop)
@@ -215,7 +213,7 @@ impl Control {
             (false, None) => Framing::Unsaid,
         };
         let headers = std::mem::take(headers);
-        Ok(Head { status, reason, headers, framing, keep, keep_alive: self.keep_alive, upgrade: self.upgrade })
+        Ok(Head { status, reason, headers, framing, keep, keep_alive: self.keep_alive })
     }
 }
 
@@ -268,7 +266,10 @@ mod tests {
 
     #[test]
     fn lengths_must_agree_and_be_numbers() {
-        assert_eq!(parsed("HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 3\r\n\r\n").framing, Framing::Length(3));
+        assert_eq!(
+            parsed("HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 3\r\n\r\n").framing,
+            Framing::Length(3)
+        );
         for bad in ["3\r\ncontent-length: 4", "3, 3", "+3", "-1", "", "0x3", "3 3", "99999999999999999999"] {
             let error = parse(&format!("HTTP/1.1 200 OK\r\ncontent-length: {bad}\r\n\r\n")).expect_err(bad);
             assert_eq!(error.status(), StatusCode::BAD_GATEWAY);
@@ -277,7 +278,9 @@ mod tests {
 
     #[test]
     fn no_coding_but_one_chunked_is_taken() {
-        for bad in ["xchunked", "gzip, chunked", "chunked, chunked", "identity", "chunked\r\ntransfer-encoding: chunked", ""] {
+        for bad in
+            ["xchunked", "gzip, chunked", "chunked, chunked", "identity", "chunked\r\ntransfer-encoding: chunked", ""]
+        {
             assert!(parse(&format!("HTTP/1.1 200 OK\r\ntransfer-encoding: {bad}\r\n\r\n")).is_err(), "{bad}");
         }
         assert!(parse("HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").is_err());
@@ -285,7 +288,13 @@ mod tests {
 
     #[test]
     fn garbage_folded_fields_and_long_heads_are_refused_and_cut_ones_awaited() {
-        for bad in ["HTTP/0.9 200 OK\r\n\r\n", "hello\r\n\r\n", "HTTP/1.1 20 OK\r\n\r\n", "HTTP/1.1 099 x\r\n\r\n", "HTTP/1.1 200 OK\r\na: b\r\n c\r\n\r\n"] {
+        for bad in [
+            "HTTP/0.9 200 OK\r\n\r\n",
+            "hello\r\n\r\n",
+            "HTTP/1.1 20 OK\r\n\r\n",
+            "HTTP/1.1 099 x\r\n\r\n",
+            "HTTP/1.1 200 OK\r\na: b\r\n c\r\n\r\n",
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
         assert!(parse(&format!("HTTP/1.1 200 OK\r\na: {}", "x".repeat(5000))).is_err());

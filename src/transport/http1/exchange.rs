@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use http::{Extensions, HeaderMap, Method, Response, StatusCode, Version, header, request::Parts};
 use http_body::Body;
 use tokio::time::Instant;
 
@@ -17,12 +17,16 @@ use super::{
     conn::Conn,
     decode::{self, Framing, Head},
     encode,
-    framing::{Chunked, Remaining, broken},
+    framing::{Chunked, Remaining},
     relay,
     upload::Upload,
 };
 use crate::{
     error::{BoxError, Error, ErrorKind, Phase},
+    message::{
+        hop,
+        upgrade::{self, Handshake},
+    },
     transport::{limits::Limits, tunnel},
 };
 
@@ -39,7 +43,7 @@ pub(crate) struct Exchange {
     written: u64,
     answered: bool,
     is_head: bool,
-    upgrade: Option<HeaderValue>,
+    handshake: Option<Handshake>,
     keep_hop_by_hop: bool,
 }
 
@@ -58,19 +62,20 @@ impl Exchange {
     ) -> Result<Self, Error> {
         let framing = encode::request_framing(&parts.method, &parts.headers, body.size_hint())?;
         encode::request_head(&mut conn.out.head, parts, framing);
-        let expects = parts.headers.get(header::EXPECT).is_some_and(|expect| {
-            expect.as_bytes().eq_ignore_ascii_case(b"100-continue") && !body.is_end_stream()
-        });
+        let expects = parts
+            .headers
+            .get(header::EXPECT)
+            .is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue") && !body.is_end_stream());
         Ok(Self {
             conn,
-            upload: Upload::new(framing, expects),
+            upload: Upload::new(framing, expects, body.is_end_stream()),
             limits,
             clock: now,
             write_error: None,
             written: 0,
             answered: false,
             is_head: parts.method == Method::HEAD,
-            upgrade: parts.headers.get(header::UPGRADE).cloned(),
+            handshake: upgrade::handshake(&parts.headers, Version::HTTP_11),
             keep_hop_by_hop,
         })
     }
@@ -90,27 +95,26 @@ impl Exchange {
         self.upload.first.take()
     }
 
-    /// Sends and reads as far as it goes without waiting. The response's fields take the place of the request's.
+    /// Sends, and reads the head of the response into `headers`, as far as it goes without waiting.
+    ///
+    /// The request's own map may be given as `headers`: its head was written by [`new`](Self::new).
     pub(crate) fn poll<B>(
         &mut self,
         cx: &mut Context<'_>,
-        parts: &mut Parts,
+        headers: &mut HeaderMap,
         body: &mut B,
-    ) -> Poll<Result<Response<Incoming>, Error>>
+    ) -> Poll<Result<Head, Error>>
     where
-        B: Body<Data = Bytes> + Default + Unpin + Send + 'static,
+        B: Body<Data = Bytes> + Unpin,
         B::Error: Into<BoxError>,
     {
         loop {
-            let sent = match self.poll_upload(cx, body) {
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Ready(Ok(())) => true,
-                Poll::Pending => false,
-            };
+            if let Poll::Ready(Err(error)) = self.poll_upload(cx, body) {
+                return Poll::Ready(Err(error));
+            }
             let gated = self.upload.gated;
-            match self.poll_head(cx, &mut parts.headers) {
-                Poll::Ready(Ok(head)) => return Poll::Ready(self.respond(head, parts, body, sent)),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            match self.poll_head(cx, headers) {
+                Poll::Ready(head) => return Poll::Ready(head),
                 Poll::Pending if gated && !self.upload.gated => {}
                 Poll::Pending => match self.poll_alarm(cx) {
                     Poll::Ready(Ok(())) => {}
@@ -142,7 +146,9 @@ impl Exchange {
             let flushed = self.conn.poll_flush(cx, &mut self.written);
             if self.written > before {
                 self.upload.first = None;
-                self.upload.started.then(|| self.moved());
+                if self.upload.pulled > 0 {
+                    self.moved();
+                }
             }
             if let Err(error) = ready!(flushed) {
                 self.write_error = Some(error);
@@ -221,69 +227,79 @@ impl Exchange {
         Poll::Ready(Err(if self.is_unsent() { error } else { error.after_send() }))
     }
 
+    /// True if the whole request was sent and no byte is left over.
+    pub(super) fn is_clean(&self) -> bool {
+        self.upload.is_complete() && self.conn.out.is_empty() && self.conn.read.is_empty()
+    }
+
     pub(super) fn moved(&mut self) {
         self.clock = Instant::now();
     }
 
-    /// Makes the response, and decides what becomes of the connection.
-    fn respond<B>(&mut self, head: Head, parts: &mut Parts, body: &mut B, sent: bool) -> Result<Response<Incoming>, Error>
+    /// Makes the response out of its head, and decides what becomes of the connection.
+    ///
+    /// What is left of `body` goes on in a task where the response came before all of it was sent.
+    pub(crate) fn respond<B>(
+        mut self,
+        head: Head,
+        extensions: &mut Extensions,
+        body: B,
+    ) -> Result<Response<Incoming>, Error>
     where
-        B: Body<Data = Bytes> + Default + Unpin + Send + 'static,
+        B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: Into<BoxError>,
     {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return self.switch(head, parts, sent);
+            return self.switch(head, extensions);
         }
-        let Head { status, reason, headers, framing, keep, keep_alive, .. } = head;
+        let remaining = self.remaining(&head);
+        let Head { status, reason, headers, keep, keep_alive, .. } = head;
         let mut response = Response::new(Incoming::empty());
         *response.status_mut() = status;
         *response.headers_mut() = headers;
+        if status == StatusCode::NO_CONTENT {
+            response.headers_mut().remove(header::CONTENT_LENGTH);
+        }
         if let Some(reason) = reason.and_then(|reason| hyper::ext::ReasonPhrase::try_from(reason).ok()) {
             response.extensions_mut().insert(reason);
         }
-        let remaining = match framing {
-            // RFC 9112 §6.3: these have no body, whatever their fields say.
-            _ if self.is_head || status == StatusCode::NOT_MODIFIED => Remaining::Length(0),
-            _ if status == StatusCode::NO_CONTENT => {
-                response.headers_mut().remove(header::CONTENT_LENGTH);
-                Remaining::Length(0)
-            }
+        // A second off, because a request may be on its way when the upstream's own time is up.
+        self.conn.keep_alive = keep_alive.map(|seconds| Duration::from_secs(seconds.saturating_sub(1)));
+        let keep = keep && self.write_error.is_none() && !matches!(remaining, Remaining::UntilClose);
+        let early = self.upload.wants_more() || !self.conn.out.is_empty();
+        *response.body_mut() = if early {
+            relay::start(self, body, remaining, keep)
+        } else {
+            let keep = keep && self.upload.is_complete();
+            Incoming::new(self.conn, remaining, keep, &self.limits)
+        };
+        Ok(response)
+    }
+
+    /// RFC 9112 §6.3: which responses have no body, whatever their fields say, and where that of the others ends.
+    fn remaining(&self, head: &Head) -> Remaining {
+        let bodiless = self.is_head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        match head.framing {
+            _ if bodiless => Remaining::Length(0),
             Framing::Length(length) => Remaining::Length(length),
             Framing::Chunked => Remaining::Chunked(Chunked::default()),
             Framing::Unsaid => Remaining::UntilClose,
-        };
-        // A second off, because a request may be on its way when the upstream's own time is up.
-        self.conn.keep_alive = keep_alive.map(|seconds| Duration::from_secs(seconds.saturating_sub(1)));
-        let early = !sent && !self.upload.gated;
-        let keep = keep && self.write_error.is_none() && !matches!(remaining, Remaining::UntilClose);
-        *response.body_mut() = if early {
-            relay::start(self, std::mem::take(body), remaining, keep)
-        } else {
-            let keep = keep && self.upload.is_complete();
-            Incoming::new(self.take_conn(), remaining, keep, &self.limits)
-        };
-        Ok(response)
+        }
     }
 
     /// A 101: what was asked for becomes a tunnel, anything else is refused.
-    fn switch(&mut self, head: Head, parts: &mut Parts, sent: bool) -> Result<Response<Incoming>, Error> {
-        let Some(protocol) = tunnel::agreed(self.upgrade.as_ref(), head.upgrade.as_ref()).filter(|_| sent) else {
-            return Err(broken("the upstream switched protocols without being asked", None, Phase::ResponseHead));
-        };
+    fn switch(self, head: Head, extensions: &mut Extensions) -> Result<Response<Incoming>, Error> {
+        upgrade::check_switch(self.handshake.as_ref(), &head.headers).map_err(Error::after_send)?;
+        if !self.upload.is_complete() || !self.conn.out.is_empty() {
+            let error = Error::new(ErrorKind::Upstream, "the upstream switched protocols before the request was sent");
+            return Err(error.in_phase(Phase::ResponseHead).after_send());
+        }
         let mut response = Response::new(Incoming::empty());
         *response.status_mut() = head.status;
         *response.headers_mut() = head.headers;
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        response.headers_mut().insert(header::UPGRADE, protocol);
-        tunnel::open(self.take_conn(), &mut parts.extensions, &mut response, self.limits.tunnel_idle);
+        hop::strip_response(response.headers_mut(), true);
+        let Conn { io, read, .. } = *self.conn;
+        tunnel::open(tunnel::Upgraded::new(io, read), extensions, &mut response, self.limits.tunnel_idle);
         Ok(response)
-    }
-
-    /// The connection, out of an exchange that is over.
-    fn take_conn(&mut self) -> Box<Conn> {
-        let home = self.conn.home.clone();
-        let opened = self.conn.opened;
-        let _ = (home, opened);
-        unimplemented!()
     }
 }

@@ -18,8 +18,8 @@ pub(crate) struct Upload {
     state: State,
     /// `Expect: 100-continue`: the client is not asked for its body before the upstream agrees (RFC 9110 §10.1.1).
     pub(crate) gated: bool,
-    /// True once a frame was pulled.
-    pub(crate) started: bool,
+    /// Bytes taken from the client's body.
+    pub(crate) pulled: u64,
     /// The first frame, until a byte of the request was written: for another attempt.
     pub(crate) first: Option<Bytes>,
 }
@@ -32,10 +32,10 @@ enum State {
 }
 
 impl Upload {
-    pub(crate) fn new(framing: RequestFraming, gated: bool) -> Self {
-        let empty = matches!(framing, RequestFraming::None | RequestFraming::Length(0));
-        let state = if empty { State::Complete } else { State::Running };
-        Self { framing, state, gated: gated && !empty, started: false, first: None }
+    pub(crate) fn new(framing: RequestFraming, gated: bool, ended: bool) -> Self {
+        let complete = ended && framing != RequestFraming::Chunked;
+        let state = if complete { State::Complete } else { State::Running };
+        Self { framing, state, gated: gated && !complete, pulled: 0, first: None }
     }
 
     /// True while frames are to be pulled.
@@ -77,10 +77,10 @@ impl Upload {
         Poll::Ready(match frame.into_data() {
             Ok(data) if data.is_empty() => Ok(()),
             Ok(data) => {
-                if !self.started {
+                if self.pulled == 0 {
                     self.first = Some(data.clone());
                 }
-                self.started = true;
+                self.pulled += data.len() as u64;
                 self.data(data, out, body.is_end_stream())
             }
             Err(frame) => self.end(out, frame.trailers_ref()),
@@ -101,14 +101,16 @@ impl Upload {
             }
             RequestFraming::Length(left) if length <= *left => {
                 *left -= length;
-                if *left == 0 {
+                // A body that does not know its end is asked once more, so that bytes beyond its length are found.
+                if *left == 0 && last {
                     self.state = State::Complete;
                 }
                 out.push(data, b"");
                 Ok(())
             }
             RequestFraming::Length(_) | RequestFraming::None => {
-                Err(Error::new(ErrorKind::RequestBody, "the body is longer than its Content-Length").in_phase(Phase::Send))
+                Err(Error::new(ErrorKind::RequestBody, "the body is longer than its Content-Length")
+                    .in_phase(Phase::Send))
             }
         }
     }

@@ -5,6 +5,7 @@
 //!   [`echo`], an axum app that answers with what it saw.
 //! * [`client`]: [`RawClient`], which writes bytes and reads whole responses, never longer than [`DEADLINE`].
 //! * [`front`]: [`Front`], any tower service behind a real server on port 0.
+//! * [`mock`]: an application that shows what reached it through a layer.
 //! * [`tls`]: a certificate authority of the test's own.
 //!
 //! What fails in a background task fails the test: `Drop` raises its panic again.
@@ -14,6 +15,7 @@
 pub mod body;
 pub mod client;
 pub mod front;
+pub mod mock;
 pub mod tls;
 pub mod upstream;
 pub mod wire;

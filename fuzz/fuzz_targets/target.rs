@@ -1,0 +1,21 @@
+//! Joining a target and splitting it again gives back the bytes it was made of.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use nexthop::message::target::{Href, Prefix, join, split, split_query};
+
+fuzz_target!(|input: (&str, &str, Option<&str>, Option<&str>)| {
+    let (base, path, query, extra) = input;
+    let _ = base.parse::<Href>();
+    let _ = Prefix::from_bytes(path.as_bytes());
+    let Ok(base) = Prefix::from_bytes(base.as_bytes()) else { return };
+    if !path.starts_with('/') {
+        return;
+    }
+    if let Ok(target) = join(base.as_str(), path, query, extra) {
+        assert_eq!(split(target.path(), base.as_str()), Some(path));
+        if let Some(extra) = extra.filter(|extra| !extra.is_empty()) {
+            assert!(split_query(target.query(), extra).is_some());
+        }
+    }
+});

@@ -1,0 +1,12 @@
+//! A coded value stands in a field and decodes to what it was.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use nexthop::protocol::value::{decode, encode};
+
+fuzz_target!(|bytes: &[u8]| {
+    let coded = encode(bytes);
+    assert!(http::HeaderValue::from_str(&coded).is_ok());
+    assert_eq!(decode(coded.as_bytes(), bytes.len()).expect("what was coded decodes").as_ref(), bytes);
+    let _ = decode(bytes, 64);
+});

@@ -1,0 +1,139 @@
+//! [`ExactProxyBuilder`]: limits, TLS and ways to connect.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::service::{ExactProxy, Inner};
+#[cfg(feature = "tls")]
+use crate::transport::Tls;
+use crate::{
+    error::ConfigError,
+    transport::{Connect, Connector, Limits, Pool},
+};
+
+/// Settings of an [`ExactProxy`]. Each has a default that suits a proxy in production.
+///
+/// Limits of time are [`Duration`]s, reset by progress, and turned off by `None`.
+#[derive(Clone, Default)]
+#[must_use]
+pub struct ExactProxyBuilder {
+    limits: Limits,
+    connector: Connector,
+    keep_hop_by_hop: bool,
+}
+
+impl ExactProxyBuilder {
+    /// Time to resolve, connect and shake hands: 10 s. After it, `Timeout` (504), retryable.
+    pub fn connect_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.limits.connect = limit.into();
+        self
+    }
+
+    /// Time from the last byte of the request to the head of the response: 60 s. After it, `Timeout` (504).
+    pub fn response_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.limits.response_head = limit.into();
+        self
+    }
+
+    /// Time without a frame of a body, each way: 60 s. After it, `RequestTimeout` (408) for the client's body, `Timeout` (504) for the
+    /// upstream's; a response that has begun ends in an error.
+    pub fn body_idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.limits.body_idle = limit.into();
+        self
+    }
+
+    /// Time without a byte either way through an upgraded connection: 1 h. After it, the connection is closed.
+    pub fn tunnel_idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.limits.tunnel_idle = limit.into();
+        self
+    }
+
+    /// How long the body of a request with `Expect: 100-continue` is held back for the upstream's word: 1 s, as RFC 9110 §10.1.1 allows.
+    pub fn expect_continue_timeout(mut self, limit: Duration) -> Self {
+        self.limits.expect_continue = limit;
+        self
+    }
+
+    /// How long an unused connection is kept: 90 s. Less, where the upstream says so in `Keep-Alive`.
+    pub fn pool_idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.limits.pool_idle = limit.into();
+        self
+    }
+
+    /// Unused connections kept to one destination, by each thread: 128. With 0, each connection serves one request.
+    pub fn pool_max_idle(mut self, connections: usize) -> Self {
+        self.limits.max_idle = connections;
+        self
+    }
+
+    /// Age after which a connection serves no other request: none.
+    pub fn pool_max_age(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.limits.max_age = limit.into();
+        self
+    }
+
+    /// Bytes in the head of a response, and in its trailers: 64 KiB. A longer one is `Upstream` (502).
+    pub fn max_response_head_bytes(mut self, bytes: usize) -> Self {
+        self.limits.max_head = bytes;
+        self
+    }
+
+    /// Whom https upstreams must prove to be: the platform's roots.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.connector.tls = tls;
+        self
+    }
+
+    /// Connects in a way of one's own instead of by TCP and unix sockets.
+    pub fn connector(mut self, connect: impl Connect) -> Self {
+        self.connector.custom = Some(Arc::new(connect));
+        self
+    }
+
+    /// Sends and returns the fields that concern one connection only (RFC 9110 §7.6.1) as they are, for a client that sets them itself.
+    /// Framing fields are written anew all the same. A proxy must not do this: not the default.
+    pub fn keep_hop_by_hop(mut self) -> Self {
+        self.keep_hop_by_hop = true;
+        self
+    }
+
+    /// Makes the service, with a pool of its own.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] for a limit of 0 bytes or no time at all.
+    pub fn build(self) -> Result<ExactProxy, ConfigError> {
+        let limits = &self.limits;
+        let times = [
+            ("connect_timeout", limits.connect),
+            ("response_timeout", limits.response_head),
+            ("body_idle_timeout", limits.body_idle),
+            ("tunnel_idle_timeout", limits.tunnel_idle),
+        ];
+        for (name, limit) in times {
+            if limit == Some(Duration::ZERO) {
+                return Err(ConfigError::invalid(name, "0s", "no time at all; None turns the limit off"));
+            }
+        }
+        if limits.max_head == 0 {
+            return Err(ConfigError::invalid("max_response_head_bytes", "0", "no response has an empty head"));
+        }
+        Ok(self.assemble())
+    }
+
+    /// Without the checks, which the defaults pass.
+    pub(super) fn assemble(self) -> ExactProxy {
+        let pool = Arc::new(Pool::new(&self.limits));
+        ExactProxy(Arc::new(Inner {
+            limits: Arc::new(self.limits),
+            connector: Arc::new(self.connector),
+            pool,
+            keep_hop_by_hop: self.keep_hop_by_hop,
+        }))
+    }
+}
+
+impl fmt::Debug for ExactProxyBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExactProxyBuilder").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}

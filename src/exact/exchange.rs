@@ -1,0 +1,207 @@
+//! [`Exchange`]: a request until its response: a connection is found, the request sent, and sent again where that is safe.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, request::Parts};
+use tokio::time::{Instant, timeout};
+
+use super::service::Inner;
+use crate::{
+    body::Body,
+    error::{Error, ErrorKind, Phase},
+    ext::ConnectTo,
+    transport::{
+        Connector, Destination, Home,
+        http1::{self, Conn},
+    },
+};
+
+/// Has the last word on a request's head before each attempt is written, such as signing it with a new nonce.
+pub(crate) trait Prepare: Unpin {
+    /// `attempt` counts from 0.
+    fn prepare(&mut self, attempt: u32, parts: &mut Parts) -> Result<(), Error>;
+}
+
+impl Prepare for () {
+    fn prepare(&mut self, _: u32, _: &mut Parts) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// The response to a request sent by an [`ExactProxy`](super::ExactProxy), once its head has arrived.
+#[must_use = "futures do nothing unless polled"]
+pub struct ResponseFuture(pub(super) Exchange<()>);
+
+impl Future for ResponseFuture {
+    type Output = Result<Response<Body>, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx)
+    }
+}
+
+impl fmt::Debug for ResponseFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+/// A request until its response. No box and no task on a connection from the pool.
+#[must_use = "futures do nothing unless polled"]
+pub(crate) struct Exchange<P> {
+    proxy: Arc<Inner>,
+    parts: Parts,
+    body: Body,
+    prepare: P,
+    attempt: u32,
+    state: State,
+}
+
+enum State {
+    Start,
+    Connecting(Pin<Box<dyn Future<Output = Result<Box<Conn>, Error>> + Send>>),
+    Sending(http1::Exchange),
+    Done,
+}
+
+impl<P: Prepare> Exchange<P> {
+    pub(super) fn new(proxy: Arc<Inner>, request: Request<Body>, prepare: P) -> Self {
+        let (parts, body) = request.into_parts();
+        Self { proxy, parts, body, prepare, attempt: 0, state: State::Start }
+    }
+
+    /// A connection from the pool, or a new one on its way.
+    fn start(&mut self) -> Result<State, Error> {
+        if self.parts.method == Method::CONNECT {
+            return Err(Error::new(ErrorKind::Unsupported, "CONNECT is not carried"));
+        }
+        let destination = Destination::of(&self.parts.uri, self.parts.extensions.get::<ConnectTo>())?;
+        let now = Instant::now();
+        // What was lost on one pooled connection is not tried on another.
+        if self.attempt == 0 {
+            let fresh = (!self.is_repeatable()).then_some(FRESH);
+            if let Some(conn) = self.proxy.pool.take(&destination, now, fresh) {
+                return self.send_on(conn, now);
+            }
+        }
+        let home = Home { pool: Arc::downgrade(&self.proxy.pool), destination };
+        let limit = self.proxy.limits.connect;
+        Ok(State::Connecting(Box::pin(connect(self.proxy.connector.clone(), home, limit))))
+    }
+
+    fn send_on(&mut self, conn: Box<Conn>, now: Instant) -> Result<State, Error> {
+        self.prepare.prepare(self.attempt, &mut self.parts)?;
+        let (limits, keep) = (self.proxy.limits.clone(), self.proxy.keep_hop_by_hop);
+        http1::Exchange::new(conn, &self.parts, &self.body, limits, keep, now).map(State::Sending)
+    }
+
+    /// True if the request may be sent twice: idempotent (RFC 9110 §9.2.2), and its body empty.
+    fn is_repeatable(&self) -> bool {
+        self.parts.method.is_idempotent() && http_body::Body::is_end_stream(&self.body)
+    }
+
+    /// What becomes of a failed attempt: another one, or the error.
+    fn again(&mut self, mut sending: http1::Exchange, error: Error) -> Result<State, Error> {
+        let safe = sending.is_unsent() || self.is_repeatable();
+        if self.attempt > 0 || error.kind() != ErrorKind::Upstream || !sending.is_stale() || !safe {
+            return Err(error);
+        }
+        if let Some(frame) = sending.unsent_frame() {
+            let rest = std::mem::take(&mut self.body);
+            self.body = Body::new(Rejoined { first: Some(frame), rest });
+        }
+        tracing::debug!(%error, "sending again on a fresh connection");
+        self.attempt += 1;
+        self.start()
+    }
+}
+
+impl<P: Prepare> Future for Exchange<P> {
+    type Output = Result<Response<Body>, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        loop {
+            this.state = match std::mem::replace(&mut this.state, State::Done) {
+                State::Start => this.start()?,
+                State::Connecting(mut connecting) => match connecting.as_mut().poll(cx) {
+                    Poll::Ready(conn) => this.send_on(conn?, Instant::now())?,
+                    Poll::Pending => {
+                        this.state = State::Connecting(connecting);
+                        return Poll::Pending;
+                    }
+                },
+                State::Sending(mut sending) => match sending.poll(cx, &mut this.parts.headers, &mut this.body) {
+                    Poll::Ready(Ok(head)) => {
+                        let body = std::mem::take(&mut this.body);
+                        let response = sending.respond(head, &mut this.parts.extensions, body)?;
+                        return Poll::Ready(Ok(response.map(Body::from)));
+                    }
+                    Poll::Ready(Err(error)) => this.again(sending, error)?,
+                    Poll::Pending => {
+                        this.state = State::Sending(sending);
+                        return Poll::Pending;
+                    }
+                },
+                State::Done => {
+                    return Poll::Ready(Err(Error::new(ErrorKind::Internal, "polled after it was ready")));
+                }
+            };
+        }
+    }
+}
+
+/// A body whose first frame was pulled for an attempt that sent nothing.
+struct Rejoined {
+    first: Option<Bytes>,
+    rest: Body,
+}
+
+impl http_body::Body for Rejoined {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Error>>> {
+        match self.first.take() {
+            Some(first) => Poll::Ready(Some(Ok(http_body::Frame::data(first)))),
+            None => Pin::new(&mut self.rest).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.is_none() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        let first = self.first.as_ref().map_or(0, |first| first.len() as u64);
+        match self.rest.size_hint().exact() {
+            Some(rest) => http_body::SizeHint::with_exact(first + rest),
+            None => http_body::SizeHint::default(),
+        }
+    }
+}
+
+async fn connect(connector: Arc<Connector>, home: Home, limit: Option<Duration>) -> Result<Box<Conn>, Error> {
+    let connecting = connector.connect(&home.destination);
+    let io = match limit {
+        None => connecting.await?,
+        Some(limit) => timeout(limit, connecting).await.map_err(|_| {
+            Error::new(ErrorKind::Timeout, "no connection to the upstream in time").in_phase(Phase::Connect)
+        })??,
+    };
+    Ok(Box::new(Conn::new(io, home, Instant::now())))
+}
+
+/// A request that cannot be repeated takes only connections idle for less than this: common servers close after 5 s.
+const FRESH: Duration = Duration::from_secs(3);

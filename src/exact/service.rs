@@ -1,0 +1,117 @@
+//! [`ExactProxy`]: the service.
+
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Request, Response, Version};
+use tower_service::Service;
+
+use super::{
+    builder::ExactProxyBuilder,
+    exchange::{Exchange, Prepare, ResponseFuture},
+};
+use crate::{
+    body::Body,
+    error::{BoxError, Error},
+    message::hop,
+    transport::{Connector, Limits, Pool},
+};
+
+/// Sends the request it is given, unchanged, to the authority in its URI.
+///
+/// * URI: absolute, `http` or `https`, or any with an [`ext::ConnectTo`](crate::ext::ConnectTo) beside it, which then says where to connect
+///   (a unix socket, too). The target goes out in origin form (RFC 9112 §3.2.1), byte for byte.
+/// * `Host`: as found, even where it differs from the URI; written from the URI's authority where it is missing.
+/// * Other fields: none added. Removed is only what RFC 9110 §7.6.1 forbids to pass on: `Connection` and the fields it names,
+///   `Keep-Alive`, `Proxy-Connection`, `Proxy-Authorization`, `Proxy-Authenticate`, `TE` (except `trailers`), `Upgrade` (except in a
+///   handshake); on responses, too. [`keep_hop_by_hop`](ExactProxyBuilder::keep_hop_by_hop) keeps even these.
+/// * Body: streamed both ways, never buffered; trailers kept. Its length is the size hint's, else a valid `Content-Length`, which is then
+///   enforced, else it is chunked.
+/// * `101`: the upgraded connection is joined with the client's if the request came from a hyper server, else found in the response
+///   ([`Upgraded::take`](crate::transport::Upgraded::take)).
+///
+/// Cheap to clone; clones share one pool of connections. Always ready.
+///
+/// # Errors
+/// `Target` (400: no authority, another scheme, nothing sent), `RequestBody` (400: not the length it was said to be), `RequestTimeout`
+/// (408), `Connect` and `Upstream` (502), `Timeout` (504), `Unsupported` (501: `CONNECT`). [`Error::is_retryable`] is true only if no
+/// byte of the request left this process.
+///
+/// A request is sent again, on a fresh connection, if the pooled one turns out to be closed: always if nothing was sent, once if its
+/// method is idempotent, its body empty and no byte came back. `POST` is never sent twice.
+///
+/// # Cancel safety
+/// Dropping the future or the response's body closes the upstream connection.
+#[derive(Clone)]
+pub struct ExactProxy(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) limits: Arc<Limits>,
+    pub(super) connector: Arc<Connector>,
+    pub(super) pool: Arc<Pool>,
+    pub(super) keep_hop_by_hop: bool,
+}
+
+impl ExactProxy {
+    /// With the defaults of the [builder](ExactProxyBuilder), and a pool of its own.
+    #[must_use]
+    pub fn new() -> Self {
+        ExactProxyBuilder::default().assemble()
+    }
+
+    /// Starts with the defaults.
+    pub fn builder() -> ExactProxyBuilder {
+        ExactProxyBuilder::default()
+    }
+
+    /// Sends a request whose hop-by-hop fields are removed already. `prepare` has the last word on its head before each attempt.
+    pub(crate) fn send<B, P>(&self, request: Request<B>, prepare: P) -> Exchange<P>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+        P: Prepare,
+    {
+        Exchange::new(self.0.clone(), request.map(Body::new), prepare)
+    }
+}
+
+impl Default for ExactProxy {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<B> Service<Request<B>> for ExactProxy
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = Error;
+    type Future = ResponseFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> ResponseFuture {
+        if !self.0.keep_hop_by_hop {
+            let version = request.version();
+            hop::strip_request(request.headers_mut(), version);
+        } else if request.version() == Version::HTTP_10 {
+            // RFC 9110 §7.8: no handshake in HTTP/1.0.
+            request.headers_mut().remove(http::header::UPGRADE);
+        }
+        ResponseFuture(self.send(request, ()))
+    }
+}
+
+impl fmt::Debug for ExactProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExactProxy").field("limits", &self.0.limits).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,213 @@
+//! [`TransparentProxy`]: the request as it is, to where it was destined.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Request, Response, Uri,
+    header::HOST,
+    request::Parts,
+    uri::{Authority, PathAndQuery, Scheme},
+};
+use tower_service::Service;
+
+use super::{answer::answer, exchange::Exchange, service::ExactProxy};
+use crate::{
+    body::Body,
+    error::{BoxError, ConfigError, Error, ErrorKind},
+    message::{hop, target::check_host},
+};
+
+/// Sends each request to where it was destined, or to one forced host, and leaves it as it is.
+///
+/// * Where to: the authority of an absolute-form target (RFC 9112 §3.2.2) or of an HTTP/2 request, else `Host`; by `http`, or by the
+///   scheme of the target. With a [forced host](TransparentProxyBuilder::force_host), always there.
+/// * `Host`: intact, except that an absolute-form target replaces it, as RFC 9112 §3.2.2 demands of a proxy.
+/// * All else as with [`ExactProxy`], which sends the request.
+///
+/// Errors are answers, so that it can be served as it is: the [status](Error::status) of the error, a short text, and the [`Error`] in
+/// the response's extensions.
+///
+/// # Deployment
+/// It connects to whatever a client names. Without a forced host, let in only clients that may reach everything this process can reach.
+///
+/// ```
+/// # use nexthop::{Body, exact::TransparentProxy};
+/// # use tower::ServiceExt;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+/// # let address = listener.local_addr()?;
+/// # let seen = |headers: http::HeaderMap| async move { headers["host"].to_str().unwrap_or_default().to_owned() };
+/// # let app = axum::Router::new().route("/", axum::routing::get(seen));
+/// # tokio::spawn(async move { axum::serve(listener, app).await });
+/// let proxy = TransparentProxy::builder().force_host(address.to_string()).build()?;
+/// let request = http::Request::get("/").header("host", "www.example.test").body(Body::empty())?;
+/// let response = proxy.oneshot(request).await?;
+/// # use http_body_util::BodyExt;
+/// assert_eq!(response.into_body().collect().await?.to_bytes(), "www.example.test");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct TransparentProxy {
+    exact: ExactProxy,
+    force_host: Option<Authority>,
+    force_scheme: Option<Scheme>,
+}
+
+/// Settings of a [`TransparentProxy`].
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct TransparentProxyBuilder {
+    exact: Option<ExactProxy>,
+    force_host: Option<String>,
+    force_scheme: Option<String>,
+}
+
+impl TransparentProxyBuilder {
+    /// Connects to this host (`host` or `host:port`) whatever the request says. `Host` stays intact.
+    pub fn force_host(mut self, host: impl Into<String>) -> Self {
+        self.force_host = Some(host.into());
+        self
+    }
+
+    /// Connects by this scheme, `http` or `https`, whatever the request says.
+    pub fn force_scheme(mut self, scheme: impl Into<String>) -> Self {
+        self.force_scheme = Some(scheme.into());
+        self
+    }
+
+    /// Sends through this client, with its limits and its pool.
+    pub fn exact_proxy(mut self, exact: ExactProxy) -> Self {
+        self.exact = Some(exact);
+        self
+    }
+
+    /// Makes the service.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] if the forced host or scheme is none.
+    pub fn build(self) -> Result<TransparentProxy, ConfigError> {
+        let force_host = match self.force_host {
+            None => None,
+            Some(text) => match text.parse::<Authority>() {
+                Ok(authority) if crate::message::target::is_host(text.as_bytes()) => Some(authority),
+                _ => return Err(ConfigError::invalid("force_host", text, "not a host with or without a port")),
+            },
+        };
+        let force_scheme = match self.force_scheme.as_deref().map(str::to_ascii_lowercase).as_deref() {
+            None => None,
+            Some("http") => Some(Scheme::HTTP),
+            Some("https") => Some(Scheme::HTTPS),
+            Some(text) => return Err(ConfigError::invalid("force_scheme", text, "neither http nor https")),
+        };
+        Ok(TransparentProxy { exact: self.exact.unwrap_or_default(), force_host, force_scheme })
+    }
+}
+
+impl TransparentProxy {
+    /// Sends requests where they say.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { exact: ExactProxy::new(), force_host: None, force_scheme: None }
+    }
+
+    /// Starts with the defaults of [`new`](Self::new).
+    pub fn builder() -> TransparentProxyBuilder {
+        TransparentProxyBuilder::default()
+    }
+
+    /// Makes the target absolute and sets what of `Host` must be set.
+    fn direct(&self, parts: &mut Parts) -> Result<(), Error> {
+        let host = check_host(&parts.uri, parts.version, &parts.headers)?;
+        let uri = std::mem::take(&mut parts.uri).into_parts();
+        let absolute = uri.authority.is_some();
+        let named = match uri.authority {
+            Some(authority) => Some(authority),
+            None => host.and_then(|host| Authority::try_from(host.as_bytes()).ok()),
+        };
+        let named = named.ok_or_else(|| Error::new(ErrorKind::Target, "request names no host"))?;
+        if absolute {
+            let host = HeaderValue::from_str(named.as_str());
+            parts.headers.insert(HOST, host.map_err(|_| Error::new(ErrorKind::Target, "target names no valid host"))?);
+        }
+        let mut target = http::uri::Parts::default();
+        target.scheme = self.force_scheme.clone().or(uri.scheme).or(Some(Scheme::HTTP));
+        target.authority = Some(self.force_host.clone().unwrap_or(named));
+        target.path_and_query = uri.path_and_query.or_else(|| Some(PathAndQuery::from_static("/")));
+        parts.uri = Uri::from_parts(target)
+            .map_err(|error| Error::new(ErrorKind::Target, "target cannot be sent").with_source(error))?;
+        Ok(())
+    }
+}
+
+impl Default for TransparentProxy {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<B> Service<Request<B>> for TransparentProxy
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = TransparentFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> TransparentFuture {
+        let (mut parts, body) = request.into_parts();
+        TransparentFuture(match self.direct(&mut parts) {
+            Ok(()) => {
+                hop::strip_request(&mut parts.headers, parts.version);
+                State::Exchange(self.exact.send(Request::from_parts(parts, body), ()))
+            }
+            Err(error) => State::Refused(Some(error)),
+        })
+    }
+}
+
+/// The answer of a [`TransparentProxy`].
+#[must_use = "futures do nothing unless polled"]
+pub struct TransparentFuture(State);
+
+#[expect(clippy::large_enum_variant, reason = "the large one is the common one")]
+enum State {
+    Exchange(Exchange<()>),
+    Refused(Option<Error>),
+}
+
+impl Future for TransparentFuture {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let error = match &mut self.0 {
+            State::Exchange(exchange) => match ready!(Pin::new(exchange).poll(cx)) {
+                Ok(response) => return Poll::Ready(Ok(response)),
+                Err(error) => error,
+            },
+            State::Refused(error) => {
+                error.take().unwrap_or_else(|| Error::new(ErrorKind::Internal, "polled after it was ready"))
+            }
+        };
+        Poll::Ready(Ok(answer(error, None)))
+    }
+}
+
+impl fmt::Debug for TransparentFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TransparentFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,175 @@
+//! What the fields of one family say, as far as they are believed.
+
+use http::{
+    HeaderMap, HeaderName,
+    uri::{Authority, Scheme},
+};
+
+use super::overrides::scheme;
+use crate::{
+    error::{Error, ErrorKind},
+    ext::Hop,
+    message::{forwarded, target::is_host},
+    protocol::{Family, names},
+};
+
+/// What a trusted *peer* is believed. Default: who the client is, and which scheme it used.
+///
+/// The host, the port and the prefix are written into links and redirects; let a peer name them only if it overwrites what clients send.
+///
+/// ```
+/// use nexthop::middleware::Restore;
+///
+/// assert_eq!(Restore::default(), Restore::none().client().scheme());
+/// assert_eq!(Restore::all(), Restore::default().host().port().prefix());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restore {
+    client: bool,
+    scheme: bool,
+    host: bool,
+    port: bool,
+    pub(super) prefix: bool,
+}
+
+impl Restore {
+    /// Nothing.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { client: false, scheme: false, host: false, port: false, prefix: false }
+    }
+
+    /// Everything the family can say.
+    #[must_use]
+    pub const fn all() -> Self {
+        Self { client: true, scheme: true, host: true, port: true, prefix: true }
+    }
+
+    /// And the client's address.
+    #[must_use]
+    pub const fn client(mut self) -> Self {
+        self.client = true;
+        self
+    }
+
+    /// And the scheme.
+    #[must_use]
+    pub const fn scheme(mut self) -> Self {
+        self.scheme = true;
+        self
+    }
+
+    /// And the host, with the port that it is written with.
+    #[must_use]
+    pub const fn host(mut self) -> Self {
+        self.host = true;
+        self
+    }
+
+    /// And the port of `X-Forwarded-Port`.
+    #[must_use]
+    pub const fn port(mut self) -> Self {
+        self.port = true;
+        self
+    }
+
+    /// And what stands before the path, and behind the query: the prefix, `X-Traversal-Path`, `X-Traversal-Query-String`.
+    #[must_use]
+    pub const fn prefix(mut self) -> Self {
+        self.prefix = true;
+        self
+    }
+}
+
+impl Default for Restore {
+    fn default() -> Self {
+        Self::none().client().scheme()
+    }
+}
+
+/// What the fields of one family say, as far as it is believed.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// From the client on.
+    pub(super) hops: Vec<Hop>,
+    pub(super) client: Option<Hop>,
+    pub(super) scheme: Option<Scheme>,
+    pub(super) host: Option<Authority>,
+    pub(super) port: Option<u16>,
+}
+
+impl Told {
+    pub(super) fn read(
+        family: Family,
+        headers: &HeaderMap,
+        restore: Restore,
+        walk: impl Fn(&[Hop]) -> Option<usize>,
+    ) -> Result<Self, Error> {
+        if family == Family::Forwarded {
+            return Self::read_forwarded(headers, restore, walk);
+        }
+        let hops = forwarded::for_hops(headers, &names::X_FORWARDED_FOR);
+        let at = walk(&hops);
+        // The other fields of the hop that named the client stand as far from the right as the client does.
+        let depth = at.map_or(1, |at| hops.len() - at);
+        let classic = family == Family::WsgiProxy;
+        let [scheme, host] = if classic {
+            [names::X_FORWARDED_SCHEME, names::X_FORWARDED_SERVER]
+        } else {
+            [names::X_FORWARDED_PROTO, names::X_FORWARDED_HOST]
+        };
+        let claim = |wanted: bool, name: &HeaderName| {
+            if wanted { forwarded::from_right(headers, name, depth) } else { None }
+        };
+        Ok(Self {
+            scheme: claim(restore.scheme, &scheme).map(read_scheme).transpose()?,
+            host: claim(restore.host, &host).map(read_host).transpose()?,
+            port: claim(restore.port && !classic, &names::X_FORWARDED_PORT).map(read_port).transpose()?,
+            ..Self::of_hops(hops, at, restore)
+        })
+    }
+
+    fn read_forwarded(
+        headers: &HeaderMap,
+        restore: Restore,
+        walk: impl Fn(&[Hop]) -> Option<usize>,
+    ) -> Result<Self, Error> {
+        let mut elements = forwarded::elements(headers);
+        let hops: Vec<Hop> =
+            elements.iter_mut().map(|element| std::mem::replace(&mut element.node, Hop::Unknown)).collect();
+        let at = walk(&hops);
+        let element = at.and_then(|at| elements.get(at));
+        let proto = element.and_then(|element| element.proto.as_deref()).filter(|_| restore.scheme);
+        let host = element.and_then(|element| element.host.as_deref()).filter(|_| restore.host);
+        Ok(Self {
+            scheme: proto.map(|proto| read_scheme(proto.as_bytes())).transpose()?,
+            host: host.map(|host| read_host(host.as_bytes())).transpose()?,
+            ..Self::of_hops(hops, at, restore)
+        })
+    }
+
+    fn of_hops(mut hops: Vec<Hop>, at: Option<usize>, restore: Restore) -> Self {
+        let Some(at) = at.filter(|_| restore.client) else { return Self::default() };
+        hops.drain(..at);
+        Self { client: hops.first().cloned(), hops, ..Self::default() }
+    }
+}
+
+fn read_scheme(text: &[u8]) -> Result<Scheme, Error> {
+    scheme(text).ok_or_else(|| refuse("forwarded scheme is not http or https"))
+}
+
+pub(super) fn read_host(text: &[u8]) -> Result<Authority, Error> {
+    let authority = if is_host(text) { Authority::try_from(text).ok() } else { None };
+    authority.ok_or_else(|| refuse("forwarded host is not valid"))
+}
+
+fn read_port(text: &[u8]) -> Result<u16, Error> {
+    let digits = (1..=5).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
+    let port = std::str::from_utf8(text).ok().filter(|_| digits).and_then(|text| text.parse().ok());
+    port.filter(|port| *port != 0).ok_or_else(|| refuse("forwarded port is not valid"))
+}
+
+fn refuse(why: &'static str) -> Error {
+    Error::new(ErrorKind::Target, why)
+}

@@ -1,0 +1,290 @@
+//! [`LocalReplay`]: the replay memory of one process.
+
+use std::{
+    fmt,
+    hash::{BuildHasher, BuildHasherDefault, RandomState},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use super::{
+    Answer, Nonce, ReplayStore, Seen,
+    foreign::Foreign,
+    senders::{self, Fresh, Senders},
+};
+
+/// A bounded replay memory in this process. Answers at once and allocates nothing for a nonce of ours.
+///
+/// * Nonces of this crate's signers (`SENDER-COUNTER`, 16 hex digits each) cost a fixed 8 KiB for each sender, whatever the rate: the last
+///   65,536 counters are known one by one, and what is further behind is refused. At most 4,096 senders.
+/// * Other nonces are kept until they are too old to be accepted, at most 1,000,000 of them, about 10 bytes each.
+///
+/// When full it forgets nothing: it answers [`Seen::Unavailable`] (503) until something has grown too old. At 80 % there is a warning
+/// in the log. It forgets everything when the process ends: a request that was copied before a restart can be replayed once after it, while
+/// its signature is fresh. Where that matters, or where several processes answer under one key, give them a store that they share.
+///
+/// ```
+/// use nexthop::protocol::replay::LocalReplay;
+///
+/// let replay = LocalReplay::builder().max_foreign(100_000).build();
+/// # let _ = replay;
+/// ```
+pub struct LocalReplay {
+    shards: Box<[Shard]>,
+    hash: RandomState,
+    senders: Room,
+    foreign: Room,
+}
+
+#[derive(Default)]
+struct Shard {
+    senders: Mutex<Senders>,
+    foreign: Mutex<Foreign>,
+}
+
+/// Builds a [`LocalReplay`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct LocalReplayBuilder {
+    max_senders: usize,
+    max_foreign: usize,
+}
+
+impl LocalReplay {
+    /// A memory with the default limits.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// A memory with limits of your own.
+    pub fn builder() -> LocalReplayBuilder {
+        LocalReplayBuilder { max_senders: 4_096, max_foreign: 1_000_000 }
+    }
+
+    fn look_up(&self, nonce: Nonce<'_>, key: u64) -> Seen {
+        match senders::parse(nonce.text) {
+            Some((sender, counter)) => {
+                let remember =
+                    |shard: &Shard| lock(&shard.senders).remember(key, sender, counter, nonce.until, &self.senders);
+                self.with_room(sender ^ key, nonce.now, remember)
+            }
+            None => {
+                let hash = self.hash.hash_one((key, nonce.text));
+                let remember = |shard: &Shard| {
+                    let mut foreign = lock(&shard.foreign);
+                    foreign.sweep(nonce.now, &self.foreign);
+                    foreign.remember(hash, nonce.until, &self.foreign)
+                };
+                self.with_room(hash, nonce.now, remember)
+            }
+        }
+    }
+
+    /// Tries once more after a sweep of everything if there was no room.
+    fn with_room(&self, hash: u64, now: u64, remember: impl Fn(&Shard) -> Fresh) -> Seen {
+        let at = usize::try_from(hash >> 32).unwrap_or(0) % SHARDS;
+        let Some(shard) = self.shards.get(at) else { return Seen::Unavailable };
+        let fresh = remember(shard).or_else(|| {
+            for shard in &self.shards {
+                lock(&shard.senders).sweep(now, &self.senders);
+                lock(&shard.foreign).sweep(now, &self.foreign);
+            }
+            remember(shard)
+        });
+        match fresh {
+            Some(true) => Seen::Fresh,
+            Some(false) => Seen::Replayed,
+            None => Seen::Unavailable,
+        }
+    }
+}
+
+impl LocalReplayBuilder {
+    /// How many senders of this crate are known at once, 8 KiB each. Default 4,096.
+    pub fn max_senders(mut self, number: usize) -> Self {
+        self.max_senders = number;
+        self
+    }
+
+    /// How many nonces of other signers are known at once. Default 1,000,000.
+    pub fn max_foreign(mut self, number: usize) -> Self {
+        self.max_foreign = number;
+        self
+    }
+
+    /// The memory, empty.
+    #[must_use]
+    pub fn build(self) -> LocalReplay {
+        LocalReplay {
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            hash: RandomState::new(),
+            senders: Room::new("senders", self.max_senders),
+            foreign: Room::new("nonces", self.max_foreign),
+        }
+    }
+}
+
+impl ReplayStore for LocalReplay {
+    fn remember(&self, nonce: Nonce<'_>) -> Answer {
+        // Hashed with a key of this process: nobody can choose a key id or nonce that meets another's.
+        let key = self.hash.hash_one(nonce.key_id);
+        Answer::Now(self.look_up(nonce, key))
+    }
+}
+
+impl Default for LocalReplay {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for LocalReplay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalReplay").field("senders", &self.senders).field("foreign", &self.foreign).finish()
+    }
+}
+
+/// What all shards together may still take.
+#[derive(Debug)]
+pub(super) struct Room {
+    what: &'static str,
+    max: usize,
+    taken: AtomicUsize,
+    warned: AtomicBool,
+}
+
+impl Room {
+    fn new(what: &'static str, max: usize) -> Self {
+        Self { what, max, taken: AtomicUsize::new(0), warned: AtomicBool::new(false) }
+    }
+
+    pub(super) fn take(&self) -> bool {
+        let more = |taken: usize| (taken < self.max).then_some(taken + 1);
+        let Ok(before) = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) else { return false };
+        if before >= self.max / 5 * 4 && !self.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                what = self.what,
+                max = self.max,
+                "the replay memory is 80 % full; when full, requests are refused"
+            );
+        }
+        true
+    }
+
+    pub(super) fn give(&self, number: usize) {
+        let before = self.taken.fetch_sub(number, Ordering::Relaxed);
+        if before.saturating_sub(number) < self.max / 2 {
+            self.warned.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+/// For keys that are random already.
+pub(super) type Hasher = BuildHasherDefault<Fold>;
+
+#[derive(Default)]
+pub(super) struct Fold(u64);
+
+impl std::hash::Hasher for Fold {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0.rotate_left(5) ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 32
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const SHARDS: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn remember(replay: &LocalReplay, text: &str, until: u64, now: u64) -> Seen {
+        match replay.remember(Nonce { key_id: "k", text, until, now }) {
+            Answer::Now(seen) => seen,
+            Answer::Later(_) => panic!("a local memory knows at once"),
+        }
+    }
+
+    fn ours(sender: u64, counter: u64) -> String {
+        format!("{sender:016x}-{counter:016x}")
+    }
+
+    #[test]
+    fn a_nonce_is_fresh_once_for_each_key() {
+        let replay = LocalReplay::new();
+        for text in [&*ours(7, 1), "anything"] {
+            assert_eq!(remember(&replay, text, NOW + 90, NOW), Seen::Fresh);
+            assert_eq!(remember(&replay, text, NOW + 90, NOW), Seen::Replayed);
+            let other = replay.remember(Nonce { key_id: "other", text, until: NOW + 90, now: NOW });
+            assert!(matches!(other, Answer::Now(Seen::Fresh)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_full_memory_forgets_nothing_that_is_still_good() {
+        let replay = LocalReplay::builder().max_foreign(2).max_senders(2).build();
+        for text in ["a", "b"] {
+            assert_eq!(remember(&replay, text, NOW + 90, NOW), Seen::Fresh);
+        }
+        for sender in [1, 2] {
+            assert_eq!(remember(&replay, &ours(sender, 0), NOW + 90, NOW), Seen::Fresh);
+        }
+        assert_eq!(remember(&replay, "c", NOW + 90, NOW), Seen::Unavailable);
+        assert_eq!(remember(&replay, "a", NOW + 90, NOW), Seen::Replayed);
+        assert_eq!(remember(&replay, &ours(3, 0), NOW + 90, NOW), Seen::Unavailable);
+        assert_eq!(remember(&replay, &ours(2, 0), NOW + 90, NOW), Seen::Replayed);
+        assert_eq!(remember(&replay, &ours(2, 1), NOW + 90, NOW), Seen::Fresh, "a known sender needs no room");
+
+        let later = NOW + 100;
+        assert_eq!(remember(&replay, "c", later + 90, later), Seen::Fresh);
+        assert_eq!(remember(&replay, &ours(3, 0), later + 90, later), Seen::Fresh);
+    }
+
+    #[test]
+    fn what_was_forgotten_stays_refused_when_the_clock_is_set_back() {
+        let replay = LocalReplay::builder().max_foreign(1).max_senders(1).build();
+        assert_eq!(remember(&replay, "a", NOW + 90, NOW), Seen::Fresh);
+        assert_eq!(remember(&replay, &ours(1, 0), NOW + 90, NOW), Seen::Fresh);
+        assert_eq!(remember(&replay, "b", NOW + 290, NOW + 200), Seen::Fresh);
+        assert_eq!(remember(&replay, &ours(2, 0), NOW + 290, NOW + 200), Seen::Fresh);
+        assert_eq!(remember(&replay, "a", NOW + 90, NOW), Seen::Replayed);
+        assert_eq!(remember(&replay, &ours(1, 0), NOW + 90, NOW), Seen::Replayed);
+    }
+
+    #[test]
+    fn of_many_at_once_one_is_fresh() {
+        let replay = Arc::new(LocalReplay::new());
+        let fresh = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for counter in (0..2_000).rev() {
+                        let seen = remember(&replay, &ours(9, counter), NOW + 90, NOW);
+                        fresh.fetch_add(usize::from(seen == Seen::Fresh), Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        assert_eq!(fresh.into_inner(), 2_000);
+    }
+}

@@ -1,0 +1,422 @@
+//! `Signature-Input` and `Signature`, read: structured fields (RFC 9651), and what this profile allows of them.
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use sfv::{
+    BareItemFromInput, KeyRef, Parser,
+    visitor::{DictionaryVisitor, EntryVisitor, Ignored, InnerListVisitor, ItemVisitor, ParameterVisitor},
+};
+
+use super::{base::Component, refusal::Refusal};
+use crate::protocol::names::{SIGNATURE, SIGNATURE_INPUT};
+
+/// One signature's label and tag, which always go together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    /// The signature of the head.
+    Head,
+    /// The signature of the body, in the trailers.
+    Body,
+}
+
+impl Which {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Head => "nexthop",
+            Self::Body => "nexthop-body",
+        }
+    }
+}
+
+/// Our member of `Signature-Input`.
+#[derive(Debug, Default)]
+pub(super) struct Input<'a> {
+    pub(super) components: Vec<Component<'a>>,
+    /// The member's value as RFC 9421 §2.3 writes it, whatever spaces it came with.
+    pub(super) params: String,
+    pub(super) created: Option<u64>,
+    pub(super) expires: Option<u64>,
+    pub(super) nonce: Option<&'a str>,
+    pub(super) key_id: Option<&'a str>,
+    pub(super) algorithm: Option<&'a str>,
+    pub(super) tag: Option<&'a str>,
+}
+
+impl Input<'_> {
+    pub(super) fn covers(&self, component: &Component<'_>) -> bool {
+        self.components.iter().any(|covered| covered.is_same(component))
+    }
+}
+
+/// The lines of a field as one list, borrowed if there is but one.
+pub(super) fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
+    let mut lines = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    let first = lines.next()?;
+    Some(lines.fold(Cow::Borrowed(first), |mut joined, line| {
+        joined.to_mut().extend_from_slice(b", ");
+        joined.to_mut().extend_from_slice(line);
+        joined
+    }))
+}
+
+/// Finds our member: under our label and with our tag, once. Members of others are read over, unless they claim our tag.
+pub(super) fn parse_input(field: &[u8], which: Which) -> Result<Input<'_>, Refusal> {
+    let mut reader = InputReader { which, found: None, refusal: None };
+    if Parser::new(field).parse_dictionary_with_visitor(&mut reader).is_err() {
+        return Err(reader.refusal.unwrap_or(Refusal::Malformed("Signature-Input")));
+    }
+    let input = reader.found.ok_or(Refusal::Missing)?;
+    match input.tag {
+        Some(tag) if tag == which.name() => Ok(input),
+        _ => Err(Refusal::Malformed("tag")),
+    }
+}
+
+/// The bytes of our member of `Signature`, which must be there once.
+pub(super) fn parse_signature(field: &[u8], which: Which) -> Result<Vec<u8>, Refusal> {
+    parse_bytes(field, which.name()).map_err(|refusal| match refusal {
+        Refusal::Malformed(_) => Refusal::Malformed("Signature"),
+        other => other,
+    })
+}
+
+/// The SHA-256 member of `Content-Digest` (RFC 9530 §2).
+pub(super) fn parse_digest(field: &[u8]) -> Result<[u8; 32], Refusal> {
+    let bytes = parse_bytes(field, "sha-256").map_err(|_| Refusal::Malformed("Content-Digest"))?;
+    bytes.try_into().map_err(|_| Refusal::Malformed("Content-Digest"))
+}
+
+/// Takes the lines out that hold a member of ours, and those that cannot be read and so would spoil the whole field. Lines of others
+/// stay as they are.
+pub(super) fn disown(headers: &mut HeaderMap, which: Which) {
+    let foreign_input = |line: &HeaderValue| matches!(parse_input(line.as_bytes(), which), Err(Refusal::Missing));
+    let foreign_signature =
+        |line: &HeaderValue| matches!(parse_signature(line.as_bytes(), which), Err(Refusal::Missing));
+    retain_lines(headers, SIGNATURE_INPUT, foreign_input);
+    retain_lines(headers, SIGNATURE, foreign_signature);
+}
+
+fn retain_lines(headers: &mut HeaderMap, name: HeaderName, stays: impl Fn(&HeaderValue) -> bool) {
+    let lines = headers.get_all(&name);
+    if lines.iter().all(&stays) {
+        return;
+    }
+    let kept: Vec<HeaderValue> = lines.iter().filter(|line| stays(line)).cloned().collect();
+    headers.remove(&name);
+    for line in kept {
+        headers.append(name.clone(), line);
+    }
+}
+
+/// The one byte sequence under a key of a dictionary.
+fn parse_bytes(field: &[u8], key: &'static str) -> Result<Vec<u8>, Refusal> {
+    let mut reader = BytesReader { key, found: None, refusal: None };
+    if Parser::new(field).parse_dictionary_with_visitor(&mut reader).is_err() {
+        return Err(reader.refusal.unwrap_or(Refusal::Malformed(key)));
+    }
+    reader.found.ok_or(Refusal::Missing)
+}
+
+// === impl InputReader ===
+
+struct InputReader<'a> {
+    which: Which,
+    found: Option<Input<'a>>,
+    refusal: Option<Refusal>,
+}
+
+impl InputReader<'_> {
+    /// Keeps the reason: the parser gives back only a text.
+    fn refuse<T>(&mut self, refusal: Refusal) -> Result<T, Refusal> {
+        self.refusal = Some(refusal);
+        Err(refusal)
+    }
+}
+
+impl<'a> DictionaryVisitor<'a> for &mut InputReader<'a> {
+    type Out = ();
+    type Error = Refusal;
+
+    fn entry(&mut self, key: &'a KeyRef) -> Result<impl EntryVisitor<'a>, Refusal> {
+        let ours = key.as_str() == self.which.name();
+        if ours && self.found.replace(Input::default()).is_some() {
+            return self.refuse(Refusal::Ambiguous);
+        }
+        Ok(Member { reader: self, ours })
+    }
+
+    fn finish(self) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+/// One member of `Signature-Input`, ours or another's.
+struct Member<'r, 'a> {
+    reader: &'r mut InputReader<'a>,
+    ours: bool,
+}
+
+impl<'a> EntryVisitor<'a> for Member<'_, 'a> {
+    type Error = Refusal;
+
+    fn item(self) -> Result<impl ItemVisitor<'a>, Refusal> {
+        if self.ours {
+            return self.reader.refuse(Refusal::Malformed("Signature-Input"));
+        }
+        Ok(Ignored)
+    }
+
+    fn inner_list(mut self) -> Result<impl InnerListVisitor<'a>, Refusal> {
+        if let Some(input) = self.input() {
+            input.params.reserve(512);
+            input.components.reserve(16);
+            input.params.push('(');
+        }
+        Ok(self)
+    }
+}
+
+impl<'a> Member<'_, 'a> {
+    fn input(&mut self) -> Option<&mut Input<'a>> {
+        if self.ours { self.reader.found.as_mut() } else { None }
+    }
+}
+
+impl<'a> InnerListVisitor<'a> for Member<'_, 'a> {
+    type Error = Refusal;
+
+    fn item(&mut self) -> Result<impl ItemVisitor<'a>, Refusal> {
+        Ok(self.ours.then_some(Identifier { reader: &mut *self.reader, name: "", params: Params::default() }))
+    }
+
+    fn finish(mut self) -> Result<impl ParameterVisitor<'a>, Refusal> {
+        if let Some(input) = self.input() {
+            input.params.push(')');
+        }
+        Ok(self)
+    }
+}
+
+/// The parameters of a signature (RFC 9421 §2.3).
+impl<'a> ParameterVisitor<'a> for Member<'_, 'a> {
+    type Out = ();
+    type Error = Refusal;
+
+    fn parameter(&mut self, key: &'a KeyRef, value: BareItemFromInput<'a>) -> Result<(), Refusal> {
+        let which = self.reader.which;
+        let Some(input) = self.input() else {
+            // The tag says for whom a signature is: ours under a foreign label is a second signature of ours.
+            let claims = key.as_str() == "tag" && text(&value) == Some(which.name());
+            return if claims { self.reader.refuse(Refusal::Ambiguous) } else { Ok(()) };
+        };
+        let read = match key.as_str() {
+            "created" => number(&mut input.created, &value),
+            "expires" => number(&mut input.expires, &value),
+            "nonce" => quoted(&mut input.nonce, &value),
+            "keyid" => quoted(&mut input.key_id, &value),
+            "alg" => quoted(&mut input.algorithm, &value),
+            "tag" => quoted(&mut input.tag, &value),
+            _ => None,
+        };
+        let Some(written) = read else { return self.reader.refuse(Refusal::Malformed("signature parameter")) };
+        for piece in [";", key.as_str(), "=", &written] {
+            input.params.push_str(piece);
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+/// Takes a time that was not there yet; gives it as it is written.
+fn number<'a>(slot: &mut Option<u64>, value: &BareItemFromInput<'a>) -> Option<Cow<'a, str>> {
+    let BareItemFromInput::Integer(number) = value else { return None };
+    let number = u64::try_from(i64::from(*number)).ok()?;
+    slot.replace(number).is_none().then(|| number.to_string().into())
+}
+
+/// Takes a text that was not there yet; gives it as it is written.
+fn quoted<'a>(slot: &mut Option<&'a str>, value: &BareItemFromInput<'a>) -> Option<Cow<'a, str>> {
+    let text = text(value)?;
+    slot.replace(text).is_none().then(|| format!("\"{text}\"").into())
+}
+
+/// A text without escapes: none of ours needs one, and refusing them keeps one text to one writing.
+fn text<'a>(value: &BareItemFromInput<'a>) -> Option<&'a str> {
+    match value {
+        BareItemFromInput::String(Cow::Borrowed(text)) => Some(text.as_str()),
+        _ => None,
+    }
+}
+
+/// One component identifier (RFC 9421 §2), of ours.
+struct Identifier<'r, 'a> {
+    reader: &'r mut InputReader<'a>,
+    name: &'a str,
+    params: Params,
+}
+
+#[derive(Default)]
+struct Params {
+    wrapped: bool,
+    trailer: bool,
+    of_head: bool,
+}
+
+impl<'a> ItemVisitor<'a> for Identifier<'_, 'a> {
+    type Out = ();
+    type Error = Refusal;
+
+    fn bare_item(mut self, item: BareItemFromInput<'a>) -> Result<impl ParameterVisitor<'a, Out = ()>, Refusal> {
+        let Some(name) = text(&item) else { return self.reader.refuse(Refusal::Malformed("component")) };
+        self.name = name;
+        if let Some(input) = &mut self.reader.found {
+            let space = if input.components.is_empty() { "" } else { " " };
+            for piece in [space, "\"", name, "\""] {
+                input.params.push_str(piece);
+            }
+        }
+        Ok(self)
+    }
+}
+
+impl<'a> ParameterVisitor<'a> for Identifier<'_, 'a> {
+    type Out = ();
+    type Error = Refusal;
+
+    fn parameter(&mut self, key: &'a KeyRef, value: BareItemFromInput<'a>) -> Result<(), Refusal> {
+        let (slot, written) = match (key.as_str(), &value) {
+            ("bs", BareItemFromInput::Boolean(true)) => (&mut self.params.wrapped, ";bs"),
+            ("tr", BareItemFromInput::Boolean(true)) => (&mut self.params.trailer, ";tr"),
+            ("key", value) if text(value) == Some(Which::Head.name()) => {
+                (&mut self.params.of_head, r#";key="nexthop""#)
+            }
+            _ => return self.reader.refuse(Refusal::Component("its parameter")),
+        };
+        if std::mem::replace(slot, true) {
+            return self.reader.refuse(Refusal::Component("its parameter is there twice"));
+        }
+        if let Some(input) = &mut self.reader.found {
+            input.params.push_str(written);
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(), Refusal> {
+        let component = match component(self.name, &self.params) {
+            Ok(component) => component,
+            Err(refusal) => return self.reader.refuse(refusal),
+        };
+        let refusal = match &mut self.reader.found {
+            Some(input) if input.covers(&component) => Refusal::Component("it is there twice"),
+            Some(input) if input.components.len() < MAX_COMPONENTS => {
+                input.components.push(component);
+                return Ok(());
+            }
+            _ => Refusal::Component("there are too many"),
+        };
+        self.reader.refuse(refusal)
+    }
+}
+
+fn component<'a>(name: &'a str, params: &Params) -> Result<Component<'a>, Refusal> {
+    let Params { wrapped, trailer, of_head } = *params;
+    match (name, of_head) {
+        ("signature", true) if !wrapped && !trailer => Ok(Component::HeadSignature),
+        (_, true) => Err(Refusal::Component("its parameter")),
+        (name, false) if name.starts_with('@') => match name {
+            _ if wrapped || trailer => Err(Refusal::Component("its parameter")),
+            "@method" => Ok(Component::Method),
+            "@authority" => Ok(Component::Authority),
+            "@path" => Ok(Component::Path),
+            "@query" => Ok(Component::Query),
+            "@request-target" => Ok(Component::RequestTarget),
+            _ => Err(Refusal::Component("not in this profile")),
+        },
+        // In lower case (RFC 9421 §2.1), or one field could be named twice.
+        (name, false) if name.is_empty() || name.bytes().any(|byte| byte.is_ascii_uppercase()) => {
+            Err(Refusal::Component("its name"))
+        }
+        (_, false) if trailer && wrapped => Err(Refusal::Component("its parameter")),
+        (name, false) if trailer => Ok(Component::Trailer { name }),
+        (name, false) => Ok(Component::Field { name, wrapped }),
+    }
+}
+
+// === impl BytesReader ===
+
+struct BytesReader {
+    key: &'static str,
+    found: Option<Vec<u8>>,
+    refusal: Option<Refusal>,
+}
+
+impl<'a> DictionaryVisitor<'a> for &mut BytesReader {
+    type Out = ();
+    type Error = Refusal;
+
+    fn entry(&mut self, key: &'a KeyRef) -> Result<impl EntryVisitor<'a>, Refusal> {
+        let ours = key.as_str() == self.key;
+        if ours && self.found.is_some() {
+            self.refusal = Some(Refusal::Ambiguous);
+            return Err(Refusal::Ambiguous);
+        }
+        Ok(BytesMember { reader: self, ours })
+    }
+
+    fn finish(self) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+struct BytesMember<'r> {
+    reader: &'r mut BytesReader,
+    ours: bool,
+}
+
+impl<'a> EntryVisitor<'a> for BytesMember<'_> {
+    type Error = Refusal;
+
+    fn item(self) -> Result<impl ItemVisitor<'a>, Refusal> {
+        Ok(self)
+    }
+
+    fn inner_list(self) -> Result<impl InnerListVisitor<'a>, Refusal> {
+        if self.ours { Err(Refusal::Malformed("not bytes")) } else { Ok(Ignored) }
+    }
+}
+
+impl<'a> ItemVisitor<'a> for BytesMember<'_> {
+    type Out = Option<()>;
+    type Error = Refusal;
+
+    fn bare_item(self, item: BareItemFromInput<'a>) -> Result<impl ParameterVisitor<'a, Out = Option<()>>, Refusal> {
+        match item {
+            _ if !self.ours => {}
+            BareItemFromInput::ByteSequence(bytes) => self.reader.found = Some(bytes),
+            _ => return Err(Refusal::Malformed("not bytes")),
+        }
+        // Parameters of ours are refused: none is defined, and none would be covered.
+        Ok(if self.ours { Some(NoParameters) } else { None })
+    }
+}
+
+struct NoParameters;
+
+impl<'a> ParameterVisitor<'a> for NoParameters {
+    type Out = ();
+    type Error = Refusal;
+
+    fn parameter(&mut self, _key: &'a KeyRef, _value: BareItemFromInput<'a>) -> Result<(), Refusal> {
+        Err(Refusal::Malformed("parameter"))
+    }
+
+    fn finish(self) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+const MAX_COMPONENTS: usize = 256;

@@ -1,0 +1,189 @@
+//! [`Incoming`]: the body of a response, read by whoever polls it.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
+
+use super::{
+    conn::Conn,
+    framing::{Piece, Remaining},
+    slot::Reader,
+};
+use crate::{
+    error::{BoxError, Error, ErrorKind, Phase},
+    transport::limits::Limits,
+};
+
+/// The body of a response. Dropped before its end, it closes the connection; read to its end, it gives it back to the pool.
+#[derive(Debug, Default)]
+pub(crate) struct Incoming(Kind);
+
+#[derive(Debug, Default)]
+enum Kind {
+    #[default]
+    Empty,
+    /// All of it had arrived with the head.
+    Full(Bytes),
+    Direct(Direct),
+    /// Read by a task that is still sending the request.
+    Relayed(Reader),
+}
+
+impl Incoming {
+    pub(crate) const fn empty() -> Self {
+        Self(Kind::Empty)
+    }
+
+    pub(super) fn relayed(reader: Reader) -> Self {
+        Self(Kind::Relayed(reader))
+    }
+
+    /// The body of a response whose request was sent. With `keep`, the connection goes back to the pool after it: at once, if all of
+    /// the body has arrived.
+    pub(super) fn new(conn: Box<Conn>, remaining: Remaining, keep: bool, limits: &Arc<Limits>) -> Self {
+        let mut direct = Direct { download: Download::new(remaining, keep, limits), conn: Some(conn) };
+        if let Remaining::Length(left) = direct.download.remaining
+            && let Some(conn) = direct.conn.as_mut()
+            && conn.read.len() as u64 >= left
+        {
+            let data = conn.read.split_to(left as usize).freeze();
+            direct.release();
+            return if data.is_empty() { Self::empty() } else { Self(Kind::Full(data)) };
+        }
+        Self(Kind::Direct(direct))
+    }
+}
+
+/// A body that reads its connection.
+#[derive(Debug)]
+struct Direct {
+    conn: Option<Box<Conn>>,
+    download: Download,
+}
+
+impl Direct {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let Some(conn) = self.conn.as_mut() else { return Poll::Ready(None) };
+        let frame = ready!(self.download.poll(conn, cx));
+        match &frame {
+            Some(Ok(_)) if !self.download.remaining.is_end() => {}
+            Some(Ok(_)) | None => self.release(),
+            Some(Err(_)) => self.conn = None,
+        }
+        Poll::Ready(frame)
+    }
+
+    /// The response is over: back to the pool, unless something says that this connection is not to be used again.
+    fn release(&mut self) {
+        if let Some(conn) = self.conn.take()
+            && self.download.keep
+            && conn.read.is_empty()
+        {
+            conn.go_home();
+        }
+    }
+}
+
+/// The reading half of an exchange.
+#[derive(Debug)]
+pub(super) struct Download {
+    pub(super) remaining: Remaining,
+    pub(super) keep: bool,
+    max_trailers: usize,
+    idle: Option<Duration>,
+    /// True while a read is awaited and the alarm is set for it.
+    waiting: bool,
+}
+
+impl Download {
+    pub(super) fn new(remaining: Remaining, keep: bool, limits: &Limits) -> Self {
+        Self { remaining, keep, max_trailers: limits.max_head, idle: limits.body_idle, waiting: false }
+    }
+
+    /// For whoever keeps the time itself.
+    pub(super) fn untimed(remaining: Remaining, keep: bool, limits: &Limits) -> Self {
+        Self { idle: None, ..Self::new(remaining, keep, limits) }
+    }
+
+    /// The next frame; `None` at the end. A body that is cut is an error, never an end.
+    pub(super) fn poll(&mut self, conn: &mut Conn, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        loop {
+            match self.remaining.next(&mut conn.read, self.max_trailers) {
+                Err(error) => return Poll::Ready(Some(Err(error))),
+                Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(Piece::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                Ok(Piece::End) => return Poll::Ready(None),
+                Ok(Piece::NeedMore) => {}
+            }
+            match conn.poll_fill(cx) {
+                Poll::Ready(Ok(0)) if matches!(self.remaining, Remaining::UntilClose) => return Poll::Ready(None),
+                Poll::Ready(Ok(0)) => return Poll::Ready(Some(Err(cut(None)))),
+                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(cut(Some(error.into()))))),
+                Poll::Ready(Ok(_)) => self.waiting = false,
+                Poll::Pending => {
+                    if !self.waiting {
+                        self.waiting = true;
+                        conn.alarm.set(self.idle.map(|idle| Instant::now() + idle));
+                    }
+                    ready!(conn.alarm.poll(cx));
+                    let error = Error::new(ErrorKind::Timeout, "the upstream's body did not arrive in time");
+                    return Poll::Ready(Some(Err(error.in_phase(Phase::ResponseBody).after_send())));
+                }
+            }
+        }
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        match self.remaining {
+            Remaining::Length(left) => SizeHint::with_exact(left),
+            Remaining::Chunked(_) | Remaining::UntilClose => SizeHint::default(),
+        }
+    }
+}
+
+fn cut(source: Option<BoxError>) -> Error {
+    super::framing::broken("the upstream's body was cut", source, Phase::ResponseBody)
+}
+
+impl Body for Incoming {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match &mut self.0 {
+            Kind::Empty => Poll::Ready(None),
+            Kind::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.0 = Kind::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Kind::Direct(direct) => direct.poll_frame(cx),
+            Kind::Relayed(reader) => reader.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Empty => true,
+            Kind::Full(_) => false,
+            Kind::Direct(direct) => direct.conn.is_none() && direct.download.remaining.is_end(),
+            Kind::Relayed(reader) => reader.is_end(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Direct(direct) => direct.download.size_hint(),
+            Kind::Relayed(reader) => reader.size_hint(),
+        }
+    }
+}

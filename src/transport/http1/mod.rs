@@ -1,0 +1,18 @@
+//! HTTP/1.1 towards upstreams: a codec of our own, driven by the task that awaits the response.
+//!
+//! [`exchange`] sends a request and reads the head of its response, [`body`] reads the rest and gives the connection back. Only a response
+//! that comes before its request was sent needs a task: [`relay`].
+
+mod body;
+mod conn;
+mod decode;
+mod encode;
+mod exchange;
+mod framing;
+mod relay;
+mod slot;
+mod upload;
+
+pub(crate) use body::Incoming;
+pub(crate) use conn::Conn;
+pub(crate) use exchange::Exchange;

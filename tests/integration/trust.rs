@@ -1,0 +1,402 @@
+//! What others have got wrong about whom to believe: each attack, and that it gets nothing here.
+
+use http::{HeaderName, Method, Request};
+use nexthop::{
+    Body,
+    middleware::{ProxyMiddleware, ProxyMiddlewareBuilder, Restore, Trust},
+    protocol::{Family, carry::CarriedKeys},
+};
+
+use super::support::mock::{admitted, ask, request, through};
+
+const STRANGER: &str = "203.0.113.9";
+const EDGE: &str = "10.0.0.1";
+
+fn behind_edge(family: Family) -> ProxyMiddlewareBuilder {
+    ProxyMiddleware::builder().trust(Trust::peers(["10.0.0.0/8"]).unwrap()).family(family)
+}
+
+fn x_forwarded() -> ProxyMiddleware {
+    behind_edge(Family::XForwarded).restore(Restore::all()).build().unwrap()
+}
+
+/// CVE-2020-28483, CVE-2020-35590 and many more.
+#[tokio::test]
+async fn a_forged_leftmost_hop_is_not_the_client() {
+    let saw = admitted(&x_forwarded(), EDGE, "/", &[("x-forwarded-for", "9.9.9.9, 192.0.2.7")]).await;
+    assert_eq!(saw.client().as_deref(), Some("192.0.2.7"));
+    assert_eq!(saw.origin().hops().len(), 1);
+}
+
+#[tokio::test]
+async fn a_trusted_address_planted_in_the_list_does_not_stop_or_shift_the_walk() {
+    for list in ["10.0.0.5, 192.0.2.7", "6.6.6.6, 10.0.0.5, 192.0.2.7, 10.0.0.2", "10.0.0.5,6.6.6.6,10.0.0.6,192.0.2.7"]
+    {
+        let saw = admitted(&x_forwarded(), EDGE, "/", &[("x-forwarded-for", list)]).await;
+        assert_eq!(saw.client().as_deref(), Some("192.0.2.7"), "{list}");
+    }
+}
+
+#[tokio::test]
+async fn several_lines_are_read_as_one_list_to_its_last_line() {
+    let fields = [("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "7.7.7.7"), ("x-forwarded-for", "192.0.2.7")];
+    let saw = admitted(&x_forwarded(), EDGE, "/", &fields).await;
+    assert_eq!(saw.client().as_deref(), Some("192.0.2.7"));
+    let fields = [("forwarded", "for=6.6.6.6;proto=https"), ("forwarded", "for=192.0.2.7;proto=http")];
+    let saw = admitted(&behind_edge(Family::Forwarded).build().unwrap(), EDGE, "/", &fields).await;
+    assert_eq!((saw.client().as_deref(), saw.origin().scheme().as_str()), (Some("192.0.2.7"), "http"));
+}
+
+#[tokio::test]
+async fn an_unreadable_hop_makes_the_client_unknown_and_never_its_left_neighbour() {
+    for last in ["_hidden", "unknown", "garbage", "1.2.3.4.5", "10.0.0.300", "\"", "10.0.0.2:x"] {
+        let list = format!("6.6.6.6, {last}");
+        let saw = admitted(&x_forwarded(), EDGE, "/", &[("x-forwarded-for", &list)]).await;
+        assert_eq!(saw.client(), None, "{list}");
+        let list = format!("6.6.6.6, {last}, 10.0.0.2");
+        let saw = admitted(&x_forwarded(), EDGE, "/", &[("x-forwarded-for", &list)]).await;
+        assert_eq!(saw.client(), None, "{list}");
+    }
+    let layer = behind_edge(Family::Forwarded).build().unwrap();
+    for list in [
+        "for=6.6.6.6, for=_obf",
+        "for=6.6.6.6, for=\"",
+        "for=6.6.6.6, proto=https",
+        "for=6.6.6.6, for=1.1.1.1;for=2.2.2.2",
+    ] {
+        let saw = admitted(&layer, EDGE, "/", &[("forwarded", list)]).await;
+        assert_eq!(saw.client(), None, "{list}");
+    }
+}
+
+#[tokio::test]
+async fn a_byte_beyond_ascii_does_not_turn_the_proxy_into_the_client() {
+    let mut evil = request(EDGE, "/", &[]);
+    let value = http::HeaderValue::from_bytes(b"6.6.6.6, \xff\xc3").unwrap();
+    evil.headers_mut().insert("x-forwarded-for", value);
+    let saw = through(&x_forwarded(), evil).await.ok().unwrap();
+    assert_eq!(saw.client(), None);
+    let mut evil = request(EDGE, "/", &[]);
+    let value = http::HeaderValue::from_bytes(b"\xff\xc3, 192.0.2.7").unwrap();
+    evil.headers_mut().insert("x-forwarded-for", value);
+    let saw = through(&x_forwarded(), evil).await.ok().unwrap();
+    assert_eq!(saw.client().as_deref(), Some("192.0.2.7"));
+}
+
+/// CVE-2015-0219, CVE-2025-64484.
+#[tokio::test]
+async fn underscores_do_not_carry_a_field_past_the_strip_list() {
+    let fields = [
+        ("x_forwarded_for", "6.6.6.6"),
+        ("x-forwarded_proto", "https"),
+        ("x_wsgiproxy_str_1", "user root"),
+        ("remote_user", "root"),
+        ("x_auth_request_email", "root@example.com"),
+        ("x-real_ip", "127.0.0.1"),
+    ];
+    let saw = admitted(&x_forwarded(), STRANGER, "/", &fields).await;
+    assert_eq!(saw.client().as_deref(), Some(STRANGER));
+    assert_eq!(saw.parts.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["host"]);
+    // Nor are they read as ours when a trusted peer passes them on.
+    let saw = admitted(&x_forwarded(), EDGE, "/", &fields[..2]).await;
+    assert_eq!((saw.client().as_deref(), saw.origin().scheme().as_str()), (Some(EDGE), "http"));
+    assert_eq!(saw.parts.headers.len(), 1);
+}
+
+/// CVE-2022-31813, CVE-2024-45410.
+#[tokio::test]
+async fn naming_our_fields_in_connection_neither_removes_nor_protects_them() {
+    let fields = [
+        ("connection", "close, x-forwarded-for"),
+        ("connection", "X-Forwarded-Proto, host"),
+        ("x-forwarded-for", "192.0.2.7"),
+        ("x-forwarded-proto", "https"),
+    ];
+    let saw = admitted(&x_forwarded(), EDGE, "/", &fields).await;
+    assert_eq!((saw.client().as_deref(), saw.origin().scheme().as_str()), (Some("192.0.2.7"), "https"));
+    let saw = admitted(&x_forwarded(), STRANGER, "/", &fields).await;
+    assert_eq!((saw.client().as_deref(), saw.origin().scheme().as_str()), (Some(STRANGER), "http"));
+    assert_eq!(saw.field("x-forwarded-for"), None);
+}
+
+#[tokio::test]
+async fn a_strangers_prefix_does_not_move_the_path() {
+    for (family, name) in [
+        (Family::XForwarded, "x-forwarded-prefix"),
+        (Family::WsgiProxy, "x-forwarded-script-name"),
+        (Family::WsgiProxy, "x-script-name"),
+        (Family::WsgiProxy, "script_name"),
+        (Family::WsgiProxy, "x-traversal-path"),
+    ] {
+        let layer = behind_edge(family).restore(Restore::all()).build().unwrap();
+        let saw = admitted(&layer, STRANGER, "/admin/x", &[(name, "/admin")]).await;
+        assert_eq!((saw.parts.uri.path(), saw.origin().prefix()), ("/admin/x", ""), "{name}");
+    }
+}
+
+/// CVE-2026-44437 and its kin.
+#[tokio::test]
+async fn a_prefix_that_could_break_out_of_a_link_is_refused_and_not_mended() {
+    for prefix in [
+        "//evil.example",
+        "/\\evil.example",
+        "\\\\evil",
+        "/a//b",
+        "/a/",
+        "/",
+        "a",
+        "/..",
+        "/a/../b",
+        "/a/./b",
+        "/%2e%2e/b",
+        "/a/.%2E",
+        "/a/%2f",
+        "/a\"b",
+        "/a'b",
+        "/a;Domain=x",
+        "/a b",
+        "/a<b",
+        "/a?b",
+        "/a#b",
+        "/a%0d%0aX",
+        "/%00",
+        "/a\u{e9}",
+        "/%zz",
+        "https://evil.example/",
+    ] {
+        assert_eq!(
+            ask(&x_forwarded(), EDGE, "/", &[("x-forwarded-prefix", prefix)]).await.err(),
+            Some(400),
+            "{prefix}"
+        );
+    }
+    let twice = [("x-forwarded-prefix", "/a"), ("x-forwarded-prefix", "/b")];
+    assert_eq!(ask(&x_forwarded(), EDGE, "/", &twice).await.err(), Some(400));
+    let saw = admitted(&x_forwarded(), EDGE, "/x", &[("x-forwarded-prefix", "/app/v1.2")]).await;
+    assert_eq!((saw.origin().prefix(), saw.parts.uri.path()), ("/app/v1.2", "/x"));
+}
+
+/// What ASP.NET fixed in 8.0.17: known proxies were not looked at where the client's address was not asked for.
+#[tokio::test]
+async fn the_decision_is_one_for_all_fields_even_where_the_client_is_not_restored() {
+    let layer = behind_edge(Family::XForwarded).restore(Restore::none().scheme().host()).build().unwrap();
+    let fields = [("x-forwarded-proto", "https"), ("x-forwarded-host", "evil.example"), ("x-forwarded-for", "6.6.6.6")];
+    let saw = admitted(&layer, STRANGER, "/", &fields).await;
+    assert_eq!((saw.origin().scheme().as_str(), saw.field("host").as_deref()), ("http", Some("socket.example")));
+    let saw = admitted(&layer, EDGE, "/", &fields).await;
+    assert_eq!((saw.origin().scheme().as_str(), saw.field("host").as_deref()), ("https", Some("evil.example")));
+    assert_eq!(saw.client().as_deref(), Some(EDGE));
+}
+
+#[tokio::test]
+async fn a_peer_without_an_address_is_a_stranger_unless_its_user_is_named() {
+    let fields = [("x-forwarded-for", "192.0.2.7")];
+    for peer in ["", "uid:0", "uid:33"] {
+        let saw = admitted(&x_forwarded(), peer, "/", &fields).await;
+        assert_eq!(saw.client(), None, "{peer}");
+        assert!(!saw.origin().trusted_by().is_trusted());
+    }
+    let layer = ProxyMiddleware::builder().trust(Trust::unix_peer([33])).family(Family::XForwarded).build().unwrap();
+    assert_eq!(admitted(&layer, "uid:33", "/", &fields).await.client().as_deref(), Some("192.0.2.7"));
+    assert_eq!(admitted(&layer, "uid:34", "/", &fields).await.client(), None);
+    assert_eq!(admitted(&layer, "127.0.0.1", "/", &fields).await.client().as_deref(), Some("127.0.0.1"));
+}
+
+#[tokio::test]
+async fn only_one_family_is_read_and_the_others_are_removed() {
+    let fields = [
+        ("x-forwarded-for", "192.0.2.7"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-scheme", "http"),
+        ("x-forwarded-server", "classic.example"),
+        ("x-forwarded-host", "defacto.example"),
+        ("forwarded", "for=198.51.100.1;proto=http;host=rfc.example"),
+    ];
+    for (family, client, scheme, host) in [
+        (Family::WsgiProxy, "192.0.2.7", "http", "classic.example"),
+        (Family::XForwarded, "192.0.2.7", "https", "defacto.example"),
+        (Family::Forwarded, "198.51.100.1", "http", "rfc.example"),
+    ] {
+        let layer = behind_edge(family).restore(Restore::all()).build().unwrap();
+        let saw = admitted(&layer, EDGE, "/", &fields).await;
+        let origin = saw.origin();
+        assert_eq!((saw.client().as_deref(), origin.scheme().as_str()), (Some(client), scheme), "{family:?}");
+        assert_eq!(saw.field("host").as_deref(), Some(host));
+        assert_eq!(saw.parts.headers.len(), 1, "{:?}", saw.parts.headers);
+    }
+}
+
+#[tokio::test]
+async fn where_every_hop_is_trusted_the_leftmost_is_the_client() {
+    let saw = admitted(&x_forwarded(), EDGE, "/", &[("x-forwarded-for", "10.9.9.9, 10.0.0.3")]).await;
+    assert_eq!(saw.client().as_deref(), Some("10.9.9.9"));
+    assert_eq!(saw.origin().hops().len(), 2);
+}
+
+#[tokio::test]
+async fn addresses_are_read_in_every_spelling_and_never_with_a_group_for_a_port() {
+    for (text, client, port) in [
+        ("192.0.2.7", "192.0.2.7", None),
+        ("192.0.2.7:443", "192.0.2.7", Some(443)),
+        ("2001:db8::1", "2001:db8::1", None),
+        ("[2001:db8::1]", "2001:db8::1", None),
+        ("[2001:db8::1]:443", "2001:db8::1", Some(443)),
+        ("fe80::1%eth0", "fe80::1", None),
+        ("::ffff:192.0.2.7", "192.0.2.7", None),
+    ] {
+        let saw = admitted(&x_forwarded(), EDGE, "/", &[("x-forwarded-for", text)]).await;
+        assert_eq!((saw.client().as_deref(), saw.origin().client_port()), (Some(client), port), "{text}");
+    }
+    // A trusted hop written as IPv4-mapped is the trusted hop.
+    let saw =
+        admitted(&x_forwarded(), "::ffff:10.0.0.1", "/", &[("x-forwarded-for", "192.0.2.7, ::ffff:10.0.0.2")]).await;
+    assert_eq!(saw.client().as_deref(), Some("192.0.2.7"));
+}
+
+/// CVE-2026-40575.
+#[tokio::test]
+async fn path_and_method_never_come_from_a_field() {
+    let fields = [
+        ("x-original-url", "/admin"),
+        ("x-rewrite-url", "/admin"),
+        ("x-forwarded-uri", "/admin"),
+        ("x-http-method-override", "DELETE"),
+        ("x-original-method", "DELETE"),
+    ];
+    for peer in [STRANGER, EDGE] {
+        let saw = admitted(&x_forwarded(), peer, "/public?x", &fields).await;
+        assert_eq!((saw.parts.uri.to_string().as_str(), &saw.parts.method), ("/public?x", &Method::GET));
+    }
+    let saw = admitted(&x_forwarded(), STRANGER, "/public", &fields).await;
+    assert_eq!((saw.field("x-original-url"), saw.field("x-forwarded-uri")), (None, None));
+}
+
+/// CVE-2024-28179.
+#[tokio::test]
+async fn upgrades_and_connect_are_held_against_the_same_policy() {
+    let fields = [
+        ("connection", "upgrade"),
+        ("upgrade", "websocket"),
+        ("x-forwarded-for", "192.0.2.7"),
+        ("remote-user", "root"),
+    ];
+    let saw = admitted(&x_forwarded(), STRANGER, "/ws", &fields).await;
+    assert_eq!((saw.client().as_deref(), saw.field("remote-user")), (Some(STRANGER), None));
+    assert_eq!(
+        (saw.field("upgrade").as_deref(), saw.field("connection").as_deref()),
+        (Some("websocket"), Some("upgrade"))
+    );
+    let saw = admitted(&x_forwarded(), EDGE, "/ws", &fields).await;
+    assert_eq!((saw.client().as_deref(), saw.field("remote-user").as_deref()), (Some("192.0.2.7"), Some("root")));
+
+    let connect = |peer: &str| {
+        let mut connect = request(
+            peer,
+            "/",
+            &[("host", "a.example:443"), ("x-forwarded-for", "192.0.2.7"), ("x-forwarded-host", "b.example")],
+        );
+        *connect.method_mut() = Method::CONNECT;
+        *connect.uri_mut() = "a.example:443".parse().unwrap();
+        connect
+    };
+    for (peer, client) in [(STRANGER, STRANGER), (EDGE, "192.0.2.7")] {
+        let saw = through(&x_forwarded(), connect(peer)).await.ok().unwrap();
+        assert_eq!((saw.client().as_deref(), saw.parts.uri.to_string().as_str()), (Some(client), "a.example:443"));
+        assert_eq!((saw.field("x-forwarded-for"), saw.field("host").as_deref()), (None, Some("a.example:443")));
+    }
+}
+
+#[tokio::test]
+async fn an_oversized_list_hides_nobody_and_names_nobody_wrong() {
+    let flood = format!("{}192.0.2.7", "10.0.0.9,".repeat(63));
+    let saw = admitted(&x_forwarded(), EDGE, "/", &[("x-forwarded-for", &flood)]).await;
+    assert_eq!(saw.client().as_deref(), Some("192.0.2.7"));
+    let flood = format!("6.6.6.6,{}", vec!["10.0.0.9"; 64].join(","));
+    let saw = admitted(&x_forwarded(), EDGE, "/", &[("x-forwarded-for", &flood)]).await;
+    assert_eq!(saw.client(), None);
+    let flood = format!("6.6.6.6,{},10.0.0.9", "x".repeat(5000));
+    let saw = admitted(&x_forwarded(), EDGE, "/", &[("x-forwarded-for", &flood)]).await;
+    assert_eq!(saw.client(), None);
+    let layer = behind_edge(Family::Forwarded).build().unwrap();
+    let flood = vec!["for=6.6.6.6"; 1000].join(",");
+    let saw = admitted(&layer, EDGE, "/", &[("forwarded", &flood)]).await;
+    assert_eq!(saw.client(), None);
+}
+
+/// What WSGIProxy got wrong: three of its four encodings set any key, whoever sent them.
+#[tokio::test]
+async fn carried_keys_of_any_encoding_need_trust_and_a_name_on_the_list() {
+    let keys = CarriedKeys::builder().named_string("user").named_json("groups").build().unwrap();
+    let layer = behind_edge(Family::WsgiProxy).carried(keys).build().unwrap();
+    let fields = [
+        ("x-wsgiproxy-version", "0.1"),
+        ("x-wsgiproxy-str-1", "user alice"),
+        ("x-wsgiproxy-str-2", "REMOTE_USER root"),
+        ("x-wsgiproxy-json-1", "groups [1]"),
+        ("x-wsgiproxy-pickle-1", "user b64gASVBAAAAAAAAABLAS4="),
+    ];
+    let carried = |saw: &super::support::mock::Saw| {
+        saw.parts.extensions.get::<nexthop::ext::Carried>().cloned().unwrap_or_default()
+    };
+    for peer in [STRANGER, "", "uid:0"] {
+        let saw = admitted(&layer, peer, "/", &fields).await;
+        assert_eq!(carried(&saw).iter().count(), 0);
+        assert_eq!(saw.parts.headers.len(), 1);
+    }
+    let saw = admitted(&layer, EDGE, "/", &fields).await;
+    let carried = carried(&saw);
+    assert_eq!((carried.text("user"), carried.iter().count()), (Some("alice"), 2));
+    assert_eq!(saw.parts.headers.len(), 1);
+}
+
+#[tokio::test]
+async fn by_default_nobody_is_believed_and_identity_fields_go() {
+    let layer = ProxyMiddleware::builder().identity_fields([HeaderName::from_static("x-my-user")]).build().unwrap();
+    let fields = [
+        ("x-forwarded-for", "127.0.0.1"),
+        ("x-forwarded-scheme", "https"),
+        ("x-forwarded-server", "evil.example"),
+        ("remote-user", "root"),
+        ("cf-access-authenticated-user-email", "root@example.com"),
+        ("x_my_user", "root"),
+        ("proxy", "http://evil.example"),
+        ("authorization", "Basic x"),
+        ("cookie", "a=b"),
+        ("via", "1.1 x"),
+    ];
+    for peer in ["127.0.0.1", STRANGER, ""] {
+        let saw = admitted(&layer, peer, "/", &fields).await;
+        assert_eq!(saw.client().unwrap_or_default(), peer);
+        assert_eq!((saw.origin().scheme().as_str(), saw.origin().trusted_by().is_trusted()), ("http", false));
+        let mut left: Vec<_> = saw.parts.headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["authorization", "cookie", "host", "via"]);
+    }
+}
+
+#[tokio::test]
+async fn a_hop_count_believes_that_many_elements_of_anybody() {
+    let layer = |hops| {
+        ProxyMiddleware::builder().trust(Trust::dangerous_any_peer(hops)).family(Family::XForwarded).build().unwrap()
+    };
+    let fields = [("x-forwarded-for", "6.6.6.6, 192.0.2.7, 203.0.113.1")];
+    assert_eq!(admitted(&layer(1), STRANGER, "/", &fields).await.client().as_deref(), Some("203.0.113.1"));
+    assert_eq!(admitted(&layer(2), "", "/", &fields).await.client().as_deref(), Some("192.0.2.7"));
+    assert_eq!(admitted(&layer(9), STRANGER, "/", &fields).await.client().as_deref(), Some("6.6.6.6"));
+}
+
+#[tokio::test]
+async fn max_hops_ends_a_walk_among_trusted_hops() {
+    let trust = Trust::peers(["10.0.0.0/8"]).unwrap().max_hops(2);
+    let layer = ProxyMiddleware::builder().trust(trust).family(Family::XForwarded).build().unwrap();
+    let saw = admitted(&layer, EDGE, "/", &[("x-forwarded-for", "6.6.6.6, 10.0.0.3, 10.0.0.2")]).await;
+    assert_eq!(saw.client().as_deref(), Some("10.0.0.3"));
+}
+
+#[tokio::test]
+async fn a_refusal_tells_the_client_nothing_but_a_status() {
+    let mut evil: Request<Body> = request(STRANGER, "/", &[("host", "a b")]);
+    evil.headers_mut().append("host", http::HeaderValue::from_static("c"));
+    let (status, error) = through(&x_forwarded(), evil).await.err().unwrap();
+    assert_eq!((status, error.kind()), (400, nexthop::ErrorKind::Target));
+}
