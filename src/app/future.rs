@@ -6,73 +6,58 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
 use http::Response;
-use http_body::Body as HttpBody;
-use pin_project_lite::pin_project;
 
 use crate::{
-    app::{capped::Capped, hooks::Later, service::Back},
+    app::{hooks::Later, service::Back},
     body::Body,
-    error::BoxError,
     exact::Exchange,
 };
 
-pin_project! {
-    /// The answer of a [`ProxyApp`](crate::app::ProxyApp) to one request. Dropping it cancels the exchange with the upstream.
-    pub struct ProxyFuture<B> {
-        #[pin]
-        state: State<B>,
-    }
+/// The answer of a [`ProxyApp`](crate::app::ProxyApp) to one request. Dropping it cancels the exchange with the upstream.
+#[must_use = "futures do nothing unless polled"]
+pub struct ProxyFuture(State);
+
+enum State {
+    Answer(Option<Response<Body>>),
+    Exchange(Exchange<()>, Back),
+    Boxed(Later<Response<Body>>),
 }
 
-pin_project! {
-    #[project = StateProj]
-    enum State<B> {
-        Answer { response: Option<Response<Body>> },
-        Exchange { #[pin] exchange: Exchange<Capped<B>, ()>, back: Back },
-        Boxed { future: Later<Response<Body>> },
-    }
-}
-
-impl<B> ProxyFuture<B> {
+impl ProxyFuture {
     pub(super) fn answer(response: Response<Body>) -> Self {
-        Self { state: State::Answer { response: Some(response) } }
+        Self(State::Answer(Some(response)))
     }
 
-    pub(super) fn exchange(exchange: Exchange<Capped<B>, ()>, back: Back) -> Self {
-        Self { state: State::Exchange { exchange, back } }
+    pub(super) fn exchange(exchange: Exchange<()>, back: Back) -> Self {
+        Self(State::Exchange(exchange, back))
     }
 
     pub(super) fn boxed(future: impl Future<Output = Response<Body>> + Send + 'static) -> Self {
-        Self { state: State::Boxed { future: Box::pin(future) } }
+        Self(State::Boxed(Box::pin(future)))
     }
 }
 
-impl<B> Future for ProxyFuture<B>
-where
-    B: HttpBody<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
+impl Future for ProxyFuture {
     type Output = Result<Response<Body>, Infallible>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            StateProj::Answer { response } => match response.take() {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            State::Answer(response) => match response.take() {
                 Some(response) => Poll::Ready(Ok(response)),
                 // Polled after it was ready; there is nothing more to come.
                 None => Poll::Pending,
             },
-            StateProj::Exchange { exchange, back } => {
-                let result = ready!(exchange.poll(cx));
+            State::Exchange(exchange, back) => {
+                let result = ready!(Pin::new(exchange).poll(cx));
                 Poll::Ready(Ok(back.answer(result)))
             }
-            StateProj::Boxed { future } => future.as_mut().poll(cx).map(Ok),
+            State::Boxed(future) => future.as_mut().poll(cx).map(Ok),
         }
     }
 }
 
-impl<B> fmt::Debug for ProxyFuture<B> {
+impl fmt::Debug for ProxyFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProxyFuture").finish_non_exhaustive()
     }

@@ -13,9 +13,8 @@ use tower_service::Service;
 
 use crate::{
     app::{
-        answer::answer,
         builder::ProxyAppBuilder,
-        capped::Capped,
+        capped::cap,
         forwarded::{self, Way},
         front::Front,
         future::ProxyFuture,
@@ -26,7 +25,7 @@ use crate::{
     },
     body::Body,
     error::{BoxError, Error},
-    exact::{ExactProxy, Prepare},
+    exact::{ExactProxy, Prepare, answer},
     message::{
         location::Mapping,
         target::Href,
@@ -118,20 +117,20 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = ProxyFuture<B>;
+    type Future = ProxyFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> ProxyFuture<B> {
+    fn call(&mut self, request: Request<B>) -> ProxyFuture {
         let settings = &self.0;
         let (mut parts, body) = request.into_parts();
         let (front, href) = match settings.aim(&mut parts, body.size_hint().lower()) {
             Ok(aimed) => aimed,
             Err(refusal) => return ProxyFuture::answer(refusal.into_response(settings)),
         };
-        let body = Capped::new(body, settings.max_body_bytes);
+        let body = cap(body, settings.max_body_bytes);
         if settings.signer.is_some() || settings.hooks.any_later() {
             return ProxyFuture::boxed(settings.clone().forward(parts, body, front, href));
         }
@@ -167,17 +166,7 @@ impl Settings {
     }
 
     /// The way of a request that something must be awaited for: hooks, or a body that is read to be signed.
-    async fn forward<B>(
-        self: Arc<Self>,
-        parts: request::Parts,
-        body: Capped<B>,
-        front: Front,
-        href: Href,
-    ) -> Response<Body>
-    where
-        B: HttpBody<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
+    async fn forward(self: Arc<Self>, parts: request::Parts, body: Body, front: Front, href: Href) -> Response<Body> {
         let mut parts = match self.hooks.rewrite_request(parts).await {
             Ok(parts) => parts,
             Err(answer) => return *answer,
@@ -196,16 +185,12 @@ impl Settings {
         }
     }
 
-    async fn send_signed<B>(
+    async fn send_signed(
         &self,
         signer: &Signer,
         mut parts: request::Parts,
-        body: Capped<B>,
-    ) -> Result<Response<Body>, Error>
-    where
-        B: HttpBody<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
+        body: Body,
+    ) -> Result<Response<Body>, Error> {
         let (stamp, body) = match signer.cover(&mut parts.headers, body) {
             Covering::Ready(stamp, body) => (stamp, body),
             Covering::Reading(reading) => reading.await?,

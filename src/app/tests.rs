@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Body, Error,
-    ext::{ConnectTo, Hop, PeerAddr, RequestOrigin, TrustedBy, UnixPeer},
+    ext::{ConnectTo, Hop, OverTls, PeerAddr, RequestOrigin, TrustedBy, UnixPeer},
     message::target::Href,
     protocol::Family,
 };
@@ -313,6 +313,10 @@ fn a_restored_scheme_counts_before_the_configured_one_only_where_somebody_vouche
     };
     assert_eq!(scheme(&get("https://front.example/"), None), Scheme::HTTP);
     assert_eq!(scheme(&get("/"), Some(&Scheme::HTTPS)), Scheme::HTTPS);
+    let mut tls = get("/");
+    tls.extensions.insert(OverTls::new());
+    assert_eq!(scheme(&tls, None), Scheme::HTTPS);
+    assert_eq!(scheme(&tls, Some(&Scheme::HTTP)), Scheme::HTTP);
     assert_eq!(scheme(&with(TrustedBy::Nobody), Some(&Scheme::HTTP)), Scheme::HTTP);
     assert_eq!(scheme(&with(TrustedBy::Nobody), None), Scheme::HTTPS);
     assert_eq!(scheme(&with(TrustedBy::Peer), Some(&Scheme::HTTP)), Scheme::HTTPS);
@@ -450,7 +454,7 @@ fn the_service_can_be_shared_and_sent() {
     fn check<T: Clone + Send + Sync + 'static>() {}
     fn send<T: Send + 'static>() {}
     check::<ProxyApp>();
-    send::<super::ProxyFuture<Body>>();
+    send::<super::ProxyFuture>();
     assert!(format!("{:?}", app().build().unwrap()).contains("127.0.0.1:1"));
 }
 

@@ -1,10 +1,8 @@
 //! One binary, so that helpers are shared and linked once.
 
-<<<<<<< HEAD
-mod serve;
-=======
+mod app;
 mod middleware;
->>>>>>> part-middleware
+mod serve;
 mod support;
 mod support_itself;
 mod trust;
