@@ -163,7 +163,7 @@ impl ProxyAppBuilder {
     ///         "/private" => {
     ///             let mut answer = Response::new(Body::from("not here\n"));
     ///             *answer.status_mut() = StatusCode::NOT_FOUND;
-    ///             Err(answer)
+    ///             Err(Box::new(answer))
     ///         }
     ///         _ => Ok(()),
     ///     })

@@ -18,6 +18,7 @@ use crate::{
 #[must_use = "futures do nothing unless polled"]
 pub struct ProxyFuture(State);
 
+#[expect(clippy::large_enum_variant, reason = "the large one is the common one")]
 enum State {
     Answer(Option<Response<Body>>),
     Exchange(Exchange<()>, Back),

@@ -87,7 +87,7 @@ impl ProxyApp {
     /// let app = ProxyApp::choosing(move |request| match request.headers.get("host") {
     ///     Some(host) if host == "old.example" => Ok(old.clone()),
     ///     Some(host) if host == "new.example" => Ok(new.clone()),
-    ///     _ => Err(Response::new(Body::from("who?\n"))),
+    ///     _ => Err(Box::new(Response::new(Body::from("who?\n")))),
     /// })
     /// .build()?;
     /// # Ok::<(), nexthop::ConfigError>(())

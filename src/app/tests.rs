@@ -58,7 +58,7 @@ async fn aimed(app: ProxyAppBuilder, request: request::Parts) -> request::Parts 
     let (seen, see) = std::sync::mpsc::channel();
     let app = app.rewrite_request(move |parts| {
         seen.send(parts.clone()).unwrap();
-        Err(Response::new(Body::empty()))
+        Err(Box::new(Response::new(Body::empty())))
     });
     let answer = app.build().unwrap().oneshot(Request::from_parts(request, Empty::<Bytes>::new())).await.unwrap();
     assert_eq!(answer.status(), 200, "{:?}", answer.extensions().get::<Error>());
@@ -193,7 +193,7 @@ async fn the_upstream_is_chosen_by_what_the_client_asked_after_stripping() {
         match parts.uri.path() {
             "/a" => Ok(a.clone()),
             "/b" => Ok(b.clone()),
-            _ => Err(Response::builder().status(503).body(Body::empty()).unwrap()),
+            _ => Err(Box::new(Response::builder().status(503).body(Body::empty()).unwrap())),
         }
     });
     let app = app.build().unwrap();

@@ -149,7 +149,7 @@ async fn a_request_that_comes_back_is_a_loop() {
     let here = own.clone();
     let choose = move |_: &http::request::Parts| match here.get() {
         Some(href) => Ok(href.clone()),
-        None => Err(Response::new(Body::empty())),
+        None => Err(Box::new(Response::new(Body::empty()))),
     };
     let front = Front::hyper(ProxyApp::choosing(choose).build().unwrap()).await;
     own.set(front.url("").parse().unwrap()).unwrap();
