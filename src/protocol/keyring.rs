@@ -159,6 +159,11 @@ impl Keys {
         self.0.first()
     }
 
+    #[cfg(feature = "classic-signature")]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Key> {
+        self.0.iter()
+    }
+
     pub(crate) fn get(&self, id: &str) -> Option<&Key> {
         self.0.iter().find(|key| &*key.id == id)
     }

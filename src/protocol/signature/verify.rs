@@ -98,10 +98,7 @@ impl Verifier {
         };
         let (verified, answer) = checked?;
         keyring.look_soon(now);
-        match answer {
-            Answer::Now(seen) => admit(seen).map(|()| Verdict::Now(verified)),
-            Answer::Later(store) => Ok(Verdict::Later(VerifyLater { store, verified: Some(verified) })),
-        }
+        decide(verified, answer)
     }
 
     fn check<B: Body>(&self, parts: &Parts, body: &B, now: SystemTime) -> Result<(Verified, Answer), Refusal> {
@@ -272,6 +269,13 @@ fn check_required(input: &Input<'_>, parts: &Parts) -> Result<(), Refusal> {
     Ok(())
 }
 
+pub(super) fn decide(verified: Verified, answer: Answer) -> Result<Verdict, Error> {
+    match answer {
+        Answer::Now(seen) => admit(seen).map(|()| Verdict::Now(verified)),
+        Answer::Later(store) => Ok(Verdict::Later(VerifyLater { store, verified: Some(verified) })),
+    }
+}
+
 fn admit(seen: Seen) -> Result<(), Error> {
     match seen {
         Seen::Fresh => Ok(()),
@@ -290,8 +294,10 @@ pub enum Verdict {
     Later(VerifyLater),
 }
 
-/// Waits for a replay store that is elsewhere. Unlike with a box of a future, nothing is lost if this one is dropped: the request is
-/// just not answered, and its nonce may have been remembered.
+/// Waits for a replay store that is elsewhere.
+///
+/// # Cancel safety
+/// The store may have remembered the nonce when this is dropped, so that the request, sent again as it is, would be refused.
 ///
 /// # Errors
 /// `Signature` if the nonce was seen before, `Unavailable` if the store cannot say.
@@ -319,7 +325,6 @@ impl fmt::Debug for VerifyLater {
 
 /// A head whose signature holds, and what it vouches for.
 #[derive(Debug)]
-#[must_use]
 pub struct Verified {
     key_id: Arc<str>,
     uncovered: Vec<HeaderName>,
