@@ -66,6 +66,7 @@ mod restore;
 mod service;
 mod told;
 mod trust;
+mod verify;
 #[cfg(feature = "axum")]
 mod view;
 

@@ -3,6 +3,7 @@
 mod app;
 mod middleware;
 mod serve;
+mod signed;
 mod support;
 mod support_itself;
 mod trust;

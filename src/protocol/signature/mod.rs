@@ -127,6 +127,7 @@ mod trailers;
 mod verified_body;
 mod verify;
 
+pub(crate) use self::refusal::Refusal;
 pub use self::{
     sign::{Signer, SignerBuilder, Stamp},
     signed_body::{Covering, ReadSigned, SignedBody},
