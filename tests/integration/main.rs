@@ -3,6 +3,7 @@
 mod carry;
 mod config;
 mod extract;
+mod app;
 mod middleware;
 mod serve;
 mod signed;
