@@ -191,10 +191,11 @@ impl Config {
     /// Notes the socket's peer before anything is restored, so that a claimed address is never taken for it.
     #[cfg(feature = "axum")]
     fn freeze_peer(&self, parts: &mut Parts) {
-        if self.connect_info
-            && parts.extensions.get::<PeerAddr>().is_none()
-            && let Some(peer) = super::view::peer(parts)
-        {
+        if parts.extensions.get::<PeerAddr>().is_some() {
+            return;
+        }
+        let claimed = || if self.connect_info { super::view::peer(parts) } else { None };
+        if let Some(peer) = PeerAddr::of(&parts.extensions).cloned().or_else(claimed) {
             parts.extensions.insert(peer);
         }
     }

@@ -161,7 +161,7 @@ impl Trust {
         Self { rule, max_hops: usize::MAX }
     }
 
-    /// True if this peer, with a signature that holds or without, fulfils the policy.
+    /// True if a request of this peer, with a signature of this kind that holds, fulfils the policy.
     pub(super) fn holds(&self, peer: Option<&PeerAddr>, signed: Signed) -> bool {
         match &self.rule {
             Rule::Nobody => false,
@@ -322,12 +322,12 @@ mod tests {
             Trust::peers(["10.0.0.0/8", "2001:db8::/32", "::ffff:192.0.2.0/120", "::ffff:198.51.100.1", "loopback"])
                 .unwrap();
         for ip in ["10.1.2.3", "::ffff:10.1.2.3", "2001:db8::1", "192.0.2.9", "198.51.100.1", "127.0.0.5", "::1"] {
-            assert!(trust.holds(tcp(ip).as_ref(), Signed::No), "{ip}");
+            assert!(trust.standing(tcp(ip).as_ref()).is_some(), "{ip}");
         }
         for ip in ["11.0.0.1", "2001:db9::1", "192.0.3.1", "198.51.100.2", "::2"] {
-            assert!(!trust.holds(tcp(ip).as_ref(), Signed::No), "{ip}");
+            assert!(trust.standing(tcp(ip).as_ref()).is_none(), "{ip}");
         }
-        assert!(!trust.holds(None, Signed::No) && !trust.holds(uid(0).as_ref(), Signed::No));
+        assert!(trust.standing(None).is_none() && trust.standing(uid(0).as_ref()).is_none());
     }
 
     #[test]
@@ -353,8 +353,8 @@ mod tests {
                 );
             }
         }
-        assert!(Trust::unix_peer([33]).holds(uid(33).as_ref(), Signed::No));
-        assert!(Trust::dangerous_any_peer(1).holds(None, Signed::No));
+        assert!(Trust::unix_peer([33]).standing(uid(33).as_ref()).is_some());
+        assert!(Trust::dangerous_any_peer(1).standing(None).is_some());
     }
 
     #[test]

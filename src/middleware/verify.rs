@@ -14,8 +14,6 @@ use crate::{
 /// How a request is signed for us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Signed {
-    /// Not at all.
-    No,
     /// By the profile of RFC 9421.
     Profile,
     /// By `X-WSGIProxy-Signature`.
