@@ -71,6 +71,7 @@ mod front;
 mod future;
 mod hooks;
 mod rewrite;
+mod seal;
 mod service;
 mod settings;
 #[cfg(test)]
