@@ -13,11 +13,11 @@ use tower_service::Service;
 use crate::{
     app::{
         builder::ProxyAppBuilder,
-        capped::cap,
         forwarded::{self, Way},
         front::Front,
         future::ProxyFuture,
         hooks::{Answer, Hooks},
+        outgoing::outgoing,
         rewrite,
         seal::Seal,
         settings::{ForwardedFor, HostField, PathPrefix},
@@ -126,7 +126,7 @@ where
             Ok(aimed) => aimed,
             Err(refusal) => return ProxyFuture::answer(refusal.into_response(settings)),
         };
-        let body = cap(body, settings.max_body_bytes);
+        let body = outgoing(body, front.version, settings.max_body_bytes);
         if settings.seal.is_some() || settings.hooks.any_later() {
             return ProxyFuture::boxed(settings.clone().forward(parts, body, front, href));
         }
