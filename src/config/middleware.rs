@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use http::HeaderName;
 use serde::Deserialize;
 
@@ -6,6 +8,8 @@ use super::{
     shared::FAMILIES,
     table::{Reading, Table},
 };
+#[cfg(feature = "classic-signature")]
+use crate::protocol::signature::classic::ClassicVerifier;
 use crate::{
     error::ConfigError,
     middleware::{ForceHost, Mount, ProxyMiddleware, ProxyMiddlewareBuilder, Restore, Trust},
@@ -23,6 +27,10 @@ use crate::{
 /// | `private_secret_file` | flag: refuse a file that others than its owner can read |
 /// | `signature_max_age`, `signature_skew` | time |
 /// | `dangerous_uncovered` | `large` or `all`: bodies that no signature need cover |
+#[cfg_attr(
+    feature = "classic-signature",
+    doc = "| `dangerous_classic_signature` | flag: accept `X-WSGIProxy-Signature` too, see [`Trust::dangerous_classic_signature`] |"
+)]
 /// | `trust_ips` | list of addresses and networks, see [`Trust::peers`] |
 /// | `trust_uids` | list of user ids, of processes on a unix socket |
 /// | `max_hops` | number: how many elements of a forwarding list are believed |
@@ -99,32 +107,49 @@ impl Reading {
     }
 
     fn signed(&mut self) -> Option<Trust> {
-        let (max_age, skew) = (self.time("signature_max_age"), self.time("signature_skew"));
-        let (keys, uncovered) = (self.keyring(), self.uncovered());
-        let Some(keys) = keys else {
-            if max_age.is_some() || skew.is_some() || uncovered.is_some() {
-                let why = "signature_max_age, signature_skew and dangerous_uncovered belong to it";
-                self.fail(ConfigError::missing("secret_file", why));
-            }
-            return None;
-        };
-        let mut verifier = Verifier::builder(keys);
-        for (key, time) in [("signature_max_age", max_age), ("signature_skew", skew)] {
-            match time {
-                None => continue,
-                Some(Some(time)) if time.subsec_millis() == 0 => {
-                    verifier = if key == "signature_skew" { verifier.skew(time) } else { verifier.max_age(time) };
-                }
-                Some(time) => {
-                    let text = time.map_or_else(|| "off".to_owned(), |time| format!("{time:?}"));
-                    self.fail(ConfigError::invalid(key, text, "must be whole seconds"));
-                }
-            }
+        let (max_age, skew) = (self.whole_seconds("signature_max_age"), self.whole_seconds("signature_skew"));
+        let uncovered = self.uncovered();
+        #[cfg(feature = "classic-signature")]
+        let classic = self.flag("dangerous_classic_signature") == Some(true);
+        #[cfg(not(feature = "classic-signature"))]
+        let classic = false;
+        let keys = self.keyring(&[
+            ("signature_max_age", max_age.is_some()),
+            ("signature_skew", skew.is_some()),
+            ("dangerous_uncovered", uncovered.is_some()),
+            ("dangerous_classic_signature", classic),
+        ])?;
+        let mut verifier = Verifier::builder(keys.clone());
+        if let Some(age) = max_age {
+            self.check("signature_max_age", Verifier::builder(keys.clone()).max_age(age).build());
+            verifier = verifier.max_age(age);
+        }
+        if let Some(skew) = skew {
+            self.check("signature_skew", Verifier::builder(keys.clone()).skew(skew).build());
+            verifier = verifier.skew(skew);
         }
         if let Some(which) = uncovered {
             verifier = verifier.dangerous_accept_uncovered(which);
         }
-        self.check("signature_max_age or signature_skew", verifier.build()).map(Trust::verifier)
+        let signed = Trust::verifier(verifier.build().ok()?);
+        #[cfg(feature = "classic-signature")]
+        if classic {
+            let verifier = ClassicVerifier::new(keys);
+            return Some(Trust::any_of([signed, Trust::dangerous_classic_signature(verifier)]));
+        }
+        Some(signed)
+    }
+
+    /// A time as a signature can have it.
+    fn whole_seconds(&mut self, key: &'static str) -> Option<Duration> {
+        match self.time(key)? {
+            Some(time) if time.subsec_nanos() == 0 => Some(time),
+            time => {
+                let text = time.map_or_else(|| "off".to_owned(), |time| format!("{time:?}"));
+                self.fail(ConfigError::invalid(key, text, "must be whole seconds"));
+                None
+            }
+        }
     }
 
     fn trusted_peers(&mut self) -> Option<Trust> {

@@ -177,13 +177,8 @@ impl Reading {
         if let Some(keys) = self.carried_keys() {
             builder = builder.carried(keys);
         }
-        let (keyring, uncovered) = (self.keyring(), self.uncovered());
-        let Some(keyring) = keyring else {
-            if uncovered.is_some() {
-                self.fail(ConfigError::missing("secret_file", "dangerous_uncovered belongs to it"));
-            }
-            return builder;
-        };
+        let uncovered = self.uncovered();
+        let Some(keyring) = self.keyring(&[("dangerous_uncovered", uncovered.is_some())]) else { return builder };
         let mut signer = Signer::builder(keyring);
         if let Some(which) = uncovered {
             signer = signer.dangerous_uncovered(which);

@@ -48,14 +48,16 @@ impl Reading {
         keys.build().map_err(|error| self.fail(error)).ok()
     }
 
-    /// `secret_file`, `secret_id`, `private_secret_file`.
-    pub(super) fn keyring(&mut self) -> Option<Keyring> {
+    /// `secret_file`, `secret_id`, `private_secret_file`; fails if it is not there but one of those that need it is.
+    pub(super) fn keyring(&mut self, needing: &[(&str, bool)]) -> Option<Keyring> {
         let path = self.text("secret_file");
         let id = self.text("secret_id");
         let private = self.flag("private_secret_file");
         let Some(path) = path else {
-            if id.is_some() || private.is_some() {
-                self.fail(ConfigError::missing("secret_file", "secret_id and private_secret_file belong to it"));
+            let own = [("secret_id", id.is_some()), ("private_secret_file", private.is_some())];
+            let set: Vec<_> = own.iter().chain(needing).filter(|(_, is_set)| *is_set).map(|(key, _)| *key).collect();
+            if !set.is_empty() {
+                self.fail(ConfigError::missing("secret_file", format!("needed for {}", set.join(", "))));
             }
             return None;
         };

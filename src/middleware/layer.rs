@@ -187,8 +187,8 @@ impl ProxyMiddlewareBuilder {
     /// Checks everything and makes the layer.
     ///
     /// # Errors
-    /// `Invalid`, naming the text: host, scheme, port or prefix. `Conflict`: several signatures, or accepting unsigned requests without
-    /// any. `Missing`: a file of secrets cannot be.
+    /// `Invalid`, naming the text: host, scheme, port or prefix. `Conflict`: several signatures of a kind, or accepting unsigned requests
+    /// where none is asked for.
     pub fn build(self) -> Result<ProxyMiddleware, ConfigError> {
         let verifiers = self.trust.read_verifiers()?;
         if self.accept_unsigned && verifiers.is_empty() {

@@ -201,7 +201,6 @@ impl Config {
     }
 
     #[cfg(not(feature = "axum"))]
-    #[expect(clippy::unused_self, reason = "the same call with and without axum")]
     fn freeze_peer(&self, _parts: &mut Parts) {}
 
     /// The answer to a refused request: a status and nothing else, since the body's type is the application's.

@@ -124,6 +124,21 @@ async fn both_ends_from_files_with_one_secret() {
     assert_eq!(back.exchange("GET /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await.status(), 403);
 }
 
+#[test]
+fn a_signature_has_limits_of_time() {
+    let secret = SecretFile::new();
+    let config = json!({"secret_file": secret.path(), "signature_max_age": "25h", "signature_skew": "1s"});
+    let mistakes = told(middleware(config).build());
+    assert!(mistakes.len() == 1 && mistakes[0].starts_with("signature_max_age"), "{mistakes:?}");
+    let config = json!({"secret_file": secret.path(), "signature_max_age": "10s", "dangerous_uncovered": "large",
+                        "dangerous_classic_signature": true, "dangerous_accept_unsigned": true});
+    assert!(middleware(config).build().is_ok());
+    fs::write(secret.path(), "short").unwrap();
+    let mistakes = told(middleware(json!({"secret_file": secret.path(), "signature_skew": "1s"})).build());
+    assert!(mistakes.len() == 1 && mistakes[0].contains(secret.path()), "{mistakes:?}");
+    assert!(!mistakes[0].contains("short\""), "{mistakes:?}");
+}
+
 #[tokio::test]
 async fn several_kinds_of_trust_must_say_how_they_combine() {
     let secret = SecretFile::new();
@@ -218,6 +233,7 @@ fn every_mistake_is_told_with_its_key_and_text() {
         ("string_keys", json!(["a b"]), "a b"),
         ("pickle_keys", json!("user"), "json_keys"),
         ("signature_max_age", json!("60"), "60"),
+        ("signature_skew", json!("500ms"), "500ms"),
         ("setting \"trust_ip\"", json!("x"), "known are"),
     ];
     for (key, value, text) in wrong {
@@ -279,7 +295,8 @@ fn exclusive_settings_are_told() {
         (json!({"prefix": "/a", "pop_prefix": "/b"}), "prefix and pop_prefix"),
         (json!({"host": "a:80", "port": 80}), "host and port"),
         (json!({"host": "a:80", "domain": "b"}), "host and domain"),
-        (json!({"secret_id": "a"}), "secret_file"),
+        (json!({"secret_id": "a"}), "secret_file is missing: needed for secret_id"),
+        (json!({"signature_skew": "5s"}), "secret_file is missing: needed for signature_skew"),
         (json!({"string_keys": "user", "json_keys": "user"}), "\"user\""),
     ] {
         let mistakes = told(middleware(config).build());

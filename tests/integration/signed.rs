@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, Request};
 use http_body_util::BodyExt;
 use nexthop::{
     Body, Error, ErrorKind,
-    ext::{Carried, TrustedBy},
+    ext::{Carried, RequestOrigin, TrustedBy},
     middleware::{ProxyMiddleware, Restore, Trust},
     protocol::{
         carry::CarriedKeys,
@@ -19,6 +19,8 @@ use nexthop::{
     },
     secret::Secret,
 };
+
+use tower::{Layer, ServiceExt};
 
 use super::support::{
     body::{fed, pieces},
@@ -243,6 +245,23 @@ async fn all_of_asks_for_both_and_any_of_for_one() {
 async fn several_signatures_in_one_policy_are_a_mistake() {
     let trust = Trust::any_of([Trust::signature(keys()), Trust::all_of([Trust::signature(keys())])]);
     assert!(ProxyMiddleware::builder().trust(trust).restore(Restore::all()).build().is_err());
+}
+
+/// Else a client could name itself the peer of whatever layer is further in.
+#[tokio::test]
+async fn a_client_that_a_signature_vouches_for_is_no_sockets_peer_to_a_layer_within() {
+    let inner = ProxyMiddleware::builder()
+        .trust(Trust::peers(["192.0.2.0/24"]).unwrap())
+        .peer_from_connect_info()
+        .build()
+        .unwrap();
+    let stack = signatures().layer(inner.layer(tower::service_fn(|request: Request<Body>| async move {
+        let origin = request.extensions().get::<RequestOrigin>().unwrap();
+        assert_eq!((origin.peer(), origin.trusted_by()), (None, &TrustedBy::Nobody));
+        Ok::<_, std::convert::Infallible>(http::Response::new(Body::empty()))
+    })));
+    let request = sign(request("", "/", &[("x-forwarded-for", "192.0.2.7")])).await;
+    assert_eq!(stack.oneshot(request).await.unwrap().status(), 200);
 }
 
 // === bodies ===
