@@ -13,11 +13,11 @@ use tower_service::Service;
 use crate::{
     app::{
         builder::ProxyAppBuilder,
-        capped::cap,
         forwarded::{self, Way},
         front::Front,
         future::ProxyFuture,
         hooks::{Answer, Hooks},
+        outgoing::outgoing,
         rewrite,
         seal::Seal,
         settings::{ForwardedFor, HostField, PathPrefix},
@@ -70,7 +70,8 @@ impl ProxyApp {
         ProxyAppBuilder::new(Upstream::Fixed(href))
     }
 
-    /// Forwards to the upstream that the function names for each request, or answers with what it gives instead (a 503 where there is none).
+    /// Forwards to the upstream that the function names for each request, or answers with what it gives instead (a 503 where there is
+    /// none).
     ///
     /// It sees the request as the client made it, but for the fields that are not believed: path and `Host` are the client's. Parse the
     /// URLs once, and clone them for each request.
@@ -126,7 +127,7 @@ where
             Ok(aimed) => aimed,
             Err(refusal) => return ProxyFuture::answer(refusal.into_response(settings)),
         };
-        let body = cap(body, settings.max_body_bytes);
+        let body = outgoing(body, front.version, settings.max_body_bytes);
         if settings.seal.is_some() || settings.hooks.any_later() {
             return ProxyFuture::boxed(settings.clone().forward(parts, body, front, href));
         }
