@@ -9,7 +9,7 @@
 //!    (see [Errors](#errors)) and nobody else hears of it.
 //! 2. What concerns only the client's connection is taken off, by every `Connection` line ([`hop`](crate::message::hop)). Then every
 //!    field of ours that came from outside ([`is_owned`](crate::protocol::names::is_owned)) and every
-//!    [suppressed](ProxyAppBuilder::suppress_fields) one, in any spelling of `-` and `_`.
+//!    [suppressed](ProxyAppBuilder::suppress_fields) one, in any spelling of `-` and `_`; ours also in trailers.
 //! 3. The target is joined below the upstream's path, byte for byte ([`target`](crate::message::target)), and `Host` is written.
 //! 4. The [request hooks](ProxyAppBuilder::rewrite_request) run, in the order they were given.
 //! 5. The forwarding fields of the chosen [families](ProxyAppBuilder::families), `Via` and the carried keys are added. A client cannot
@@ -20,12 +20,16 @@
 //! ([`location`](crate::message::location)), and the response hooks run.
 //!
 //! # Who the client is
-//! What [`ProxyMiddleware`](crate::middleware) in front restored ([`ext::RequestOrigin`](crate::ext::RequestOrigin)); else the socket's peer
-//! ([`ext::PeerAddr`](crate::ext::PeerAddr), put there by [`serve`](crate::serve) or another acceptor); else, with the feature `axum`, what
+//! What [`ProxyMiddleware`](crate::middleware) in front restored ([`ext::RequestOrigin`](crate::ext::RequestOrigin)); else the socket's
+//! peer
+//! ([`ext::PeerAddr`](crate::ext::PeerAddr), put there by [`serve`](crate::serve()) or another acceptor); else, with the feature `axum`,
+//! what
 //! `ConnectInfo<SocketAddr>` says. With none of these nothing is claimed: no `X-Forwarded-For` is sent.
 //!
-//! The scheme is what `ProxyMiddleware` restored or [`public_scheme`](ProxyAppBuilder::public_scheme) says, else `http`: a server does not
-//! tell its services whether it speaks TLS, and what an HTTP/2 client writes into `:scheme` is a claim. The host is what the client asked.
+//! The scheme is what `ProxyMiddleware` restored, [`public_scheme`](ProxyAppBuilder::public_scheme) or the acceptor
+//! ([`ext::OverTls`](crate::ext::OverTls)) says, else `http`; what an HTTP/2 client writes into `:scheme` is only a claim. The host is
+//! what the
+//! client asked.
 //! The prefix is what routers took off before: with the feature `axum` found from `OriginalUri`, with
 //! [`PathPrefix::Strip`] the configured one, and before both what `ProxyMiddleware` restored.
 //!
@@ -39,7 +43,8 @@
 //! | 502, 503, 504 | the upstream: not reached or garbled; no capacity or no backend; too slow |
 //! | 508 | the request has been through this very `ProxyApp` |
 //!
-//! The answer's text names no address, path or secret. The [`Error`](crate::Error) lies in the extensions of the response, for outer layers, and
+//! The answer's text names no address, path or secret. The [`Error`](crate::Error) lies in the extensions of the response, for outer
+//! layers, and
 //! one line goes to `tracing`.
 //!
 //! # Example
@@ -64,12 +69,13 @@
 //! ```
 
 mod builder;
-mod capped;
 mod forwarded;
 mod front;
 mod future;
 mod hooks;
+mod outgoing;
 mod rewrite;
+mod seal;
 mod service;
 mod settings;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::{
     sync::Arc,
     task::{Context, Poll},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -17,10 +17,10 @@ use super::{
     restore::{View, Word},
 };
 use crate::{
-    body::Body,
+    body::{Body, read_within},
     error::{BoxError, Error, ErrorKind},
     ext::{PeerAddr, TrustedBy},
-    protocol::signature::{Opening, Verdict, Verified, VerifyLater},
+    protocol::signature::{Opening, Refusal, Verdict, Verified, VerifyLater},
 };
 
 /// The service that [`ProxyMiddleware`](super::ProxyMiddleware) makes around another one.
@@ -66,7 +66,7 @@ where
             Ok(Decision::Waiting(head, later)) => {
                 let config = Arc::clone(&self.config);
                 self.call_later(async move {
-                    let verified = later.await?;
+                    let verified = remembered(later).await?;
                     config.admit_signed(&mut parts, head, &verified)?;
                     Ok((parts, verified.open(body)))
                 })
@@ -89,6 +89,7 @@ impl<S> ProxyMiddlewareService<S> {
         R: Default,
     {
         let config = Arc::clone(&self.config);
+        let limit = config.body_timeout;
         // The instance that was polled ready is the one to call; its clone takes its place.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
@@ -97,7 +98,7 @@ impl<S> ProxyMiddlewareService<S> {
                 let (parts, opening) = opening.await?;
                 let body = match opening {
                     Opening::Ready(body) => body,
-                    Opening::Reading(reading) => reading.await?,
+                    Opening::Reading(reading) => read_within(limit, reading).await?,
                 };
                 Ok(Request::from_parts(parts, Body::new(body)))
             };
@@ -107,6 +108,12 @@ impl<S> ProxyMiddlewareService<S> {
             }
         })
     }
+}
+
+/// The word of a replay store that is elsewhere, within bounds.
+async fn remembered(later: VerifyLater) -> Result<Verified, Error> {
+    let late = |_| Error::new(ErrorKind::Unavailable, "the replay store did not answer in time");
+    tokio::time::timeout(STORE_TIME, later).await.map_err(late)?
 }
 
 /// What becomes of a request whose head was looked at.
@@ -125,12 +132,11 @@ impl Config {
     fn decide<B: http_body::Body>(&self, parts: &mut Parts, body: &B) -> Result<Decision, Error> {
         self.freeze_peer(parts);
         let head = Head::check(parts)?;
-        let peer = parts.extensions.get::<PeerAddr>();
-        if let Some(verifier) = self.verifier.as_ref().filter(|verifier| verifier.is_signed(&parts.headers)) {
-            if !self.trust.holds(peer, true) {
+        if let Some((signed, verdict)) = self.verifiers.verify(parts, body, SystemTime::now())? {
+            if !self.trust.holds(parts.extensions.get::<PeerAddr>(), signed) {
                 return Err(Error::new(ErrorKind::Denied, "signed, but not by a trusted peer"));
             }
-            return match verifier.verify(parts, body, SystemTime::now())? {
+            return match verdict {
                 Verdict::Now(verified) => {
                     self.admit_signed(parts, head, &verified)?;
                     Ok(Decision::Verified(verified))
@@ -138,10 +144,10 @@ impl Config {
                 Verdict::Later(later) => Ok(Decision::Waiting(head, later)),
             };
         }
-        if let Some(standing) = self.trust.standing(peer) {
+        if let Some(standing) = self.trust.standing(parts.extensions.get::<PeerAddr>()) {
             self.admit(parts, head, Word::Peer(standing), TrustedBy::Peer, true)?;
-        } else if self.verifier.is_some() && !self.accept_unsigned {
-            return Err(Error::new(ErrorKind::Signature, "no signature"));
+        } else if !self.verifiers.is_empty() && !self.accept_unsigned {
+            return Err(Refusal::Missing.into());
         } else {
             self.admit(parts, head, Word::Nobody, TrustedBy::Nobody, false)?;
         }
@@ -192,16 +198,16 @@ impl Config {
     /// Notes the socket's peer before anything is restored, so that a claimed address is never taken for it.
     #[cfg(feature = "axum")]
     fn freeze_peer(&self, parts: &mut Parts) {
-        if self.connect_info
-            && parts.extensions.get::<PeerAddr>().is_none()
-            && let Some(peer) = super::view::peer(parts)
-        {
+        if parts.extensions.get::<PeerAddr>().is_some() {
+            return;
+        }
+        let claimed = || if self.connect_info { super::view::peer(parts) } else { None };
+        if let Some(peer) = PeerAddr::of(&parts.extensions).cloned().or_else(claimed) {
             parts.extensions.insert(peer);
         }
     }
 
     #[cfg(not(feature = "axum"))]
-    #[expect(clippy::unused_self, reason = "the same call with and without axum")]
     fn freeze_peer(&self, _parts: &mut Parts) {}
 
     /// The answer to a refused request: a status and nothing else, since the body's type is the application's.
@@ -220,3 +226,6 @@ impl Config {
         response
     }
 }
+
+/// How long a replay store may take to answer.
+const STORE_TIME: Duration = Duration::from_secs(10);

@@ -63,8 +63,7 @@ impl Base {
 
     /// `"@path"` (§2.2.6), byte for byte as sent.
     pub(super) fn path(&mut self, parts: &Parts) {
-        let path = parts.uri.path();
-        self.line(br#""@path": "#, if path.is_empty() { b"/" } else { path.as_bytes() });
+        self.line(br#""@path": "#, path(parts));
     }
 
     /// `"@query"` (§2.2.7), byte for byte as sent, with its `?`; `?` alone also if there is no query.
@@ -74,8 +73,13 @@ impl Base {
 
     /// `"@request-target"` (§2.2.5) in origin form.
     pub(super) fn request_target(&mut self, parts: &Parts) {
-        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-        self.line(br#""@request-target": "#, target.as_bytes());
+        self.0.extend_from_slice(br#""@request-target": "#);
+        self.0.extend_from_slice(path(parts));
+        if let Some(query) = parts.uri.query() {
+            self.0.push(b'?');
+            self.0.extend_from_slice(query.as_bytes());
+        }
+        self.0.push(b'\n');
     }
 
     /// A field (§2.1), its lines joined.
@@ -178,16 +182,23 @@ pub(super) fn is_plain<'v>(mut values: impl Iterator<Item = &'v HeaderValue>) ->
     values.all(|value| value.as_bytes().is_ascii())
 }
 
+pub(super) fn path(parts: &Parts) -> &[u8] {
+    match parts.uri.path() {
+        "" => b"/",
+        path => path.as_bytes(),
+    }
+}
+
 fn without_userinfo(authority: &str) -> &str {
     authority.rsplit_once('@').map_or(authority, |(_, host)| host)
 }
 
-fn without_default_port<'a>(authority: &'a [u8], scheme: &Scheme) -> &'a [u8] {
+pub(super) fn without_default_port<'a>(authority: &'a [u8], scheme: &Scheme) -> &'a [u8] {
     let default: &[u8] = if *scheme == Scheme::HTTPS { b":443" } else { b":80" };
     authority.strip_suffix(default).or_else(|| authority.strip_suffix(b":")).unwrap_or(authority)
 }
 
-fn trimmed(value: &HeaderValue) -> &[u8] {
+pub(super) fn trimmed(value: &HeaderValue) -> &[u8] {
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let value = value.as_bytes();
     let start = value.iter().position(|byte| !blank(byte)).unwrap_or(value.len());

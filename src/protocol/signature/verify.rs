@@ -26,7 +26,7 @@ use super::{
 use crate::{
     error::{BoxError, ConfigError, Error, ErrorKind},
     protocol::{
-        keyring::{ALGORITHM, Key, Keyring},
+        keyring::{ALGORITHM, Key, Keyring, Keys},
         names::{CONTENT_DIGEST, SIGNATURE, SIGNATURE_INPUT, X_WSGIPROXY_SIGNATURE, is_owned},
         replay::{Answer, LocalReplay, Nonce, ReplayStore, Seen},
     },
@@ -91,20 +91,26 @@ impl Verifier {
     /// source, for the log. `Unavailable` (503): the replay store is full or out of reach.
     pub fn verify<B: Body>(&self, parts: &Parts, body: &B, now: SystemTime) -> Result<Verdict, Error> {
         let keyring = &self.0.keyring;
-        let checked = match self.check(parts, body, now) {
-            // The secret may have been changed since the file was last looked at.
-            Err(Refusal::UnknownKey | Refusal::Mismatch) if keyring.look_now(now) => self.check(parts, body, now),
-            checked => checked,
-        };
+        let keys = keyring.keys();
+        let mut checked = self.check(parts, body, now, &keys);
+        // The secret may have been changed since the file was last looked at.
+        if let Err(Refusal::UnknownKey | Refusal::Mismatch) = checked
+            && let Some(keys) = keyring.newer(&keys, now)
+        {
+            checked = self.check(parts, body, now, &keys);
+        }
         let (verified, answer) = checked?;
         keyring.look_soon(now);
-        match answer {
-            Answer::Now(seen) => admit(seen).map(|()| Verdict::Now(verified)),
-            Answer::Later(store) => Ok(Verdict::Later(VerifyLater { store, verified: Some(verified) })),
-        }
+        decide(verified, answer)
     }
 
-    fn check<B: Body>(&self, parts: &Parts, body: &B, now: SystemTime) -> Result<(Verified, Answer), Refusal> {
+    fn check<B: Body>(
+        &self,
+        parts: &Parts,
+        body: &B,
+        now: SystemTime,
+        keys: &Keys,
+    ) -> Result<(Verified, Answer), Refusal> {
         let field = joined(&parts.headers, &SIGNATURE_INPUT).ok_or(Refusal::Missing)?;
         let input = parse_input(&field, Which::Head)?;
         let signature = joined(&parts.headers, &SIGNATURE).ok_or(Refusal::Missing)?;
@@ -112,7 +118,6 @@ impl Verifier {
         let created = input.created.ok_or(Refusal::Malformed("created"))?;
         let nonce = input.nonce.filter(|nonce| (1..=256).contains(&nonce.len())).ok_or(Refusal::Malformed("nonce"))?;
 
-        let keys = self.0.keyring.keys();
         let key = keys.get(input.key_id.ok_or(Refusal::Malformed("keyid"))?).ok_or(Refusal::UnknownKey)?;
         if input.algorithm.is_some_and(|algorithm| algorithm != ALGORITHM) {
             return Err(Refusal::Algorithm);
@@ -272,6 +277,13 @@ fn check_required(input: &Input<'_>, parts: &Parts) -> Result<(), Refusal> {
     Ok(())
 }
 
+pub(super) fn decide(verified: Verified, answer: Answer) -> Result<Verdict, Error> {
+    match answer {
+        Answer::Now(seen) => admit(seen).map(|()| Verdict::Now(verified)),
+        Answer::Later(store) => Ok(Verdict::Later(VerifyLater { store, verified: Some(verified) })),
+    }
+}
+
 fn admit(seen: Seen) -> Result<(), Error> {
     match seen {
         Seen::Fresh => Ok(()),
@@ -290,8 +302,10 @@ pub enum Verdict {
     Later(VerifyLater),
 }
 
-/// Waits for a replay store that is elsewhere. Unlike with a box of a future, nothing is lost if this one is dropped: the request is
-/// just not answered, and its nonce may have been remembered.
+/// Waits for a replay store that is elsewhere.
+///
+/// # Cancel safety
+/// The store may have remembered the nonce when this is dropped, so that the request, sent again as it is, would be refused.
 ///
 /// # Errors
 /// `Signature` if the nonce was seen before, `Unavailable` if the store cannot say.
@@ -319,7 +333,6 @@ impl fmt::Debug for VerifyLater {
 
 /// A head whose signature holds, and what it vouches for.
 #[derive(Debug)]
-#[must_use]
 pub struct Verified {
     key_id: Arc<str>,
     uncovered: Vec<HeaderName>,
