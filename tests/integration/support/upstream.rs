@@ -316,8 +316,10 @@ impl RawConn {
 
     /// Reads to the end of the stream; what came, also where it ended in a reset.
     pub async fn read_to_end(&mut self) -> Vec<u8> {
-        let _ = self.io.rest().await;
-        std::mem::take(&mut self.io.read)
+        match self.io.rest().await {
+            Ok(rest) => rest,
+            Err(_) => std::mem::take(&mut self.io.read),
+        }
     }
 
     /// Writes bytes as they are.
