@@ -10,4 +10,5 @@ mod serve;
 mod signed;
 mod support;
 mod support_itself;
+mod transport;
 mod trust;

@@ -37,7 +37,7 @@ use tower::ServiceExt;
 
 pub use client::{RawClient, RawResponse};
 pub use front::{Front, Memory};
-pub use memory::InMemory;
+pub use memory::{Gate, InMemory};
 pub use upstream::{Echo, RawConn, RawUpstream, Seen, echo};
 
 /// How long anything may take before the test fails instead of hanging. Never decides what a test asserts.
