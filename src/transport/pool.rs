@@ -107,11 +107,6 @@ impl Pool {
             runtime.spawn(reaper.run());
         }
     }
-
-    #[cfg(test)]
-    pub(crate) fn idle(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).idle.values().map(VecDeque::len).sum::<usize>()).sum()
-    }
 }
 
 impl Shard {

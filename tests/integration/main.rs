@@ -10,5 +10,6 @@ mod serve;
 mod signed;
 mod support;
 mod support_itself;
+mod timeouts;
 mod transport;
 mod trust;

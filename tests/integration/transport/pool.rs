@@ -1,8 +1,7 @@
 //! Which connections are used again, and which are closed.
 
-use http::Request;
 use http_body_util::BodyExt;
-use nexthop::{Body, ExactProxy, TransparentProxy};
+use nexthop::{ExactProxy, TransparentProxy};
 
 use crate::support::{Front, InMemory, RawUpstream, fetch, get, post, send, within};
 
@@ -300,6 +299,5 @@ fn a_body_read_on_another_runtime_does_not_bring_its_connection_there() {
     assert_eq!(second.block_on(fetch(&proxy, get(upstream.url("/")))).1, "ok");
     assert_eq!(first.block_on(fetch(&proxy, get(upstream.url("/")))).1, "ok");
     assert_eq!(upstream.connections(), 3);
-    let _: Option<Request<Body>> = None;
     first.block_on(async { drop(upstream) });
 }
