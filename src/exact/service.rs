@@ -42,8 +42,8 @@ use crate::{
 /// (408), `Connect` and `Upstream` (502), `Timeout` (504), `Unsupported` (501: `CONNECT`). [`Error::is_retryable`] is true only if no
 /// byte of the request left this process.
 ///
-/// A request is sent again, on a fresh connection, if the pooled one turns out to be closed: always if nothing was sent, once if its
-/// method is idempotent, its body empty and no byte came back. `POST` is never sent twice.
+/// A request is sent again, once, on a fresh connection, if the pooled one turns out to be closed: always if nothing was sent, else if its
+/// method is idempotent, its body empty or in memory ([`Body::from`]) and no byte came back. `POST` is never sent twice.
 ///
 /// # Cancel safety
 /// Dropping the future or the response's body closes the upstream connection.

@@ -1,9 +1,16 @@
 //! Where a request is sent: TCP, unix sockets, TLS, and elsewhere than its URI says.
 
-use http::Request;
-use nexthop::{Body, ErrorKind, ExactProxy, Phase, ext::ConnectTo, transport::Tls};
+use std::sync::Arc;
 
-use crate::support::{RawUpstream, fetch, get, send, tls::TestCa};
+use http::Request;
+use nexthop::{
+    Body, ErrorKind, ExactProxy, Phase,
+    ext::ConnectTo,
+    transport::{Connect, Connecting, Destination, Tls},
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::support::{RawConn, RawUpstream, fetch, get, read, send, tls::TestCa};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -69,6 +76,56 @@ async fn speaks_tls_to_an_upstream_that_proves_its_name() {
     }
     assert_eq!(upstream.seen()[0].head, format!("GET /a HTTP/1.1\r\nhost: localhost:{port}\r\n\r\n"));
     assert_eq!(upstream.connections(), 4);
+}
+
+/// TLS over streams in memory that hold next to nothing, so that TLS itself always holds the last of what is written.
+struct Narrow(TlsAcceptor);
+
+impl Connect for Narrow {
+    fn connect(&self, _: &Destination) -> Connecting {
+        let (ours, theirs) = tokio::io::duplex(100);
+        let accepting = self.0.accept(theirs);
+        tokio::spawn(async move {
+            let mut conn = RawConn::over(accepting.await.unwrap());
+            loop {
+                let body = conn.request().await.body;
+                conn.write(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len())).await;
+                conn.write(body).await;
+            }
+        });
+        Box::pin(async move { Ok(Box::new(ours) as _) })
+    }
+}
+
+#[tokio::test]
+async fn what_tls_holds_back_is_sent_too() {
+    let ca = TestCa::new();
+    let tls = Tls::roots_pem(ca.root_pem().as_bytes()).unwrap();
+    let narrow = Narrow(TlsAcceptor::from(Arc::new(ca.server_config(&[]))));
+    let proxy = ExactProxy::builder().tls(tls).connector(narrow).build().unwrap();
+    for size in [0, 1, 5000, 100_000, 1_000_000] {
+        let body: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
+        let request = Request::put("https://localhost/").body(Body::from(body.clone())).unwrap();
+        let (echoed, end) = read(send(&proxy, request).await.unwrap()).await;
+        assert!(end.is_ok() && echoed == body, "the bytes differ");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_ends_with_its_tls_connection_is_whole_only_if_tls_says_so() {
+    let ca = TestCa::new();
+    for said in [true, false] {
+        let upstream = RawUpstream::tls(&ca, &[], move |mut conn| async move {
+            conn.request().await;
+            conn.write("HTTP/1.1 200 OK\r\n\r\nall of it").await;
+            if said {
+                conn.finish_writing().await;
+            }
+        });
+        let url = format!("https://localhost:{}/", upstream.addr().port());
+        let (bytes, end) = read(send(&trusting(&ca), get(url)).await.unwrap()).await;
+        assert_eq!((bytes.as_slice(), end.is_ok()), (&b"all of it"[..], said));
+    }
 }
 
 #[tokio::test]
