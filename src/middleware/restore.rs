@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind},
-    ext::{Hop, PeerAddr, RequestOrigin, TrustedBy},
+    ext::{Hop, OverTls, PeerAddr, RequestOrigin, TrustedBy},
     message::{
         forwarded,
         target::{Form, Prefix, join, split, split_query},
@@ -80,7 +80,8 @@ impl View {
             None if matches!(word, Word::Signer) => (None, None),
             None => (peer.as_ref().and_then(PeerAddr::ip), peer.as_ref().and_then(PeerAddr::port)),
         };
-        let scheme = config.scheme.clone().or(told.scheme.take()).unwrap_or(Scheme::HTTP);
+        let socket = || if parts.extensions.get::<OverTls>().is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+        let scheme = config.scheme.clone().or(told.scheme.take()).unwrap_or_else(socket);
         let (authority, host) = if form == Form::Authority {
             (parts.uri.authority().cloned(), asked)
         } else {

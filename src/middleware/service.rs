@@ -20,7 +20,7 @@ use crate::{
     body::Body,
     error::{BoxError, Error, ErrorKind},
     ext::{PeerAddr, TrustedBy},
-    protocol::signature::{Opening, Verdict, Verified, VerifyLater},
+    protocol::signature::{Opening, Refusal, Verdict, Verified, VerifyLater},
 };
 
 /// The service that [`ProxyMiddleware`](super::ProxyMiddleware) makes around another one.
@@ -125,12 +125,11 @@ impl Config {
     fn decide<B: http_body::Body>(&self, parts: &mut Parts, body: &B) -> Result<Decision, Error> {
         self.freeze_peer(parts);
         let head = Head::check(parts)?;
-        let peer = parts.extensions.get::<PeerAddr>();
-        if let Some(verifier) = self.verifier.as_ref().filter(|verifier| verifier.is_signed(&parts.headers)) {
-            if !self.trust.holds(peer, true) {
+        if let Some((signed, verdict)) = self.verifiers.verify(parts, body, SystemTime::now())? {
+            if !self.trust.holds(parts.extensions.get::<PeerAddr>(), signed) {
                 return Err(Error::new(ErrorKind::Denied, "signed, but not by a trusted peer"));
             }
-            return match verifier.verify(parts, body, SystemTime::now())? {
+            return match verdict {
                 Verdict::Now(verified) => {
                     self.admit_signed(parts, head, &verified)?;
                     Ok(Decision::Verified(verified))
@@ -138,10 +137,10 @@ impl Config {
                 Verdict::Later(later) => Ok(Decision::Waiting(head, later)),
             };
         }
-        if let Some(standing) = self.trust.standing(peer) {
+        if let Some(standing) = self.trust.standing(parts.extensions.get::<PeerAddr>()) {
             self.admit(parts, head, Word::Peer(standing), TrustedBy::Peer, true)?;
-        } else if self.verifier.is_some() && !self.accept_unsigned {
-            return Err(Error::new(ErrorKind::Signature, "no signature"));
+        } else if !self.verifiers.is_empty() && !self.accept_unsigned {
+            return Err(Refusal::Missing.into());
         } else {
             self.admit(parts, head, Word::Nobody, TrustedBy::Nobody, false)?;
         }
@@ -192,16 +191,16 @@ impl Config {
     /// Notes the socket's peer before anything is restored, so that a claimed address is never taken for it.
     #[cfg(feature = "axum")]
     fn freeze_peer(&self, parts: &mut Parts) {
-        if self.connect_info
-            && parts.extensions.get::<PeerAddr>().is_none()
-            && let Some(peer) = super::view::peer(parts)
-        {
+        if parts.extensions.get::<PeerAddr>().is_some() {
+            return;
+        }
+        let claimed = || if self.connect_info { super::view::peer(parts) } else { None };
+        if let Some(peer) = PeerAddr::of(&parts.extensions).cloned().or_else(claimed) {
             parts.extensions.insert(peer);
         }
     }
 
     #[cfg(not(feature = "axum"))]
-    #[expect(clippy::unused_self, reason = "the same call with and without axum")]
     fn freeze_peer(&self, _parts: &mut Parts) {}
 
     /// The answer to a refused request: a status and nothing else, since the body's type is the application's.

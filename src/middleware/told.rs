@@ -138,9 +138,10 @@ impl Told {
         let hops: Vec<Hop> =
             elements.iter_mut().map(|element| std::mem::replace(&mut element.node, Hop::Unknown)).collect();
         let at = walk(&hops);
-        let element = at.and_then(|at| elements.get(at));
-        let proto = element.and_then(|element| element.proto.as_deref()).filter(|_| restore.scheme);
-        let host = element.and_then(|element| element.host.as_deref()).filter(|_| restore.host);
+        // Proxies that know the client from the hop before them write the scheme and the host into their own element alone.
+        let believed = at.and_then(|at| elements.get(at..)).unwrap_or_default();
+        let proto = believed.iter().find_map(|element| element.proto.as_deref()).filter(|_| restore.scheme);
+        let host = believed.iter().find_map(|element| element.host.as_deref()).filter(|_| restore.host);
         Ok(Self {
             scheme: proto.map(|proto| read_scheme(proto.as_bytes())).transpose()?,
             host: host.map(|host| read_host(host.as_bytes())).transpose()?,

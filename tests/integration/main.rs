@@ -1,7 +1,12 @@
 //! One binary, so that helpers are shared and linked once.
 
+mod app;
+mod carry;
+mod config;
+mod extract;
 mod middleware;
 mod serve;
+mod signed;
 mod support;
 mod support_itself;
 mod trust;

@@ -129,6 +129,7 @@ mod verified;
 mod verified_body;
 mod verify;
 
+pub(crate) use self::refusal::Refusal;
 pub use self::{
     sign::{Signer, SignerBuilder, Stamp},
     signed_body::{Covering, ReadSigned, SignedBody},
