@@ -1,5 +1,6 @@
 //! One binary, so that helpers are shared and linked once.
 
+mod examples;
 mod middleware;
 mod serve;
 mod signed;
