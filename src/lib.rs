@@ -38,5 +38,6 @@ pub mod config;
 pub use body::Body;
 pub use error::{BoxError, ConfigError, Error, ErrorKind, Phase};
 pub use exact::{ExactProxy, TransparentProxy};
+pub use middleware::ProxyMiddleware;
 #[cfg(feature = "serve")]
 pub use serve::serve;

@@ -75,8 +75,8 @@ impl ProxyAppBuilder {
         self
     }
 
-    /// The scheme by which clients reach this process (`https` behind a TLS listener). Default: what `ProxyMiddleware` restored, else
-    /// `http`. A scheme restored from a trusted hop counts before this one.
+    /// The scheme by which clients reach this process. Default: what `ProxyMiddleware` restored, else `https` where the acceptor says so
+    /// ([`ext::OverTls`](crate::ext::OverTls)), else `http`. A scheme restored from a trusted hop counts before this one.
     pub fn public_scheme(mut self, scheme: Scheme) -> Self {
         self.scheme = Some(scheme);
         self
@@ -163,7 +163,7 @@ impl ProxyAppBuilder {
     ///         "/private" => {
     ///             let mut answer = Response::new(Body::from("not here\n"));
     ///             *answer.status_mut() = StatusCode::NOT_FOUND;
-    ///             Err(answer)
+    ///             Err(Box::new(answer))
     ///         }
     ///         _ => Ok(()),
     ///     })

@@ -9,6 +9,19 @@ use pin_project_lite::pin_project;
 
 use crate::error::{BoxError, Error, ErrorKind, Phase};
 
+/// Limits a body to `max` bytes. One of known length needs no watching: it was compared with the limit, and cannot be longer than that.
+pub(super) fn cap<B>(body: B, max: u64) -> crate::Body
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    if max == u64::MAX || body.size_hint().exact().is_some() {
+        crate::Body::new(body)
+    } else {
+        crate::Body::new(Capped { inner: body, left: max })
+    }
+}
+
 pin_project! {
     /// A request's body that fails when it is longer than allowed, so that the upstream never takes the part for the whole.
     #[derive(Debug)]
@@ -17,22 +30,6 @@ pin_project! {
         inner: B,
         left: u64,
     }
-}
-
-impl<B> Capped<B> {
-    fn new(inner: B, max: u64) -> Self {
-        Self { inner, left: max }
-    }
-}
-
-/// `body`, held to `max` bytes; as it is, where its length is known to be within.
-pub(super) fn capped<B>(body: B, max: u64) -> crate::Body
-where
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    let known = body.size_hint().upper().unwrap_or(u64::MAX);
-    if known <= max { crate::Body::new(body) } else { crate::Body::new(Capped::new(body, max)) }
 }
 
 pub(super) fn too_large() -> Error {
@@ -111,9 +108,9 @@ mod tests {
 
     #[tokio::test]
     async fn exactly_the_limit_passes_and_one_more_fails() {
-        let whole = Capped::new(chunks(&["abc", "", "de"]), 5).collect().await.unwrap().to_bytes();
+        let whole = cap(chunks(&["abc", "", "de"]), 5).collect().await.unwrap().to_bytes();
         assert_eq!(whole, "abcde");
-        let mut body = Capped::new(chunks(&["abc", "def", "g"]), 5);
+        let mut body = cap(chunks(&["abc", "def", "g"]), 5);
         assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "abc");
         assert_eq!(body.frame().await.unwrap().unwrap_err().status(), 413);
         assert_eq!(body.frame().await.unwrap().unwrap_err().status(), 413);
@@ -121,8 +118,8 @@ mod tests {
 
     #[test]
     fn hints_are_those_of_the_body_inside() {
-        let body = Capped::new(Full::new(Bytes::from_static(b"abc")), 2);
-        assert_eq!(body.size_hint().exact(), Some(3));
-        assert!(Capped::new(http_body_util::Empty::<Bytes>::new(), 0).is_end_stream());
+        assert_eq!(cap(Full::new(Bytes::from_static(b"abc")), 4).size_hint().exact(), Some(3));
+        assert!(cap(http_body_util::Empty::<Bytes>::new(), 0).is_end_stream());
+        assert!(!cap(chunks(&["a"]), 0).is_end_stream());
     }
 }

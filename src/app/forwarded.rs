@@ -45,7 +45,7 @@ impl<'a> Way<'a> {
 
 /// The socket's peer, if the acceptor named it.
 fn peer(extensions: &Extensions) -> Option<IpAddr> {
-    if let Some(peer) = extensions.get::<PeerAddr>() {
+    if let Some(peer) = PeerAddr::of(extensions) {
         return peer.ip();
     }
     #[cfg(feature = "axum")]

@@ -7,7 +7,7 @@ use http::{HeaderValue, Version, request, uri::Scheme};
 use crate::{
     app::settings::PathPrefix,
     error::{Error, ErrorKind},
-    ext::RequestOrigin,
+    ext::{OverTls, RequestOrigin},
     message::target::{Prefix, split},
 };
 
@@ -29,16 +29,17 @@ pub(super) struct Mount<'a> {
     pub(super) path: Cow<'a, str>,
 }
 
-/// The scheme the client used: as restored where somebody vouched for it, else as configured, else as `ProxyMiddleware` says.
+/// The scheme the client used: as restored where somebody vouched for it, else as configured, else as `ProxyMiddleware` or the acceptor
+/// says.
 pub(super) fn scheme(parts: &request::Parts, configured: Option<&Scheme>) -> Scheme {
     let origin = parts.extensions.get::<RequestOrigin>();
-    let scheme = match (origin, configured) {
-        (Some(origin), Some(_)) if origin.trusted_by().is_trusted() => origin.scheme(),
-        (_, Some(configured)) => configured,
-        (Some(origin), None) => origin.scheme(),
-        (None, None) => return Scheme::HTTP,
-    };
-    scheme.clone()
+    match (origin, configured) {
+        (Some(origin), Some(_)) if origin.trusted_by().is_trusted() => origin.scheme().clone(),
+        (_, Some(configured)) => configured.clone(),
+        (Some(origin), None) => origin.scheme().clone(),
+        (None, None) if parts.extensions.get::<OverTls>().is_some() => Scheme::HTTPS,
+        (None, None) => Scheme::HTTP,
+    }
 }
 
 impl<'a> Mount<'a> {

@@ -6,7 +6,8 @@ use crate::body::Body;
 
 /// What a rewriting closure may return: nothing, or a `Result` whose error is an answer that takes the place of whatever would follow.
 ///
-/// Implemented for `()` and for `Result<(), E>` where `E` is a `Response<Body>` or a box of one; not to be implemented elsewhere.
+/// Implemented for `()` and for `Result<(), E>` where `E` is a box of a `Response<Body>` or the
+/// response itself (of which clippy thinks that it is large); not to be implemented elsewhere.
 pub trait Rewritten: sealed::Sealed {
     #[doc(hidden)]
     fn into_result(self) -> Result<(), Answer>;

@@ -21,11 +21,12 @@
 //!
 //! # Who the client is
 //! What [`ProxyMiddleware`](crate::middleware) in front restored ([`ext::RequestOrigin`](crate::ext::RequestOrigin)); else the socket's peer
-//! ([`ext::PeerAddr`](crate::ext::PeerAddr), put there by [`serve`](crate::serve) or another acceptor); else, with the feature `axum`, what
+//! ([`ext::PeerAddr`](crate::ext::PeerAddr), put there by [`serve`](crate::serve()) or another acceptor); else, with the feature `axum`, what
 //! `ConnectInfo<SocketAddr>` says. With none of these nothing is claimed: no `X-Forwarded-For` is sent.
 //!
-//! The scheme is what `ProxyMiddleware` restored or [`public_scheme`](ProxyAppBuilder::public_scheme) says, else `http`: a server does not
-//! tell its services whether it speaks TLS, and what an HTTP/2 client writes into `:scheme` is a claim. The host is what the client asked.
+//! The scheme is what `ProxyMiddleware` restored, [`public_scheme`](ProxyAppBuilder::public_scheme) or the acceptor
+//! ([`ext::OverTls`](crate::ext::OverTls)) says, else `http`; what an HTTP/2 client writes into `:scheme` is only a claim. The host is what the
+//! client asked.
 //! The prefix is what routers took off before: with the feature `axum` found from `OriginalUri`, with
 //! [`PathPrefix::Strip`] the configured one, and before both what `ProxyMiddleware` restored.
 //!

@@ -14,7 +14,7 @@ use tower_service::Service;
 use crate::{
     app::{
         builder::ProxyAppBuilder,
-        capped::capped,
+        capped::cap,
         forwarded::{self, Way},
         front::Front,
         future::ProxyFuture,
@@ -87,7 +87,7 @@ impl ProxyApp {
     /// let app = ProxyApp::choosing(move |request| match request.headers.get("host") {
     ///     Some(host) if host == "old.example" => Ok(old.clone()),
     ///     Some(host) if host == "new.example" => Ok(new.clone()),
-    ///     _ => Err(Response::new(Body::from("who?\n"))),
+    ///     _ => Err(Box::new(Response::new(Body::from("who?\n")))),
     /// })
     /// .build()?;
     /// # Ok::<(), nexthop::ConfigError>(())
@@ -102,6 +102,11 @@ impl ProxyApp {
 
     pub(super) fn new(settings: Settings) -> Self {
         Self(Arc::new(settings))
+    }
+
+    #[cfg(test)]
+    pub(super) fn settings(&self) -> &Settings {
+        &self.0
     }
 }
 
@@ -125,7 +130,7 @@ where
             Ok(aimed) => aimed,
             Err(refusal) => return ProxyFuture::answer(refusal.into_response(settings)),
         };
-        let body = capped(body, settings.max_body_bytes);
+        let body = cap(body, settings.max_body_bytes);
         if settings.signer.is_some() || settings.hooks.any_later() {
             return ProxyFuture::boxed(settings.clone().forward(parts, body, front, href));
         }
@@ -151,7 +156,7 @@ impl Settings {
     }
 
     /// Adds what this service says of the request itself.
-    fn finish(&self, parts: &mut request::Parts, front: &Front, href: &Href) -> Result<(), Error> {
+    pub(super) fn finish(&self, parts: &mut request::Parts, front: &Front, href: &Href) -> Result<(), Error> {
         let way = Way::of(&parts.extensions, self.forwarded_for);
         forwarded::write(&mut parts.headers, &self.families, &way, front, href);
         if let Some(us) = &self.via {

@@ -16,22 +16,67 @@
 //!
 //! # The peer's address under `axum::serve`
 //! [`nexthop::serve`](crate::serve()) puts [`PeerAddr`] into every request. `axum::serve` does if asked for
-//! `into_make_service_with_connect_info::<PeerAddr>()`, which comes with every `Service` by `axum::ServiceExt`, and so works around
-//! `ProxyMiddleware` too:
+//! `into_make_service_with_connect_info::<PeerAddr>()`, which `Router` has, and which `axum::ServiceExt` gives to any service, such as
+//! a router behind `ProxyMiddleware`:
 //!
 //! ```no_run
-//! # async fn run() -> std::io::Result<()> {
-//! use axum::{Router, routing::get};
-//! use nexthop::ext::PeerAddr;
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! use axum::{Router, ServiceExt, extract::Request, routing::get};
+//! use nexthop::{axum::ClientIp, ext::PeerAddr, middleware::{ProxyMiddleware, Trust}};
+//! use tower::Layer;
 //!
-//! let app = Router::new().route("/", get(|peer: PeerAddr| async move { format!("{peer:?}") }));
-//! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-//! axum::serve(listener, app.into_make_service_with_connect_info::<PeerAddr>()).await
+//! let app = Router::new().route("/", get(|ClientIp(ip): ClientIp| async move { ip.to_string() }));
+//! let app = ProxyMiddleware::builder().trust(Trust::peers(["10.0.0.0/8"])?).build()?.layer(app);
+//! let make = ServiceExt::<Request>::into_make_service_with_connect_info::<PeerAddr>(app);
+//! axum::serve(tokio::net::TcpListener::bind("127.0.0.1:0").await?, make).await?;
+//! # Ok(())
 //! # }
 //! ```
 //!
 //! A listener wrapped by axum's `tap_io` cannot name this type (axum claims it for the listener's own addresses); `nexthop::serve` sets
 //! `TCP_NODELAY` by itself.
+//!
+//! # Example
+//! ```
+//! use axum::{Router, routing::get};
+//! use http::Request;
+//! use nexthop::{
+//!     Body,
+//!     axum::{CarriedKey, ClientIp},
+//!     ext::PeerAddr,
+//!     middleware::{ProxyMiddleware, Trust},
+//!     protocol::carry::CarriedKeys,
+//! };
+//! use serde::{Deserialize, Serialize};
+//! use tower::{Layer, ServiceExt};
+//!
+//! #[derive(Clone, Serialize, Deserialize)]
+//! struct User { name: String }
+//!
+//! async fn hello(ClientIp(ip): ClientIp, user: Option<CarriedKey<User>>) -> String {
+//!     user.map_or_else(|| format!("a stranger from {ip}"), |user| format!("{} from {ip}", user.0.name))
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), nexthop::BoxError> {
+//! let layer = ProxyMiddleware::builder()
+//!     .trust(Trust::peers(["192.0.2.1"])?)
+//!     .carried(CarriedKeys::builder().json::<User>("user").build()?)
+//!     .build()?;
+//! let app = layer.layer(Router::new().route("/", get(hello)));
+//!
+//! let mut request = Request::get("/")
+//!     .header("host", "app.example")
+//!     .header("x-forwarded-for", "198.51.100.7")
+//!     .header("x-wsgiproxy-json-1", r#"user {"name":"alice"}"#)
+//!     .body(Body::empty())?;
+//! request.extensions_mut().insert(PeerAddr::Tcp("192.0.2.1:49152".parse()?)); // what an acceptor does
+//! let response = app.oneshot(request).await?;
+//! let body = axum::body::to_bytes(response.into_body(), 1024).await?;
+//! assert_eq!(body, "alice from 198.51.100.7");
+//! # Ok(())
+//! # }
+//! ```
 
 mod connected;
 mod extract;

@@ -14,11 +14,12 @@ use super::{
     service::ProxyMiddlewareService,
     told::Restore,
     trust::Trust,
+    verify::Verifiers,
 };
 use crate::{
     error::ConfigError,
     message::target::is_host,
-    protocol::{Family, carry::CarriedKeys, signature::Verifier},
+    protocol::{Family, carry::CarriedKeys},
 };
 
 /// Restores the client's view of a request that came through a proxy, and removes what nobody vouched for.
@@ -65,7 +66,7 @@ pub struct ProxyMiddlewareBuilder {
 #[derive(Debug)]
 pub(super) struct Config {
     pub(super) trust: Trust,
-    pub(super) verifier: Option<Verifier>,
+    pub(super) verifiers: Verifiers,
     pub(super) accept_unsigned: bool,
     pub(super) family: Family,
     pub(super) restore: Restore,
@@ -186,16 +187,16 @@ impl ProxyMiddlewareBuilder {
     /// Checks everything and makes the layer.
     ///
     /// # Errors
-    /// `Invalid`, naming the text: host, scheme, port or prefix. `Conflict`: several signatures, or accepting unsigned requests without
-    /// any. `Missing`: a file of secrets cannot be.
+    /// `Invalid`, naming the text: host, scheme, port or prefix. `Conflict`: several signatures of a kind, or accepting unsigned requests
+    /// where none is asked for.
     pub fn build(self) -> Result<ProxyMiddleware, ConfigError> {
-        let verifier = self.trust.read_verifier()?;
-        if self.accept_unsigned && verifier.is_none() {
+        let verifiers = self.trust.read_verifiers()?;
+        if self.accept_unsigned && verifiers.is_empty() {
             return Err(ConfigError::conflict("dangerous_accept_unsigned", "the trust policy has no signature in it"));
         }
         let hosts = self.allowed_hosts.map(|hosts| hosts.iter().map(|text| HostPattern::read(text)).collect());
         let config = Config {
-            verifier,
+            verifiers,
             accept_unsigned: self.accept_unsigned,
             trust: self.trust,
             family: self.family,

@@ -54,7 +54,7 @@
 //! `ProxyMiddleware::builder().build()?.layer(router)`.
 //!
 //! # Deployment
-//! The decision rests on [`ext::PeerAddr`](crate::ext::PeerAddr), which the acceptor puts there ([`serve`](crate::serve) does). Without
+//! The decision rests on [`ext::PeerAddr`](crate::ext::PeerAddr), which the acceptor puts there ([`serve`](mod@crate::serve) does). Without
 //! it every peer is a stranger. Put this layer outermost: what runs before it sees the fields as strangers wrote them.
 
 mod future;
@@ -66,6 +66,7 @@ mod restore;
 mod service;
 mod told;
 mod trust;
+mod verify;
 #[cfg(feature = "axum")]
 mod view;
 

@@ -125,7 +125,10 @@ impl Config {
     fn decide<B: http_body::Body>(&self, parts: &mut Parts, body: &B) -> Result<Decision, Error> {
         self.freeze_peer(parts);
         let head = Head::check(parts)?;
-        if let Some(verdict) = self.verify(parts, body, SystemTime::now())? {
+        if let Some((signed, verdict)) = self.verifiers.verify(parts, body, SystemTime::now())? {
+            if !self.trust.holds(parts.extensions.get::<PeerAddr>(), signed) {
+                return Err(Error::new(ErrorKind::Denied, "signed, but not by a trusted peer"));
+            }
             return match verdict {
                 Verdict::Now(verified) => {
                     self.admit_signed(parts, head, &verified)?;
@@ -136,26 +139,12 @@ impl Config {
         }
         if let Some(standing) = self.trust.standing(parts.extensions.get::<PeerAddr>()) {
             self.admit(parts, head, Word::Peer(standing), TrustedBy::Peer, true)?;
-        } else if self.verifier.is_some() && !self.accept_unsigned {
+        } else if !self.verifiers.is_empty() && !self.accept_unsigned {
             return Err(Refusal::Missing.into());
         } else {
             self.admit(parts, head, Word::Nobody, TrustedBy::Nobody, false)?;
         }
         Ok(Decision::Admit)
-    }
-
-    /// Verifies the signature for us that a request bears; `None` if it bears none, perhaps one for somebody else.
-    fn verify<B: http_body::Body>(&self, parts: &Parts, body: &B, now: SystemTime) -> Result<Option<Verdict>, Error> {
-        let Some(verifier) = self.verifier.as_ref().filter(|verifier| verifier.is_signed(&parts.headers)) else {
-            return Ok(None);
-        };
-        match verifier.verify(parts, body, now) {
-            Err(error) if is_missing(&error) => Ok(None),
-            Ok(_) if !self.trust.holds(parts.extensions.get::<PeerAddr>(), true) => {
-                Err(Error::new(ErrorKind::Denied, "signed, but not by a trusted peer"))
-            }
-            verdict => verdict.map(Some),
-        }
     }
 
     fn admit_signed(&self, parts: &mut Parts, head: Head, verified: &Verified) -> Result<(), Error> {
@@ -202,16 +191,16 @@ impl Config {
     /// Notes the socket's peer before anything is restored, so that a claimed address is never taken for it.
     #[cfg(feature = "axum")]
     fn freeze_peer(&self, parts: &mut Parts) {
-        if self.connect_info
-            && parts.extensions.get::<PeerAddr>().is_none()
-            && let Some(peer) = super::view::peer(parts)
-        {
+        if parts.extensions.get::<PeerAddr>().is_some() {
+            return;
+        }
+        let claimed = || if self.connect_info { super::view::peer(parts) } else { None };
+        if let Some(peer) = PeerAddr::of(&parts.extensions).cloned().or_else(claimed) {
             parts.extensions.insert(peer);
         }
     }
 
     #[cfg(not(feature = "axum"))]
-    #[expect(clippy::unused_self, reason = "the same call with and without axum")]
     fn freeze_peer(&self, _parts: &mut Parts) {}
 
     /// The answer to a refused request: a status and nothing else, since the body's type is the application's.
@@ -229,9 +218,4 @@ impl Config {
         response.extensions_mut().insert(error.clone());
         response
     }
-}
-
-fn is_missing(error: &Error) -> bool {
-    let source = std::error::Error::source(error);
-    source.and_then(|source| source.downcast_ref::<Refusal>()) == Some(&Refusal::Missing)
 }

@@ -4,6 +4,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::verify::{Signed, Verifiers};
+#[cfg(feature = "classic-signature")]
+use crate::protocol::signature::classic::ClassicVerifier;
 use crate::{
     error::ConfigError,
     ext::PeerAddr,
@@ -38,6 +41,8 @@ enum Rule {
     AnyPeer,
     UnixPeer(Vec<u32>),
     Signature(SignedBy),
+    #[cfg(feature = "classic-signature")]
+    Classic(ClassicVerifier),
     AllOf(Vec<Trust>),
     AnyOf(Vec<Trust>),
 }
@@ -118,6 +123,18 @@ impl Trust {
         Self::of(Rule::Signature(SignedBy::Verifier(verifier)))
     }
 
+    /// Believes the classic forwarding fields of a request that bears a valid `X-WSGIProxy-Signature`.
+    ///
+    /// Dangerous: the signature covers the host, the path and the time, but not these fields nor the body, so whoever is on the way can
+    /// change them. Only to talk to a peer that knows no other, over a network that nobody else is on. Carried keys are never believed on
+    /// its word. Beside [`signature`](Self::signature) in [`any_of`](Self::any_of), a request that bears both must bear a valid one of the
+    /// better kind.
+    #[cfg(feature = "classic-signature")]
+    #[must_use]
+    pub const fn dangerous_classic_signature(verifier: ClassicVerifier) -> Self {
+        Self::of(Rule::Classic(verifier))
+    }
+
     /// Believes where every one of these does. With a signature among them, what it covers is believed and nothing else.
     ///
     /// Of nothing: believes nobody.
@@ -144,11 +161,13 @@ impl Trust {
         Self { rule, max_hops: usize::MAX }
     }
 
-    /// True if this peer, with or without a valid signature, fulfils the policy.
-    pub(super) fn holds(&self, peer: Option<&PeerAddr>, signed: bool) -> bool {
+    /// True if a request of this peer, with a signature of this kind that holds, fulfils the policy.
+    pub(super) fn holds(&self, peer: Option<&PeerAddr>, signed: Signed) -> bool {
         match &self.rule {
             Rule::Nobody => false,
-            Rule::Signature(_) => signed,
+            Rule::Signature(_) => signed == Signed::Profile,
+            #[cfg(feature = "classic-signature")]
+            Rule::Classic(_) => signed == Signed::Classic,
             Rule::AllOf(of) => !of.is_empty() && of.iter().all(|trust| trust.holds(peer, signed)),
             Rule::AnyOf(of) => of.iter().any(|trust| trust.holds(peer, signed)),
             Rule::Peers(_) | Rule::AnyPeer | Rule::UnixPeer(_) => self.standing(peer).is_some(),
@@ -161,6 +180,8 @@ impl Trust {
         let mut standing = Standing { max_hops: self.max_hops, any_hop };
         let holds = match &self.rule {
             Rule::Nobody | Rule::Signature(_) => false,
+            #[cfg(feature = "classic-signature")]
+            Rule::Classic(_) => false,
             Rule::Peers(nets) => peer.and_then(PeerAddr::ip).is_some_and(|ip| contains(nets, ip)),
             Rule::AnyPeer => self.max_hops > 0,
             Rule::UnixPeer(uids) => {
@@ -188,9 +209,7 @@ impl Trust {
     pub(super) fn vouches(&self, peer: Option<&PeerAddr>) -> bool {
         match &self.rule {
             Rule::AllOf(of) | Rule::AnyOf(of) => of.iter().any(|trust| trust.vouches(peer)),
-            Rule::Nobody | Rule::Peers(_) | Rule::AnyPeer | Rule::UnixPeer(_) | Rule::Signature(_) => {
-                self.standing(peer).is_some()
-            }
+            _ => self.standing(peer).is_some(),
         }
     }
 
@@ -199,32 +218,38 @@ impl Trust {
         match &self.rule {
             Rule::Peers(nets) => contains(nets, ip),
             Rule::AllOf(of) | Rule::AnyOf(of) => of.iter().any(|trust| trust.knows(ip)),
-            Rule::Nobody | Rule::AnyPeer | Rule::UnixPeer(_) | Rule::Signature(_) => false,
+            _ => false,
         }
     }
 
-    /// The one verifier of the policy.
+    /// The verifiers of the policy.
     ///
     /// # Errors
-    /// `Conflict` if there are several.
-    pub(super) fn read_verifier(&self) -> Result<Option<Verifier>, ConfigError> {
-        match &self.rule {
-            Rule::Nobody | Rule::Peers(_) | Rule::AnyPeer | Rule::UnixPeer(_) => Ok(None),
-            Rule::Signature(SignedBy::Verifier(verifier)) => Ok(Some(verifier.clone())),
-            Rule::Signature(SignedBy::Keyring(keys)) => Verifier::builder(keys.clone()).build().map(Some),
-            Rule::AllOf(of) | Rule::AnyOf(of) => {
-                let mut found = None;
-                for verifier in of.iter().filter_map(|trust| trust.read_verifier().transpose()) {
-                    if found.replace(verifier?).is_some() {
-                        return Err(ConfigError::conflict(
-                            "trust",
-                            "several signatures: put all keys into one keyring",
-                        ));
-                    }
-                }
-                Ok(found)
+    /// `Conflict` if there are several of a kind.
+    pub(super) fn read_verifiers(&self) -> Result<Verifiers, ConfigError> {
+        let mut found = Verifiers::default();
+        self.gather_verifiers(&mut found)?;
+        Ok(found)
+    }
+
+    fn gather_verifiers(&self, found: &mut Verifiers) -> Result<(), ConfigError> {
+        let twice = match &self.rule {
+            Rule::Signature(SignedBy::Verifier(verifier)) => found.profile.replace(verifier.clone()).is_some(),
+            Rule::Signature(SignedBy::Keyring(keys)) => {
+                found.profile.replace(Verifier::builder(keys.clone()).build()?).is_some()
             }
+            #[cfg(feature = "classic-signature")]
+            Rule::Classic(verifier) => found.classic.replace(verifier.clone()).is_some(),
+            Rule::AllOf(of) | Rule::AnyOf(of) => {
+                of.iter().try_for_each(|trust| trust.gather_verifiers(found))?;
+                false
+            }
+            Rule::Nobody | Rule::Peers(_) | Rule::AnyPeer | Rule::UnixPeer(_) => false,
+        };
+        if twice {
+            return Err(ConfigError::conflict("trust", "several signatures: put all keys into one keyring"));
         }
+        Ok(())
     }
 }
 
@@ -297,12 +322,12 @@ mod tests {
             Trust::peers(["10.0.0.0/8", "2001:db8::/32", "::ffff:192.0.2.0/120", "::ffff:198.51.100.1", "loopback"])
                 .unwrap();
         for ip in ["10.1.2.3", "::ffff:10.1.2.3", "2001:db8::1", "192.0.2.9", "198.51.100.1", "127.0.0.5", "::1"] {
-            assert!(trust.holds(tcp(ip).as_ref(), false), "{ip}");
+            assert!(trust.standing(tcp(ip).as_ref()).is_some(), "{ip}");
         }
         for ip in ["11.0.0.1", "2001:db9::1", "192.0.3.1", "198.51.100.2", "::2"] {
-            assert!(!trust.holds(tcp(ip).as_ref(), false), "{ip}");
+            assert!(trust.standing(tcp(ip).as_ref()).is_none(), "{ip}");
         }
-        assert!(!trust.holds(None, false) && !trust.holds(uid(0).as_ref(), false));
+        assert!(trust.standing(None).is_none() && trust.standing(uid(0).as_ref()).is_none());
     }
 
     #[test]
@@ -323,13 +348,13 @@ mod tests {
         {
             for peer in [None, tcp("127.0.0.1"), uid(0), Some(PeerAddr::Unix(UnixPeer::unknown()))] {
                 assert!(
-                    !trust.holds(peer.as_ref(), true) && trust.standing(peer.as_ref()).is_none(),
+                    !trust.holds(peer.as_ref(), Signed::Profile) && trust.standing(peer.as_ref()).is_none(),
                     "{trust:?} {peer:?}"
                 );
             }
         }
-        assert!(Trust::unix_peer([33]).holds(uid(33).as_ref(), false));
-        assert!(Trust::dangerous_any_peer(1).holds(None, false));
+        assert!(Trust::unix_peer([33]).standing(uid(33).as_ref()).is_some());
+        assert!(Trust::dangerous_any_peer(1).standing(None).is_some());
     }
 
     #[test]

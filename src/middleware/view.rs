@@ -29,7 +29,11 @@ pub(super) fn show(origin: &RequestOrigin, parts: &mut Parts) {
     }
 }
 
-/// The socket's peer as axum's acceptor names it.
+/// The socket's peer as axum's acceptor names it. Where another layer of this kind has been at work, `ConnectInfo` may be the client it
+/// restored, which is a claim and no socket's address.
 pub(super) fn peer(parts: &Parts) -> Option<PeerAddr> {
+    if parts.extensions.get::<RequestOrigin>().is_some() {
+        return None;
+    }
     parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(addr)| PeerAddr::Tcp(*addr))
 }

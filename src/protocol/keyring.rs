@@ -103,9 +103,14 @@ impl Keyring {
         }
     }
 
-    /// Looks at the sources if that is due, and says whether any key changed. Blocks.
-    pub(crate) fn look_now(&self, now: SystemTime) -> bool {
-        self.0.is_due(now) && self.0.look()
+    /// The keys, if they are others than those that were used: looks at the sources if that is due, and then blocks.
+    pub(crate) fn newer(&self, used: &Arc<Keys>, now: SystemTime) -> Option<Guard<Arc<Keys>>> {
+        if self.0.is_due(now) {
+            self.0.look();
+        }
+        // Not what `look` says: another thread may have been faster.
+        let keys = self.keys();
+        if Arc::ptr_eq(&keys, used) { None } else { Some(keys) }
     }
 }
 
@@ -124,7 +129,10 @@ impl Shared {
 
     fn look(&self) -> bool {
         let _one_at_a_time = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = self.sources.iter().fold(false, |changed, source| source.look() || changed);
+        let mut changed = false;
+        for source in &self.sources {
+            changed |= source.look();
+        }
         if changed {
             match Keys::collect(&self.sources) {
                 Ok(keys) => self.keys.store(Arc::new(keys)),

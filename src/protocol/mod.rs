@@ -188,8 +188,8 @@ assert_eq!(fields["x-wsgiproxy-bin-1"], "user postcard:BwVhbGljZQ==");
 //! # Signatures
 //!
 //! Who signs vouches for the request and for every owned field in it; [`signature`] has the grammar and the rules of both ends. The
-//! classic `X-WSGIProxy-Signature` covers no field: a receiver that accepts it believes the classic forwarding fields and the textual
-//! keys, never `X-WSGIProxy-Bin-N`.
+//! classic `X-WSGIProxy-Signature` covers no field. It is accepted only where a policy names it, and a receiver that accepts it believes
+//! the classic forwarding fields and `X-WSGIProxy-Version`, never a carried key.
 //!
 //! # A request, whole
 //!

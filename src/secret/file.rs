@@ -31,8 +31,11 @@ struct State {
 
 pub(super) enum Secrets {
     Raw(Zeroizing<Vec<u8>>),
-    Lines(Vec<(String, Zeroizing<Vec<u8>>)>),
+    Lines(Vec<Line>),
 }
+
+/// An id and its secret.
+type Line = (String, Zeroizing<Vec<u8>>);
 
 /// By what a changed file is told from an unchanged one.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -142,8 +145,8 @@ fn parse(bytes: &[u8]) -> Result<Secrets, String> {
     Ok(Secrets::Raw(Zeroizing::new(raw.to_vec())))
 }
 
-fn parse_lines(text: &str) -> Result<Vec<(String, Zeroizing<Vec<u8>>)>, String> {
-    let mut keys: Vec<(String, Zeroizing<Vec<u8>>)> = Vec::new();
+fn parse_lines(text: &str) -> Result<Vec<Line>, String> {
+    let mut keys: Vec<Line> = Vec::new();
     for (number, line) in content_lines(text) {
         let (id, base64) = split_line(line).ok_or_else(|| format!("line {number} is not `ID BASE64`"))?;
         let secret = STANDARD.decode(base64).map_err(|_| format!("line {number} is not base64 with its padding"))?;

@@ -160,15 +160,18 @@ fn files_are_looked_at_once_a_second_at_most() {
     let keyring = Keyring::from_secret(Secret::from_file(&path).unwrap()).unwrap();
     let at = |ms: u64| UNIX_EPOCH + std::time::Duration::from_millis(1_000_000_000_000 + ms);
 
-    assert!(!keyring.look_now(at(0)));
+    let first = Arc::clone(&keyring.keys());
+    assert!(keyring.newer(&first, at(0)).is_none());
     fs::write(&path, format!("three {BASE64}")).unwrap();
-    assert!(!keyring.look_now(at(999)));
+    assert!(keyring.newer(&first, at(999)).is_none());
     assert_eq!(ids(&keyring), ["one"]);
-    assert!(keyring.look_now(at(1_000)));
+    let second = Arc::clone(&keyring.newer(&first, at(1_000)).unwrap());
     assert_eq!(ids(&keyring), ["three"]);
 
     fs::write(&path, format!("eleven {BASE64}")).unwrap();
-    assert!(keyring.look_now(at(0)), "also when the clock was set back");
+    assert!(keyring.newer(&second, at(1_999)).is_none());
+    assert!(keyring.newer(&first, at(1_999)).is_some(), "somebody else had looked");
+    assert!(keyring.newer(&second, at(0)).is_some(), "also when the clock was set back");
 }
 
 #[test]

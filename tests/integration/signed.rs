@@ -6,16 +6,21 @@ use http::{HeaderValue, Method, Request};
 use http_body_util::BodyExt;
 use nexthop::{
     Body, Error, ErrorKind,
-    ext::{Carried, TrustedBy},
+    ext::{Carried, RequestOrigin, TrustedBy},
     middleware::{ProxyMiddleware, Restore, Trust},
     protocol::{
         carry::CarriedKeys,
         keyring::Keyring,
         replay::{Answer, Nonce, ReplayStore, Seen},
-        signature::{Covering, Signer, Uncovered, Verifier},
+        signature::{
+            Covering, Signer, Uncovered, Verifier,
+            classic::{ClassicSigner, ClassicVerifier},
+        },
     },
     secret::Secret,
 };
+
+use tower::{Layer, ServiceExt};
 
 use super::support::{
     body::{fed, pieces},
@@ -242,6 +247,23 @@ async fn several_signatures_in_one_policy_are_a_mistake() {
     assert!(ProxyMiddleware::builder().trust(trust).restore(Restore::all()).build().is_err());
 }
 
+/// Else a client could name itself the peer of whatever layer is further in.
+#[tokio::test]
+async fn a_client_that_a_signature_vouches_for_is_no_sockets_peer_to_a_layer_within() {
+    let inner = ProxyMiddleware::builder()
+        .trust(Trust::peers(["192.0.2.0/24"]).unwrap())
+        .peer_from_connect_info()
+        .build()
+        .unwrap();
+    let stack = signatures().layer(inner.layer(tower::service_fn(|request: Request<Body>| async move {
+        let origin = request.extensions().get::<RequestOrigin>().unwrap();
+        assert_eq!((origin.peer(), origin.trusted_by()), (None, &TrustedBy::Nobody));
+        Ok::<_, std::convert::Infallible>(http::Response::new(Body::empty()))
+    })));
+    let request = sign(request("", "/", &[("x-forwarded-for", "192.0.2.7")])).await;
+    assert_eq!(stack.oneshot(request).await.unwrap().status(), 200);
+}
+
 // === bodies ===
 
 fn post(body: Body) -> Request<Body> {
@@ -357,4 +379,45 @@ async fn a_store_elsewhere_is_awaited_before_the_application_runs() {
     assert_eq!(error.status(), 403);
     let error = refused(&layer(Seen::Unavailable), sign(request(EDGE, "/", &FIELDS)).await).await;
     assert_eq!((error.kind(), error.status().as_u16()), (ErrorKind::Unavailable, 503));
+}
+
+// === the classic signature ===
+
+async fn sign_classic(request: Request<Body>) -> Request<Body> {
+    let (mut parts, body) = request.into_parts();
+    ClassicSigner::new(keys()).unwrap().sign(&mut parts, SystemTime::now()).unwrap();
+    Request::from_parts(parts, body)
+}
+
+#[tokio::test]
+async fn the_classic_signature_vouches_for_the_classic_fields_alone() {
+    let layer = layer(Trust::dangerous_classic_signature(ClassicVerifier::new(keys())));
+    let mut request = sign_classic(request(STRANGER, "/deep/x?a", &FIELDS)).await;
+    request.headers_mut().insert("remote-user", HeaderValue::from_static("root"));
+    let saw = admitted(&layer, request).await;
+    assert_eq!((saw.client().as_deref(), saw.origin().prefix()), (Some("192.0.2.7"), "/shop"));
+    assert_eq!((saw.parts.uri.to_string().as_str(), saw.field("host").as_deref()), ("/x?a", Some("shop.example")));
+    assert_eq!(saw.origin().trusted_by(), &TrustedBy::Signature { key_id: "k1".into() });
+    assert!(saw.parts.extensions.get::<Carried>().is_none_or(|carried| carried.text("user").is_none()));
+    let left: Vec<_> = saw.parts.headers.keys().filter(|name| *name != "date" && *name != "host").collect();
+    assert!(left.is_empty(), "{left:?}");
+
+    let mut moved = sign_classic(self::request(STRANGER, "/deep/x", &FIELDS)).await;
+    *moved.uri_mut() = "/deep/y".parse().unwrap();
+    assert_eq!(refused(&layer, moved).await.status(), 403);
+    assert_eq!(refused(&layer, self::request(STRANGER, "/deep/x", &FIELDS)).await.status(), 403);
+    assert_eq!(refused(&layer, sign(self::request(STRANGER, "/deep/x", &FIELDS)).await).await.status(), 403);
+}
+
+#[tokio::test]
+async fn the_classic_signature_does_not_make_up_for_a_bad_one_of_the_better_kind() {
+    let classic = Trust::dangerous_classic_signature(ClassicVerifier::new(keys()));
+    let layer = layer(Trust::any_of([classic, Trust::signature(keys())]));
+    admitted(&layer, sign_classic(request(STRANGER, "/deep/x", &FIELDS)).await).await;
+    let both = sign(sign_classic(request(STRANGER, "/deep/x", &FIELDS)).await).await;
+    let saw = admitted(&layer, both).await;
+    assert_eq!(saw.parts.extensions.get::<Carried>().unwrap().text("user"), Some("alice"));
+    let mut bad = sign(sign_classic(request(STRANGER, "/deep/x", &FIELDS)).await).await;
+    bad.headers_mut().insert("x-forwarded-for", HeaderValue::from_static("6.6.6.6"));
+    assert_eq!(refused(&layer, bad).await.status(), 403);
 }

@@ -1,5 +1,10 @@
 //! What others have got wrong about whom to believe: each attack, and that it gets nothing here.
 
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
 use http::{HeaderName, Method, Request};
 use nexthop::{
     Body,
@@ -8,6 +13,7 @@ use nexthop::{
     protocol::{Family, carry::CarriedKeys},
     serve::ProxyProtocol,
 };
+use proptest::prelude::*;
 use tower::Layer;
 
 use super::support::{
@@ -405,6 +411,92 @@ async fn a_refusal_tells_the_client_nothing_but_a_status() {
     evil.headers_mut().append("host", http::HeaderValue::from_static("c"));
     let (status, error) = through(&x_forwarded(), evil).await.err().unwrap();
     assert_eq!((status, error.kind()), (400, nexthop::ErrorKind::Target));
+}
+
+/// A writer that a test can read.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_is_ignored_is_said_once_with_peer_and_field_and_without_the_value() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _log = tracing::subscriber::set_default(log);
+    let layer = x_forwarded();
+    for _ in 0..100 {
+        admitted(&layer, STRANGER, "/", &[("x-forwarded-for", "6.6.6.6")]).await;
+        ask(&layer, STRANGER, "/", &[("host", "a b")]).await.err().unwrap();
+    }
+    admitted(&layer, STRANGER, "/", &[("x-ordinary", "1")]).await;
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let (ignored, refused): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.contains("x-forwarded-for"));
+    assert_eq!((ignored.len(), refused.len()), (1, 1), "{text}");
+    assert!(ignored[0].contains("WARN") && ignored[0].contains(STRANGER) && !text.contains("6.6.6.6"), "{text}");
+    assert!(refused[0].contains("WARN") && refused[0].contains("400") && !text.contains("a b"), "{text}");
+}
+
+const OWNED: [&str; 12] = [
+    "x-forwarded-for",
+    "x-forwarded-server",
+    "x-forwarded-scheme",
+    "x-forwarded-script-name",
+    "x-traversal-path",
+    "x-traversal-query-string",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "forwarded",
+    "x-wsgiproxy-json-1",
+];
+
+fn any_value() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..40),
+        r#"(for=|host=|proto=|https|http|/a|//|%2e|\[::1\]|192\.0\.2\.7|10\.0\.0\.2|"|,|;|:80| ){0,8}"#
+            .prop_map(String::into_bytes),
+    ]
+}
+
+proptest! {
+    /// Whatever a trusted peer passes on: a refusal, or one valid `Host` and none of our fields.
+    #[test]
+    fn no_bytes_panic_and_nothing_unread_reaches_the_application(
+        family in prop_oneof![Just(Family::WsgiProxy), Just(Family::XForwarded), Just(Family::Forwarded)],
+        uri in "/[a-z/%0-9.]{0,8}(\\?[a-z=&]{0,6})?",
+        fields in proptest::collection::vec((0..OWNED.len(), any_value()), 0..6),
+    ) {
+        let mut evil = request(EDGE, &uri, &[]);
+        for (name, value) in fields {
+            if let Ok(value) = http::HeaderValue::from_bytes(&value) {
+                evil.headers_mut().append(OWNED[name], value);
+            }
+        }
+        let layer = behind_edge(family).restore(Restore::all()).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        match runtime.block_on(through(&layer, evil)) {
+            Ok(saw) => {
+                prop_assert_eq!(saw.parts.headers.len(), 1);
+                let host = saw.field("host").unwrap();
+                prop_assert!(host.parse::<http::uri::Authority>().is_ok_and(|read| read == host.as_str()));
+                prop_assert_eq!(saw.origin().host().unwrap().as_str(), host.as_str());
+                prop_assert!(saw.parts.uri.path().starts_with('/') && saw.parts.uri.authority().is_none());
+            }
+            Err((status, _)) => prop_assert_eq!(status, 400),
+        }
+    }
 }
 
 // === on sockets ===

@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind};
 /// Puts `path` below `base` and `extra` behind `query`, on raw bytes.
 ///
 /// * `base` is empty or begins with `/`; one `/` at its end is not counted (`/app/` is `/app`).
-/// * `path` is empty or begins with `/`; `*` (of `OPTIONS *`) concerns the whole server and stays alone.
+/// * `path` is empty or begins with `/`; `*` (of `OPTIONS *`) concerns the whole server and stays alone, whatever stands beside it.
 /// * `query` is what stands behind the first `?`: `None` without a `?`, `Some("")` with nothing behind it. `extra` is joined as
 ///   `query & extra`, also to an empty query, so that [`split_query`] can give back exactly what was there.
 ///
@@ -15,8 +15,11 @@ use crate::error::{Error, ErrorKind};
 /// # Errors
 /// `Target` (400): `path` begins with anything else, or the whole is no valid target. `HeadTooLarge` (431): it is longer than 65,534 bytes.
 pub fn join(base: &str, path: &str, query: Option<&str>, extra: Option<&str>) -> Result<PathAndQuery, Error> {
-    let base = if path == "*" { "" } else { base.strip_suffix('/').unwrap_or(base) };
-    if !(path.is_empty() || path.starts_with('/') || path == "*") {
+    if path == "*" {
+        return Ok(PathAndQuery::from_static("*"));
+    }
+    let base = base.strip_suffix('/').unwrap_or(base);
+    if !(path.is_empty() || path.starts_with('/')) {
         return Err(Error::new(ErrorKind::Target, "path does not begin with a slash"));
     }
     let mut target = BytesMut::with_capacity(
@@ -103,7 +106,7 @@ mod tests {
         joins("/app", "/x", Some(""), None, "/app/x?");
         joins("/app", "/x", Some("a=b=c?d&&;%zz"), None, "/app/x?a=b=c?d&&;%zz");
         joins("/caf\u{e9}", "/\u{c2}\u{82}", Some("\u{e9}"), None, "/caf\u{e9}/\u{c2}\u{82}?\u{e9}");
-        joins("/app", "*", None, None, "*");
+        joins("/app", "*", None, Some("k=1"), "*");
     }
 
     #[test]

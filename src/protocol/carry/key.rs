@@ -16,7 +16,6 @@ use crate::{
 };
 
 /// One key, its type erased: `put` and `take` know it.
-#[derive(Clone)]
 pub(super) struct Key {
     pub(super) name: Box<str>,
     pub(super) encoding: Encoding,

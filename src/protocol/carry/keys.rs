@@ -33,16 +33,6 @@ impl CarriedKeys {
         self.0.is_none()
     }
 
-    /// The same keys but the binary ones, for a hop that is believed less: what vouches for it covers no field.
-    #[must_use]
-    pub fn without_binary(&self) -> Self {
-        let textual = |key: &&Key| key.encoding != Encoding::Bin;
-        if self.keys().iter().all(|key| textual(&key)) {
-            return self.clone();
-        }
-        Self::new(self.keys().iter().filter(textual).cloned().collect())
-    }
-
     /// The names of the keys, in the order in which they were named.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.keys().iter().map(|key| &*key.name)

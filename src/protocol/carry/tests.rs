@@ -385,19 +385,6 @@ mod binary {
         assert_refused(&keys(), &[("x-wsgiproxy-bin-1", "session postcard:AYCAgICAgICAgAE=")]);
     }
 
-    #[test]
-    fn leaves_binary_keys_out_where_nothing_covers_them() {
-        let keys = CarriedKeys::builder()
-            .binary::<Session>("session", Codec::Postcard)
-            .string::<RemoteUser>("user")
-            .build()
-            .unwrap()
-            .without_binary();
-        let lines = [("x-wsgiproxy-bin-1", "session postcard:BwIFYWRtaW4Cw6k="), ("x-wsgiproxy-str-1", "user a")];
-        let received = decoded(&keys, &lines).unwrap();
-        assert_eq!((received.get::<Session>(), received.get()), (None, Some(&RemoteUser("a".into()))));
-    }
-
     #[cfg(feature = "bincode")]
     #[test]
     fn knows_bincode_too() {

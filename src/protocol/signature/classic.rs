@@ -53,7 +53,7 @@ use super::{
 use crate::{
     error::{ConfigError, Error, ErrorKind},
     protocol::{
-        keyring::{Key, Keyring},
+        keyring::{Key, Keyring, Keys},
         names::{
             X_FORWARDED_FOR, X_FORWARDED_SCHEME, X_FORWARDED_SCRIPT_NAME, X_FORWARDED_SERVER, X_SCRIPT_NAME,
             X_TRAVERSAL_PATH, X_TRAVERSAL_QUERY_STRING, X_WSGIPROXY_SIGNATURE, X_WSGIPROXY_VERSION, is_owned,
@@ -156,16 +156,19 @@ impl ClassicVerifier {
     /// `Signature` (403), with the reason as its source, for the log. `Unavailable` (503): the replay store is full or out of reach.
     pub fn verify(&self, parts: &Parts, now: SystemTime) -> Result<Verdict, Error> {
         let keyring = &self.0.keyring;
-        let checked = match self.check(parts, now) {
-            Err(Refusal::Mismatch) if keyring.look_now(now) => self.check(parts, now),
-            checked => checked,
-        };
+        let keys = keyring.keys();
+        let mut checked = self.check(parts, now, &keys);
+        if let Err(Refusal::Mismatch) = checked
+            && let Some(keys) = keyring.newer(&keys, now)
+        {
+            checked = self.check(parts, now, &keys);
+        }
         let (verified, answer) = checked?;
         keyring.look_soon(now);
         decide(verified, answer)
     }
 
-    fn check(&self, parts: &Parts, now: SystemTime) -> Result<(Verified, Answer), Refusal> {
+    fn check(&self, parts: &Parts, now: SystemTime, keys: &Keys) -> Result<(Verified, Answer), Refusal> {
         let field = single(parts, &X_WSGIPROXY_SIGNATURE)?.ok_or(Refusal::Missing)?;
         let date = single(parts, &header::DATE)?.ok_or(Refusal::Malformed("Date"))?;
         let claim = Claim::parse(field).ok_or(Refusal::Malformed("X-WSGIProxy-Signature"))?;
@@ -175,7 +178,6 @@ impl ClassicVerifier {
         if !host.eq_ignore_ascii_case(claim.host) || claim.path != path(parts) {
             return Err(Refusal::Mismatch);
         }
-        let keys = self.0.keyring.keys();
         let holds = |key: &&Key| mac(key, claim.signed, date).verify_slice(&claim.mac).is_ok();
         let key = keys.iter().find(holds).ok_or(Refusal::Mismatch)?;
 

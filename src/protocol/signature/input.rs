@@ -30,7 +30,7 @@ impl Which {
 }
 
 /// Our member of `Signature-Input`.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Input<'a> {
     pub(super) components: Vec<Component<'a>>,
     /// The member's value as RFC 9421 §2.3 writes it, whatever spaces it came with.
@@ -90,20 +90,20 @@ pub(super) fn parse_digest(field: &[u8]) -> Result<[u8; 32], Refusal> {
 /// Takes the lines out that hold a member of ours, and those that cannot be read and so would spoil the whole field. Lines of others
 /// stay as they are.
 pub(super) fn disown(headers: &mut HeaderMap, which: Which) {
-    let foreign_input = |line: &HeaderValue| matches!(parse_input(line.as_bytes(), which), Err(Refusal::Missing));
-    let foreign_signature =
-        |line: &HeaderValue| matches!(parse_signature(line.as_bytes(), which), Err(Refusal::Missing));
-    retain_lines(headers, SIGNATURE_INPUT, foreign_input);
-    retain_lines(headers, SIGNATURE, foreign_signature);
+    // As we write them, our members begin their lines: most of ours are known without being read.
+    let begins =
+        |line: &[u8]| line.strip_prefix(which.name().as_bytes()).is_some_and(|rest| rest.first() == Some(&b'='));
+    retain_lines(headers, &SIGNATURE_INPUT, |line| !begins(line) && parse_input(line, which) == Err(Refusal::Missing));
+    retain_lines(headers, &SIGNATURE, |line| !begins(line) && parse_signature(line, which) == Err(Refusal::Missing));
 }
 
-fn retain_lines(headers: &mut HeaderMap, name: HeaderName, stays: impl Fn(&HeaderValue) -> bool) {
-    let lines = headers.get_all(&name);
-    if lines.iter().all(&stays) {
+fn retain_lines(headers: &mut HeaderMap, name: &HeaderName, stays: impl Fn(&[u8]) -> bool) {
+    let lines = headers.get_all(name);
+    let kept: Vec<HeaderValue> = lines.iter().filter(|line| stays(line.as_bytes())).cloned().collect();
+    if kept.len() == lines.iter().count() {
         return;
     }
-    let kept: Vec<HeaderValue> = lines.iter().filter(|line| stays(line)).cloned().collect();
-    headers.remove(&name);
+    headers.remove(name);
     for line in kept {
         headers.append(name.clone(), line);
     }
@@ -210,7 +210,7 @@ impl<'a> ParameterVisitor<'a> for Member<'_, 'a> {
             let claims = key.as_str() == "tag" && text(&value) == Some(which.name());
             return if claims { self.reader.refuse(Refusal::Ambiguous) } else { Ok(()) };
         };
-        let read = match key.as_str() {
+        let written = match key.as_str() {
             "created" => number(&mut input.created, &value),
             "expires" => number(&mut input.expires, &value),
             "nonce" => quoted(&mut input.nonce, &value),
@@ -219,8 +219,10 @@ impl<'a> ParameterVisitor<'a> for Member<'_, 'a> {
             "tag" => quoted(&mut input.tag, &value),
             _ => None,
         };
-        let Some(written) = read else { return self.reader.refuse(Refusal::Malformed("signature parameter")) };
-        for piece in [";", key.as_str(), "=", &written] {
+        let Some((quote, written)) = written else {
+            return self.reader.refuse(Refusal::Malformed("signature parameter"));
+        };
+        for piece in [";", key.as_str(), "=", quote, &written, quote] {
             input.params.push_str(piece);
         }
         Ok(())
@@ -231,17 +233,20 @@ impl<'a> ParameterVisitor<'a> for Member<'_, 'a> {
     }
 }
 
-/// Takes a time that was not there yet; gives it as it is written.
-fn number<'a>(slot: &mut Option<u64>, value: &BareItemFromInput<'a>) -> Option<Cow<'a, str>> {
+/// How a value is written, and in what quotes.
+type Written<'a> = Option<(&'static str, Cow<'a, str>)>;
+
+/// Takes a time that was not there yet.
+fn number<'a>(slot: &mut Option<u64>, value: &BareItemFromInput<'a>) -> Written<'a> {
     let BareItemFromInput::Integer(number) = value else { return None };
     let number = u64::try_from(i64::from(*number)).ok()?;
-    slot.replace(number).is_none().then(|| number.to_string().into())
+    slot.replace(number).is_none().then(|| ("", number.to_string().into()))
 }
 
-/// Takes a text that was not there yet; gives it as it is written.
-fn quoted<'a>(slot: &mut Option<&'a str>, value: &BareItemFromInput<'a>) -> Option<Cow<'a, str>> {
+/// Takes a text that was not there yet.
+fn quoted<'a>(slot: &mut Option<&'a str>, value: &BareItemFromInput<'a>) -> Written<'a> {
     let text = text(value)?;
-    slot.replace(text).is_none().then(|| format!("\"{text}\"").into())
+    slot.replace(text).is_none().then_some(("\"", text.into()))
 }
 
 /// A text without escapes: none of ours needs one, and refusing them keeps one text to one writing.

@@ -96,22 +96,22 @@ pin_project! {
 
 impl<B> SignedBody<B> {
     pub(super) fn empty() -> Self {
-        SignedBody { kind: Kind::Whole { whole: Whole::default() } }
+        Self { kind: Kind::Whole { whole: Whole::default() } }
     }
 
     pub(super) fn plain(body: B) -> Self {
-        SignedBody { kind: Kind::Plain { body } }
+        Self { kind: Kind::Plain { body } }
     }
 
     pub(super) fn with_trailers(body: B, slot: Slot) -> Self {
-        SignedBody { kind: Kind::Trailers { body, hash: Some(Sha256::new()), slot } }
+        Self { kind: Kind::Trailers { body, hash: Some(Sha256::new()), slot } }
     }
 
     /// The body once more, if it can be sent again: empty, or read whole for its digest. As it is now, without what was taken of it.
     #[must_use]
     pub fn try_clone(&self) -> Option<Self> {
         match &self.kind {
-            Kind::Whole { whole } => Some(SignedBody { kind: Kind::Whole { whole: whole.clone() } }),
+            Kind::Whole { whole } => Some(Self { kind: Kind::Whole { whole: whole.clone() } }),
             Kind::Plain { .. } | Kind::Trailers { .. } => None,
         }
     }

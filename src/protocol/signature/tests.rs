@@ -664,7 +664,8 @@ fn a_rotated_file_needs_no_restart() {
 
     write("back", NEW);
     write("front", OLD);
-    (front.reload(), back.reload());
+    front.reload();
+    back.reload();
     assert_eq!(reason(&send(CREATED + 10).unwrap_err()), Refusal::UnknownKey);
 }
 

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     error::{BoxError, ConfigError, Error, ErrorKind},
     protocol::{
-        keyring::{ALGORITHM, Key, Keyring},
+        keyring::{ALGORITHM, Key, Keyring, Keys},
         names::{CONTENT_DIGEST, SIGNATURE, SIGNATURE_INPUT, X_WSGIPROXY_SIGNATURE, is_owned},
         replay::{Answer, LocalReplay, Nonce, ReplayStore, Seen},
     },
@@ -91,17 +91,26 @@ impl Verifier {
     /// source, for the log. `Unavailable` (503): the replay store is full or out of reach.
     pub fn verify<B: Body>(&self, parts: &Parts, body: &B, now: SystemTime) -> Result<Verdict, Error> {
         let keyring = &self.0.keyring;
-        let checked = match self.check(parts, body, now) {
-            // The secret may have been changed since the file was last looked at.
-            Err(Refusal::UnknownKey | Refusal::Mismatch) if keyring.look_now(now) => self.check(parts, body, now),
-            checked => checked,
-        };
+        let keys = keyring.keys();
+        let mut checked = self.check(parts, body, now, &keys);
+        // The secret may have been changed since the file was last looked at.
+        if let Err(Refusal::UnknownKey | Refusal::Mismatch) = checked
+            && let Some(keys) = keyring.newer(&keys, now)
+        {
+            checked = self.check(parts, body, now, &keys);
+        }
         let (verified, answer) = checked?;
         keyring.look_soon(now);
         decide(verified, answer)
     }
 
-    fn check<B: Body>(&self, parts: &Parts, body: &B, now: SystemTime) -> Result<(Verified, Answer), Refusal> {
+    fn check<B: Body>(
+        &self,
+        parts: &Parts,
+        body: &B,
+        now: SystemTime,
+        keys: &Keys,
+    ) -> Result<(Verified, Answer), Refusal> {
         let field = joined(&parts.headers, &SIGNATURE_INPUT).ok_or(Refusal::Missing)?;
         let input = parse_input(&field, Which::Head)?;
         let signature = joined(&parts.headers, &SIGNATURE).ok_or(Refusal::Missing)?;
@@ -109,7 +118,6 @@ impl Verifier {
         let created = input.created.ok_or(Refusal::Malformed("created"))?;
         let nonce = input.nonce.filter(|nonce| (1..=256).contains(&nonce.len())).ok_or(Refusal::Malformed("nonce"))?;
 
-        let keys = self.0.keyring.keys();
         let key = keys.get(input.key_id.ok_or(Refusal::Malformed("keyid"))?).ok_or(Refusal::UnknownKey)?;
         if input.algorithm.is_some_and(|algorithm| algorithm != ALGORITHM) {
             return Err(Refusal::Algorithm);

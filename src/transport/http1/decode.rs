@@ -166,7 +166,11 @@ impl Control {
             self.connection(value);
         } else if name.as_str() == "keep-alive" {
             self.keep_alive = keep_alive_timeout(value);
-        } else if name != header::UPGRADE && name != header::TE && name.as_str() != "proxy-connection" {
+        } else if name != header::UPGRADE
+            && name != header::TE
+            && name != header::PROXY_AUTHENTICATE
+            && name.as_str() != "proxy-connection"
+        {
             return Ok(false);
         }
         Ok(!self.keep_hop_by_hop)

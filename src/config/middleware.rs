@@ -1,0 +1,244 @@
+use std::time::Duration;
+
+use http::HeaderName;
+use serde::Deserialize;
+
+use super::{
+    Mistakes,
+    shared::FAMILIES,
+    table::{Reading, Table},
+};
+#[cfg(feature = "classic-signature")]
+use crate::protocol::signature::classic::ClassicVerifier;
+use crate::{
+    error::ConfigError,
+    middleware::{ForceHost, Mount, ProxyMiddleware, ProxyMiddlewareBuilder, Restore, Trust},
+    protocol::signature::Verifier,
+};
+
+/// A [`ProxyMiddleware`], as a file describes it. See the [module](super) for how values are written.
+///
+/// Whom to believe; nobody where none of these is set:
+///
+/// | key | |
+/// |---|---|
+/// | `secret_file` | text: the file of secrets, see [`Secret::from_file`](crate::secret::Secret::from_file) |
+/// | `secret_id` | text: the id of a file's one secret |
+/// | `private_secret_file` | flag: refuse a file that others than its owner can read |
+/// | `signature_max_age`, `signature_skew` | time |
+/// | `dangerous_uncovered` | `large` or `all`: bodies that no signature need cover |
+#[cfg_attr(
+    feature = "classic-signature",
+    doc = "| `dangerous_classic_signature` | flag: accept `X-WSGIProxy-Signature` too, see [`Trust::dangerous_classic_signature`] |"
+)]
+/// | `trust_ips` | list of addresses and networks, see [`Trust::peers`] |
+/// | `trust_uids` | list of user ids, of processes on a unix socket |
+/// | `max_hops` | number: how many elements of a forwarding list are believed |
+/// | `trust` | `all` or `any`; needed where more than one of `secret_file`, `trust_ips`, `trust_uids` is set |
+/// | `dangerous_accept_unsigned` | flag |
+///
+/// What to believe:
+///
+/// | key | |
+/// |---|---|
+/// | `family` | `wsgiproxy` (the default), `x-forwarded` or `forwarded` |
+/// | `restore` | list of `client`, `scheme`, `host`, `port`, `prefix`; empty for nothing; by default `client scheme` |
+/// | `allowed_hosts` | list |
+/// | `identity_fields` | list of field names |
+#[cfg_attr(feature = "axum", doc = "| `peer_from_connect_info` | flag |")]
+/// | `string_keys`, `unicode_keys`, `json_keys` | lists of names, carried in [`ext::Carried`](crate::ext::Carried) |
+///
+/// What to say whatever the request says:
+///
+/// | key | |
+/// |---|---|
+/// | `prefix` or `pop_prefix` | text: see [`Mount`] |
+/// | `scheme` | `http` or `https` |
+/// | `host`, or `domain` and `port` | text: see [`ForceHost`] |
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(transparent)]
+pub struct ProxyMiddlewareConfig(Table);
+
+impl ProxyMiddlewareConfig {
+    /// Checks everything, and makes the layer.
+    ///
+    /// # Errors
+    /// All [`Mistakes`].
+    pub fn build(&self) -> Result<ProxyMiddleware, Mistakes> {
+        let mut reading = Reading::new(self.0.clone());
+        let mut builder = ProxyMiddleware::builder();
+        if let Some(trust) = reading.trust() {
+            builder = builder.trust(trust);
+        }
+        builder = reading.beliefs(builder);
+        builder = reading.overrides(builder);
+        reading.finish()?;
+        Ok(builder.build()?)
+    }
+}
+
+impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for ProxyMiddlewareConfig {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+}
+
+impl Reading {
+    fn trust(&mut self) -> Option<Trust> {
+        let signed = self.signed();
+        let peers = self.trusted_peers();
+        let users = self.trusted_users();
+        let max_hops = self.parsed("max_hops", "a number");
+        let combine = self.word::<fn(Vec<Trust>) -> Trust>(
+            "trust",
+            &[("all", |of| Trust::all_of(of)), ("any", |of| Trust::any_of(of))],
+        );
+        let limited = |trust: Trust| max_hops.map_or(trust.clone(), |hops| trust.max_hops(hops));
+        let mut of: Vec<Trust> = [peers.map(limited), users.map(limited), signed].into_iter().flatten().collect();
+        match (of.len(), combine) {
+            (0 | 1, _) => of.pop(),
+            (_, Some(combine)) => Some(combine(of)),
+            (_, None) => {
+                let why = "secret_file, trust_ips and trust_uids: say whether `all` of them or `any` is needed";
+                self.fail(ConfigError::missing("trust", why));
+                None
+            }
+        }
+    }
+
+    fn signed(&mut self) -> Option<Trust> {
+        let (max_age, skew) = (self.whole_seconds("signature_max_age"), self.whole_seconds("signature_skew"));
+        let uncovered = self.uncovered();
+        #[cfg(feature = "classic-signature")]
+        let classic = self.flag("dangerous_classic_signature") == Some(true);
+        #[cfg(not(feature = "classic-signature"))]
+        let classic = false;
+        let keys = self.keyring(&[
+            ("signature_max_age", max_age.is_some()),
+            ("signature_skew", skew.is_some()),
+            ("dangerous_uncovered", uncovered.is_some()),
+            ("dangerous_classic_signature", classic),
+        ])?;
+        let mut verifier = Verifier::builder(keys.clone());
+        if let Some(age) = max_age {
+            self.check("signature_max_age", Verifier::builder(keys.clone()).max_age(age).build());
+            verifier = verifier.max_age(age);
+        }
+        if let Some(skew) = skew {
+            self.check("signature_skew", Verifier::builder(keys.clone()).skew(skew).build());
+            verifier = verifier.skew(skew);
+        }
+        if let Some(which) = uncovered {
+            verifier = verifier.dangerous_accept_uncovered(which);
+        }
+        let signed = Trust::verifier(verifier.build().ok()?);
+        #[cfg(feature = "classic-signature")]
+        if classic {
+            let verifier = ClassicVerifier::new(keys);
+            return Some(Trust::any_of([signed, Trust::dangerous_classic_signature(verifier)]));
+        }
+        Some(signed)
+    }
+
+    /// A time as a signature can have it.
+    fn whole_seconds(&mut self, key: &'static str) -> Option<Duration> {
+        match self.time(key)? {
+            Some(time) if time.subsec_nanos() == 0 => Some(time),
+            time => {
+                let text = time.map_or_else(|| "off".to_owned(), |time| format!("{time:?}"));
+                self.fail(ConfigError::invalid(key, text, "must be whole seconds"));
+                None
+            }
+        }
+    }
+
+    fn trusted_peers(&mut self) -> Option<Trust> {
+        let networks = self.list("trust_ips")?;
+        for network in &networks {
+            self.check("trust_ips", Trust::peers([network]));
+        }
+        Trust::peers(networks).ok()
+    }
+
+    fn trusted_users(&mut self) -> Option<Trust> {
+        let uids: Vec<u32> = self.parsed_list("trust_uids", "a user id");
+        if uids.is_empty() { None } else { Some(Trust::unix_peer(uids)) }
+    }
+
+    fn beliefs(&mut self, mut builder: ProxyMiddlewareBuilder) -> ProxyMiddlewareBuilder {
+        if let Some(family) = self.word("family", FAMILIES) {
+            builder = builder.family(family);
+        }
+        let restore = self.words::<fn(Restore) -> Restore>(
+            "restore",
+            &[
+                ("client", Restore::client),
+                ("scheme", Restore::scheme),
+                ("host", Restore::host),
+                ("port", Restore::port),
+                ("prefix", Restore::prefix),
+            ],
+        );
+        if let Some(words) = restore {
+            builder = builder.restore(words.into_iter().fold(Restore::none(), |restore, also| also(restore)));
+        }
+        if let Some(hosts) = self.list("allowed_hosts") {
+            for host in &hosts {
+                self.check("allowed_hosts", ProxyMiddleware::builder().allowed_hosts([host]).build());
+            }
+            builder = builder.allowed_hosts(hosts);
+        }
+        builder = builder.identity_fields(self.parsed_list::<HeaderName>("identity_fields", "a field name"));
+        if let Some(keys) = self.carried_keys() {
+            builder = builder.carried(keys);
+        }
+        if self.flag("dangerous_accept_unsigned") == Some(true) {
+            builder = builder.dangerous_accept_unsigned();
+        }
+        #[cfg(feature = "axum")]
+        if self.flag("peer_from_connect_info") == Some(true) {
+            builder = builder.peer_from_connect_info();
+        }
+        builder
+    }
+
+    fn overrides(&mut self, mut builder: ProxyMiddlewareBuilder) -> ProxyMiddlewareBuilder {
+        let mount = match (self.text("prefix"), self.text("pop_prefix")) {
+            (None, None) => None,
+            (Some(text), None) => Some(("prefix", Mount::Prefix(text))),
+            (None, Some(text)) => Some(("pop_prefix", Mount::PopPrefix(text))),
+            (Some(_), Some(_)) => {
+                self.exclude("prefix", "pop_prefix");
+                None
+            }
+        };
+        if let Some((key, mount)) = mount {
+            self.check(key, ProxyMiddleware::builder().mount(mount.clone()).build());
+            builder = builder.mount(mount);
+        }
+        if let Some(scheme) = self.text("scheme") {
+            self.check("scheme", ProxyMiddleware::builder().scheme(&scheme).build());
+            builder = builder.scheme(scheme);
+        }
+        let (host, domain, port) = (self.text("host"), self.text("domain"), self.parsed("port", "a port"));
+        let parts = [
+            ("host", host.clone().map(ForceHost::Host)),
+            ("domain", domain.clone().map(ForceHost::Domain)),
+            ("port", port.map(ForceHost::Port)),
+        ];
+        for (key, force) in parts {
+            force.map(|force| self.check(key, ProxyMiddleware::builder().force_host(force).build()));
+        }
+        match (host, domain, port) {
+            (None, None, None) => builder,
+            (Some(host), None, None) => builder.force_host(ForceHost::Host(host)),
+            (None, Some(domain), None) => builder.force_host(ForceHost::Domain(domain)),
+            (None, None, Some(port)) => builder.force_host(ForceHost::Port(port)),
+            (None, Some(domain), Some(port)) => builder.force_host(ForceHost::DomainAndPort(domain, port)),
+            (Some(_), domain, _) => {
+                self.exclude("host", if domain.is_some() { "domain" } else { "port" });
+                builder
+            }
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Services and layers from configuration files (feature `config`).
+//!
+//! [`ProxyAppConfig`], [`TransparentProxyConfig`] and [`ProxyMiddlewareConfig`] are read by any serde format (TOML, YAML, JSON, …), on their
+//! own or as fields of an application's own configuration, or collected from pairs of texts, as INI files and environments give them.
+//! Then `build()` makes the service or layer. The keys are those of the paste.deploy factories this crate descends from, and more; each
+//! type lists its own.
+//!
+//! * A *text* may also be a number or a boolean of the format.
+//! * A *list* is an array, or one text with white space between the elements.
+//! * A *flag* is `true`, `yes`, `on`, `1` or `false`, `no`, `off`, `0`.
+//! * A *time* is a whole number with its unit: `500ms`, `10s`, `5m`, `1h`; `off` turns the limit off.
+//!
+//! A key that is not set has the default of the builder's setting. `build()` reports all [`Mistakes`] at once, each with its key and text;
+//! a key that is not known, or occurs twice, is a mistake too.
+//!
+//! ```
+//! use nexthop::config::ProxyMiddlewareConfig;
+//!
+//! let config: ProxyMiddlewareConfig = serde_json::from_str(r#"{
+//!     "trust_ips": "10.0.0.0/8 loopback",
+//!     "family": "x-forwarded",
+//!     "restore": ["client", "scheme", "host"],
+//!     "allowed_hosts": ["example.com", "*.example.com"]
+//! }"#)?;
+//! let layer = config.build()?;
+//!
+//! let config = ProxyMiddlewareConfig::from_iter([("trust_ips", "10.0.0.0/33"), ("schema", "https")]);
+//! let mistakes: Vec<_> = config.build().unwrap_err().iter().map(ToString::to_string).collect();
+//! assert_eq!(mistakes.len(), 2);
+//! assert!(mistakes[0].starts_with(r#"trust_ips "10.0.0.0/33": "#));
+//! assert!(mistakes[1].starts_with(r#"setting "schema": is not known"#));
+//! # Ok::<(), nexthop::BoxError>(())
+//! ```
+
+mod middleware;
+mod mistakes;
+mod proxy_app;
+mod shared;
+mod table;
+mod transparent;
+
+pub use middleware::ProxyMiddlewareConfig;
+pub use mistakes::Mistakes;
+pub use proxy_app::ProxyAppConfig;
+pub use transparent::TransparentProxyConfig;

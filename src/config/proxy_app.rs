@@ -1,0 +1,203 @@
+use http::{HeaderValue, Method, uri::Scheme};
+use serde::Deserialize;
+
+use super::{
+    Mistakes,
+    shared::FAMILIES,
+    table::{Reading, Table},
+};
+use crate::{
+    app::{ForwardedFor, HostField, PathPrefix, ProxyApp, ProxyAppBuilder, Via},
+    error::ConfigError,
+    message::target::{Href, Prefix},
+    protocol::signature::Signer,
+};
+
+/// A [`ProxyApp`], as a file describes it. See the [module](super) for how values are written.
+///
+/// Where to, and how:
+///
+/// | key | |
+/// |---|---|
+/// | `href` (or `address`) | text: the upstream's URL, or `unix:/path`. The one key that must be set |
+/// | `host` or `preserve_host` | text: what to write into `Host`; flag: leave what the client wrote |
+/// | `strip_prefix` or `keep_prefix` | text: a prefix that the upstream does not get; flag: it gets what routers took off too. See [`PathPrefix`] |
+/// | `allowed_request_methods` (or `allowed_methods`) | list; all where it is empty |
+/// | `suppress_http_headers` (or `suppress_fields`) | list of field names that are not forwarded |
+/// | `max_body_bytes` | number |
+/// | `map_responses` | flag: map `Location` and cookies to the client's view; by default yes |
+/// | `via` | `random` (the default), `off`, or a name |
+///
+/// What to tell the upstream:
+///
+/// | key | |
+/// |---|---|
+/// | `families` | list of `wsgiproxy`, `x-forwarded`, `forwarded`; empty for none; by default `wsgiproxy` |
+/// | `forwarded_for` | `append` (the default), `replace` or `omit` |
+/// | `public_scheme` | `http` or `https` |
+/// | `string_keys`, `unicode_keys`, `json_keys` | lists of names, carried from [`ext::Carried`](crate::ext::Carried) |
+/// | `secret_file` | text: the file of secrets, see [`Secret::from_file`](crate::secret::Secret::from_file); requests are then signed |
+/// | `secret_id` | text: the id of a file's one secret |
+/// | `private_secret_file` | flag: refuse a file that others than its owner can read |
+/// | `dangerous_uncovered` | `large` or `all`: bodies that no signature covers |
+///
+/// Limits and connections, as [`ExactProxyBuilder`](crate::exact::ExactProxyBuilder) has them:
+///
+/// | key | |
+/// |---|---|
+/// | `connect_timeout`, `response_timeout`, `body_idle_timeout`, `tunnel_idle_timeout`, `pool_idle_timeout`, `pool_max_age` | time |
+/// | `pool_max_idle`, `max_response_head_bytes` | number |
+#[cfg_attr(
+    feature = "tls",
+    doc = "| `tls_roots_file` | text: a PEM file of the authorities to believe, in place of the platform's |"
+)]
+#[cfg_attr(
+    feature = "tls",
+    doc = "| `tls_certificate_file`, `tls_key_file` | text: PEM files of a certificate to show, and its key |"
+)]
+///
+/// ```
+/// use nexthop::config::ProxyAppConfig;
+///
+/// let config = ProxyAppConfig::from_iter([
+///     ("address", "http://server3:8680/exist/rest/db/orgs/sch/config/"),
+///     ("allowed_request_methods", "GET HEAD"),
+/// ]);
+/// let service = config.build()?;
+/// # Ok::<(), nexthop::BoxError>(())
+/// ```
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(transparent)]
+pub struct ProxyAppConfig(Table);
+
+impl ProxyAppConfig {
+    /// Checks everything, and makes the service with a pool of connections of its own.
+    ///
+    /// # Errors
+    /// All [`Mistakes`].
+    pub fn build(&self) -> Result<ProxyApp, Mistakes> {
+        let mut reading = Reading::new(self.0.clone());
+        let href = reading.href();
+        // Settings can only be put on a builder, and a builder needs an upstream: without one, this stands in until the mistakes are told.
+        let mut builder = ProxyApp::builder(href.map_or_else(|| "http://localhost".parse(), Ok)?);
+        builder = reading.target(builder);
+        builder = reading.limits(builder);
+        builder = reading.word_to_upstream(builder);
+        if let Some(exact) = reading.exact() {
+            builder = builder.exact(exact);
+        }
+        reading.finish()?;
+        Ok(builder.build()?)
+    }
+}
+
+impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for ProxyAppConfig {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+}
+
+impl Reading {
+    fn href(&mut self) -> Option<Href> {
+        let key = self.either("href", "address");
+        let Some(text) = self.text(key) else {
+            self.fail(ConfigError::missing(key, "it says where requests are sent"));
+            return None;
+        };
+        let href: Href = self.check(key, text.parse())?;
+        self.check(key, ProxyApp::builder(href.clone()).build());
+        Some(href)
+    }
+
+    fn target(&mut self, builder: ProxyAppBuilder) -> ProxyAppBuilder {
+        let builder = match (self.text("host"), self.flag("preserve_host").unwrap_or(false)) {
+            (None, false) => builder,
+            (None, true) => builder.host(HostField::Keep),
+            (Some(text), false) => match HeaderValue::from_str(&text) {
+                Ok(value) => self.set("host", builder, |builder| builder.host(HostField::Fixed(value.clone()))),
+                Err(_) => {
+                    self.fail(ConfigError::invalid("host", text, "is not a host and port"));
+                    builder
+                }
+            },
+            (Some(_), true) => {
+                self.exclude("host", "preserve_host");
+                builder
+            }
+        };
+        match (self.text("strip_prefix"), self.flag("keep_prefix").unwrap_or(false)) {
+            (None, false) => builder,
+            (None, true) => builder.prefix(PathPrefix::Keep),
+            (Some(text), false) => match self.check("strip_prefix", text.parse::<Prefix>()) {
+                Some(prefix) => builder.prefix(PathPrefix::Strip(prefix)),
+                None => builder,
+            },
+            (Some(_), true) => {
+                self.exclude("strip_prefix", "keep_prefix");
+                builder
+            }
+        }
+    }
+
+    fn limits(&mut self, mut builder: ProxyAppBuilder) -> ProxyAppBuilder {
+        let methods_key = self.either("allowed_request_methods", "allowed_methods");
+        let methods: Vec<Method> = self.parsed_list(methods_key, "a method");
+        if !methods.is_empty() {
+            builder = builder.allowed_methods(methods);
+        }
+        let fields_key = self.either("suppress_http_headers", "suppress_fields");
+        for name in self.list(fields_key).unwrap_or_default() {
+            builder = self.set(fields_key, builder, |builder| builder.suppress_fields([&name]));
+        }
+        if let Some(bytes) = self.parsed("max_body_bytes", "a number of bytes") {
+            builder = builder.max_body_bytes(bytes);
+        }
+        if let Some(map) = self.flag("map_responses") {
+            builder = builder.map_responses(map);
+        }
+        match self.text("via").as_deref() {
+            None | Some("random") => builder,
+            Some("off") => builder.via(Via::Off),
+            Some(name) => self.set("via", builder, |builder| builder.via(Via::Named(name.to_owned().into()))),
+        }
+    }
+
+    fn word_to_upstream(&mut self, mut builder: ProxyAppBuilder) -> ProxyAppBuilder {
+        if let Some(families) = self.words("families", FAMILIES) {
+            builder = builder.families(families);
+        }
+        let rules =
+            [("append", ForwardedFor::Append), ("replace", ForwardedFor::Replace), ("omit", ForwardedFor::Omit)];
+        if let Some(rule) = self.word("forwarded_for", &rules) {
+            builder = builder.forwarded_for(rule);
+        }
+        if let Some(scheme) = self.word("public_scheme", &[("http", Scheme::HTTP), ("https", Scheme::HTTPS)]) {
+            builder = builder.public_scheme(scheme);
+        }
+        if let Some(keys) = self.carried_keys() {
+            builder = builder.keys(keys);
+        }
+        let uncovered = self.uncovered();
+        let Some(keyring) = self.keyring(&[("dangerous_uncovered", uncovered.is_some())]) else { return builder };
+        let mut signer = Signer::builder(keyring);
+        if let Some(which) = uncovered {
+            signer = signer.dangerous_uncovered(which);
+        }
+        match self.check("secret_file", signer.build()) {
+            Some(signer) => builder.signer(signer),
+            None => builder,
+        }
+    }
+
+    /// Puts one setting on the builder, and on one of its own to see whether it is right.
+    fn set(
+        &mut self,
+        key: &str,
+        builder: ProxyAppBuilder,
+        setting: impl Fn(ProxyAppBuilder) -> ProxyAppBuilder,
+    ) -> ProxyAppBuilder {
+        let alone = "http://localhost".parse().and_then(|href| setting(ProxyApp::builder(href)).build());
+        self.check(key, alone);
+        setting(builder)
+    }
+}

@@ -1,0 +1,57 @@
+use serde::Deserialize;
+
+use super::{
+    Mistakes,
+    table::{Reading, Table},
+};
+use crate::exact::TransparentProxy;
+
+/// A [`TransparentProxy`], as a file describes it. See the [module](super) for how values are written.
+///
+/// | key | |
+/// |---|---|
+/// | `force_host` | text: host with or without a port to connect to, whatever the request says |
+/// | `force_scheme` | `http` or `https` |
+///
+/// and the keys of [`ProxyAppConfig`](super::ProxyAppConfig) for time limits, connections and TLS.
+///
+/// ```
+/// use nexthop::config::TransparentProxyConfig;
+///
+/// let config: TransparentProxyConfig = serde_json::from_str(r#"{"force_host": "127.0.0.1:8080", "response_timeout": "5s"}"#)?;
+/// let service = config.build()?;
+/// # Ok::<(), nexthop::BoxError>(())
+/// ```
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(transparent)]
+pub struct TransparentProxyConfig(Table);
+
+impl TransparentProxyConfig {
+    /// Checks everything, and makes the service with a pool of connections of its own.
+    ///
+    /// # Errors
+    /// All [`Mistakes`].
+    pub fn build(&self) -> Result<TransparentProxy, Mistakes> {
+        let mut reading = Reading::new(self.0.clone());
+        let mut builder = TransparentProxy::builder();
+        if let Some(host) = reading.text("force_host") {
+            reading.check("force_host", TransparentProxy::builder().force_host(&host).build());
+            builder = builder.force_host(host);
+        }
+        if let Some(scheme) = reading.text("force_scheme") {
+            reading.check("force_scheme", TransparentProxy::builder().force_scheme(&scheme).build());
+            builder = builder.force_scheme(scheme);
+        }
+        if let Some(exact) = reading.exact() {
+            builder = builder.exact_proxy(exact);
+        }
+        reading.finish()?;
+        Ok(builder.build()?)
+    }
+}
+
+impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for TransparentProxyConfig {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+}

@@ -1,0 +1,21 @@
+//! `ProxyApp` between raw sockets: what the upstream gets and what the client gets, byte for byte.
+
+mod bodies;
+mod fields;
+mod hooks;
+mod mounts;
+mod pair;
+mod responses;
+mod targets;
+
+use nexthop::app::{ProxyApp, ProxyAppBuilder};
+
+use crate::support::RawUpstream;
+
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+/// A `ProxyApp` to a path of an upstream.
+#[track_caller]
+fn app(upstream: &RawUpstream, path: &str) -> ProxyAppBuilder {
+    ProxyApp::builder(upstream.url(path).parse().unwrap())
+}

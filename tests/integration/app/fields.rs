@@ -1,0 +1,233 @@
+//! Request fields: what is taken off, what is put on.
+
+use std::sync::{Arc, OnceLock};
+
+use http::{Request, Response, Version};
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use nexthop::{
+    Body,
+    app::{ForwardedFor, HostField, PathPrefix, ProxyApp, Via},
+    message::target::Href,
+    protocol::Family,
+};
+use tokio::net::TcpStream;
+
+use super::{OK, app};
+use crate::support::{Front, RawUpstream};
+
+#[tokio::test]
+async fn hop_by_hop_fields_end_here_and_ours_cannot_be_named_away() {
+    let upstream = RawUpstream::answering([OK]);
+    let service = app(&upstream, "").families([Family::XForwarded]).via(Via::Named("us".into())).build().unwrap();
+    let front = Front::serve(service).await;
+    front
+        .exchange(concat!(
+            "GET /x HTTP/1.1\r\nHost: front.example\r\n",
+            "Connection:\r\nConnection: close, X-Forwarded-For, X-Forwarded-Host\r\ncOnnection: x-gone,\tHost ,via\r\n",
+            "X-Gone: 1\r\nKeep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nProxy-Authorization: Basic x\r\n",
+            "TE: gzip,\ttrailers\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n",
+            "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 7.7.7.7\r\nx_forwarded_for: 8.8.8.8\r\nForwarded: for=9.9.9.9\r\n",
+            "X-WSGIProxy-Str-1: user root\r\nAccept: a\r\nAccept: b\r\nX-Bytes: \u{e9}\r\n\r\n",
+        ))
+        .await;
+    let seen = upstream.only();
+    let mut lines: Vec<_> = seen.head.lines().skip(1).filter(|line| !line.is_empty()).collect();
+    lines.sort_unstable();
+    assert_eq!(
+        lines,
+        [
+            "accept: a",
+            "accept: b",
+            "connection: te",
+            &format!("host: {}", upstream.addr()),
+            "te: trailers",
+            "via: 1.1 us",
+            "x-bytes: \u{e9}",
+            "x-forwarded-for: 127.0.0.1",
+            "x-forwarded-host: front.example",
+            "x-forwarded-port: 80",
+            "x-forwarded-proto: http",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn without_a_peer_no_address_is_invented_and_nothing_else_is_added() {
+    let upstream = RawUpstream::answering([OK]);
+    let service = app(&upstream, "").via(Via::Off).families([]).build().unwrap();
+    let front = Front::hyper(service).await;
+    front.exchange("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    assert_eq!(upstream.only().head, format!("GET / HTTP/1.1\r\nhost: {}\r\n\r\n", upstream.addr()));
+
+    let upstream = RawUpstream::answering([OK]);
+    let front = Front::hyper(app(&upstream, "").build().unwrap()).await;
+    front.exchange("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    let seen = upstream.only();
+    assert_eq!(seen.field("x-forwarded-for"), None);
+    assert_eq!(seen.field("x-forwarded-server"), Some("h"));
+    assert_eq!(seen.field("user-agent"), None);
+    assert_eq!(seen.field("accept-encoding"), None);
+}
+
+#[tokio::test]
+async fn each_family_is_written_as_it_is_chosen() {
+    let upstream = RawUpstream::answering([OK]);
+    let front = |families: Vec<Family>| {
+        let prefix = PathPrefix::Strip("/api".parse().unwrap());
+        Front::serve(app(&upstream, "/app?k=1").families(families).prefix(prefix).build().unwrap())
+    };
+    for (families, expected) in [
+        (
+            vec![Family::WsgiProxy],
+            vec![
+                "x-forwarded-for: 127.0.0.1",
+                "x-forwarded-scheme: http",
+                "x-forwarded-script-name: /api",
+                "x-forwarded-server: f:81",
+                "x-traversal-path: /app",
+                "x-traversal-query-string: k=1",
+            ],
+        ),
+        (
+            vec![Family::XForwarded],
+            vec![
+                "x-forwarded-for: 127.0.0.1",
+                "x-forwarded-host: f:81",
+                "x-forwarded-port: 81",
+                "x-forwarded-prefix: /api",
+                "x-forwarded-proto: http",
+            ],
+        ),
+        (vec![Family::Forwarded], vec!["forwarded: for=127.0.0.1;host=\"f:81\";proto=http"]),
+    ] {
+        let count = upstream.seen().len();
+        let front = front(families).await;
+        front.exchange("GET /api/x HTTP/1.1\r\nhost: f:81\r\nforwarded: for=6.6.6.6\r\n\r\n").await;
+        let seen = upstream.seen().swap_remove(count);
+        let mut lines: Vec<_> =
+            seen.head.lines().filter(|l| l.starts_with("x-") || l.starts_with("forwarded")).collect();
+        lines.sort_unstable();
+        assert_eq!(lines, expected);
+    }
+}
+
+#[tokio::test]
+async fn the_address_can_be_left_out_and_fields_suppressed() {
+    let upstream = RawUpstream::answering([OK]);
+    let service =
+        app(&upstream, "").forwarded_for(ForwardedFor::Omit).suppress_fields(["X-Secret", "Cookie"]).build().unwrap();
+    let front = Front::serve(service).await;
+    front.exchange("GET / HTTP/1.1\r\nhost: h\r\nx_secret: 1\r\nX-SECRET: 2\r\ncookie: a\r\nx-other: 3\r\n\r\n").await;
+    let seen = upstream.only();
+    assert_eq!(seen.field("x-forwarded-for"), None);
+    assert!(!seen.head.contains("secret") && !seen.head.contains("cookie"));
+    assert_eq!(seen.field("x-other"), Some("3"));
+}
+
+#[tokio::test]
+async fn host_is_replaced_kept_or_fixed() {
+    let upstream = RawUpstream::answering([OK]);
+    let fixed = HostField::Fixed("fixed.example".parse().unwrap());
+    for (rule, request, expected) in [
+        (HostField::Replace, "GET / HTTP/1.1\r\nhost: f:81\r\n\r\n", upstream.addr().to_string()),
+        (HostField::Keep, "GET / HTTP/1.1\r\nhost: f:81\r\n\r\n", "f:81".to_owned()),
+        (HostField::Keep, "GET http://g:82/ HTTP/1.1\r\nhost: f:81\r\n\r\n", "g:82".to_owned()),
+        (HostField::Keep, "GET / HTTP/1.0\r\n\r\n", upstream.addr().to_string()),
+        (fixed, "GET / HTTP/1.1\r\nhost: f:81\r\n\r\n", "fixed.example".to_owned()),
+    ] {
+        let count = upstream.seen().len();
+        let front = Front::hyper(app(&upstream, "").host(rule.clone()).build().unwrap()).await;
+        front.exchange(request).await;
+        assert_eq!(upstream.seen()[count].field("host"), Some(&*expected), "{rule:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_comes_back_is_a_loop() {
+    let own: Arc<OnceLock<Href>> = Arc::default();
+    let here = own.clone();
+    let choose = move |_: &http::request::Parts| match here.get() {
+        Some(href) => Ok(href.clone()),
+        None => Err(Box::new(Response::new(Body::empty()))),
+    };
+    let front = Front::hyper(ProxyApp::choosing(choose).build().unwrap()).await;
+    own.set(front.url("").parse().unwrap()).unwrap();
+    assert_eq!(front.exchange("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.status(), 508);
+}
+
+#[tokio::test]
+async fn two_proxies_in_a_row_are_no_loop_and_both_are_named() {
+    let upstream = RawUpstream::answering([OK]);
+    let inner = Front::hyper(app(&upstream, "").build().unwrap()).await;
+    let outer = Front::hyper(ProxyApp::builder(inner.url("").parse().unwrap()).build().unwrap()).await;
+    assert_eq!(outer.exchange("GET / HTTP/1.0\r\nvia: 1.1 first\r\n\r\n").await.status(), 200);
+    let seen = upstream.only();
+    let via = seen.fields("via");
+    assert_eq!(via[0], "1.1 first");
+    assert!(via[1].starts_with("1.0 nexthop-") && via[2].starts_with("1.1 nexthop-") && via.len() == 3, "{via:?}");
+}
+
+#[tokio::test]
+async fn an_http_2_request_becomes_an_http_1_1_request() {
+    let upstream = RawUpstream::answering([OK]);
+    let front = Front::hyper(app(&upstream, "/app").host(HostField::Keep).build().unwrap()).await;
+    let io = TokioIo::new(TcpStream::connect(front.addr).await.unwrap());
+    let (mut send, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = Request::get("http://only-authority.example:81/x?y")
+        .version(Version::HTTP_2)
+        .header("cookie", "a=1")
+        .header("cookie", "b=2")
+        .header("te", "trailers")
+        .body(Empty::<bytes::Bytes>::new())
+        .unwrap();
+    let response = send.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "ok");
+    let seen = upstream.only();
+    assert_eq!(seen.line(), "GET /app/x?y HTTP/1.1");
+    assert_eq!(seen.field("host"), Some("only-authority.example:81"));
+    assert_eq!(seen.field("cookie"), Some("a=1; b=2"));
+    assert_eq!(seen.field("te"), Some("trailers"));
+    assert!(seen.field("via").unwrap().starts_with("2.0 "));
+    connection.abort();
+}
+
+#[tokio::test]
+async fn a_handshake_is_carried_and_says_where_it_came_from() {
+    let upstream = RawUpstream::tcp(|mut conn| async move {
+        conn.head().await;
+        conn.write(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: x-gone, Upgrade\r\nUpgrade: ECHO/1\r\nx-gone: 1\r\n\r\nhi",
+        )
+        .await;
+        let said = conn.read(4).await;
+        conn.write(said).await;
+    });
+    let front = Front::serve(app(&upstream, "").build().unwrap()).await;
+    let mut client = front.client().await;
+    client.send("GET /ws HTTP/1.1\r\nhost: h\r\nconnection: keep-alive, Upgrade\r\nupgrade: echo/1, h2c\r\n\r\n").await;
+    let answer = client.head_response().await;
+    assert_eq!(answer.status(), 101);
+    assert_eq!((answer.field("upgrade"), answer.field("connection")), (Some("ECHO/1"), Some("upgrade")));
+    assert_eq!(answer.field("x-gone"), None);
+    assert_eq!(client.read(2).await, b"hi");
+    client.send("ping").await;
+    assert_eq!(client.read(4).await, b"ping");
+    let seen = upstream.only();
+    assert_eq!((seen.field("upgrade"), seen.field("connection")), (Some("echo/1"), Some("upgrade")));
+    assert_eq!(seen.field("x-forwarded-for"), Some("127.0.0.1"));
+}
+
+#[tokio::test]
+async fn an_unasked_101_is_refused() {
+    let upstream =
+        RawUpstream::answering(["HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n"]);
+    let front = Front::hyper(app(&upstream, "").build().unwrap()).await;
+    assert_eq!(front.exchange("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.status(), 502);
+    assert_eq!(
+        front.exchange("GET / HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: y\r\n\r\n").await.status(),
+        502
+    );
+}

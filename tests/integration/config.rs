@@ -1,0 +1,340 @@
+//! Services and layers from configuration files.
+
+use std::{collections::HashMap, fs, path::PathBuf};
+
+use axum::{Extension, Router};
+use nexthop::{
+    ConfigError,
+    config::{Mistakes, ProxyAppConfig, ProxyMiddlewareConfig, TransparentProxyConfig},
+    ext::{Carried, TrustedBy},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tower::Layer;
+
+use super::support::{
+    Front, RawUpstream, echo,
+    mock::{ask, request, through},
+};
+
+fn middleware(json: Value) -> ProxyMiddlewareConfig {
+    serde_json::from_value(json).unwrap()
+}
+
+fn proxy_app(json: Value) -> ProxyAppConfig {
+    serde_json::from_value(json).unwrap()
+}
+
+/// Each mistake as it is printed.
+fn told<T>(built: Result<T, Mistakes>) -> Vec<String> {
+    built.map(|_| ()).unwrap_err().iter().map(ToString::to_string).collect()
+}
+
+struct SecretFile(tempfile::NamedTempFile);
+
+impl SecretFile {
+    fn new() -> Self {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), [b'k'; 32]).unwrap();
+        Self(file)
+    }
+
+    fn path(&self) -> &str {
+        self.0.path().to_str().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn lists_are_arrays_or_words() {
+    for json in [
+        json!({"trust_ips": "10.0.0.1  192.0.2.0/24", "restore": "client host", "family": "x-forwarded",
+               "allowed_hosts": "a.example b.example", "identity_fields": "X-User"}),
+        json!({"trust_ips": ["10.0.0.1", "192.0.2.0/24"], "restore": ["client", "host"], "family": "X-Forwarded",
+               "allowed_hosts": ["a.example", "b.example"], "identity_fields": ["x-user"]}),
+    ] {
+        let layer = middleware(json).build().unwrap();
+        let fields = [
+            ("host", "internal"),
+            ("x-forwarded-for", "198.51.100.7"),
+            ("x-forwarded-host", "b.example"),
+            ("x-forwarded-proto", "https"),
+        ];
+        let saw = ask(&layer, "192.0.2.9", "/", &fields).await.unwrap();
+        assert_eq!(saw.client().as_deref(), Some("198.51.100.7"));
+        assert_eq!(saw.field("host").as_deref(), Some("b.example"));
+        assert_eq!(saw.origin().scheme().as_str(), "http", "the scheme is not in the list");
+        assert_eq!(ask(&layer, "203.0.113.1", "/", &fields).await.map(|_| ()), Err(421));
+        let stranger = ask(&layer, "203.0.113.1", "/", &[("host", "a.example"), ("x-user", "root")]).await.unwrap();
+        assert_eq!(stranger.field("x-user"), None);
+    }
+}
+
+#[tokio::test]
+async fn the_overrides_of_the_middleware_are_settings() {
+    let layer = middleware(json!({"prefix": "/bar", "scheme": "HTTPS", "host": "foo.example:80"})).build().unwrap();
+    let saw = ask(&layer, "192.0.2.9", "/foo", &[("host", "internal")]).await.unwrap();
+    assert_eq!((saw.origin().prefix(), saw.parts.uri.path()), ("/bar", "/foo"));
+    assert_eq!((saw.origin().scheme().as_str(), saw.field("host").as_deref()), ("https", Some("foo.example:80")));
+
+    let layer = middleware(json!({"pop_prefix": "/bar", "domain": "foo.example", "port": 8443})).build().unwrap();
+    let saw = ask(&layer, "192.0.2.9", "/bar/foo", &[("host", "internal:1")]).await.unwrap();
+    assert_eq!((saw.origin().prefix(), saw.parts.uri.path()), ("/bar", "/foo"));
+    assert_eq!(saw.field("host").as_deref(), Some("foo.example:8443"));
+
+    let layer = middleware(json!({"domain": "foo.example"})).build().unwrap();
+    let saw = ask(&layer, "192.0.2.9", "/", &[("host", "internal:81")]).await.unwrap();
+    assert_eq!(saw.field("host").as_deref(), Some("foo.example:81"));
+}
+
+#[tokio::test]
+async fn nobody_is_believed_where_nothing_is_set() {
+    for json in [json!({}), json!({"trust_ips": "", "secret_file": null}), json!({"trust_ips": []})] {
+        let layer = middleware(json).build().unwrap();
+        let saw = ask(&layer, "127.0.0.1", "/", &[("host", "h"), ("x-forwarded-for", "192.0.2.1")]).await.unwrap();
+        assert_eq!(saw.origin().trusted_by(), &TrustedBy::Nobody);
+    }
+}
+
+#[tokio::test]
+async fn both_ends_from_files_with_one_secret() {
+    let secret = SecretFile::new();
+    let keys = json!({"string_keys": "REMOTE_USER", "json_keys": ["session"]});
+    let mut back = keys.clone();
+    back["secret_file"] = secret.path().into();
+    back["secret_id"] = "key-1".into();
+    let back = Front::serve(middleware(back).build().unwrap().layer(Router::new().fallback(
+        async |carried: Carried, origin: nexthop::ext::RequestOrigin| {
+            format!("{:?} {:?} {:?}", carried.text("REMOTE_USER"), carried.get("session"), origin.trusted_by())
+        },
+    )))
+    .await;
+    let mut front = keys;
+    front["href"] = back.url("/app?key=2").into();
+    front["secret_file"] = secret.path().into();
+    front["secret_id"] = "key-1".into();
+    let mut carried = Carried::new();
+    carried.insert_text("REMOTE_USER", "alice");
+    carried.insert_json("session", json!(7));
+    let app = Router::new().fallback_service(proxy_app(front).build().unwrap()).layer(Extension(carried));
+    let response = Front::serve(app).await.exchange("GET /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
+    assert_eq!(
+        (response.status(), response.text()),
+        (200, r#"Some("alice") Some(Json(Number(7))) Signature { key_id: "key-1" }"#)
+    );
+    assert_eq!(back.exchange("GET /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await.status(), 403);
+}
+
+#[test]
+fn a_signature_has_limits_of_time() {
+    let secret = SecretFile::new();
+    let config = json!({"secret_file": secret.path(), "signature_max_age": "25h", "signature_skew": "1s"});
+    let mistakes = told(middleware(config).build());
+    assert!(mistakes.len() == 1 && mistakes[0].starts_with("signature_max_age"), "{mistakes:?}");
+    let config = json!({"secret_file": secret.path(), "signature_max_age": "10s", "dangerous_uncovered": "large",
+                        "dangerous_classic_signature": true, "dangerous_accept_unsigned": true});
+    assert!(middleware(config).build().is_ok());
+    fs::write(secret.path(), "short").unwrap();
+    let mistakes = told(middleware(json!({"secret_file": secret.path(), "signature_skew": "1s"})).build());
+    assert!(mistakes.len() == 1 && mistakes[0].contains(secret.path()), "{mistakes:?}");
+    assert!(!mistakes[0].contains("short\""), "{mistakes:?}");
+}
+
+#[tokio::test]
+async fn several_kinds_of_trust_must_say_how_they_combine() {
+    let secret = SecretFile::new();
+    let mistakes = told(middleware(json!({"secret_file": secret.path(), "trust_ips": "loopback"})).build());
+    assert_eq!(mistakes.len(), 1);
+    assert!(mistakes[0].starts_with("trust is missing"), "{mistakes:?}");
+    let any = middleware(json!({"secret_file": secret.path(), "trust_ips": "loopback", "trust": "any"}));
+    assert!(through(&any.build().unwrap(), request("127.0.0.1", "/", &[("host", "h")])).await.is_ok());
+    let all = middleware(json!({"secret_file": secret.path(), "trust_ips": "loopback", "trust": "all"}));
+    let (status, _) = through(&all.build().unwrap(), request("127.0.0.1", "/", &[("host", "h")])).await.err().unwrap();
+    assert_eq!(status, 403);
+}
+
+#[tokio::test]
+async fn the_settings_of_paste_proxy() {
+    let upstream = RawUpstream::answering(["HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]);
+    let config = ProxyAppConfig::from_iter([
+        ("address", upstream.url("/exist/rest/").as_str()),
+        ("allowed_request_methods", "GET"),
+        ("suppress_http_headers", "cookie x_secret"),
+        ("families", ""),
+        ("via", "off"),
+    ]);
+    let front = Front::serve(config.build().unwrap()).await;
+    let response =
+        front.exchange("POST /db HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+    assert_eq!((response.status(), response.field("allow")), (405, Some("GET")));
+    front
+        .exchange("GET /db HTTP/1.1\r\nHost: h\r\nCookie: a\r\nX-Secret: b\r\nX-Other: c\r\nConnection: close\r\n\r\n")
+        .await;
+    let seen = upstream.only();
+    assert_eq!(seen.target(), "/exist/rest/db");
+    assert_eq!((seen.field("cookie"), seen.field("x-secret"), seen.field("x-other")), (None, None, Some("c")));
+    assert_eq!((seen.field("x-forwarded-for"), seen.field("via")), (None, None));
+}
+
+#[tokio::test]
+async fn hosts_prefixes_and_families_of_a_proxy_app() {
+    let back = Front::serve(echo()).await;
+    let ask = async |mut json: Value| {
+        json["href"] = back.url("").into();
+        let front = Front::serve(proxy_app(json).build().unwrap()).await;
+        front.exchange("GET /app/x HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n").await
+    };
+    let echo = ask(json!({"preserve_host": true, "families": "x-forwarded forwarded"})).await.echo();
+    assert_eq!(echo.field("host"), Some("shop.example"));
+    assert_eq!(echo.field("x-forwarded-proto"), Some("http"));
+    assert!(echo.field("forwarded").is_some() && echo.field("x-forwarded-scheme").is_none());
+    let echo = ask(json!({"host": "other.example", "public_scheme": "https", "forwarded_for": "omit"})).await.echo();
+    assert_eq!((echo.field("host"), echo.field("x-forwarded-scheme")), (Some("other.example"), Some("https")));
+    assert_eq!(echo.field("x-forwarded-for"), None);
+    let echo = ask(json!({"strip_prefix": "/app"})).await.echo();
+    assert_eq!((echo.uri.as_str(), echo.field("x-forwarded-script-name")), ("/x", Some("/app")));
+    assert_eq!(ask(json!({"strip_prefix": "/other"})).await.status(), 400);
+}
+
+#[tokio::test]
+async fn a_transparent_proxy_from_a_file() {
+    let back = Front::serve(echo()).await;
+    let config = json!({"force_host": back.addr.to_string(), "force_scheme": "http", "connect_timeout": "2s"});
+    let config: TransparentProxyConfig = serde_json::from_value(config).unwrap();
+    let front = Front::serve(config.build().unwrap()).await;
+    let response = front.exchange("GET /x HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n").await;
+    assert_eq!(response.echo().field("host"), Some("shop.example"));
+}
+
+#[test]
+fn every_mistake_is_told_with_its_key_and_text() {
+    let wrong = [
+        ("trust_ips", json!("10.0.0.0/33"), "10.0.0.0/33"),
+        ("trust_ips", json!(["loopback", "10.0.0.1/8"]), "10.0.0.1/8"),
+        ("trust_ips", json!({"a": "b"}), "not a list"),
+        ("trust_uids", json!([0, "root"]), "root"),
+        ("trust", json!("some"), "some"),
+        ("max_hops", json!(-1), "-1"),
+        ("family", json!("x-fwd"), "x-fwd"),
+        ("restore", json!("client hots"), "hots"),
+        ("allowed_hosts", json!(["a.example", "b@d"]), "b@d"),
+        ("identity_fields", json!("x user:"), "user:"),
+        ("prefix", json!("/a/../b"), "/a/../b"),
+        ("pop_prefix", json!("bar"), "bar"),
+        ("scheme", json!("gopher"), "gopher"),
+        ("host", json!("foo.example"), "foo.example"),
+        ("domain", json!("foo.example:80"), "foo.example:80"),
+        ("port", json!("http"), "http"),
+        ("port", json!(0), "0"),
+        ("port", json!(65536), "65536"),
+        ("port", json!([80]), "is a list"),
+        ("dangerous_accept_unsigned", json!("maybe"), "maybe"),
+        ("secret_file", json!("/does/not/exist"), "/does/not/exist"),
+        ("secret_file", json!(""), "is empty"),
+        ("string_keys", json!(["a b"]), "a b"),
+        ("pickle_keys", json!("user"), "json_keys"),
+        ("signature_max_age", json!("60"), "60"),
+        ("signature_skew", json!("500ms"), "500ms"),
+        ("setting \"trust_ip\"", json!("x"), "known are"),
+    ];
+    for (key, value, text) in wrong {
+        let name = key.strip_prefix("setting \"").map_or(key, |rest| rest.trim_end_matches('"'));
+        let mistakes = told(middleware(json!({name: value})).build());
+        let found = mistakes.iter().any(|mistake| mistake.contains(key) && mistake.contains(text));
+        assert!(found, "{key} = {value}: {mistakes:?}");
+    }
+    let wrong = [
+        ("href", json!("ftp://x"), "ftp://x"),
+        ("href", json!(8080), "8080"),
+        ("host", json!("a b"), "a b"),
+        ("strip_prefix", json!("//evil"), "//evil"),
+        ("allowed_request_methods", json!("GET P@ST"), "P@ST"),
+        ("suppress_http_headers", json!("host"), "host"),
+        ("suppress_fields", json!(["a", "b:"]), "b:"),
+        ("max_body_bytes", json!("1MB"), "1MB"),
+        ("map_responses", json!(2), "2"),
+        ("via", json!("two words"), "two words"),
+        ("families", json!(["forwarded", "for"]), "for"),
+        ("forwarded_for", json!("always"), "always"),
+        ("public_scheme", json!("ws"), "ws"),
+        ("connect_timeout", json!(10), "10"),
+        ("connect_timeout", json!("0s"), "0s"),
+        ("pool_max_idle", json!(1.5), "1.5"),
+        ("max_response_head_bytes", json!(0), "0"),
+        ("tls_roots_file", json!("/does/not/exist"), "/does/not/exist"),
+        ("dangerous_uncovered", json!("some"), "some"),
+    ];
+    for (key, value, text) in wrong {
+        let mut config = json!({key: value});
+        if key != "href" {
+            config["href"] = "http://localhost".into();
+        }
+        let mistakes = told(proxy_app(config).build());
+        assert_eq!(mistakes.len(), 1, "{key} = {value}: {mistakes:?}");
+        assert!(mistakes[0].contains(key) && mistakes[0].contains(text), "{key} = {value}: {mistakes:?}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let config =
+        json!({"adress": "http://x", "max_body_bytes": "x", "host": "a b", "preserve_host": "yes", "via": "off"});
+    let mistakes = proxy_app(config).build().unwrap_err();
+    assert_eq!(mistakes.iter().count(), 4, "{mistakes}");
+    assert!(mistakes.iter().any(|mistake| matches!(mistake, ConfigError::Missing { what, .. } if what == "href")));
+    assert!(
+        mistakes
+            .iter()
+            .any(|mistake| matches!(mistake, ConfigError::Conflict { what, .. } if what == "host and preserve_host"))
+    );
+    assert_eq!(mistakes.to_string().lines().count(), 4);
+}
+
+#[test]
+fn exclusive_settings_are_told() {
+    for (config, keys) in [
+        (json!({"prefix": "/a", "pop_prefix": "/b"}), "prefix and pop_prefix"),
+        (json!({"host": "a:80", "port": 80}), "host and port"),
+        (json!({"host": "a:80", "domain": "b"}), "host and domain"),
+        (json!({"secret_id": "a"}), "secret_file is missing: needed for secret_id"),
+        (json!({"signature_skew": "5s"}), "secret_file is missing: needed for signature_skew"),
+        (json!({"string_keys": "user", "json_keys": "user"}), "\"user\""),
+    ] {
+        let mistakes = told(middleware(config).build());
+        assert!(mistakes.len() == 1 && mistakes[0].contains(keys), "{keys}: {mistakes:?}");
+    }
+    let mistakes = told(proxy_app(json!({"href": "http://a", "address": "http://b"})).build());
+    assert!(mistakes.len() == 1 && mistakes[0].contains("href and address"), "{mistakes:?}");
+}
+
+#[test]
+fn a_key_that_occurs_twice_is_told() {
+    let config: ProxyMiddlewareConfig = serde_json::from_str(r#"{"scheme": "http", "scheme": "https"}"#).unwrap();
+    assert_eq!(told(config.build()), ["scheme: occurs twice"]);
+    let config = TransparentProxyConfig::from_iter([("force_host", "a"), ("force_host", "b")]);
+    assert_eq!(told(config.build()), ["force_host: occurs twice"]);
+}
+
+#[test]
+fn no_value_under_a_wrong_key_is_told_or_printed() {
+    let config = middleware(json!({"secret": "correct horse battery staple"}));
+    assert!(!format!("{config:?}").contains("horse"));
+    let mistakes = told(config.build());
+    assert!(mistakes[0].contains("\"secret\"") && !mistakes[0].contains("horse"), "{mistakes:?}");
+}
+
+#[test]
+fn they_are_fields_of_an_applications_own_configuration() {
+    #[derive(Deserialize)]
+    struct Own {
+        listen: String,
+        proxies: HashMap<String, ProxyAppConfig>,
+        secret: Option<PathBuf>,
+    }
+    let own: Own = serde_json::from_value(json!({
+        "listen": "[::]:80",
+        "proxies": {"/a": {"href": "http://a", "response_timeout": "off"}, "/b": {"href": "unix:/run/b"}},
+    }))
+    .unwrap();
+    assert!(own.listen.ends_with("80") && own.secret.is_none());
+    assert!(own.proxies.values().all(|proxy| proxy.build().is_ok()));
+}
