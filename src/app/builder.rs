@@ -2,9 +2,12 @@ use std::{fmt, future::Future, sync::Arc};
 
 use http::{HeaderName, HeaderValue, Method, Response, request, response, uri::Scheme};
 
+#[cfg(feature = "classic-signature")]
+use crate::protocol::signature::classic::ClassicSigner;
 use crate::{
     app::{
         hooks::{Hooks, RequestHook, ResponseHook, Rewritten},
+        seal::Seal,
         service::{ProxyApp, Settings},
         settings::{ForwardedFor, HostField, PathPrefix, Via},
         upstream::Upstream,
@@ -31,8 +34,10 @@ pub struct ProxyAppBuilder {
     suppressed: Vec<Result<HeaderName, String>>,
     max_body_bytes: u64,
     map_responses: bool,
-    keys: CarriedKeys,
+    carried: CarriedKeys,
     signer: Option<Signer>,
+    #[cfg(feature = "classic-signature")]
+    classic_signer: Option<ClassicSigner>,
     hooks: Hooks,
 }
 
@@ -51,8 +56,10 @@ impl ProxyAppBuilder {
             suppressed: Vec::new(),
             max_body_bytes: u64::MAX,
             map_responses: true,
-            keys: CarriedKeys::default(),
+            carried: CarriedKeys::default(),
             signer: None,
+            #[cfg(feature = "classic-signature")]
+            classic_signer: None,
             hooks: Hooks::default(),
         }
     }
@@ -136,14 +143,21 @@ impl ProxyAppBuilder {
     }
 
     /// Values of the request's extensions that travel to the upstream. Default: none.
-    pub fn keys(mut self, keys: CarriedKeys) -> Self {
-        self.keys = keys;
+    pub fn carried(mut self, keys: CarriedKeys) -> Self {
+        self.carried = keys;
         self
     }
 
-    /// Signs each request, last of all. Default: unsigned.
+    /// Signs each request, last of all, and covers its body. Default: unsigned.
     pub fn signer(mut self, signer: Signer) -> Self {
         self.signer = Some(signer);
+        self
+    }
+
+    /// Signs each request the [classic](crate::protocol::signature::classic) way, for an upstream that knows no other. Default: unsigned.
+    #[cfg(feature = "classic-signature")]
+    pub fn classic_signer(mut self, signer: ClassicSigner) -> Self {
+        self.classic_signer = Some(signer);
         self
     }
 
@@ -229,7 +243,7 @@ impl ProxyAppBuilder {
     ///
     /// # Errors
     /// [`ConfigError`], naming the text: a suppressed name that is no field name or one a request cannot do without, a name for `Via` that is no
-    /// token, a fixed `Host` that is not valid; an https upstream without the feature `tls`; no randomness to be had.
+    /// token, a fixed `Host` that is not valid, two ways to sign; an https upstream without the feature `tls`; no randomness to be had.
     pub fn build(self) -> Result<ProxyApp, ConfigError> {
         if let Upstream::Fixed(href) = &self.upstream
             && *href.scheme() == Scheme::HTTPS
@@ -254,6 +268,15 @@ impl ProxyAppBuilder {
             Ok(name) => Ok(name),
             Err(text) => Err(ConfigError::invalid("suppress_fields", text, "not a field name")),
         });
+        #[cfg(not(feature = "classic-signature"))]
+        let seal = self.signer.map(Seal::Signer);
+        #[cfg(feature = "classic-signature")]
+        let seal = match (self.signer, self.classic_signer) {
+            (Some(_), Some(_)) => {
+                return Err(ConfigError::conflict("signer and classic_signer", "a request is signed one way"));
+            }
+            (signer, classic) => signer.map(Seal::Signer).or(classic.map(Seal::Classic)),
+        };
         let allow = self.methods.as_deref().map(allow).transpose()?;
         Ok(ProxyApp::new(Settings {
             upstream: self.upstream,
@@ -269,8 +292,8 @@ impl ProxyAppBuilder {
             suppressed: suppressed.collect::<Result<_, _>>()?,
             max_body_bytes: self.max_body_bytes,
             map_responses: self.map_responses,
-            keys: self.keys,
-            signer: self.signer,
+            carried: self.carried,
+            seal,
             hooks: self.hooks,
         }))
     }

@@ -8,8 +8,8 @@ use http::{
 
 use crate::{
     app::{
-        capped,
         front::{Front, Mount, scheme},
+        outgoing::too_large,
         service::Settings,
         settings::HostField,
     },
@@ -41,7 +41,7 @@ pub(super) fn check(parts: &request::Parts, declared: u64, settings: &Settings) 
         return Err(Error::new(ErrorKind::Loop, "request has been here before"));
     }
     if declared > settings.max_body_bytes {
-        return Err(capped::too_large());
+        return Err(too_large());
     }
     Ok(host)
 }

@@ -3,7 +3,6 @@ use std::{
     fmt,
     sync::Arc,
     task::{Context, Poll},
-    time::SystemTime,
 };
 
 use bytes::Bytes;
@@ -14,28 +13,25 @@ use tower_service::Service;
 use crate::{
     app::{
         builder::ProxyAppBuilder,
-        capped::cap,
         forwarded::{self, Way},
         front::Front,
         future::ProxyFuture,
         hooks::{Answer, Hooks},
+        outgoing::outgoing,
         rewrite,
+        seal::Seal,
         settings::{ForwardedFor, HostField, PathPrefix},
         upstream::Upstream,
     },
     body::Body,
     error::{BoxError, Error},
-    exact::{ExactProxy, Prepare, answer},
+    exact::{ExactProxy, answer},
     message::{
         location::Mapping,
         target::Href,
         via::{self, Pseudonym},
     },
-    protocol::{
-        Family,
-        carry::CarriedKeys,
-        signature::{Covering, Signer, Stamp},
-    },
+    protocol::{Family, carry::CarriedKeys},
 };
 
 /// Forwards every request to an upstream, and maps its answers back. See the [module](crate::app).
@@ -63,8 +59,8 @@ pub(super) struct Settings {
     pub(super) suppressed: Vec<HeaderName>,
     pub(super) max_body_bytes: u64,
     pub(super) map_responses: bool,
-    pub(super) keys: CarriedKeys,
-    pub(super) signer: Option<Signer>,
+    pub(super) carried: CarriedKeys,
+    pub(super) seal: Option<Seal>,
     pub(super) hooks: Hooks,
 }
 
@@ -130,8 +126,8 @@ where
             Ok(aimed) => aimed,
             Err(refusal) => return ProxyFuture::answer(refusal.into_response(settings)),
         };
-        let body = cap(body, settings.max_body_bytes);
-        if settings.signer.is_some() || settings.hooks.any_later() {
+        let body = outgoing(body, front.version, settings.max_body_bytes);
+        if settings.seal.is_some() || settings.hooks.any_later() {
             return ProxyFuture::boxed(settings.clone().forward(parts, body, front, href));
         }
         let finished = settings.hooks.rewrite_request_now(&mut parts).map_err(Refusal::Answer);
@@ -162,7 +158,7 @@ impl Settings {
         if let Some(us) = &self.via {
             via::append(&mut parts.headers, front.version, us);
         }
-        self.keys.encode(&parts.extensions, &mut parts.headers)
+        self.carried.encode(&parts.extensions, &mut parts.headers)
     }
 
     /// The way of a request that something must be awaited for: hooks, or a body that is read to be signed.
@@ -175,9 +171,9 @@ impl Settings {
             return self.answer(error);
         }
         let back = Back::new(&self, &parts, front, href);
-        let result = match &self.signer {
+        let result = match &self.seal {
             None => self.exact.send(Request::from_parts(parts, body), ()).await,
-            Some(signer) => self.send_signed(signer, parts, body).await,
+            Some(seal) => seal.send(&self.exact, parts, body).await,
         };
         match back.mapped(result) {
             Ok(response) => self.hooks.rewrite_response(response).await,
@@ -185,30 +181,8 @@ impl Settings {
         }
     }
 
-    async fn send_signed(
-        &self,
-        signer: &Signer,
-        mut parts: request::Parts,
-        body: Body,
-    ) -> Result<Response<Body>, Error> {
-        let (stamp, body) = match signer.cover(&mut parts.headers, body) {
-            Covering::Ready(stamp, body) => (stamp, body),
-            Covering::Reading(reading) => reading.await?,
-        };
-        self.exact.send(Request::from_parts(parts, body), Signing(stamp)).await
-    }
-
     pub(super) fn answer(&self, error: Error) -> Response<Body> {
         answer(error, self.allow.as_ref())
-    }
-}
-
-/// Signs before each attempt: a nonce that was sent once is refused as replayed.
-struct Signing(Stamp);
-
-impl Prepare for Signing {
-    fn prepare(&mut self, _attempt: u32, parts: &mut request::Parts) -> Result<(), Error> {
-        self.0.sign(parts, SystemTime::now())
     }
 }
 

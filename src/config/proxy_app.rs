@@ -175,7 +175,7 @@ impl Reading {
             builder = builder.public_scheme(scheme);
         }
         if let Some(keys) = self.carried_keys() {
-            builder = builder.keys(keys);
+            builder = builder.carried(keys);
         }
         let uncovered = self.uncovered();
         let Some(keyring) = self.keyring(&[("dangerous_uncovered", uncovered.is_some())]) else { return builder };

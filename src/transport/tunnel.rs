@@ -1,8 +1,10 @@
 //! Connections that have become something else: the two ends of an upgraded one, joined.
 
 use std::{
-    fmt, io,
-    pin::Pin,
+    fmt,
+    future::{Future, poll_fn},
+    io,
+    pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
@@ -68,12 +70,13 @@ async fn join(client: impl AsyncRead + AsyncWrite + Unpin, upstream: Upgraded, i
     let last = Arc::new(Mutex::new(Instant::now()));
     let mut client = Watched { io: client, last: last.clone() };
     let mut upstream = Watched { io: upstream, last: last.clone() };
-    let copy = copy_bidirectional_with_sizes(&mut client, &mut upstream, COPY, COPY);
-    let ended = tokio::select! {
-        ended = copy => ended.map(|_| ()),
-        () = silence(&last, idle) => Err(io::ErrorKind::TimedOut.into()),
-    };
-    if let Err(error) = ended {
+    let mut copy = pin!(copy_bidirectional_with_sizes(&mut client, &mut upstream, COPY, COPY));
+    let mut silence = pin!(silence(&last, idle));
+    let ended = poll_fn(|cx| match copy.as_mut().poll(cx) {
+        Poll::Ready(ended) => Poll::Ready(ended.map(|_| ())),
+        Poll::Pending => silence.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into())),
+    });
+    if let Err(error) = ended.await {
         tracing::debug!(%error, "a tunnel was cut");
     }
 }

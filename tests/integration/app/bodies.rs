@@ -153,3 +153,15 @@ async fn an_upstream_on_a_unix_socket_is_reached() {
     let seen = upstream.only();
     assert_eq!((seen.target(), seen.field("host")), ("/app/x", Some("localhost")));
 }
+
+#[tokio::test]
+async fn trailers_go_on_without_fields_of_ours() {
+    let upstream = RawUpstream::answering([OK]);
+    let front = Front::hyper(app(&upstream, "").build().unwrap()).await;
+    let head = "POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n";
+    let request = format!("{head}3\r\nabc\r\n0\r\nx-sum: 1\r\nx-forwarded-for: 6.6.6.6\r\n\r\n");
+    assert_eq!(front.exchange(request).await.status(), 200);
+    let seen = upstream.only();
+    assert_eq!(String::from_utf8_lossy(&seen.wire_body), "3\r\nabc\r\n0\r\nx-sum: 1\r\n\r\n");
+    assert_eq!(seen.field("trailer"), Some("x-sum"));
+}

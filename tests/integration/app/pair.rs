@@ -5,15 +5,25 @@ use axum::{
     extract::{OriginalUri, Request},
     routing::get,
 };
+use http::HeaderValue;
 use nexthop::{
-    app::ProxyApp,
-    ext::RequestOrigin,
+    app::{ProxyApp, ProxyAppBuilder},
+    ext::{Carried, RequestOrigin, TrustedBy},
     middleware::{ProxyMiddleware, Restore, Trust},
+    protocol::{
+        carry::CarriedKeys,
+        keyring::Keyring,
+        signature::{
+            Signer,
+            classic::{ClassicSigner, ClassicVerifier},
+        },
+    },
+    secret::Secret,
 };
 use serde_json::{Value, json};
 use tower::Layer;
 
-use crate::support::Front;
+use crate::support::{Front, RawUpstream};
 
 async fn tell(original: OriginalUri, request: Request) -> Json<Value> {
     let origin = request.extensions().get::<RequestOrigin>().unwrap();
@@ -66,4 +76,125 @@ async fn a_back_that_knows_its_prefix_is_not_mapped_twice() {
     let front = Front::serve(Router::new().nest_service("/api", service)).await;
     let answer = front.exchange("GET /api/x HTTP/1.1\r\nhost: front.example\r\n\r\n").await;
     assert_eq!(answer.field("location"), Some("http://front.example/api/next"));
+}
+
+fn keyring(byte: u8) -> Keyring {
+    Keyring::new("k1", Secret::from_bytes([byte; 32]).unwrap()).unwrap()
+}
+
+fn keys() -> CarriedKeys {
+    CarriedKeys::builder().named_string("user").build().unwrap()
+}
+
+/// Answers with what arrived: who is carried, who vouched, and the body.
+async fn back(trust: Trust) -> Front {
+    let layer = ProxyMiddleware::builder().trust(trust).carried(keys()).build().unwrap();
+    let app = Router::new().fallback(async |request: Request| {
+        let (head, body) = request.into_parts();
+        let user = head.extensions.get::<Carried>().and_then(|carried| carried.text("user")).map(str::to_owned);
+        let by = match head.extensions.get::<RequestOrigin>().unwrap().trusted_by() {
+            TrustedBy::Signature { key_id } => key_id.to_string(),
+            _ => String::new(),
+        };
+        match axum::body::to_bytes(body, usize::MAX).await {
+            Ok(body) => format!("{user:?} by {by}: {}", String::from_utf8_lossy(&body)),
+            Err(_) => "broken".to_owned(),
+        }
+    });
+    Front::serve(layer.layer(app)).await
+}
+
+async fn front(back: &Front, sign: impl FnOnce(ProxyAppBuilder) -> ProxyAppBuilder) -> Front {
+    let builder = ProxyApp::builder(back.url("/app").parse().unwrap()).carried(keys()).rewrite_request(|request| {
+        let mut carried = Carried::new();
+        carried.insert_text("user", "alice");
+        request.extensions.insert(carried);
+        request.headers.insert("x-hook", HeaderValue::from_static("1"));
+    });
+    Front::serve(sign(builder).build().unwrap()).await
+}
+
+const REQUESTS: [(&str, &str); 4] = [
+    ("GET /x?y HTTP/1.1\r\nhost: h\r\nx-wsgiproxy-str-1: user mallory\r\n\r\n", ""),
+    ("POST /x HTTP/1.1\r\nhost: h\r\ncontent-length: 3\r\n\r\nabc", "abc"),
+    ("POST /x HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", "abc"),
+    ("POST /x HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n", ""),
+];
+
+#[tokio::test]
+async fn a_signed_request_brings_its_carried_keys_and_its_body() {
+    let back = back(Trust::signature(keyring(7))).await;
+    let front = front(&back, |app| app.signer(Signer::builder(keyring(7)).build().unwrap())).await;
+    let mut client = front.client().await;
+    for (request, body) in REQUESTS {
+        let answer = client.exchange(request).await;
+        assert_eq!(answer.text(), format!("Some(\"alice\") by k1: {body}"), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn an_unsigned_or_wrongly_signed_request_is_refused() {
+    let back = back(Trust::signature(keyring(7))).await;
+    for front in [
+        front(&back, |app| app).await,
+        front(&back, |app| app.signer(Signer::builder(keyring(8)).build().unwrap())).await,
+    ] {
+        for (request, _) in REQUESTS {
+            assert_eq!(front.exchange(request).await.status(), 403);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_limit_of_a_body_holds_for_signed_requests_too() {
+    let back = back(Trust::signature(keyring(7))).await;
+    let signer = Signer::builder(keyring(7)).build().unwrap();
+    let front = front(&back, |app| app.signer(signer).max_body_bytes(2)).await;
+    for (request, body) in REQUESTS {
+        let expected = if body.is_empty() { 200 } else { 413 };
+        assert_eq!(front.exchange(request).await.status(), expected, "{request}");
+    }
+}
+
+#[tokio::test]
+async fn the_classic_signature_is_understood_but_not_for_carried_keys() {
+    let verifier = ClassicVerifier::new(keyring(7));
+    let back = back(Trust::dangerous_classic_signature(verifier)).await;
+    let front = front(&back, |app| app.classic_signer(ClassicSigner::new(keyring(7)).unwrap())).await;
+    for (request, body) in REQUESTS {
+        let answer = front.exchange(request).await;
+        assert_eq!(answer.text(), format!("None by k1: {body}"), "{request}");
+    }
+}
+
+#[test]
+fn a_request_is_signed_one_way() {
+    let app = ProxyApp::builder("http://h".parse().unwrap());
+    let app = app.signer(Signer::builder(keyring(7)).build().unwrap());
+    let error = app.classic_signer(ClassicSigner::new(keyring(7)).unwrap()).build().unwrap_err();
+    assert!(error.to_string().contains("classic_signer"));
+}
+
+#[tokio::test]
+async fn a_request_that_is_sent_again_is_signed_anew() {
+    let upstream = RawUpstream::tcp(|mut conn| async move {
+        conn.request().await;
+        if conn.index == 0 {
+            conn.write(super::OK).await;
+            conn.request().await; // and closes without a word
+        } else {
+            conn.write(super::OK).await;
+        }
+    });
+    let signer = Signer::builder(keyring(7)).build().unwrap();
+    let front = Front::hyper(super::app(&upstream, "").signer(signer).build().unwrap()).await;
+    let mut client = front.client().await;
+    for _ in 0..2 {
+        assert_eq!(client.exchange("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.status(), 200);
+    }
+    let seen = upstream.seen();
+    let signatures: Vec<_> = seen.iter().map(|seen| seen.field("signature").unwrap()).collect();
+    assert_eq!((signatures.len(), upstream.connections()), (3, 2));
+    assert_ne!(signatures[1], signatures[2]);
+    assert_ne!(seen[1].field("signature-input"), seen[2].field("signature-input"));
 }

@@ -1,0 +1,63 @@
+//! Signing, the last thing that happens to a request.
+
+use std::time::SystemTime;
+
+use http::{Request, Response, request};
+
+#[cfg(feature = "classic-signature")]
+use crate::protocol::signature::classic::ClassicSigner;
+use crate::{
+    body::Body,
+    error::Error,
+    exact::{ExactProxy, Prepare},
+    protocol::signature::{Covering, Signer, Stamp},
+};
+
+/// How requests are signed.
+#[derive(Debug)]
+pub(super) enum Seal {
+    Signer(Signer),
+    #[cfg(feature = "classic-signature")]
+    Classic(ClassicSigner),
+}
+
+impl Seal {
+    /// Brings the body into the form in which it is covered, and sends the request, signed anew for each attempt.
+    pub(super) async fn send(
+        &self,
+        exact: &ExactProxy,
+        mut parts: request::Parts,
+        body: Body,
+    ) -> Result<Response<Body>, Error> {
+        match self {
+            Self::Signer(signer) => {
+                let (stamp, body) = match signer.cover(&mut parts.headers, body) {
+                    Covering::Ready(stamp, body) => (stamp, body),
+                    Covering::Reading(reading) => reading.await?,
+                };
+                exact.send(Request::from_parts(parts, body), Signing(stamp)).await
+            }
+            #[cfg(feature = "classic-signature")]
+            Self::Classic(signer) => exact.send(Request::from_parts(parts, body), ClassicSigning(signer)).await,
+        }
+    }
+}
+
+/// Signs before each attempt: a nonce that was sent once is refused as replayed.
+struct Signing(Stamp);
+
+impl Prepare for Signing {
+    fn prepare(&mut self, _attempt: u32, parts: &mut request::Parts) -> Result<(), Error> {
+        self.0.sign(parts, SystemTime::now())
+    }
+}
+
+#[cfg(feature = "classic-signature")]
+struct ClassicSigning<'a>(&'a ClassicSigner);
+
+#[cfg(feature = "classic-signature")]
+impl Prepare for ClassicSigning<'_> {
+    fn prepare(&mut self, _attempt: u32, parts: &mut request::Parts) -> Result<(), Error> {
+        self.0.sign(parts, SystemTime::now())
+    }
+}
