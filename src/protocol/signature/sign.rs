@@ -18,7 +18,8 @@ use http_body::Body;
 use super::{
     Covering, MAX_DIGEST_BYTES, ReadSigned, SignedBody, Uncovered,
     base::{self, Base},
-    input::{self, Which},
+    field::disown,
+    input::Which,
     trailers::{HeadSignature, Slot, TRAILER_FIELD},
 };
 use crate::{
@@ -173,7 +174,7 @@ impl Stamp {
         let internal = |reason| Error::new(ErrorKind::Internal, reason);
         let signer = &*self.signer.0;
         let created = now.duration_since(UNIX_EPOCH).map_err(|_| internal("the clock is before 1970"))?.as_secs();
-        input::disown(&mut parts.headers, Which::Head);
+        disown(&mut parts.headers, Which::Head);
         if let Cover::Digest(digest) = &self.cover {
             parts.headers.insert(CONTENT_DIGEST, digest.clone());
         }
