@@ -42,7 +42,7 @@ async fn main() -> Result<(), BoxError> {
     let front = TcpListener::bind(std::env::args().nth(1).as_deref().unwrap_or("127.0.0.1:3000")).await?;
 
     let proxy = ProxyApp::builder(format!("http://{}", back.local_addr()?).parse()?)
-        .keys(carried()?)
+        .carried(carried()?)
         .signer(Signer::builder(keys.clone()).build()?)
         .build()?;
     let trust = ProxyMiddleware::builder().trust(Trust::signature(keys)).carried(carried()?).build()?;

@@ -42,7 +42,7 @@ async fn main() -> Result<(), BoxError> {
 
     let (_child, backend) = start(file.path()).await?; // killed when dropped
     let proxy = ProxyApp::builder(backend.parse()?)
-        .keys(CarriedKeys::builder().json::<User>("user").build()?)
+        .carried(CarriedKeys::builder().json::<User>("user").build()?)
         .signer(Signer::builder(Keyring::new("front-1", Secret::from_file(file.path())?)?).build()?)
         .build()?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;

@@ -46,7 +46,7 @@ async fn main() -> Result<(), BoxError> {
 
     // The front: logs its users in, and forwards everything below /shop.
     let proxy = ProxyApp::builder(format!("http://{shop_addr}").parse()?)
-        .keys(carried)
+        .carried(carried)
         .signer(Signer::builder(keys).build()?)
         .build()?;
     let front = Router::new().nest_service("/shop", proxy).layer(map_request(log_in));
