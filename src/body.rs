@@ -3,8 +3,10 @@
 use std::{
     any::Any,
     fmt,
+    future::Future,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -58,6 +60,19 @@ impl Body {
             None => Self::empty(),
         }
     }
+}
+
+/// Waits for `body` no longer than `limit`: a small body of a client that must be there before anything is done with it.
+///
+/// # Errors
+/// `RequestTimeout` (408), or what `body` gives.
+pub(crate) async fn read_within<T>(
+    limit: Option<Duration>,
+    body: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let Some(limit) = limit else { return body.await };
+    let late = |_| Error::new(ErrorKind::RequestTimeout, "the client's body did not arrive in time");
+    tokio::time::timeout(limit, body).await.map_err(late)?
 }
 
 fn body_error<E: Into<BoxError>>(error: E) -> Error {

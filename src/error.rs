@@ -253,6 +253,7 @@ impl ConfigError {
         Self::Secret { from: from.into(), why: why.into() }
     }
 
+    #[cfg(feature = "tls")]
     pub(crate) fn tls(why: impl Into<String>) -> Self {
         Self::Tls { why: why.into() }
     }

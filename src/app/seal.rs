@@ -7,7 +7,7 @@ use http::{Request, Response, request};
 #[cfg(feature = "classic-signature")]
 use crate::protocol::signature::classic::ClassicSigner;
 use crate::{
-    body::Body,
+    body::{Body, read_within},
     error::Error,
     exact::{ExactProxy, Prepare},
     protocol::signature::{Covering, Signer, Stamp},
@@ -33,7 +33,7 @@ impl Seal {
             Self::Signer(signer) => {
                 let (stamp, body) = match signer.cover(&mut parts.headers, body) {
                     Covering::Ready(stamp, body) => (stamp, body),
-                    Covering::Reading(reading) => reading.await?,
+                    Covering::Reading(reading) => read_within(exact.body_timeout(), reading).await?,
                 };
                 exact.send(Request::from_parts(parts, body), Signing(stamp)).await
             }

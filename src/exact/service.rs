@@ -4,6 +4,7 @@ use std::{
     fmt,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -66,6 +67,11 @@ impl ExactProxy {
     /// Starts with the defaults.
     pub fn builder() -> ExactProxyBuilder {
         ExactProxyBuilder::default()
+    }
+
+    /// The limit between two frames of a body.
+    pub(crate) fn body_timeout(&self) -> Option<Duration> {
+        self.0.limits.body_idle
     }
 
     /// Sends a request whose hop-by-hop fields are removed already. `prepare` has the last word on its head before each attempt.

@@ -1,6 +1,6 @@
 //! [`ProxyMiddleware`] and its builder.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{
     HeaderName,
@@ -33,6 +33,7 @@ use crate::{
 ///   cannot be (scheme, host, port, prefix, carried key); a path or query that does not have what was to be taken off it. 400 `RequestBody`: both
 ///   `Transfer-Encoding` and `Content-Length`, or several lengths.
 /// * 403 `Signature` and `Denied`: the policy has a signature in it, and the request does not fulfil it.
+/// * 408 `RequestTimeout`: a body that is checked before the application runs did not arrive in [time](ProxyMiddlewareBuilder::body_timeout).
 /// * 421 `Misdirected`: the host is not in the list of allowed ones (RFC 9110 §7.4: the request came to a server that does not answer for
 ///   that origin; 400 would say that the request is malformed, which it is not).
 /// * 503 `Unavailable`: the memory of seen signatures is full or out of reach.
@@ -45,7 +46,7 @@ pub struct ProxyMiddleware {
 }
 
 /// Builds a [`ProxyMiddleware`]; see [`ProxyMiddleware::builder`].
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[must_use]
 pub struct ProxyMiddlewareBuilder {
     trust: Trust,
@@ -58,6 +59,7 @@ pub struct ProxyMiddlewareBuilder {
     scheme: Option<String>,
     force_host: Option<ForceHost>,
     accept_unsigned: bool,
+    body_timeout: Option<Duration>,
     #[cfg(feature = "axum")]
     connect_info: bool,
 }
@@ -68,6 +70,7 @@ pub(super) struct Config {
     pub(super) trust: Trust,
     pub(super) verifiers: Verifiers,
     pub(super) accept_unsigned: bool,
+    pub(super) body_timeout: Option<Duration>,
     pub(super) family: Family,
     pub(super) restore: Restore,
     pub(super) carried: CarriedKeys,
@@ -98,6 +101,26 @@ impl<S> Layer<S> for ProxyMiddleware {
 }
 
 // === impl ProxyMiddlewareBuilder ===
+
+impl Default for ProxyMiddlewareBuilder {
+    fn default() -> Self {
+        Self {
+            trust: Trust::default(),
+            family: Family::default(),
+            restore: Restore::default(),
+            carried: CarriedKeys::default(),
+            allowed_hosts: None,
+            identity_fields: Vec::new(),
+            mount: None,
+            scheme: None,
+            force_host: None,
+            accept_unsigned: false,
+            body_timeout: Some(Duration::from_secs(60)),
+            #[cfg(feature = "axum")]
+            connect_info: false,
+        }
+    }
+}
 
 impl ProxyMiddlewareBuilder {
     /// Whom to believe. Default: [`Trust::none`].
@@ -175,6 +198,12 @@ impl ProxyMiddlewareBuilder {
         self
     }
 
+    /// Time for a signed body of up to 64 KiB, which is read and checked before the application runs: 60 s. `None` turns the limit off.
+    pub fn body_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.body_timeout = limit.into();
+        self
+    }
+
     /// Takes axum's `ConnectInfo<SocketAddr>` for the socket's peer where there is no `PeerAddr`, as behind `axum::serve` with
     /// `into_make_service_with_connect_info`. Only where nothing before this layer changes it: the first layer of this kind that a request
     /// passes puts the `PeerAddr` there, before it restores anything.
@@ -198,6 +227,7 @@ impl ProxyMiddlewareBuilder {
         let config = Config {
             verifiers,
             accept_unsigned: self.accept_unsigned,
+            body_timeout: self.body_timeout,
             trust: self.trust,
             family: self.family,
             restore: self.restore,

@@ -3,7 +3,7 @@
 use std::{
     sync::Arc,
     task::{Context, Poll},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use super::{
     restore::{View, Word},
 };
 use crate::{
-    body::Body,
+    body::{Body, read_within},
     error::{BoxError, Error, ErrorKind},
     ext::{PeerAddr, TrustedBy},
     protocol::signature::{Opening, Refusal, Verdict, Verified, VerifyLater},
@@ -66,7 +66,7 @@ where
             Ok(Decision::Waiting(head, later)) => {
                 let config = Arc::clone(&self.config);
                 self.call_later(async move {
-                    let verified = later.await?;
+                    let verified = remembered(later).await?;
                     config.admit_signed(&mut parts, head, &verified)?;
                     Ok((parts, verified.open(body)))
                 })
@@ -89,6 +89,7 @@ impl<S> ProxyMiddlewareService<S> {
         R: Default,
     {
         let config = Arc::clone(&self.config);
+        let limit = config.body_timeout;
         // The instance that was polled ready is the one to call; its clone takes its place.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
@@ -97,7 +98,7 @@ impl<S> ProxyMiddlewareService<S> {
                 let (parts, opening) = opening.await?;
                 let body = match opening {
                     Opening::Ready(body) => body,
-                    Opening::Reading(reading) => reading.await?,
+                    Opening::Reading(reading) => read_within(limit, reading).await?,
                 };
                 Ok(Request::from_parts(parts, Body::new(body)))
             };
@@ -107,6 +108,12 @@ impl<S> ProxyMiddlewareService<S> {
             }
         })
     }
+}
+
+/// The word of a replay store that is elsewhere, within bounds.
+async fn remembered(later: VerifyLater) -> Result<Verified, Error> {
+    let late = |_| Error::new(ErrorKind::Unavailable, "the replay store did not answer in time");
+    tokio::time::timeout(STORE_TIME, later).await.map_err(late)?
 }
 
 /// What becomes of a request whose head was looked at.
@@ -219,3 +226,6 @@ impl Config {
         response
     }
 }
+
+/// How long a replay store may take to answer.
+const STORE_TIME: Duration = Duration::from_secs(10);

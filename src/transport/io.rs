@@ -23,7 +23,7 @@ pub(crate) enum Io {
     #[cfg(unix)]
     Unix(tokio::net::UnixStream),
     #[cfg(feature = "tls")]
-    Tls(Box<tokio_rustls::client::TlsStream<Io>>),
+    Tls(Box<tokio_rustls::client::TlsStream<Self>>),
     Custom(Box<dyn Stream>),
 }
 

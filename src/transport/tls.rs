@@ -134,7 +134,6 @@ fn provider() -> Result<Arc<CryptoProvider>, ConfigError> {
     Err(ConfigError::tls("no crypto provider: enable the feature aws-lc-rs or ring, or give a rustls configuration"))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "used as a function for map_err")]
 fn tls(error: impl fmt::Display) -> ConfigError {
     ConfigError::tls(error.to_string())
 }

@@ -324,6 +324,17 @@ async fn a_client_that_breaks_its_body_off_is_not_a_forger() {
     assert_eq!(error.kind(), ErrorKind::RequestBody);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_small_body_that_does_not_arrive_is_not_waited_for_for_ever() {
+    let (parts, _) = sign(post(Body::from("hello"))).await.into_parts();
+    let (feed, body) = fed();
+    feed.data("hel").await;
+    let start = tokio::time::Instant::now();
+    let error = refused(&signatures(), Request::from_parts(parts, Body::new(Sized(body)))).await;
+    assert_eq!((error.status(), start.elapsed()), (http::StatusCode::REQUEST_TIMEOUT, Duration::from_secs(60)));
+    drop(feed);
+}
+
 /// Declares five bytes.
 struct Sized<B>(B);
 
