@@ -8,13 +8,13 @@ use crate::support::{RawClient, RawUpstream, child::Example};
 async fn quickstart_shows_what_the_back_end_saw() {
     let output = Example::run("quickstart", &["--once"]).await;
     for line in [
-        "  client      127.0.0.1",
-        "  scheme      http",
-        "  host        www.example.com",
-        "  prefix      /shop",
-        "  path        /cart?id=7",
-        "  user        alice",
-        "  trusted by  signature of front-1",
+        "client      127.0.0.1",
+        "scheme      http",
+        "host        www.example.com",
+        "prefix      /shop",
+        "path        /cart?id=7",
+        "user        alice",
+        "trusted by  signature of front-1",
     ] {
         assert!(output.lines().any(|found| found == line), "{line:?} is not in:\n{output}");
     }
