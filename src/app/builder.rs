@@ -162,7 +162,8 @@ impl ProxyAppBuilder {
     }
 
     /// Changes the head of each request, after it was stripped and aimed at the upstream (the URI is absolute, `Host` is set, and an
-    /// [`ext::ConnectTo`](crate::ext::ConnectTo) leads elsewhere), before our forwarding fields are added. What the closure puts in place of one of those
+    /// [`ext::ConnectTo`](crate::ext::ConnectTo) leads elsewhere), before our forwarding fields are added. What the closure puts in place
+    /// of one of those
     /// stays. It may answer itself:
     ///
     /// ```
@@ -219,7 +220,8 @@ impl ProxyAppBuilder {
     }
 
     /// Changes the head of each response of the upstream, after it was mapped to the client's view; may put another response in its
-    /// place, as in [`rewrite_request`](Self::rewrite_request). Answers of this service itself do not come here: wrap the service for those.
+    /// place, as in [`rewrite_request`](Self::rewrite_request). Answers of this service itself do not come here: wrap the service for
+    /// those.
     pub fn rewrite_response<F, R>(mut self, rewrite: F) -> Self
     where
         F: Fn(&mut response::Parts) -> R + Send + Sync + 'static,
@@ -242,7 +244,8 @@ impl ProxyAppBuilder {
     /// Checks everything once.
     ///
     /// # Errors
-    /// [`ConfigError`], naming the text: a suppressed name that is no field name or one a request cannot do without, a name for `Via` that is no
+    /// [`ConfigError`], naming the text: a suppressed name that is no field name or one a request cannot do without, a name for `Via`
+    /// that is no
     /// token, a fixed `Host` that is not valid, two ways to sign; an https upstream without the feature `tls`; no randomness to be had.
     pub fn build(self) -> Result<ProxyApp, ConfigError> {
         if let Upstream::Fixed(href) = &self.upstream

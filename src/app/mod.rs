@@ -20,12 +20,15 @@
 //! ([`location`](crate::message::location)), and the response hooks run.
 //!
 //! # Who the client is
-//! What [`ProxyMiddleware`](crate::middleware) in front restored ([`ext::RequestOrigin`](crate::ext::RequestOrigin)); else the socket's peer
-//! ([`ext::PeerAddr`](crate::ext::PeerAddr), put there by [`serve`](crate::serve()) or another acceptor); else, with the feature `axum`, what
+//! What [`ProxyMiddleware`](crate::middleware) in front restored ([`ext::RequestOrigin`](crate::ext::RequestOrigin)); else the socket's
+//! peer
+//! ([`ext::PeerAddr`](crate::ext::PeerAddr), put there by [`serve`](crate::serve()) or another acceptor); else, with the feature `axum`,
+//! what
 //! `ConnectInfo<SocketAddr>` says. With none of these nothing is claimed: no `X-Forwarded-For` is sent.
 //!
 //! The scheme is what `ProxyMiddleware` restored, [`public_scheme`](ProxyAppBuilder::public_scheme) or the acceptor
-//! ([`ext::OverTls`](crate::ext::OverTls)) says, else `http`; what an HTTP/2 client writes into `:scheme` is only a claim. The host is what the
+//! ([`ext::OverTls`](crate::ext::OverTls)) says, else `http`; what an HTTP/2 client writes into `:scheme` is only a claim. The host is
+//! what the
 //! client asked.
 //! The prefix is what routers took off before: with the feature `axum` found from `OriginalUri`, with
 //! [`PathPrefix::Strip`] the configured one, and before both what `ProxyMiddleware` restored.
@@ -40,7 +43,8 @@
 //! | 502, 503, 504 | the upstream: not reached or garbled; no capacity or no backend; too slow |
 //! | 508 | the request has been through this very `ProxyApp` |
 //!
-//! The answer's text names no address, path or secret. The [`Error`](crate::Error) lies in the extensions of the response, for outer layers, and
+//! The answer's text names no address, path or secret. The [`Error`](crate::Error) lies in the extensions of the response, for outer
+//! layers, and
 //! one line goes to `tracing`.
 //!
 //! # Example

@@ -70,7 +70,8 @@ impl ProxyApp {
         ProxyAppBuilder::new(Upstream::Fixed(href))
     }
 
-    /// Forwards to the upstream that the function names for each request, or answers with what it gives instead (a 503 where there is none).
+    /// Forwards to the upstream that the function names for each request, or answers with what it gives instead (a 503 where there is
+    /// none).
     ///
     /// It sees the request as the client made it, but for the fields that are not believed: path and `Host` are the client's. Parse the
     /// URLs once, and clone them for each request.
