@@ -39,14 +39,15 @@ pub(super) fn parse_digest(field: &[u8]) -> Result<[u8; 32], Refusal> {
     bytes.try_into().map_err(|_| Refusal::Malformed("Content-Digest"))
 }
 
-/// Takes the lines out that hold a member of ours, and those that cannot be read and so would spoil the whole field. Lines of others
-/// stay as they are.
+/// Takes the lines out that hold a member of ours, and those that would spoil the whole field: what cannot be read, and empty lines, which
+/// alone are a dictionary and beside ours are none (RFC 9651 §4.2). Lines of others stay as they are.
 pub(super) fn disown(headers: &mut HeaderMap, which: Which) {
     // As we write them, our members begin their lines: most of ours are known without being read.
     let begins =
         |line: &[u8]| line.strip_prefix(which.name().as_bytes()).is_some_and(|rest| rest.first() == Some(&b'='));
-    retain_lines(headers, &SIGNATURE_INPUT, |line| !begins(line) && parse_input(line, which) == Err(Refusal::Missing));
-    retain_lines(headers, &SIGNATURE, |line| !begins(line) && parse_signature(line, which) == Err(Refusal::Missing));
+    let stays = |line: &[u8]| !begins(line) && !line.trim_ascii().is_empty();
+    retain_lines(headers, &SIGNATURE_INPUT, |line| stays(line) && parse_input(line, which) == Err(Refusal::Missing));
+    retain_lines(headers, &SIGNATURE, |line| stays(line) && parse_signature(line, which) == Err(Refusal::Missing));
 }
 
 fn retain_lines(headers: &mut HeaderMap, name: &HeaderName, stays: impl Fn(&[u8]) -> bool) {
