@@ -20,7 +20,8 @@ pub struct Destination {
 
 #[derive(Clone)]
 enum Place {
-    Authority(Authority),
+    /// A host, and the port with the scheme's default filled in.
+    Authority(Authority, u16),
     Unix(Arc<Path>),
 }
 
@@ -37,17 +38,18 @@ impl Destination {
             None if connect_to.is_some() => false,
             None => return Err(target("the request names no host to connect to")),
         };
-        let place = match (connect_to, uri.authority()) {
-            (Some(ConnectTo::Authority(authority)), _) | (None, Some(authority)) => {
-                Place::Authority(checked(authority)?.clone())
-            }
+        // Checked even where it is not connected to: `Host` may be written from it.
+        let named = match uri.authority() {
+            Some(authority) => Some((authority, port(authority, tls)?)),
+            None => None,
+        };
+        let place = match (connect_to, named) {
+            (Some(ConnectTo::Authority(authority)), _) => Place::Authority(authority.clone(), port(authority, tls)?),
             (Some(ConnectTo::Unix(path)), _) => Place::Unix(path.clone()),
+            (None, Some((authority, port))) => Place::Authority(authority.clone(), port),
             (None, None) => return Err(target("the request names no host to connect to")),
         };
-        let server = match uri.authority() {
-            Some(authority) if tls => Some(checked(authority)?.clone()),
-            _ => None,
-        };
+        let server = named.filter(|_| tls).map(|(authority, _)| authority.clone());
         Ok(Self { tls, server, place })
     }
 
@@ -61,7 +63,7 @@ impl Destination {
     #[must_use]
     pub fn host(&self) -> Option<&str> {
         match &self.place {
-            Place::Authority(authority) => Some(unbracketed(authority.host())),
+            Place::Authority(authority, _) => Some(unbracketed(authority.host())),
             Place::Unix(_) => None,
         }
     }
@@ -70,7 +72,7 @@ impl Destination {
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         match &self.place {
-            Place::Authority(authority) => Some(authority.port_u16().unwrap_or(if self.tls { 443 } else { 80 })),
+            Place::Authority(_, port) => Some(*port),
             Place::Unix(_) => None,
         }
     }
@@ -79,7 +81,7 @@ impl Destination {
     #[must_use]
     pub fn unix_path(&self) -> Option<&Path> {
         match &self.place {
-            Place::Authority(_) => None,
+            Place::Authority(..) => None,
             Place::Unix(path) => Some(path),
         }
     }
@@ -105,7 +107,8 @@ fn target(reason: &'static str) -> Error {
     Error::new(ErrorKind::Target, reason)
 }
 
-fn checked(authority: &Authority) -> Result<&Authority, Error> {
+/// The port of an authority that can be connected to.
+fn port(authority: &Authority, tls: bool) -> Result<u16, Error> {
     if authority.as_str().contains('@') {
         return Err(target("the authority holds user information"));
     }
@@ -115,9 +118,11 @@ fn checked(authority: &Authority) -> Result<&Authority, Error> {
     // `Authority` accepts `h:` and `h:99999`; only the first has a meaning (RFC 3986 §3.2.3: an empty port is the default).
     let port = authority.as_str().get(authority.host().len()..).unwrap_or_default();
     match port.strip_prefix(':') {
-        None | Some("") => Ok(authority),
-        Some(digits) if digits.parse::<u16>().is_ok_and(|port| port != 0) => Ok(authority),
-        Some(_) => Err(target("the port is not a number from 1 to 65535")),
+        None | Some("") => Ok(if tls { 443 } else { 80 }),
+        Some(digits) => match digits.parse() {
+            Ok(port) if port != 0 && !digits.starts_with('+') => Ok(port),
+            _ => Err(target("the port is not a number from 1 to 65535")),
+        },
     }
 }
 
@@ -160,7 +165,7 @@ impl fmt::Debug for Destination {
         let mut out = f.debug_struct("Destination");
         out.field("tls", &self.tls);
         match &self.place {
-            Place::Authority(authority) => out.field("authority", authority),
+            Place::Authority(authority, _) => out.field("authority", authority),
             Place::Unix(path) => out.field("unix", path),
         };
         out.field("server_name", &self.server_name()).finish()
@@ -195,10 +200,21 @@ mod tests {
 
     #[test]
     fn what_cannot_be_connected_to_is_a_bad_target() {
-        for uri in ["/path", "ftp://h/", "http://u@h/", "http://u:p@h/", "http://h:0/", "http://h:99999/", "h:80"] {
+        for uri in [
+            "/path",
+            "ftp://h/",
+            "http://u@h/",
+            "http://u:p@h/",
+            "http://h:0/",
+            "http://h:99999/",
+            "http://h:+80/",
+            "h:80",
+        ] {
             let error = of(uri).expect_err(uri);
             assert_eq!(error.status(), http::StatusCode::BAD_REQUEST, "{uri}");
         }
         assert!(of("http://h:/").is_ok());
+        let elsewhere = ConnectTo::Unix(Path::new("/s").into());
+        assert!(Destination::of(&"http://u:p@h/".parse().unwrap(), Some(&elsewhere)).is_err());
     }
 }

@@ -112,7 +112,11 @@ pub(crate) fn trailers(read: &mut BytesMut, max: usize) -> Result<Option<HeaderM
         Ok(_) => return Err(garbage("the trailers are too long")),
         Err(error) => return Err(garbage("the trailers are not HTTP").with_source(error)),
     };
-    let _ = read.split_to(length);
+    let section = read.split_to(length);
+    // httparse takes a lone LF for the end of a line. Here, where parsers disagree on the end of the message, nothing but CR LF will do.
+    if section.split_inclusive(|byte| *byte == b'\n').any(|line| !line.ends_with(b"\r\n")) {
+        return Err(garbage("the trailers have a line that does not end with CR LF"));
+    }
     Ok(Some(trailers))
 }
 
@@ -166,11 +170,7 @@ impl Control {
             self.connection(value);
         } else if name.as_str() == "keep-alive" {
             self.keep_alive = keep_alive_timeout(value);
-        } else if name != header::UPGRADE
-            && name != header::TE
-            && name != header::PROXY_AUTHENTICATE
-            && name.as_str() != "proxy-connection"
-        {
+        } else if !hop::is_hop_by_hop(name) {
             return Ok(false);
         }
         Ok(!self.keep_hop_by_hop)

@@ -82,11 +82,14 @@ fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, Error> {
     Ok(length)
 }
 
-/// A `Content-Length` of digits only, as RFC 9110 §8.6 has it.
+/// A `Content-Length` of digits only, as RFC 9110 §8.6 has it. One that no body will ever have is refused, because hyper keeps the highest
+/// numbers for itself.
 pub(crate) fn parse_length(value: &HeaderValue) -> Option<u64> {
     let digits = value.as_bytes();
-    let all = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    all.then(|| std::str::from_utf8(digits).ok()?.parse().ok()).flatten()
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok().filter(|length| *length <= i64::MAX as u64)
 }
 
 /// Fields that steer framing, routing, or how a message is read; they mean nothing, or harm, after the body.
