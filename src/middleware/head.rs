@@ -32,14 +32,17 @@ impl Head {
     }
 }
 
-/// Removes every field by which somebody says where a request comes from, and, unless they are vouched for, those that name a user.
+/// Removes every field by which somebody says where a request comes from, and those that name a user, unless they are vouched for and
+/// spelt as fields are.
 /// Returns the first that was removed without anybody having vouched for it.
 pub(super) fn strip(headers: &mut HeaderMap, config: &Config, word: Word, keep_identity: bool) -> Option<HeaderName> {
     let named = |name: &HeaderName| {
         names::is_identity(name) || config.identity_fields.iter().any(|own| names::is_same_name(own, name))
     };
+    // A front that takes out `Remote-User` lets `Remote_User` pass, and CGI and its kin do not tell one from the other.
+    let kept = |name: &HeaderName| keep_identity && !names::is_misspelt(name);
     let doomed: Vec<HeaderName> =
-        headers.keys().filter(|name| names::is_owned(name) || (!keep_identity && named(name))).cloned().collect();
+        headers.keys().filter(|name| names::is_owned(name) || (named(name) && !kept(name))).cloned().collect();
     for name in &doomed {
         headers.remove(name);
     }
