@@ -8,8 +8,9 @@
 //! 1. It is looked at: method, form of the target, exactly one valid `Host`, framing, size, loops. What is wrong is answered at once
 //!    (see [Errors](#errors)) and nobody else hears of it.
 //! 2. What concerns only the client's connection is taken off, by every `Connection` line ([`hop`](crate::message::hop)). Then every
-//!    field of ours that came from outside ([`is_owned`](crate::protocol::names::is_owned)) and every
-//!    [suppressed](ProxyAppBuilder::suppress_fields) one, in any spelling of `-` and `_`; ours also in trailers.
+//!    field of ours that came from outside ([`is_owned`](crate::protocol::names::is_owned)), every field by which a stranger names a user
+//!    ([`is_identity`](crate::protocol::names::is_identity); where `ProxyMiddleware` is in front, it has decided), and every
+//!    [suppressed](ProxyAppBuilder::suppress_fields) one, in any spelling of `-`; the first two also in trailers.
 //! 3. The target is joined below the upstream's path, byte for byte ([`target`](crate::message::target)), and `Host` is written.
 //! 4. The [request hooks](ProxyAppBuilder::rewrite_request) run, in the order they were given.
 //! 5. The forwarding fields of the chosen [families](ProxyAppBuilder::families), `Via` and the carried keys are added. A client cannot

@@ -14,13 +14,13 @@ use crate::{
         settings::HostField,
     },
     error::{Error, ErrorKind},
-    ext::ConnectTo,
+    ext::{ConnectTo, RequestOrigin},
     message::{
         hop,
         target::{Href, Prefix, check_host, form},
         via,
     },
-    protocol::names::{is_owned, is_same_name},
+    protocol::names::{is_identity, is_owned, is_same_name},
 };
 
 /// Refuses what cannot be forwarded; gives the host the client asked.
@@ -46,10 +46,17 @@ pub(super) fn check(parts: &request::Parts, declared: u64, settings: &Settings) 
     Ok(host)
 }
 
-/// Takes off what must not go on: hop-by-hop fields, ours that came from outside, and those the user suppresses.
-pub(super) fn strip(parts: &mut request::Parts, suppressed: &[HeaderName]) {
+/// Takes off what must not go on: hop-by-hop fields, ours that came from outside, those by which a stranger names a user, and those the
+/// user of this crate suppresses.
+pub(super) fn strip(parts: &mut request::Parts, settings: &Settings) {
     hop::strip_request(&mut parts.headers, parts.version);
-    let is_unwanted = |name: &HeaderName| is_owned(name) || suppressed.iter().any(|other| is_same_name(name, other));
+    // What `ProxyMiddleware` has left was vouched for.
+    let keeps_identity = settings.pass_identity || parts.extensions.get::<RequestOrigin>().is_some();
+    let is_unwanted = |name: &HeaderName| {
+        is_owned(name)
+            || (!keeps_identity && is_identity(name))
+            || settings.suppressed.iter().any(|other| is_same_name(name, other))
+    };
     let unwanted: Vec<HeaderName> = parts.headers.keys().filter(|name| is_unwanted(name)).cloned().collect();
     for name in &unwanted {
         parts.headers.remove(name);

@@ -57,6 +57,7 @@ pub(super) struct Settings {
     pub(super) methods: Option<Vec<Method>>,
     pub(super) allow: Option<HeaderValue>,
     pub(super) suppressed: Vec<HeaderName>,
+    pub(super) pass_identity: bool,
     pub(super) max_body_bytes: u64,
     pub(super) map_responses: bool,
     pub(super) carried: CarriedKeys,
@@ -146,7 +147,7 @@ impl Settings {
     /// Looks at a request, strips it and aims it at its upstream.
     fn aim(&self, parts: &mut request::Parts, declared: u64) -> Result<(Front, Href), Refusal> {
         let host = rewrite::check(parts, declared, self)?;
-        rewrite::strip(parts, &self.suppressed);
+        rewrite::strip(parts, self);
         let href = self.upstream.choose(parts).map_err(Refusal::Answer)?;
         let front = rewrite::aim(parts, host, &href, self)?;
         Ok((front, href))

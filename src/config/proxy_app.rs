@@ -24,6 +24,7 @@ use crate::{
 /// | `strip_prefix` or `keep_prefix` | text: a prefix that the upstream does not get; flag: it gets what routers took off too. See [`PathPrefix`] |
 /// | `allowed_request_methods` (or `allowed_methods`) | list; all where it is empty |
 /// | `suppress_http_headers` (or `suppress_fields`) | list of field names that are not forwarded |
+/// | `dangerous_pass_identity_fields` | flag: see [`ProxyAppBuilder::dangerous_pass_identity_fields`] |
 /// | `max_body_bytes` | number |
 /// | `map_responses` | flag: map `Location` and cookies to the client's view; by default yes |
 /// | `via` | `random` (the default), `off`, or a name |
@@ -148,6 +149,9 @@ impl Reading {
         let fields_key = self.either("suppress_http_headers", "suppress_fields");
         for name in self.list(fields_key).unwrap_or_default() {
             builder = self.set(fields_key, builder, |builder| builder.suppress_fields([&name]));
+        }
+        if self.flag("dangerous_pass_identity_fields") == Some(true) {
+            builder = builder.dangerous_pass_identity_fields();
         }
         if let Some(bytes) = self.parsed("max_body_bytes", "a number of bytes") {
             builder = builder.max_body_bytes(bytes);
