@@ -87,8 +87,8 @@ pub(super) fn parse_digest(field: &[u8]) -> Result<[u8; 32], Refusal> {
     bytes.try_into().map_err(|_| Refusal::Malformed("Content-Digest"))
 }
 
-/// Takes the lines out that hold a member of ours, and those that cannot be read and so would spoil the whole field. Lines of others
-/// stay as they are.
+/// Takes the lines out that hold a member of ours, and those that cannot be read, or are empty, and so would spoil the whole field
+/// (RFC 9651 §4.2). Lines of others stay as they are.
 pub(super) fn disown(headers: &mut HeaderMap, which: Which) {
     // As we write them, our members begin their lines: most of ours are known without being read.
     let begins =
@@ -99,7 +99,8 @@ pub(super) fn disown(headers: &mut HeaderMap, which: Which) {
 
 fn retain_lines(headers: &mut HeaderMap, name: &HeaderName, stays: impl Fn(&[u8]) -> bool) {
     let lines = headers.get_all(name);
-    let kept: Vec<HeaderValue> = lines.iter().filter(|line| stays(line.as_bytes())).cloned().collect();
+    let stays = |line: &&HeaderValue| !line.as_bytes().trim_ascii().is_empty() && stays(line.as_bytes());
+    let kept: Vec<HeaderValue> = lines.iter().filter(stays).cloned().collect();
     if kept.len() == lines.iter().count() {
         return;
     }

@@ -239,7 +239,7 @@ async fn an_unasked_101_is_refused() {
 async fn fields_that_name_a_user_pass_where_they_are_vouched_for_and_nowhere_else() {
     const REQUEST: &str = "GET / HTTP/1.1\r\nhost: h\r\nRemote-User: root\r\nX.Auth.Request.Email: r@x\r\n\r\n";
     let upstream = RawUpstream::answering([OK]);
-    let mut seen = async |front: Front| {
+    let seen = async |front: Front| {
         let count = upstream.seen().len();
         assert_eq!(front.exchange(REQUEST).await.status(), 200);
         let seen = upstream.seen().swap_remove(count);
