@@ -22,7 +22,7 @@ use crate::{
 /// | `href` (or `address`) | text: the upstream's URL, or `unix:/path`. The one key that must be set |
 /// | `host` or `preserve_host` | text: what to write into `Host`; flag: leave what the client wrote |
 /// | `strip_prefix` or `keep_prefix` | text: a prefix that the upstream does not get; flag: it gets what routers took off too. See [`PathPrefix`] |
-/// | `allowed_request_methods` (or `allowed_methods`) | list; all where it is empty |
+/// | `allowed_request_methods` (or `allowed_methods`) | list; all but `TRACE` where it is empty |
 /// | `suppress_http_headers` (or `suppress_fields`) | list of field names that are not forwarded |
 /// | `dangerous_pass_identity_fields` | flag: see [`ProxyAppBuilder::dangerous_pass_identity_fields`] |
 /// | `max_body_bytes` | number |
@@ -142,7 +142,7 @@ impl Reading {
 
     fn limits(&mut self, mut builder: ProxyAppBuilder) -> ProxyAppBuilder {
         let methods_key = self.either("allowed_request_methods", "allowed_methods");
-        let methods: Vec<Method> = self.parsed_list(methods_key, "a method");
+        let methods: Vec<Method> = self.parsed_list(methods_key, "a method").unwrap_or_default();
         if !methods.is_empty() {
             builder = builder.allowed_methods(methods);
         }
