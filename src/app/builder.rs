@@ -113,7 +113,8 @@ impl ProxyAppBuilder {
         self
     }
 
-    /// The methods that are forwarded; others are answered with 405 and `Allow`. Default: all.
+    /// The methods that are forwarded; others are answered with 405 and `Allow`. Default: all but
+    /// `TRACE` (501), whose answer would show clients what this proxy tells the upstream.
     pub fn allowed_methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
         self.methods = Some(methods.into_iter().collect());
         self

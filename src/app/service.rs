@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Response, request, uri::Scheme};
+use http::{HeaderName, HeaderValue, Method, Request, Response, header::ALLOW, request, uri::Scheme};
 use http_body::Body as HttpBody;
 use tower_service::Service;
 
@@ -147,6 +147,9 @@ impl Settings {
     /// Looks at a request, strips it and aims it at its upstream.
     fn aim(&self, parts: &mut request::Parts, declared: u64) -> Result<(Front, Href), Refusal> {
         let host = rewrite::check(parts, declared, self)?;
+        if rewrite::is_last_hop(parts) {
+            return Err(Refusal::Answer(self.last_hop()));
+        }
         rewrite::strip(parts, self);
         let href = self.upstream.choose(parts).map_err(Refusal::Answer)?;
         let front = rewrite::aim(parts, host, &href, self)?;
@@ -181,6 +184,15 @@ impl Settings {
             Ok(response) => self.hooks.rewrite_response(response).await,
             Err(error) => self.answer(error),
         }
+    }
+
+    /// The answer to a request that asks this hop itself.
+    fn last_hop(&self) -> Answer {
+        let mut response = Response::new(Body::empty());
+        if let Some(allow) = &self.allow {
+            response.headers_mut().insert(ALLOW, allow.clone());
+        }
+        Box::new(response)
     }
 
     pub(super) fn answer(&self, error: Error) -> Response<Body> {
