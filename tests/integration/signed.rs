@@ -441,6 +441,7 @@ async fn a_signers_list_is_believed_no_further_than_the_policy_says() {
     for (trust, client) in [
         (signed(), "6.6.6.6"),
         (signed().max_hops(2), "192.0.2.7"),
+        (signed().max_hops(1), "10.0.0.2"),
         (Trust::all_of([edge().max_hops(2), signed()]), "192.0.2.7"),
         (Trust::all_of([edge().max_hops(2), signed().max_hops(1)]), "10.0.0.2"),
         (Trust::any_of([signed(), edge().max_hops(1)]), "6.6.6.6"),

@@ -563,3 +563,13 @@ async fn the_user_at_the_other_end_of_a_unix_socket_is_the_kernels_word() {
         server.abort();
     }
 }
+
+#[tokio::test]
+async fn of_no_hops_none_is_believed() {
+    for family in [Family::XForwarded, Family::Forwarded] {
+        let trust = Trust::peers(["10.0.0.0/8"]).unwrap().max_hops(0);
+        let layer = ProxyMiddleware::builder().trust(trust).family(family).build().unwrap();
+        let fields = [("x-forwarded-for", "192.0.2.7"), ("forwarded", "for=192.0.2.7")];
+        assert_eq!(admitted(&layer, EDGE, "/", &fields).await.client().as_deref(), Some(EDGE));
+    }
+}
