@@ -20,6 +20,11 @@
 //! And to its response: what concerns only the upstream's connection is taken off, URLs and cookies are mapped to the client's view
 //! ([`location`](crate::message::location)), and the response hooks run.
 //!
+//! # Deployment
+//! The upstream's path is where requests go, and no fence around what they reach: dot segments are passed on as they came (`/app` and
+//! `/../x` make `/app/../x`), as is everything else that a server may decode or normalise. An upstream that serves what clients of this
+//! proxy must not see has to guard it itself, or a [hook](ProxyAppBuilder::rewrite_request) has to.
+//!
 //! # Who the client is
 //! What [`ProxyMiddleware`](crate::middleware) in front restored ([`ext::RequestOrigin`](crate::ext::RequestOrigin)); else the socket's
 //! peer

@@ -6,6 +6,9 @@
 //!
 //! # The two ends
 //!
+//! *Owned* fields, which only the ends of a hop may write, are those of the three families below, `X-Script-Name`, and every name that is
+//! `X-WSGIProxy` or begins with `X-WSGIProxy-`.
+//!
 //! The **sender** (here [`ProxyApp`](crate::app)) forwards a request to an upstream. In this order, it MUST
 //!
 //! 1. remove the hop-by-hop fields (RFC 9110 §7.6.1), reading every `Connection` line, so that no client can make it drop its own;

@@ -209,5 +209,5 @@ async fn a_user_that_a_stranger_names_is_not_believed_behind_both_ends() {
     let front = Front::serve(ProxyApp::builder(back.url("").parse().unwrap()).build().unwrap()).await;
     let answer =
         front.exchange("GET / HTTP/1.1\r\nhost: h\r\nremote-user: root\r\nx_forwarded_user: root\r\n\r\n").await;
-    assert_eq!((answer.status(), answer.text().as_ref()), (200, "None None"));
+    assert_eq!((answer.status(), answer.text()), (200, "None None"));
 }
