@@ -32,6 +32,7 @@ pub struct ProxyAppBuilder {
     via: Via,
     methods: Option<Vec<Method>>,
     suppressed: Vec<Result<HeaderName, String>>,
+    pass_identity: bool,
     max_body_bytes: u64,
     map_responses: bool,
     carried: CarriedKeys,
@@ -54,6 +55,7 @@ impl ProxyAppBuilder {
             via: Via::default(),
             methods: None,
             suppressed: Vec::new(),
+            pass_identity: false,
             max_body_bytes: u64::MAX,
             map_responses: true,
             carried: CarriedKeys::default(),
@@ -111,18 +113,29 @@ impl ProxyAppBuilder {
         self
     }
 
-    /// The methods that are forwarded; others are answered with 405 and `Allow`. Default: all.
+    /// The methods that are forwarded; others are answered with 405 and `Allow`. Default: all but
+    /// `TRACE` (501), whose answer would show clients what this proxy tells the upstream.
     pub fn allowed_methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
         self.methods = Some(methods.into_iter().collect());
         self
     }
 
-    /// Request fields that are not forwarded, in any case and any spelling of `-` and `_`.
+    /// Request fields that are not forwarded, in any case and any spelling of `-`.
     pub fn suppress_fields<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.suppressed.extend(names.into_iter().map(|name| {
             let name = name.as_ref();
             HeaderName::from_bytes(name.as_bytes()).map_err(|_| name.to_owned())
         }));
+        self
+    }
+
+    /// Lets the fields by which front servers name a user ([`is_identity`](crate::protocol::names::is_identity)) pass as clients wrote
+    /// them. Default: they are removed, unless `ProxyMiddleware` has decided before whether they are vouched for.
+    ///
+    /// Dangerous: an upstream that trusts this proxy believes them. A user that the application in front has found out belongs into a
+    /// [carried key](Self::carried), or into a field that a [hook](Self::rewrite_request) writes.
+    pub fn dangerous_pass_identity_fields(mut self) -> Self {
+        self.pass_identity = true;
         self
     }
 
@@ -293,6 +306,7 @@ impl ProxyAppBuilder {
             methods: self.methods,
             allow,
             suppressed: suppressed.collect::<Result<_, _>>()?,
+            pass_identity: self.pass_identity,
             max_body_bytes: self.max_body_bytes,
             map_responses: self.map_responses,
             carried: self.carried,

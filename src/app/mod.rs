@@ -8,8 +8,9 @@
 //! 1. It is looked at: method, form of the target, exactly one valid `Host`, framing, size, loops. What is wrong is answered at once
 //!    (see [Errors](#errors)) and nobody else hears of it.
 //! 2. What concerns only the client's connection is taken off, by every `Connection` line ([`hop`](crate::message::hop)). Then every
-//!    field of ours that came from outside ([`is_owned`](crate::protocol::names::is_owned)) and every
-//!    [suppressed](ProxyAppBuilder::suppress_fields) one, in any spelling of `-` and `_`; ours also in trailers.
+//!    field of ours that came from outside ([`is_owned`](crate::protocol::names::is_owned)), every field by which a stranger names a user
+//!    ([`is_identity`](crate::protocol::names::is_identity); where `ProxyMiddleware` is in front, it has decided), and every
+//!    [suppressed](ProxyAppBuilder::suppress_fields) one, in any spelling of `-`; the first two also in trailers.
 //! 3. The target is joined below the upstream's path, byte for byte ([`target`](crate::message::target)), and `Host` is written.
 //! 4. The [request hooks](ProxyAppBuilder::rewrite_request) run, in the order they were given.
 //! 5. The forwarding fields of the chosen [families](ProxyAppBuilder::families), `Via` and the carried keys are added. A client cannot
@@ -18,6 +19,11 @@
 //!
 //! And to its response: what concerns only the upstream's connection is taken off, URLs and cookies are mapped to the client's view
 //! ([`location`](crate::message::location)), and the response hooks run.
+//!
+//! # Deployment
+//! The upstream's path is where requests go, and no fence around what they reach: dot segments are passed on as they came (`/app` and
+//! `/../x` make `/app/../x`), as is everything else that a server may decode or normalise. An upstream that serves what clients of this
+//! proxy must not see has to guard it itself, or a [hook](ProxyAppBuilder::rewrite_request) has to.
 //!
 //! # Who the client is
 //! What [`ProxyMiddleware`](crate::middleware) in front restored ([`ext::RequestOrigin`](crate::ext::RequestOrigin)); else the socket's
@@ -36,12 +42,14 @@
 //! # Errors
 //! | answer | when |
 //! |---|---|
-//! | 400 | no, several or an invalid `Host`; an authority or `*` as target with the wrong method; `Content-Length` with `Transfer-Encoding`; a path outside of [`PathPrefix::Strip`]; the client's body broke off |
+//! | 400 | no, several or an invalid `Host`; an authority or `*` as target with the wrong method; `Content-Length` with `Transfer-Encoding`, or several that differ; a path outside of [`PathPrefix::Strip`]; the client's body broke off |
 //! | 405 | the method is not [allowed](ProxyAppBuilder::allowed_methods) (with `Allow`) |
 //! | 413 | the body is larger than [allowed](ProxyAppBuilder::max_body_bytes): before anybody is contacted if its length is declared, else as soon as the limit is passed and no answer has begun |
-//! | 501 | `CONNECT` |
+//! | 501 | `CONNECT`; `TRACE`, unless it is allowed by name |
 //! | 502, 503, 504 | the upstream: not reached or garbled; no capacity or no backend; too slow |
 //! | 508 | the request has been through this very `ProxyApp` |
+//!
+//! `OPTIONS` and `TRACE` with `Max-Forwards: 0` go no further, and are answered with an empty 200 (RFC 9110 §7.6.2).
 //!
 //! The answer's text names no address, path or secret. The [`Error`](crate::Error) lies in the extensions of the response, for outer
 //! layers, and

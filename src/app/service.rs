@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Response, request, uri::Scheme};
+use http::{HeaderName, HeaderValue, Method, Request, Response, header::ALLOW, request, uri::Scheme};
 use http_body::Body as HttpBody;
 use tower_service::Service;
 
@@ -57,6 +57,7 @@ pub(super) struct Settings {
     pub(super) methods: Option<Vec<Method>>,
     pub(super) allow: Option<HeaderValue>,
     pub(super) suppressed: Vec<HeaderName>,
+    pub(super) pass_identity: bool,
     pub(super) max_body_bytes: u64,
     pub(super) map_responses: bool,
     pub(super) carried: CarriedKeys,
@@ -146,7 +147,10 @@ impl Settings {
     /// Looks at a request, strips it and aims it at its upstream.
     fn aim(&self, parts: &mut request::Parts, declared: u64) -> Result<(Front, Href), Refusal> {
         let host = rewrite::check(parts, declared, self)?;
-        rewrite::strip(parts, &self.suppressed);
+        if rewrite::is_last_hop(parts) {
+            return Err(Refusal::Answer(self.last_hop()));
+        }
+        rewrite::strip(parts, self);
         let href = self.upstream.choose(parts).map_err(Refusal::Answer)?;
         let front = rewrite::aim(parts, host, &href, self)?;
         Ok((front, href))
@@ -180,6 +184,15 @@ impl Settings {
             Ok(response) => self.hooks.rewrite_response(response).await,
             Err(error) => self.answer(error),
         }
+    }
+
+    /// The answer to a request that asks this hop itself.
+    fn last_hop(&self) -> Answer {
+        let mut response = Response::new(Body::empty());
+        if let Some(allow) = &self.allow {
+            response.headers_mut().insert(ALLOW, allow.clone());
+        }
+        Box::new(response)
     }
 
     pub(super) fn answer(&self, error: Error) -> Response<Body> {

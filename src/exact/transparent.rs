@@ -216,3 +216,34 @@ impl fmt::Debug for TransparentFuture {
         f.debug_struct("TransparentFuture").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+
+    fn direct(method: Method, target: &str) -> Result<Parts, Error> {
+        let request = Request::builder().method(method).uri(target).header(HOST, "h.example");
+        let mut parts = request.body(()).unwrap().into_parts().0;
+        TransparentProxy::new().direct(&mut parts).map(|()| parts)
+    }
+
+    #[test]
+    fn a_target_in_absolute_form_takes_the_place_of_host() {
+        let parts = direct(Method::GET, "http://g.example:81/x").unwrap();
+        assert_eq!(
+            (parts.uri.to_string().as_str(), parts.headers[HOST].to_str().unwrap()),
+            ("http://g.example:81/x", "g.example:81")
+        );
+        assert_eq!(direct(Method::GET, "/x").unwrap().uri, "http://h.example/x");
+    }
+
+    /// An authority would else be dialled as if it were a URL.
+    #[test]
+    fn a_target_in_a_form_that_its_method_does_not_have_is_refused() {
+        for (method, target) in [(Method::GET, "internal:22"), (Method::GET, "*"), (Method::GET, "ftp://h.example/")] {
+            assert_eq!(direct(method, target).unwrap_err().kind(), ErrorKind::Target, "{target}");
+        }
+    }
+}

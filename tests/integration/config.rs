@@ -338,3 +338,30 @@ fn they_are_fields_of_an_applications_own_configuration() {
     assert!(own.listen.ends_with("80") && own.secret.is_none());
     assert!(own.proxies.values().all(|proxy| proxy.build().is_ok()));
 }
+
+/// An empty variable in a template must not make a weaker policy of a stronger one.
+#[tokio::test]
+async fn an_empty_list_of_peers_is_nobody_also_beside_others() {
+    for json in [
+        json!({"trust_ips": "10.0.0.0/8", "trust_uids": " ", "trust": "all"}),
+        json!({"trust_ips": "", "trust_uids": [], "trust": "any"}),
+    ] {
+        let layer = middleware(json).build().unwrap();
+        let saw = ask(&layer, "10.0.0.1", "/", &[("host", "h"), ("x-forwarded-for", "192.0.2.1")]).await.unwrap();
+        assert_eq!(saw.origin().trusted_by(), &TrustedBy::Nobody);
+    }
+}
+
+#[test]
+fn a_setting_that_would_mean_nothing_is_a_mistake() {
+    let secret = SecretFile::new();
+    for json in [
+        json!({"max_hops": 2}),
+        json!({"trust": "all", "secret_file": secret.path()}),
+        json!({"trust": "any"}),
+        json!({"trust_ips": "", "secret_file": secret.path()}),
+    ] {
+        let mistakes = told(middleware(json.clone()).build());
+        assert!(mistakes.len() == 1 && mistakes[0].contains("trust"), "{json} {mistakes:?}");
+    }
+}

@@ -151,11 +151,12 @@ fn host_of(authority: &[u8]) -> &[u8] {
 }
 
 /// The path as a reference of its own. What begins with two slashes would be read as a host: an open redirect of our own making
-/// (`/app//evil.example` without `/app`). RFC 3986 §4.2 has the way out.
+/// (`/app//evil.example` without `/app`). RFC 3986 §4.2 has the way out. Browsers read `\` as a slash, and a tab as nothing.
 fn rooted(path: Vec<u8>) -> Vec<u8> {
-    match path.get(..2) {
-        None if path.is_empty() => b"/".to_vec(),
-        Some(b"//" | b"/\\") => [b"/.", &path[..]].concat(),
+    let mut second = path.iter().skip(1).skip_while(|byte| **byte == b'\t');
+    match second.next() {
+        _ if path.is_empty() => b"/".to_vec(),
+        Some(b'/' | b'\\') => [b"/.", &path[..]].concat(),
         _ => path,
     }
 }

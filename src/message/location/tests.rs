@@ -99,6 +99,10 @@ fn a_path_never_becomes_a_host() {
     maps(&to, "location", "/app//evil.example/x", "/.//evil.example/x");
     maps(&to, "location", "/app/\\evil.example", "/\\evil.example".replace("/\\", "/./\\").as_str());
     maps(&to, "location", "http://backend/app//evil", "https://front.example//evil");
+    // Browsers take tabs out of a URL before they read it.
+    maps(&to, "location", "/app/\t/evil.example", "/./\t/evil.example");
+    maps(&to, "location", "/app/\t\t\\evil.example", "/./\t\t\\evil.example");
+    maps(&to, "location", "/app/\tx", "/\tx");
 }
 
 #[test]

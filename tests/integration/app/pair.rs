@@ -198,3 +198,16 @@ async fn a_request_that_is_sent_again_is_signed_anew() {
     assert_ne!(signatures[1], signatures[2]);
     assert_ne!(seen[1].field("signature-input"), seen[2].field("signature-input"));
 }
+
+#[tokio::test]
+async fn a_user_that_a_stranger_names_is_not_believed_behind_both_ends() {
+    let layer = ProxyMiddleware::builder().trust(Trust::peers(["loopback"]).unwrap()).build().unwrap();
+    let back = layer.layer(Router::new().fallback(async |request: Request| {
+        ["remote-user", "x_forwarded_user"].map(|name| format!("{:?}", request.headers().get(name))).join(" ")
+    }));
+    let back = Front::serve(back).await;
+    let front = Front::serve(ProxyApp::builder(back.url("").parse().unwrap()).build().unwrap()).await;
+    let answer =
+        front.exchange("GET / HTTP/1.1\r\nhost: h\r\nremote-user: root\r\nx_forwarded_user: root\r\n\r\n").await;
+    assert_eq!((answer.status(), answer.text()), (200, "None None"));
+}
