@@ -60,6 +60,17 @@ impl Body {
             None => Self::empty(),
         }
     }
+
+    /// All of it, if it is in memory, untouched, and without trailers: what can be sent twice.
+    pub(crate) fn in_memory(&self) -> Option<Bytes> {
+        match &self.0 {
+            Kind::Full(bytes) => Some(bytes.clone()),
+            Kind::Empty => Some(Bytes::new()),
+            Kind::Server(_) | Kind::Upstream(_) | Kind::Boxed(_) => {
+                http_body::Body::is_end_stream(self).then(Bytes::new)
+            }
+        }
+    }
 }
 
 /// Waits for `body` no longer than `limit`: a small body of a client that must be there before anything is done with it.

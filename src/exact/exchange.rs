@@ -5,12 +5,13 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{Method, Request, Response, request::Parts};
+use http_body::{Body as _, Frame};
 use tokio::time::{Instant, timeout};
 
 use super::service::Inner;
@@ -20,7 +21,7 @@ use crate::{
     ext::ConnectTo,
     transport::{
         Connector, Destination, Home,
-        http1::{self, Conn},
+        http1::{self, Conn, First, RequestFraming, request_framing},
     },
 };
 
@@ -62,12 +63,16 @@ pub(crate) struct Exchange<P> {
     body: Body,
     prepare: P,
     attempt: u32,
+    /// The whole body, if the request may be sent twice: idempotent (RFC 9110 §9.2.2), and its body empty or in memory.
+    replay: Option<Bytes>,
+    /// Where the body ends, known since the first attempt.
+    framing: Option<RequestFraming>,
     state: State,
 }
 
 enum State {
     Start,
-    Connecting(Pin<Box<dyn Future<Output = Result<Box<Conn>, Error>> + Send>>),
+    Connecting(RequestFraming, Pin<Box<dyn Future<Output = Result<Box<Conn>, Error>> + Send>>),
     Sending(http1::Exchange),
     Done,
 }
@@ -75,7 +80,37 @@ enum State {
 impl<P: Prepare> Exchange<P> {
     pub(super) fn new(proxy: Arc<Inner>, request: Request<Body>, prepare: P) -> Self {
         let (parts, body) = request.into_parts();
-        Self { proxy, parts, body, prepare, attempt: 0, state: State::Start }
+        // Asked now: a body that was sent looks as empty as one that never was.
+        let replay = if parts.method.is_idempotent() { body.in_memory() } else { None };
+        Self { proxy, parts, body, prepare, attempt: 0, replay, framing: None, state: State::Start }
+    }
+
+    /// Goes on until something must be waited for. What is being sent stays where it is: moving it costs more than most of its steps.
+    fn advance(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<Body>, Error>> {
+        loop {
+            self.state = match &mut self.state {
+                State::Start => self.start()?,
+                State::Connecting(framing, connecting) => {
+                    let (framing, conn) = (*framing, ready!(connecting.as_mut().poll(cx))?);
+                    self.send_on(conn, framing, Instant::now())?
+                }
+                State::Sending(sending) => {
+                    let head = ready!(sending.poll(cx, &mut self.parts.headers, &mut self.body));
+                    let State::Sending(sending) = std::mem::replace(&mut self.state, State::Done) else { continue };
+                    match head {
+                        Ok(head) => {
+                            let body = std::mem::take(&mut self.body);
+                            let response = sending.respond(head, &mut self.parts.extensions, body)?;
+                            return Poll::Ready(Ok(response.map(Body::from)));
+                        }
+                        Err(error) => self.again(sending, error)?,
+                    }
+                }
+                State::Done => {
+                    return Poll::Ready(Err(Error::new(ErrorKind::Internal, "polled after it was ready")));
+                }
+            };
+        }
     }
 
     /// A connection from the pool, or a new one on its way.
@@ -83,40 +118,51 @@ impl<P: Prepare> Exchange<P> {
         if self.parts.method == Method::CONNECT {
             return Err(Error::new(ErrorKind::Unsupported, "CONNECT is not carried"));
         }
+        let framing = match self.framing {
+            Some(framing) => framing,
+            None => request_framing(&self.parts.method, &self.parts.headers, self.body.size_hint())?,
+        };
+        self.framing = Some(framing);
         let destination = Destination::of(&self.parts.uri, self.parts.extensions.get::<ConnectTo>())?;
         let now = Instant::now();
         // What was lost on one pooled connection is not tried on another.
         if self.attempt == 0 {
-            let fresh = (!self.is_repeatable()).then_some(FRESH);
+            let fresh = self.replay.is_none().then_some(FRESH);
             if let Some(conn) = self.proxy.pool.take(&destination, now, fresh) {
-                return self.send_on(conn, now);
+                return self.send_on(conn, framing, now);
             }
         }
         let home = Home { pool: Arc::downgrade(&self.proxy.pool), destination };
         let limit = self.proxy.limits.connect;
-        Ok(State::Connecting(Box::pin(connect(self.proxy.connector.clone(), home, limit))))
+        Ok(State::Connecting(framing, Box::pin(connect(self.proxy.connector.clone(), home, limit))))
     }
 
-    fn send_on(&mut self, conn: Box<Conn>, now: Instant) -> Result<State, Error> {
+    fn send_on(&mut self, conn: Box<Conn>, framing: RequestFraming, now: Instant) -> Result<State, Error> {
         self.prepare.prepare(self.attempt, &mut self.parts)?;
+        let ended = self.body.is_end_stream();
         let (limits, keep) = (self.proxy.limits.clone(), self.proxy.keep_hop_by_hop);
-        http1::Exchange::new(conn, &self.parts, &self.body, limits, keep, now).map(State::Sending)
-    }
-
-    /// True if the request may be sent twice: idempotent (RFC 9110 §9.2.2), and its body empty.
-    fn is_repeatable(&self) -> bool {
-        self.parts.method.is_idempotent() && http_body::Body::is_end_stream(&self.body)
+        Ok(State::Sending(http1::Exchange::new(conn, &self.parts, framing, ended, limits, keep, now)))
     }
 
     /// What becomes of a failed attempt: another one, or the error.
     fn again(&mut self, mut sending: http1::Exchange, error: Error) -> Result<State, Error> {
-        let safe = sending.is_unsent() || self.is_repeatable();
-        if self.attempt > 0 || error.kind() != ErrorKind::Upstream || !sending.is_stale() || !safe {
+        if self.attempt > 0 || !sending.is_stale() {
             return Err(error);
         }
-        if let Some(frame) = sending.unsent_frame() {
+        if sending.is_unsent() {
             let rest = std::mem::take(&mut self.body);
-            self.body = Body::new(Rejoined { first: Some(frame), rest });
+            self.body = match sending.unsent() {
+                First::Nothing => rest,
+                First::Data(data) => Body::new(Rejoined { first: Some(Frame::data(data)), rest }),
+                First::End(None) => Body::empty(),
+                First::End(Some(trailers)) => {
+                    Body::new(Rejoined { first: Some(Frame::trailers(trailers)), rest: Body::empty() })
+                }
+            };
+        } else if let Some(whole) = self.replay.take() {
+            self.body = whole.into();
+        } else {
+            return Err(error);
         }
         tracing::debug!(%error, "sending again on a fresh connection");
         self.attempt += 1;
@@ -128,40 +174,15 @@ impl<P: Prepare> Future for Exchange<P> {
     type Output = Result<Response<Body>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        loop {
-            this.state = match std::mem::replace(&mut this.state, State::Done) {
-                State::Start => this.start()?,
-                State::Connecting(mut connecting) => match connecting.as_mut().poll(cx) {
-                    Poll::Ready(conn) => this.send_on(conn?, Instant::now())?,
-                    Poll::Pending => {
-                        this.state = State::Connecting(connecting);
-                        return Poll::Pending;
-                    }
-                },
-                State::Sending(mut sending) => match sending.poll(cx, &mut this.parts.headers, &mut this.body) {
-                    Poll::Ready(Ok(head)) => {
-                        let body = std::mem::take(&mut this.body);
-                        let response = sending.respond(head, &mut this.parts.extensions, body)?;
-                        return Poll::Ready(Ok(response.map(Body::from)));
-                    }
-                    Poll::Ready(Err(error)) => this.again(sending, error)?,
-                    Poll::Pending => {
-                        this.state = State::Sending(sending);
-                        return Poll::Pending;
-                    }
-                },
-                State::Done => {
-                    return Poll::Ready(Err(Error::new(ErrorKind::Internal, "polled after it was ready")));
-                }
-            };
-        }
+        let outcome = ready!(self.advance(cx));
+        self.state = State::Done;
+        Poll::Ready(outcome)
     }
 }
 
-/// A body whose first frame was pulled for an attempt that sent nothing.
+/// A body whose first frame was taken for an attempt that sent nothing.
 struct Rejoined {
-    first: Option<Bytes>,
+    first: Option<Frame<Bytes>>,
     rest: Body,
 }
 
@@ -169,26 +190,15 @@ impl http_body::Body for Rejoined {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match self.first.take() {
-            Some(first) => Poll::Ready(Some(Ok(http_body::Frame::data(first)))),
+            Some(first) => Poll::Ready(Some(Ok(first))),
             None => Pin::new(&mut self.rest).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         self.first.is_none() && self.rest.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        let first = self.first.as_ref().map_or(0, |first| first.len() as u64);
-        match self.rest.size_hint().exact() {
-            Some(rest) => http_body::SizeHint::with_exact(first + rest),
-            None => http_body::SizeHint::default(),
-        }
     }
 }
 

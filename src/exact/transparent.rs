@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Request, Response, Uri,
+    HeaderValue, Method, Request, Response, Uri,
     header::HOST,
     request::Parts,
     uri::{Authority, PathAndQuery, Scheme},
@@ -31,6 +31,7 @@ use crate::{
 ///
 /// * Where to: the authority of an absolute-form target (RFC 9112 §3.2.2) or of an HTTP/2 request, else `Host`; by `http`, or by the
 ///   scheme of the target. With a [forced host](TransparentProxyBuilder::force_host), always there.
+/// * Refused with 400: a missing, repeated or invalid `Host`, and targets that their method does not have (`GET *`, `GET host:80`).
 /// * `Host`: intact, except that an absolute-form target replaces it, as RFC 9112 §3.2.2 demands of a proxy.
 /// * All else as with [`ExactProxy`], which sends the request.
 ///
@@ -129,22 +130,22 @@ impl TransparentProxy {
 
     /// Makes the target absolute and sets what of `Host` must be set.
     fn direct(&self, parts: &mut Parts) -> Result<(), Error> {
+        if parts.method == Method::CONNECT {
+            return Err(Error::new(ErrorKind::Unsupported, "CONNECT is not carried"));
+        }
         form(&parts.method, &parts.uri)?;
         let host = check_host(&parts.uri, parts.version, &parts.headers)?;
         let uri = std::mem::take(&mut parts.uri).into_parts();
-        let absolute = uri.authority.is_some();
-        let named = match uri.authority {
-            Some(authority) => Some(authority),
-            None => host.and_then(|host| Authority::try_from(host.as_bytes()).ok()),
-        };
-        let named = named.ok_or_else(|| Error::new(ErrorKind::Target, "request names no host"))?;
-        if absolute {
-            let host = HeaderValue::from_str(named.as_str());
+        if let Some(authority) = &uri.authority {
+            let host = HeaderValue::from_str(authority.as_str());
             parts.headers.insert(HOST, host.map_err(|_| Error::new(ErrorKind::Target, "target names no valid host"))?);
         }
+        let named = || uri.authority.or_else(|| Authority::try_from(host?.as_bytes()).ok());
+        let authority = self.force_host.clone().or_else(named);
+        let authority = authority.ok_or_else(|| Error::new(ErrorKind::Target, "request names no host"))?;
         let mut target = http::uri::Parts::default();
         target.scheme = self.force_scheme.clone().or(uri.scheme).or(Some(Scheme::HTTP));
-        target.authority = Some(self.force_host.clone().unwrap_or(named));
+        target.authority = Some(authority);
         target.path_and_query = uri.path_and_query.or_else(|| Some(PathAndQuery::from_static("/")));
         parts.uri = Uri::from_parts(target)
             .map_err(|error| Error::new(ErrorKind::Target, "target cannot be sent").with_source(error))?;
@@ -218,8 +219,6 @@ impl fmt::Debug for TransparentFuture {
 
 #[cfg(test)]
 mod tests {
-    use http::Method;
-
     use super::*;
 
     fn direct(method: Method, target: &str) -> Result<Parts, Error> {

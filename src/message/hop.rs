@@ -74,6 +74,11 @@ pub fn strip_response(headers: &mut HeaderMap, switching: bool) {
     }
 }
 
+/// True if a field concerns one connection of itself, whether `Connection` names it or not.
+pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
+    bit(name.as_str()) != 0
+}
+
 /// The non-empty elements of a comma-separated list of tokens, without the white space around them.
 pub(crate) fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())

@@ -38,7 +38,6 @@ struct Idle {
     since: Instant,
     /// When it is closed unused: the pool's own limit, or a shorter one that the upstream named.
     until: Option<Instant>,
-    runtime: runtime::Id,
 }
 
 /// The way back of a connection into its pool, which it does not keep alive.
@@ -58,12 +57,12 @@ impl Pool {
     ///
     /// With `fresh`, only a connection idle for less than that.
     pub(crate) fn take(&self, to: &Destination, now: Instant, fresh: Option<Duration>) -> Option<Box<Conn>> {
-        let runtime = runtime::Handle::current().id();
+        let runtime = runtime::Handle::try_current().ok()?.id();
         let first = shard_of_this_thread();
         for step in 0..self.shards.len() {
             let shard = self.shards.get((first + step) % self.shards.len())?;
             let found = lock(shard).take(to, |idle| {
-                idle.runtime == runtime
+                idle.conn.runtime == runtime
                     && idle.until.is_none_or(|until| now < until)
                     && fresh.is_none_or(|fresh| now.saturating_duration_since(idle.since) < fresh)
             });
@@ -77,23 +76,33 @@ impl Pool {
     /// Keeps `conn`, unless there are enough idle ones to its destination already, or it is too old.
     pub(crate) fn put(self: &Arc<Self>, conn: Box<Conn>) {
         let now = Instant::now();
-        let old = self.limits.max_age.is_some_and(|age| now.saturating_duration_since(conn.opened) >= age);
-        if old || self.limits.max_idle == 0 {
+        let limits = [
+            self.limits.pool_idle.map(|limit| now + limit),
+            conn.keep_alive.map(|limit| now + limit),
+            self.limits.max_age.map(|limit| conn.opened + limit),
+        ];
+        let until = limits.into_iter().flatten().min();
+        if self.limits.max_idle == 0 || until.is_some_and(|until| until <= now) {
             return;
         }
+        // A body that was read on another runtime than that of its connection cannot bring it back.
         let Ok(runtime) = runtime::Handle::try_current() else { return };
-        let keep = match (self.limits.pool_idle, conn.keep_alive) {
-            (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
-            (ours, theirs) => ours.or(theirs),
-        };
-        let idle = Idle { conn, since: now, until: keep.map(|keep| now + keep), runtime: runtime.id() };
+        if runtime.id() != conn.runtime {
+            return;
+        }
         let index = shard_of_this_thread() % self.shards.len();
         let Some(shard) = self.shards.get(index) else { return };
         let mut shard = lock(shard);
-        shard.put(idle, self.limits.max_idle);
-        if !shard.reapers.contains(&runtime.id()) {
+        shard.put(Idle { conn, since: now, until }, self.limits.max_idle);
+        let reaped = shard.reapers.contains(&runtime.id());
+        if !reaped {
             shard.reapers.push(runtime.id());
-            runtime.spawn(reap(Arc::downgrade(self), index, runtime.id()));
+        }
+        // A runtime that shuts down drops the task on the spot, and that takes the lock.
+        drop(shard);
+        if !reaped {
+            let reaper = Reaper { pool: Arc::downgrade(self), index, runtime: runtime.id() };
+            runtime.spawn(reaper.run());
         }
     }
 
@@ -139,16 +148,20 @@ impl Shard {
     fn sweep(&mut self, runtime: runtime::Id) -> bool {
         let now = Instant::now();
         let mut left = false;
+        self.retain(|idle| {
+            let ours = idle.conn.runtime == runtime;
+            let keep = !ours || (idle.until.is_none_or(|until| now < until) && idle.conn.is_quiet());
+            left |= ours && keep;
+            keep
+        });
+        left
+    }
+
+    fn retain(&mut self, mut keep: impl FnMut(&mut Idle) -> bool) {
         for idle in self.idle.values_mut() {
-            idle.retain_mut(|idle| {
-                let ours = idle.runtime == runtime;
-                let keep = !ours || (idle.until.is_none_or(|until| now < until) && idle.conn.is_quiet());
-                left |= ours && keep;
-                keep
-            });
+            idle.retain_mut(&mut keep);
         }
         self.idle.retain(|_, idle| !idle.is_empty());
-        left
     }
 }
 
@@ -158,17 +171,39 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// Looks through a shard once a second while anything of this runtime is idle in it, so that an unused pool has no task.
-async fn reap(pool: Weak<Pool>, index: usize, runtime: runtime::Id) {
-    loop {
-        sleep(Duration::from_secs(1)).await;
-        let Some(pool) = pool.upgrade() else { return };
-        let Some(shard) = pool.shards.get(index) else { return };
-        // One lock for looking and for leaving: a connection put back meanwhile finds either this reaper or none.
+/// Looks through a shard once a second while anything of its runtime is idle in it, so that an unused pool has no task.
+struct Reaper {
+    pool: Weak<Pool>,
+    index: usize,
+    runtime: runtime::Id,
+}
+
+impl Reaper {
+    async fn run(mut self) {
+        loop {
+            sleep(Duration::from_secs(1)).await;
+            let Some(pool) = self.pool.upgrade() else { return };
+            let Some(shard) = pool.shards.get(self.index) else { return };
+            // One lock for looking and for leaving: a connection put back meanwhile finds either this reaper or none.
+            let mut shard = lock(shard);
+            if !shard.sweep(self.runtime) {
+                shard.reapers.retain(|id| *id != self.runtime);
+                self.pool = Weak::new();
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Reaper {
+    /// Nothing is left to do at its usual end, which takes `pool` away. When the runtime shuts down, its sockets must not stay open in a pool that outlives it.
+    fn drop(&mut self) {
+        let Some(pool) = self.pool.upgrade() else { return };
+        let Some(shard) = pool.shards.get(self.index) else { return };
         let mut shard = lock(shard);
-        if !shard.sweep(runtime) {
-            shard.reapers.retain(|id| *id != runtime);
-            return;
+        if shard.reapers.contains(&self.runtime) {
+            shard.reapers.retain(|id| *id != self.runtime);
+            shard.retain(|idle| idle.conn.runtime != self.runtime);
         }
     }
 }

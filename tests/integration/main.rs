@@ -3,6 +3,7 @@
 mod app;
 mod carry;
 mod config;
+mod examples;
 mod extract;
 mod middleware;
 mod serve;

@@ -81,7 +81,7 @@ pub fn walk(hops: &[Hop], limit: usize, trusted: impl Fn(IpAddr) -> bool) -> Opt
 ///
 /// A hop that has no address is written as its made-up name or as `unknown`.
 pub fn write_for<'a>(hops: impl IntoIterator<Item = &'a Hop>) -> HeaderValue {
-    let mut line = String::new();
+    let mut line = String::with_capacity(ONE_HOP);
     for hop in hops {
         if !line.is_empty() {
             line.push_str(", ");
@@ -93,10 +93,15 @@ pub fn write_for<'a>(hops: impl IntoIterator<Item = &'a Hop>) -> HeaderValue {
 
 /// A line written here, as a field value, without copying it.
 pub(super) fn into_value(line: String) -> HeaderValue {
-    HeaderValue::from_maybe_shared(Bytes::from(line)).unwrap_or(HeaderValue::from_static("unknown"))
+    // Without room to spare it becomes the value's memory as it is.
+    let line = Bytes::from(line.into_bytes().into_boxed_slice());
+    HeaderValue::from_maybe_shared(line).unwrap_or(HeaderValue::from_static("unknown"))
 }
 
 /// Some proxies quote an IPv6 address here as they must in `Forwarded`; no address has an escape or a comma in it.
 fn unquoted(element: &[u8]) -> &[u8] {
     element.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(element)
 }
+
+/// Room for an IPv4 address.
+const ONE_HOP: usize = 15;

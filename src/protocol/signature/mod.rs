@@ -119,12 +119,14 @@
 mod base;
 #[cfg(feature = "classic-signature")]
 pub mod classic;
+mod field;
 mod gather;
 mod input;
 mod refusal;
 mod sign;
 mod signed_body;
 mod trailers;
+mod verified;
 mod verified_body;
 mod verify;
 
@@ -132,8 +134,9 @@ pub(crate) use self::refusal::Refusal;
 pub use self::{
     sign::{Signer, SignerBuilder, Stamp},
     signed_body::{Covering, ReadSigned, SignedBody},
+    verified::Verified,
     verified_body::{Opening, ReadVerified, VerifiedBody},
-    verify::{Verdict, Verified, Verifier, VerifierBuilder, VerifyLater},
+    verify::{Verdict, Verifier, VerifierBuilder, VerifyLater},
 };
 
 /// Which bodies may go without a digest or trailers: a weakening, chosen on both ends.

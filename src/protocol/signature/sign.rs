@@ -18,7 +18,8 @@ use http_body::Body;
 use super::{
     Covering, MAX_DIGEST_BYTES, ReadSigned, SignedBody, Uncovered,
     base::{self, Base},
-    input::{self, Which, joined, parse_digest},
+    field::{disown, joined, parse_digest},
+    input::Which,
     trailers::{HeadSignature, Slot, TRAILER_FIELD, digest_value},
 };
 use crate::{
@@ -173,7 +174,7 @@ impl Stamp {
         let internal = |reason| Error::new(ErrorKind::Internal, reason);
         let signer = &*self.signer.0;
         let created = now.duration_since(UNIX_EPOCH).map_err(|_| internal("the clock is before 1970"))?.as_secs();
-        input::disown(&mut parts.headers, Which::Head);
+        disown(&mut parts.headers, Which::Head);
         if let Cover::Digest(digest) = &self.cover {
             // One that says the same stays as it is: the client may have signed it for somebody behind this hop.
             let there = joined(&parts.headers, &CONTENT_DIGEST).and_then(|field| parse_digest(&field).ok());

@@ -11,9 +11,11 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::{
     io::{AsyncReadExt, AsyncWrite},
+    runtime,
     time::Instant,
 };
 
+use super::decode::Place;
 use crate::transport::{alarm::Alarm, io::Io, pool::Home};
 
 /// An HTTP/1.1 connection to an upstream, between or within exchanges.
@@ -21,28 +23,41 @@ use crate::transport::{alarm::Alarm, io::Io, pool::Home};
 pub(crate) struct Conn {
     pub(crate) io: Io,
     pub(crate) read: BytesMut,
+    /// Where the fields of a head stand in `read`, while it is decoded.
+    pub(crate) places: Vec<Place>,
     pub(crate) out: Out,
     pub(crate) alarm: Alarm,
     pub(crate) home: Home,
     pub(crate) opened: Instant,
+    /// Where its socket and its timer live, and die.
+    pub(crate) runtime: runtime::Id,
     /// True once it has answered a request.
     pub(crate) used: bool,
     /// How long the upstream said it keeps the connection, less the second that a request may be on its way.
     pub(crate) keep_alive: Option<Duration>,
+    /// True while bytes that were written may still be held by the stream, as TLS does.
+    unflushed: bool,
     read_size: usize,
 }
 
 impl Conn {
+    /// A connection just opened, on the runtime that opened it.
+    ///
+    /// # Panics
+    /// Outside a runtime, as its socket does.
     pub(crate) fn new(io: Io, home: Home, opened: Instant) -> Self {
         Self {
             io,
             read: BytesMut::new(),
+            places: Vec::new(),
             out: Out::default(),
             alarm: Alarm::default(),
             home,
             opened,
+            runtime: runtime::Handle::current().id(),
             used: false,
             keep_alive: None,
+            unflushed: false,
             read_size: READ_START,
         }
     }
@@ -64,20 +79,33 @@ impl Conn {
         Poll::Ready(Ok(read))
     }
 
-    /// Writes what is queued; ready when nothing is left. `written` counts the bytes the socket took.
+    /// True if everything queued has left this process.
+    pub(crate) fn is_written(&self) -> bool {
+        self.out.is_empty() && !self.unflushed
+    }
+
+    /// Writes what is queued; ready when nothing is left. `written` counts the bytes the stream took.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>, written: &mut u64) -> Poll<io::Result<()>> {
-        if self.out.is_empty() {
-            return Poll::Ready(Ok(()));
-        }
         while !self.out.is_empty() {
             let n = ready!(self.out.poll_write(&mut self.io, cx))?;
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             *written += n as u64;
+            self.unflushed = true;
         }
-        // A no-op on sockets; TLS needs it.
-        Pin::new(&mut self.io).poll_flush(cx)
+        // A no-op on sockets. TLS keeps what a full socket did not take, and must be asked until it is gone.
+        if self.unflushed {
+            ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Throws away what is queued, on a connection that takes no more.
+    pub(crate) fn stop_writing(&mut self) {
+        self.out = Out::default();
+        self.unflushed = false;
     }
 
     /// Gives the connection back to the pool it came from, if that still exists.
@@ -107,10 +135,6 @@ impl Out {
     /// True if another piece can be queued.
     pub(crate) fn takes_more(&self) -> bool {
         self.bulk.is_empty() && self.tail.is_empty() && self.head.len() < HEAD_MAX
-    }
-
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
     }
 
     /// Queues `data` between what is in `head` and `tail`. Only when nothing bulky is queued.

@@ -32,8 +32,7 @@ pub(crate) fn request_head(out: &mut Vec<u8>, parts: &Parts, framing: RequestFra
     match framing {
         RequestFraming::None => {}
         RequestFraming::Length(length) => {
-            let mut digits = [0_u8; 20];
-            line(out, &header::CONTENT_LENGTH, decimal(&mut digits, length));
+            line(out, &header::CONTENT_LENGTH, itoa::Buffer::new().format(length).as_bytes());
         }
         RequestFraming::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
@@ -82,11 +81,14 @@ fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, Error> {
     Ok(length)
 }
 
-/// A `Content-Length` of digits only, as RFC 9110 §8.6 has it.
+/// A `Content-Length` of digits only, as RFC 9110 §8.6 has it. One that no body will ever have is refused, because hyper keeps the highest
+/// numbers for itself.
 pub(crate) fn parse_length(value: &HeaderValue) -> Option<u64> {
     let digits = value.as_bytes();
-    let all = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    all.then(|| std::str::from_utf8(digits).ok()?.parse().ok()).flatten()
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok().filter(|length| *length <= i64::MAX as u64)
 }
 
 /// Fields that steer framing, routing, or how a message is read; they mean nothing, or harm, after the body.
@@ -116,17 +118,4 @@ fn line(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
-}
-
-fn decimal(digits: &mut [u8; 20], mut n: u64) -> &[u8] {
-    let mut at = digits.len();
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (n % 10) as u8;
-        at -= 1;
-        n /= 10;
-        if n == 0 {
-            break;
-        }
-    }
-    digits.get(at..).unwrap_or_default()
 }

@@ -17,9 +17,9 @@ use super::{
     conn::Conn,
     decode::{self, Framing, Head},
     encode,
-    framing::{Chunked, Remaining},
+    framing::{Chunked, Remaining, RequestFraming},
     relay,
-    upload::Upload,
+    upload::{First, Upload},
 };
 use crate::{
     error::{BoxError, Error, ErrorKind, Phase},
@@ -41,43 +41,45 @@ pub(crate) struct Exchange {
     /// Why writing ended before its time. What the upstream may have answered before that is still read.
     write_error: Option<std::io::Error>,
     written: u64,
+    /// True once a byte of a response was read.
     answered: bool,
+    /// True if the connection ended before that.
+    lost: bool,
     is_head: bool,
     handshake: Option<Handshake>,
     keep_hop_by_hop: bool,
+    /// The request says itself that it is the last one.
+    is_last: bool,
 }
 
 impl Exchange {
-    /// Writes the request's head to the connection's buffer; nothing is sent before the first poll.
-    ///
-    /// # Errors
-    /// `RequestBody` (400) if `Content-Length` is not one number, or not that of the body.
-    pub(crate) fn new<B: Body>(
+    /// Writes the request's head to the connection's buffer; nothing is sent before the first poll. `ended` if the body is at its end.
+    pub(crate) fn new(
         mut conn: Box<Conn>,
         parts: &Parts,
-        body: &B,
+        framing: RequestFraming,
+        ended: bool,
         limits: Arc<Limits>,
         keep_hop_by_hop: bool,
         now: Instant,
-    ) -> Result<Self, Error> {
-        let framing = encode::request_framing(&parts.method, &parts.headers, body.size_hint())?;
+    ) -> Self {
         encode::request_head(&mut conn.out.head, parts, framing);
-        let expects = parts
-            .headers
-            .get(header::EXPECT)
-            .is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue") && !body.is_end_stream());
-        Ok(Self {
+        let expect = parts.headers.get(header::EXPECT);
+        let expects = !ended && expect.is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        Self {
             conn,
-            upload: Upload::new(framing, expects, body.is_end_stream()),
+            upload: Upload::new(framing, expects, ended),
             limits,
             clock: now,
             write_error: None,
             written: 0,
             answered: false,
+            lost: false,
             is_head: parts.method == Method::HEAD,
             handshake: upgrade::handshake(&parts.headers, Version::HTTP_11),
             keep_hop_by_hop,
-        })
+            is_last: keep_hop_by_hop && hop::has_token(&parts.headers, &header::CONNECTION, b"close"),
+        }
     }
 
     /// True if no byte of the request has left this process.
@@ -87,12 +89,12 @@ impl Exchange {
 
     /// True if a connection that had served before ended without a byte of a response: the upstream had closed it when we wrote.
     pub(crate) fn is_stale(&self) -> bool {
-        self.conn.used && !self.answered
+        self.conn.used && self.lost
     }
 
-    /// The frame of the body that was pulled and not sent, for another attempt.
-    pub(crate) fn unsent_frame(&mut self) -> Option<Bytes> {
-        self.upload.first.take()
+    /// What was taken from the body and not sent, for another attempt.
+    pub(crate) fn unsent(&mut self) -> First {
+        std::mem::take(&mut self.upload.first)
     }
 
     /// Sends, and reads the head of the response into `headers`, as far as it goes without waiting.
@@ -132,28 +134,30 @@ impl Exchange {
         B::Error: Into<BoxError>,
     {
         loop {
-            if self.upload.wants_more() && self.conn.out.takes_more() {
+            let mut moved = false;
+            if self.pulls() {
                 match self.upload.poll_pull(cx, Pin::new(&mut *body), &mut self.conn.out) {
                     Poll::Ready(pulled) => {
                         pulled?;
-                        self.moved();
+                        moved = true;
                     }
-                    Poll::Pending if self.conn.out.is_empty() => return Poll::Pending,
+                    Poll::Pending if self.conn.is_written() => return Poll::Pending,
                     Poll::Pending => {}
                 }
             }
             let before = self.written;
             let flushed = self.conn.poll_flush(cx, &mut self.written);
             if self.written > before {
-                self.upload.first = None;
-                if self.upload.pulled > 0 {
-                    self.moved();
-                }
+                self.upload.first = First::Nothing;
+                moved |= self.upload.pulled > 0;
+            }
+            if moved {
+                self.moved();
             }
             if let Err(error) = ready!(flushed) {
                 self.write_error = Some(error);
                 self.upload.abandon();
-                self.conn.out.clear();
+                self.conn.stop_writing();
             }
             if self.upload.gated {
                 return Poll::Pending;
@@ -164,17 +168,23 @@ impl Exchange {
         }
     }
 
+    /// True if another frame is to be taken from the body. Before a byte was written, only one: it is all that another attempt can repeat.
+    fn pulls(&self) -> bool {
+        self.upload.wants_more() && self.conn.out.takes_more() && (self.written > 0 || self.upload.is_untouched())
+    }
+
     fn poll_head(&mut self, cx: &mut Context<'_>, headers: &mut HeaderMap) -> Poll<Result<Head, Error>> {
         loop {
             if !self.conn.read.is_empty() {
-                let head = decode::head(&mut self.conn.read, headers, self.limits.max_head, self.keep_hop_by_hop)?;
-                match head {
+                let Conn { read, places, .. } = &mut *self.conn;
+                match decode::head(read, headers, places, self.limits.max_head, self.keep_hop_by_hop)? {
                     Some(head) if head.status == StatusCode::CONTINUE => {
                         self.upload.gated = false;
                         continue;
                     }
                     // Other interim responses cannot be passed on by hyper's server (RFC 9110 §15.2 lets a proxy drop them).
                     Some(head) if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS => {
+                        self.moved();
                         continue;
                     }
                     Some(head) => return Poll::Ready(Ok(head)),
@@ -190,6 +200,7 @@ impl Exchange {
     }
 
     fn no_response(&mut self, read: Option<std::io::Error>) -> Error {
+        self.lost = !self.answered;
         let source = self.write_error.take().or(read);
         let error = Error::new(ErrorKind::Upstream, "the upstream closed the connection without a response");
         let error = error.in_phase(if self.upload.is_complete() { Phase::ResponseHead } else { Phase::Send });
@@ -202,10 +213,11 @@ impl Exchange {
 
     /// The limit of the phase we are in. `Ok`: the wait for `100 Continue` is over, the body goes.
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let waits_for_client = self.conn.out.is_empty() && self.upload.wants_more();
+        let waits_for_client = self.conn.is_written() && self.upload.wants_more();
+        let waits_for_head = self.conn.is_written() && !self.upload.wants_more();
         let limit = if self.upload.gated {
             Some(self.limits.expect_continue)
-        } else if self.upload.is_complete() && self.conn.out.is_empty() {
+        } else if waits_for_head {
             self.limits.response_head
         } else {
             self.limits.body_idle
@@ -219,17 +231,21 @@ impl Exchange {
         }
         let error = if waits_for_client {
             Error::new(ErrorKind::RequestTimeout, "the client's body did not arrive in time").in_phase(Phase::Send)
-        } else if self.upload.is_complete() {
+        } else if waits_for_head {
             Error::new(ErrorKind::Timeout, "the upstream did not answer in time").in_phase(Phase::ResponseHead)
         } else {
-            Error::new(ErrorKind::Timeout, "the upstream did not take the body in time").in_phase(Phase::Send)
+            Error::new(ErrorKind::Timeout, "the upstream did not take the request in time").in_phase(Phase::Send)
         };
         Poll::Ready(Err(if self.is_unsent() { error } else { error.after_send() }))
     }
 
     /// True if the whole request was sent and no byte is left over.
     pub(super) fn is_clean(&self) -> bool {
-        self.upload.is_complete() && self.conn.out.is_empty() && self.conn.read.is_empty()
+        self.is_sent() && self.conn.read.is_empty()
+    }
+
+    fn is_sent(&self) -> bool {
+        self.upload.is_complete() && self.conn.is_written() && self.write_error.is_none()
     }
 
     pub(super) fn moved(&mut self) {
@@ -253,24 +269,25 @@ impl Exchange {
             return self.switch(head, extensions);
         }
         let remaining = self.remaining(&head);
-        let Head { status, reason, headers, keep, keep_alive, .. } = head;
+        let Head { status, reason, headers, framing, mut keep, keep_alive } = head;
         let mut response = Response::new(Incoming::empty());
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         if status == StatusCode::NO_CONTENT {
             response.headers_mut().remove(header::CONTENT_LENGTH);
+            // RFC 9112 §6.1: framing fields must not be there. Who sends them may send a body after them, too.
+            keep &= matches!(framing, Framing::Unsaid | Framing::Length(0));
         }
         if let Some(reason) = reason.and_then(|reason| hyper::ext::ReasonPhrase::try_from(reason).ok()) {
             response.extensions_mut().insert(reason);
         }
         // A second off, because a request may be on its way when the upstream's own time is up.
         self.conn.keep_alive = keep_alive.map(|seconds| Duration::from_secs(seconds.saturating_sub(1)));
-        let keep = keep && self.write_error.is_none() && !matches!(remaining, Remaining::UntilClose);
-        let early = self.upload.wants_more() || !self.conn.out.is_empty();
-        *response.body_mut() = if early {
+        let keep = keep && !self.is_last && !matches!(remaining, Remaining::UntilClose);
+        *response.body_mut() = if self.upload.is_unfinished() || !self.conn.is_written() {
             relay::start(self, body, remaining, keep)
         } else {
-            let keep = keep && self.upload.is_complete();
+            let keep = keep && self.is_sent();
             Incoming::new(self.conn, remaining, keep, &self.limits)
         };
         Ok(response)
@@ -290,7 +307,7 @@ impl Exchange {
     /// A 101: what was asked for becomes a tunnel, anything else is refused.
     fn switch(self, head: Head, extensions: &mut Extensions) -> Result<Response<Incoming>, Error> {
         upgrade::check_switch(self.handshake.as_ref(), &head.headers).map_err(Error::after_send)?;
-        if !self.upload.is_complete() || !self.conn.out.is_empty() {
+        if !self.is_sent() {
             let error = Error::new(ErrorKind::Upstream, "the upstream switched protocols before the request was sent");
             return Err(error.in_phase(Phase::ResponseHead).after_send());
         }
@@ -298,6 +315,8 @@ impl Exchange {
         *response.status_mut() = head.status;
         *response.headers_mut() = head.headers;
         hop::strip_response(response.headers_mut(), true);
+        // RFC 9110 §8.6: no length in a 1xx.
+        response.headers_mut().remove(header::CONTENT_LENGTH);
         let Conn { io, read, .. } = *self.conn;
         tunnel::open(tunnel::Upgraded::new(io, read), extensions, &mut response, self.limits.tunnel_idle);
         Ok(response)

@@ -23,7 +23,7 @@ use super::{
 use crate::error::{BoxError, Error, ErrorKind, Phase};
 
 /// Moves the whole exchange into a task and returns the body that reads from it.
-pub(super) fn start<B>(exchange: Exchange, body: B, remaining: Remaining, keep: bool) -> Incoming
+pub(super) fn start<B>(mut exchange: Exchange, body: B, remaining: Remaining, keep: bool) -> Incoming
 where
     B: Body<Data = Bytes> + Unpin + Send + 'static,
     B::Error: Into<BoxError>,
@@ -31,7 +31,8 @@ where
     let download = Download::untimed(remaining, keep, &exchange.limits);
     let (writer, reader) = slot::channel(download.size_hint());
     let ended = download.remaining.is_end();
-    let mut relay = Relay { exchange, body, download, writer, over: None };
+    exchange.moved();
+    let mut relay = Relay { exchange, body, download, writer, over: None, stalled: false, discarded: 0 };
     if ended {
         relay.end();
     }
@@ -48,6 +49,10 @@ struct Relay<B> {
     download: Download,
     writer: Writer,
     over: Option<Over>,
+    /// True while nobody takes the frame that was read last.
+    stalled: bool,
+    /// Bytes of the client's body that the upstream did not take and that were thrown away.
+    discarded: u64,
 }
 
 /// The response was read to its end, while the client is still sending.
@@ -67,22 +72,19 @@ where
         let upload = self.poll_upload(cx);
         if let Poll::Ready(Err(error)) = upload {
             // The client's body broke: the upstream must see the connection close, not an end.
-            self.writer.put(Err(error));
+            if self.over.is_none() {
+                self.writer.put(Err(error));
+            }
             return Poll::Ready(());
         }
-        let waits_for_reader = match self.over {
-            Some(_) => false,
-            None => match self.poll_download(cx) {
-                Poll::Ready(()) if self.over.is_none() => return Poll::Ready(()),
-                Poll::Ready(()) => false,
-                Poll::Pending => self.writer.poll_free(cx).is_pending(),
-            },
-        };
+        if self.over.is_none() && self.poll_download(cx).is_ready() && self.over.is_none() {
+            return Poll::Ready(());
+        }
+        self.note_stall(cx);
         let limit = match &self.over {
             Some(_) if upload.is_ready() => return Poll::Ready(()),
-            Some(over) if self.exchange.upload.pulled - over.pulled > DRAIN_BYTES => return Poll::Ready(()),
             Some(over) => Some(over.at + DRAIN_TIME),
-            None if waits_for_reader && upload.is_ready() => None,
+            None if self.stalled && upload.is_ready() => None,
             None => self.exchange.limits.body_idle.map(|idle| self.exchange.clock + idle),
         };
         self.exchange.conn.alarm.set(limit);
@@ -94,15 +96,28 @@ where
         Poll::Ready(())
     }
 
-    /// Sends the client's body on. What the upstream does not take any more is thrown away once its response is over, so that a client
-    /// that reads only after it has written gets that response instead of a reset.
+    /// While the client does not read, the upstream is not to blame for what does not move.
+    fn note_stall(&mut self, cx: &Context<'_>) {
+        let stalled = self.over.is_none() && self.writer.poll_free(cx).is_pending();
+        if self.stalled && !stalled {
+            self.exchange.moved();
+        }
+        self.stalled = stalled;
+    }
+
+    /// Sends the client's body on. What the upstream does not take any more is thrown away, up to a limit, so that a client that reads only
+    /// after it has written gets the response instead of a reset. Ready when nothing more is to be taken from the client.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.over.as_ref().is_some_and(|over| self.exchange.upload.pulled - over.pulled > DRAIN_BYTES) {
+            return Poll::Ready(Ok(()));
+        }
         ready!(self.exchange.poll_upload(cx, &mut self.body))?;
-        while self.over.is_some() && !self.exchange.upload.is_complete() {
-            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                Some(Ok(frame)) => self.exchange.upload.pulled += frame.data_ref().map_or(0, |data| data.len() as u64),
-                Some(Err(_)) | None => break,
-            }
+        while !self.exchange.upload.is_complete() && self.discarded < DRAIN_BYTES {
+            self.discarded += match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => frame.data_ref().map_or(1, |data| data.len() as u64 + 1),
+                Some(Err(_)) | None => DRAIN_BYTES,
+            };
+            self.exchange.moved();
         }
         Poll::Ready(Ok(()))
     }

@@ -33,17 +33,17 @@ struct Shared {
 pub(super) struct Writer(Arc<Mutex<Shared>>);
 
 impl Writer {
-    /// Ready when the slot is free; `false` when nobody reads any more.
+    /// Ready when the slot is free; `false` when nobody reads any more. Wakes when either changes, also after it was ready: a reader
+    /// that leaves while the writer waits for the upstream must be noticed.
     pub(super) fn poll_free(&self, cx: &Context<'_>) -> Poll<bool> {
         let mut shared = lock(&self.0);
         if shared.reader_gone {
             return Poll::Ready(false);
         }
-        if shared.frame.is_none() {
-            return Poll::Ready(true);
+        if !shared.writer.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            shared.writer = Some(cx.waker().clone());
         }
-        shared.writer = Some(cx.waker().clone());
-        Poll::Pending
+        if shared.frame.is_none() { Poll::Ready(true) } else { Poll::Pending }
     }
 
     /// Puts a frame into the free slot.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::Body;
 
 use super::{conn::Out, encode, framing::RequestFraming};
@@ -20,8 +21,18 @@ pub(crate) struct Upload {
     pub(crate) gated: bool,
     /// Bytes taken from the client's body.
     pub(crate) pulled: u64,
-    /// The first frame, until a byte of the request was written: for another attempt.
-    pub(crate) first: Option<Bytes>,
+    /// What was taken from it first, until a byte of the request was written: for another attempt.
+    pub(crate) first: First,
+}
+
+/// What an attempt that sent nothing has taken from the body.
+#[derive(Debug, Default)]
+pub(crate) enum First {
+    #[default]
+    Nothing,
+    Data(Bytes),
+    /// Its end, and the trailers there.
+    End(Option<HeaderMap>),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -33,14 +44,25 @@ enum State {
 
 impl Upload {
     pub(crate) fn new(framing: RequestFraming, gated: bool, ended: bool) -> Self {
-        let complete = ended && framing != RequestFraming::Chunked;
+        // A body that is over although a length was announced is asked for its end like any other, and found to be short.
+        let complete = ended && matches!(framing, RequestFraming::None | RequestFraming::Length(0));
         let state = if complete { State::Complete } else { State::Running };
-        Self { framing, state, gated: gated && !complete, pulled: 0, first: None }
+        Self { framing, state, gated: gated && !complete, pulled: 0, first: First::Nothing }
+    }
+
+    /// True if nothing was taken from the body.
+    pub(crate) fn is_untouched(&self) -> bool {
+        matches!(self.first, First::Nothing) && self.pulled == 0
     }
 
     /// True while frames are to be pulled.
     pub(crate) fn wants_more(&self) -> bool {
         self.state == State::Running && !self.gated
+    }
+
+    /// True if the client may still be sending: what is not sent on, because the upstream takes no more, is still on its way.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.state != State::Complete && !self.gated
     }
 
     /// True if the whole body was queued as it was announced.
@@ -68,7 +90,10 @@ impl Upload {
         B::Error: Into<BoxError>,
     {
         let frame = match ready!(body.as_mut().poll_frame(cx)) {
-            None => return Poll::Ready(self.end(out, None)),
+            None => {
+                self.note(|| First::End(None));
+                return Poll::Ready(self.end(out, None));
+            }
             Some(Err(error)) => {
                 return Poll::Ready(Err(Error::from_body(ErrorKind::RequestBody, error).in_phase(Phase::Send)));
             }
@@ -77,14 +102,21 @@ impl Upload {
         Poll::Ready(match frame.into_data() {
             Ok(data) if data.is_empty() => Ok(()),
             Ok(data) => {
-                if self.pulled == 0 {
-                    self.first = Some(data.clone());
-                }
+                self.note(|| First::Data(data.clone()));
                 self.pulled += data.len() as u64;
                 self.data(data, out, body.is_end_stream())
             }
-            Err(frame) => self.end(out, frame.trailers_ref()),
+            Err(frame) => {
+                self.note(|| First::End(frame.trailers_ref().cloned()));
+                self.end(out, frame.trailers_ref())
+            }
         })
+    }
+
+    fn note(&mut self, first: impl FnOnce() -> First) {
+        if self.is_untouched() {
+            self.first = first();
+        }
     }
 
     fn data(&mut self, data: Bytes, out: &mut Out, last: bool) -> Result<(), Error> {
@@ -115,7 +147,7 @@ impl Upload {
         }
     }
 
-    fn end(&mut self, out: &mut Out, trailers: Option<&http::HeaderMap>) -> Result<(), Error> {
+    fn end(&mut self, out: &mut Out, trailers: Option<&HeaderMap>) -> Result<(), Error> {
         match self.framing {
             RequestFraming::Chunked => encode::last_chunk(&mut out.head, trailers),
             RequestFraming::Length(left) if left > 0 => {
