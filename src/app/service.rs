@@ -79,7 +79,7 @@ impl ProxyApp {
     ///
     /// ```
     /// use http::Response;
-    /// use nexthop::{app::ProxyApp, message::target::Href, Body};
+    /// use nexthop::{Body, ProxyApp, message::target::Href};
     ///
     /// let (old, new): (Href, Href) = ("http://127.0.0.1:8080".parse()?, "http://127.0.0.1:8081/v2".parse()?);
     /// let app = ProxyApp::choosing(move |request| match request.headers.get("host") {
@@ -196,7 +196,7 @@ impl Settings {
     }
 
     pub(super) fn answer(&self, error: Error) -> Response<Body> {
-        answer(error, self.allow.as_ref())
+        answer(error, self.allow.as_ref(), self.upstream.fixed())
     }
 }
 

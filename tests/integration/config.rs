@@ -4,13 +4,13 @@ use std::{collections::HashMap, fs, path::PathBuf};
 
 use axum::{Extension, Router};
 use nexthop::{
-    ConfigError,
+    Body, ConfigError,
     config::{Mistakes, ProxyAppConfig, ProxyMiddlewareConfig, TransparentProxyConfig},
     ext::{Carried, TrustedBy},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tower::Layer;
+use tower::{Layer, ServiceExt};
 
 use super::support::{
     Front, RawUpstream, echo,
@@ -203,6 +203,17 @@ async fn a_transparent_proxy_from_a_file() {
     let front = Front::serve(config.build().unwrap()).await;
     let response = front.exchange("GET /x HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n").await;
     assert_eq!(response.echo().field("host"), Some("shop.example"));
+}
+
+#[tokio::test]
+async fn a_forward_proxy_is_told_to_take_whole_urls_only() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for (flag, status) in [("yes", 400), ("no", 502)] {
+        let config = TransparentProxyConfig::from_iter([("absolute_form_only", flag)]);
+        let request = http::Request::get("/").header("host", closed.to_string()).body(Body::empty()).unwrap();
+        let response = config.build().unwrap().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), status, "{flag}");
+    }
 }
 
 #[test]
