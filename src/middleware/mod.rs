@@ -15,7 +15,7 @@
 //!
 //! ```
 //! use http::{Request, Response};
-//! use nexthop::{Body, ext::RequestOrigin, middleware::ProxyMiddleware};
+//! use nexthop::{Body, ProxyMiddleware, ext::RequestOrigin};
 //! use tower::{ServiceBuilder, ServiceExt};
 //!
 //! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
@@ -36,7 +36,8 @@
 //!
 //! ```
 //! use nexthop::{
-//!     middleware::{ProxyMiddleware, Restore, Trust},
+//!     ProxyMiddleware,
+//!     middleware::{Restore, Trust},
 //!     protocol::Family,
 //! };
 //!
