@@ -176,12 +176,17 @@ impl ProxyAppBuilder {
 
     /// Changes the head of each request, after it was stripped and aimed at the upstream (the URI is absolute, `Host` is set, and an
     /// [`ext::ConnectTo`](crate::ext::ConnectTo) leads elsewhere), before our forwarding fields are added. What the closure puts in place
-    /// of one of those
-    /// stays. It may answer itself:
+    /// of one of those stays.
+    ///
+    /// Its extensions are the client's request's: [`PeerAddr`](crate::ext::PeerAddr), [`RequestOrigin`](crate::ext::RequestOrigin) behind
+    /// `ProxyMiddleware`, and whatever a layer in front put there. `Host` and URI are the upstream's by now; what the client wrote there
+    /// is to be had from `RequestOrigin`, or in [`choosing`](ProxyApp::choosing).
+    ///
+    /// It may answer itself, with a `Response<Body>` or a box of one (axum's are made so by `.map(Body::new)`):
     ///
     /// ```
     /// use http::{Response, StatusCode};
-    /// use nexthop::{app::ProxyApp, Body};
+    /// use nexthop::{Body, ProxyApp};
     ///
     /// let app = ProxyApp::builder("http://127.0.0.1:8080".parse()?)
     ///     .rewrite_request(|request| {
@@ -212,7 +217,7 @@ impl ProxyAppBuilder {
     ///
     /// ```
     /// # use http::HeaderValue;
-    /// # use nexthop::app::ProxyApp;
+    /// # use nexthop::ProxyApp;
     /// # async fn look_up(_: &str) -> HeaderValue { HeaderValue::from_static("7") }
     /// let app = ProxyApp::builder("http://127.0.0.1:8080".parse()?)
     ///     .rewrite_request_async(|mut request| async move {
@@ -244,7 +249,7 @@ impl ProxyAppBuilder {
         self
     }
 
-    /// The same for what must wait, or must see the body.
+    /// The same for what must wait, or must see the body. With such a hook each request costs an allocation more.
     pub fn rewrite_response_async<F, Fut>(mut self, rewrite: F) -> Self
     where
         F: Fn(Response<Body>) -> Fut + Send + Sync + 'static,

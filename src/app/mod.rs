@@ -1,7 +1,20 @@
 //! [`ProxyApp`]: the sending end of a hop.
 //!
 //! A service that forwards every request to an upstream `href`. Mount it as a route, a nested route or the fallback of an axum router,
-//! hand it to a hyper server (`TowerToHyperService`), or call it: errors are answers, so it never fails.
+//! give it to [`serve`](crate::serve()) or a hyper server (`TowerToHyperService`), or call it: errors are answers, so it never fails.
+//!
+//! Mounted in an axum router, with an upstream of `http://back/v1`, `GET /api/x` reaches the upstream as
+//!
+//! | mounted by | `GET` | told as prefix |
+//! |---|---|---|
+//! | `fallback_service(proxy)` | `/v1/api/x` | |
+//! | `route_service("/api/{*rest}", proxy)` | `/v1/api/x` | |
+//! | the same, with [`PathPrefix::Strip`] of `/api` | `/v1/x` | `/api` |
+//! | `nest_service("/api", proxy)` | `/v1/x` | `/api` (feature `axum` only, see [`PathPrefix`]) |
+//! | the same, with [`PathPrefix::Keep`] | `/v1/api/x` (feature `axum` only) | |
+//!
+//! The upstream is told of the client by the [family](ProxyAppBuilder::families) that `ProxyMiddleware` reads by default. Most other
+//! programs read another: for those, say `.families([Family::XForwarded])`.
 //!
 //! What happens to a request, in this order:
 //!
@@ -27,16 +40,12 @@
 //!
 //! # Who the client is
 //! What [`ProxyMiddleware`](crate::middleware) in front restored ([`ext::RequestOrigin`](crate::ext::RequestOrigin)); else the socket's
-//! peer
-//! ([`ext::PeerAddr`](crate::ext::PeerAddr), put there by [`serve`](crate::serve()) or another acceptor); else, with the feature `axum`,
-//! what
-//! `ConnectInfo<SocketAddr>` says. With none of these nothing is claimed: no `X-Forwarded-For` is sent.
+//! peer ([`ext::PeerAddr`](crate::ext::PeerAddr), put there by [`serve`](crate::serve()) or another acceptor); else, with the feature
+//! `axum`, what `ConnectInfo<SocketAddr>` says. With none of these nothing is claimed: no `X-Forwarded-For` is sent.
 //!
 //! The scheme is what `ProxyMiddleware` restored, [`public_scheme`](ProxyAppBuilder::public_scheme) or the acceptor
 //! ([`ext::OverTls`](crate::ext::OverTls)) says, else `http`; what an HTTP/2 client writes into `:scheme` is only a claim. The host is
-//! what the
-//! client asked.
-//! The prefix is what routers took off before: with the feature `axum` found from `OriginalUri`, with
+//! what the client asked. The prefix is what routers took off before: with the feature `axum` found from `OriginalUri`, with
 //! [`PathPrefix::Strip`] the configured one, and before both what `ProxyMiddleware` restored.
 //!
 //! # Errors
@@ -52,13 +61,12 @@
 //! `OPTIONS` and `TRACE` with `Max-Forwards: 0` go no further, and are answered with an empty 200 (RFC 9110 §7.6.2).
 //!
 //! The answer's text names no address, path or secret. The [`Error`](crate::Error) lies in the extensions of the response, for outer
-//! layers, and
-//! one line goes to `tracing`.
+//! layers, and one line goes to `tracing`, a warning where the status is 5xx; it names an upstream that is always the same.
 //!
 //! # Example
 //! ```
 //! use http::{Method, Request, StatusCode};
-//! use nexthop::{app::ProxyApp, Body};
+//! use nexthop::{Body, ProxyApp};
 //! use tower::ServiceExt;
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), nexthop::BoxError> {
