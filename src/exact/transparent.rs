@@ -219,8 +219,6 @@ impl fmt::Debug for TransparentFuture {
 
 #[cfg(test)]
 mod tests {
-    use http::Method;
-
     use super::*;
 
     fn direct(method: Method, target: &str) -> Result<Parts, Error> {
