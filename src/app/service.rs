@@ -75,7 +75,8 @@ impl ProxyApp {
     /// none).
     ///
     /// It sees the request as the client made it, but for the fields that are not believed: path and `Host` are the client's. Parse the
-    /// URLs once, and clone them for each request.
+    /// URLs once, and clone them for each request. Where the choice must be waited for, let a layer in front put what it found into the
+    /// request's extensions, and choose by that.
     ///
     /// ```
     /// use http::Response;
