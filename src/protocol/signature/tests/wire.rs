@@ -41,7 +41,7 @@ fn the_worked_example_is_what_is_sent() {
         [(&CONTENT_DIGEST, "Content-Digest: "), (&SIGNATURE_INPUT, "Signature-Input: "), (&SIGNATURE, "Signature: ")]
     {
         let line = format!("{documented}{}", text(&parts, name));
-        assert!(include_str!("mod.rs").contains(&line), "mod.rs has not: {line}");
+        assert!(include_str!("../mod.rs").contains(&line), "the module's page has not: {line}");
     }
 }
 
