@@ -68,9 +68,16 @@ impl Connect for InMemory {
 pub struct Gate {
     opened: Arc<AtomicUsize>,
     shut_before: Arc<AtomicUsize>,
+    deaf_after: Option<usize>,
 }
 
 impl Gate {
+    /// Breaks each connection's sending direction after this many bytes; the other goes on.
+    pub fn deaf_after(mut self, bytes: usize) -> Self {
+        self.deaf_after = Some(bytes);
+        self
+    }
+
     /// Connects to a script through the gate.
     pub fn connector<F, Fut>(&self, script: F) -> impl Connect + use<F, Fut>
     where
@@ -100,7 +107,10 @@ impl Connect for GatedConnector {
     fn connect(&self, to: &Destination) -> Connecting {
         let index = self.gate.opened.fetch_add(1, Ordering::SeqCst);
         let (connecting, shut_before) = (self.inner.connect(to), self.gate.shut_before.clone());
-        Box::pin(async move { Ok(Box::new(Gated { io: connecting.await?, index, shut_before, refused: 0 }) as _) })
+        let takes = self.gate.deaf_after;
+        Box::pin(
+            async move { Ok(Box::new(Gated { io: connecting.await?, index, shut_before, refused: 0, takes }) as _) },
+        )
     }
 }
 
@@ -110,6 +120,7 @@ struct Gated {
     index: usize,
     shut_before: Arc<AtomicUsize>,
     refused: usize,
+    takes: Option<usize>,
 }
 
 impl AsyncRead for Gated {
@@ -121,7 +132,15 @@ impl AsyncRead for Gated {
 impl AsyncWrite for Gated {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.index >= self.shut_before.load(Ordering::SeqCst) {
-            return Pin::new(&mut self.io).poll_write(cx, buf);
+            let takes = self.takes.unwrap_or(usize::MAX).min(buf.len());
+            if takes == 0 {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            let written = Pin::new(&mut self.io).poll_write(cx, &buf[..takes]);
+            if let (Some(takes), Poll::Ready(Ok(n))) = (&mut self.takes, &written) {
+                *takes -= n;
+            }
+            return written;
         }
         self.refused += 1;
         if self.refused > 3 {

@@ -51,8 +51,9 @@ pub fn within<F: Future>(what: &'static str, future: F) -> impl Future<Output = 
     within_limit(DEADLINE, what, future)
 }
 
+/// The same with another limit: for what is much work, or for a paused clock.
 #[track_caller]
-fn within_limit<F: Future>(limit: Duration, what: &'static str, future: F) -> impl Future<Output = F::Output> {
+pub fn within_limit<F: Future>(limit: Duration, what: &'static str, future: F) -> impl Future<Output = F::Output> {
     let at = Location::caller();
     async move {
         match tokio::time::timeout(limit, future).await {

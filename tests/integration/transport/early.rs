@@ -4,7 +4,7 @@ use http::Request;
 use nexthop::{ExactProxy, TransparentProxy};
 use tokio::sync::mpsc;
 
-use crate::support::{Front, RawClient, RawUpstream, body::fed, fetch, get, read, send, within};
+use crate::support::{Front, InMemory, Memory, RawClient, RawUpstream, body::fed, fetch, get, read, send, within};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const TOO_LARGE: &str = "HTTP/1.1 413 Content Too Large\r\ncontent-length: 3\r\n\r\nbig";
@@ -39,6 +39,23 @@ async fn a_413_reaches_a_client_that_reads_only_after_it_has_written() {
             assert!(answer == (413, "big".to_owned()) || close && answer.0 == 502, "{answer:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn what_an_upstream_that_has_closed_does_not_take_is_taken_from_the_client_all_the_same() {
+    // In memory, where no kernel takes the bytes instead.
+    let upstream = InMemory::new(|mut conn| async move {
+        conn.head().await;
+        conn.write(TOO_LARGE).await;
+    });
+    let exact = ExactProxy::builder().connector(upstream).build().unwrap();
+    let proxy = TransparentProxy::builder().exact_proxy(exact).build().unwrap();
+    let (front, _) = Memory::serve(proxy, |serve| serve);
+    let mut client = front.client().await;
+    client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 900000\r\n\r\n").await;
+    client.send(vec![b'x'; 900_000]).await;
+    let response = client.response().await;
+    assert_eq!((response.status(), response.text()), (413, "big"));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use http_body_util::BodyExt;
 use nexthop::{ExactProxy, TransparentProxy};
 
-use crate::support::{Front, InMemory, RawUpstream, fetch, get, post, send, within};
+use crate::support::{Front, Gate, InMemory, RawUpstream, fetch, get, post, send, within};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -69,29 +69,31 @@ async fn a_close_that_the_runtime_has_not_seen_is_noticed_before_a_request_that_
     // A blocking server in a thread, and a client that never lets its runtime look at the sockets in between.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
-    let (closed, wait) = std::sync::mpsc::channel();
+    let (close, asked) = std::sync::mpsc::channel();
+    let (closed, done) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         use std::io::{Read, Write};
         for io in listener.incoming() {
-            let mut io = io.unwrap();
-            let mut read = [0; 1024];
-            let n = io.read(&mut read).unwrap();
-            assert!(n > 0);
-            if read[..n].ends_with(b"\r\n\r\n") {
-                let more = io.read(&mut read).unwrap();
-                assert!(more > 0);
+            let (mut io, mut read) = (io.unwrap(), Vec::new());
+            while !read.ends_with(b"\r\n\r\nx") {
+                let mut some = [0; 1024];
+                let n = io.read(&mut some).unwrap();
+                assert!(n > 0, "it left");
+                read.extend_from_slice(&some[..n]);
             }
             io.write_all(OK.as_bytes()).unwrap();
-            drop(io);
-            if closed.send(()).is_err() {
+            if asked.recv().is_err() {
                 return;
             }
+            drop(io);
+            closed.send(()).unwrap();
         }
     });
     let proxy = ExactProxy::new();
     for _ in 0..5 {
         assert_eq!(fetch(&proxy, post(&url, "x")).await.0, 200);
-        wait.recv().unwrap();
+        close.send(()).unwrap();
+        done.recv().unwrap();
     }
 }
 
@@ -122,6 +124,24 @@ async fn without_idle_connections_each_serves_one_request() {
         assert_eq!(upstream.connections(), n);
     }
     upstream.wait_closed().await;
+}
+
+#[tokio::test]
+async fn a_connection_whose_upstream_takes_no_more_is_not_kept() {
+    let gate = Gate::default().deaf_after(5000);
+    let connector = gate.connector(|mut conn| async move {
+        conn.head().await;
+        conn.write(OK).await;
+        std::future::pending::<()>().await;
+    });
+    let proxy = ExactProxy::builder().connector(connector).build().unwrap();
+    for n in 1..3 {
+        assert_eq!(fetch(&proxy, post("http://h/", vec![0; 9000])).await, (200, "ok".to_owned()));
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(gate.connections(), n);
+    }
 }
 
 #[tokio::test]

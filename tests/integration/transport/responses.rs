@@ -2,7 +2,7 @@
 
 use nexthop::{Error, ErrorKind, ExactProxy, TransparentProxy};
 
-use crate::support::{Front, RawUpstream, fetch, get, read, send};
+use crate::support::{Front, InMemory, RawUpstream, fetch, get, read, send};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -221,25 +221,36 @@ async fn bytes_beyond_a_response_are_never_another_response() {
 }
 
 #[tokio::test]
+async fn a_204_that_announces_a_body_is_the_last_of_its_connection() {
+    for fields in ["content-length: 2\r\n", "transfer-encoding: chunked\r\n"] {
+        let (status, text, reused) = answered("GET", &format!("HTTP/1.1 204 No Content\r\n{fields}\r\n")).await;
+        assert_eq!((status, text.as_str(), reused), (204, "", false));
+    }
+}
+
+#[tokio::test]
 async fn bytes_that_come_later_on_an_idle_connection_are_never_a_response() {
-    let (say, mut said) = tokio::sync::mpsc::channel::<()>(1);
-    let upstream = RawUpstream::tcp(move |mut conn| {
-        let say = say.clone();
+    let (poison, poisoned) = tokio::sync::watch::channel(false);
+    let (said, mut wait) = tokio::sync::mpsc::channel(1);
+    let upstream = InMemory::new(move |mut conn| {
+        let (mut poisoned, said) = (poisoned.clone(), said.clone());
         async move {
             conn.request().await;
             conn.write(OK).await;
             if conn.index == 0 {
+                poisoned.wait_for(|poisoned| *poisoned).await.unwrap();
                 conn.write("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison").await;
-                say.send(()).await.unwrap();
+                said.send(()).await.unwrap();
             }
             conn.request().await;
         }
     });
-    let proxy = ExactProxy::new();
-    assert_eq!(fetch(&proxy, get(upstream.url("/"))).await.1, "ok");
-    said.recv().await.unwrap();
-    tokio::task::yield_now().await;
-    assert_eq!(fetch(&proxy, get(upstream.url("/"))).await.1, "ok");
+    let proxy = ExactProxy::builder().connector(upstream.clone()).build().unwrap();
+    assert_eq!(fetch(&proxy, get("http://h/")).await.1, "ok");
+    poison.send(true).unwrap();
+    wait.recv().await.unwrap();
+    assert_eq!(fetch(&proxy, get("http://h/")).await.1, "ok");
+    assert_eq!(upstream.connections(), 2);
 }
 
 #[tokio::test]
