@@ -1,4 +1,84 @@
 //! Both ends of an HTTP hop, for tower, hyper and axum.
+//!
+//! A front program forwards a client's request; a back program sees it as the client made it, and believes only what is vouched for.
+//! This crate is the sending end, the receiving end, what both agree on, and the transport between them.
+//!
+//! ```text
+//! front   client -> serve -> your router -> ProxyApp -> ExactProxy -> pool, HTTP/1.1, TLS -> upstream
+//!                                           strip, rewrite, carry, sign
+//! back    front  -> serve -> ProxyMiddleware -> your app
+//!                            verify, decode, restore, strip the rest
+//! ```
+//!
+//! | you want to | take | it is |
+//! |---|---|---|
+//! | send a request exactly as it is, or need an HTTP client | [`ExactProxy`] | a `Service`, fails with [`Error`] |
+//! | send requests where they say, or all to one host | [`TransparentProxy`] | a `Service`, answers |
+//! | forward a part of your site to another program | [`ProxyApp`] | a `Service`, answers |
+//! | know who the client is, behind a proxy | [`ProxyMiddleware`] | a `Layer` |
+//! | accept connections so that the above can be trusted | [`serve()`] | a function |
+//!
+//! Everything composes in a tower stack: request bodies are any [`http_body::Body`] of [`Bytes`](bytes::Bytes), answers have the one
+//! [`Body`]. Nothing buffers a body, nothing decodes a path, and nobody is trusted unless you say so.
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//! use http::Request;
+//! use nexthop::{
+//!     Body, ProxyApp, ProxyMiddleware,
+//!     ext::RequestOrigin,
+//!     middleware::Trust,
+//!     protocol::{keyring::Keyring, signature::Signer},
+//!     secret::Secret,
+//! };
+//! use tower::{Layer, ServiceExt};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), nexthop::BoxError> {
+//! let keys = Keyring::new("front-1", Secret::random()?)?;
+//!
+//! // The back: an axum app that is told by a signature who the client is.
+//! let page = |origin: RequestOrigin| async move { format!("{} below {}", origin.scheme(), origin.prefix()) };
+//! let app = Router::new().route("/hello", get(page));
+//! let app = ProxyMiddleware::builder().trust(Trust::signature(keys.clone())).build()?.layer(app);
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! let back = listener.local_addr()?;
+//! tokio::spawn(nexthop::serve(listener, app).into_future());
+//!
+//! // The front: one part of its site is the back's.
+//! let proxy = ProxyApp::builder(format!("http://{back}").parse()?).signer(Signer::builder(keys).build()?).build()?;
+//! let front = Router::new().nest_service("/shop", proxy);
+//!
+//! let request = Request::get("/shop/hello").header("host", "www.example.com").body(axum::body::Body::empty())?;
+//! let response = front.oneshot(request).await?;
+//! assert_eq!(axum::body::to_bytes(response.into_body(), 1024).await?, "http below /shop");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Errors
+//! [`ConfigError`] at `build()`, naming the text that was wrong; [`Error`] per request, whose [`status`](Error::status) is what it is
+//! answered with. A body that fails after its head ends in an error, and the client's connection is cut: no answer that is short looks
+//! complete.
+//!
+//! # Features
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `serve` | yes | [`serve()`]: the accept side |
+//! | `http2` | yes | HTTP/2 (prior knowledge, or ALPN behind a TLS acceptor) on the accept side |
+//! | `aws-lc-rs` | yes | `tls` with the aws-lc-rs provider |
+//! | `ring` | | `tls` with the ring provider, lighter to build |
+//! | `tls` | with a provider | https upstreams: [`transport::Tls`] |
+//! | `axum` | | for apps on axum: [extractors](mod@axum); `ConnectInfo` and `OriginalUri` behind `ProxyMiddleware`; the prefix that `nest_service` took off, in `ProxyApp` |
+//! | `config` | | serde types from which services and layers are built: [`config`] |
+//! | `postcard` | | binary carried keys |
+//! | `bincode` | | binary carried keys in a format that nobody maintains |
+//! | `classic-signature` | | `X-WSGIProxy-Signature`, for a peer that knows no other |
+//! | `full` | | all but `ring` and `bincode` |
+//!
+//! # Limits
+//! Upstreams are spoken to in HTTP/1.1; HTTP/2 is for clients. Interim responses other than `100` cannot be passed on by hyper's server,
+//! nor trailers that are not announced.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(
@@ -35,9 +115,14 @@ pub mod axum;
 #[cfg(feature = "config")]
 pub mod config;
 
+pub use app::ProxyApp;
 pub use body::Body;
 pub use error::{BoxError, ConfigError, Error, ErrorKind, Phase};
 pub use exact::{ExactProxy, TransparentProxy};
 pub use middleware::ProxyMiddleware;
 #[cfg(feature = "serve")]
 pub use serve::serve;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -5,7 +5,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -85,6 +85,34 @@ impl<P: Prepare> Exchange<P> {
         Self { proxy, parts, body, prepare, attempt: 0, replay, framing: None, state: State::Start }
     }
 
+    /// Goes on until something must be waited for. What is being sent stays where it is: moving it costs more than most of its steps.
+    fn advance(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<Body>, Error>> {
+        loop {
+            self.state = match &mut self.state {
+                State::Start => self.start()?,
+                State::Connecting(framing, connecting) => {
+                    let (framing, conn) = (*framing, ready!(connecting.as_mut().poll(cx))?);
+                    self.send_on(conn, framing, Instant::now())?
+                }
+                State::Sending(sending) => {
+                    let head = ready!(sending.poll(cx, &mut self.parts.headers, &mut self.body));
+                    let State::Sending(sending) = std::mem::replace(&mut self.state, State::Done) else { continue };
+                    match head {
+                        Ok(head) => {
+                            let body = std::mem::take(&mut self.body);
+                            let response = sending.respond(head, &mut self.parts.extensions, body)?;
+                            return Poll::Ready(Ok(response.map(Body::from)));
+                        }
+                        Err(error) => self.again(sending, error)?,
+                    }
+                }
+                State::Done => {
+                    return Poll::Ready(Err(Error::new(ErrorKind::Internal, "polled after it was ready")));
+                }
+            };
+        }
+    }
+
     /// A connection from the pool, or a new one on its way.
     fn start(&mut self) -> Result<State, Error> {
         if self.parts.method == Method::CONNECT {
@@ -146,34 +174,9 @@ impl<P: Prepare> Future for Exchange<P> {
     type Output = Result<Response<Body>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        loop {
-            this.state = match std::mem::replace(&mut this.state, State::Done) {
-                State::Start => this.start()?,
-                State::Connecting(framing, mut connecting) => match connecting.as_mut().poll(cx) {
-                    Poll::Ready(conn) => this.send_on(conn?, framing, Instant::now())?,
-                    Poll::Pending => {
-                        this.state = State::Connecting(framing, connecting);
-                        return Poll::Pending;
-                    }
-                },
-                State::Sending(mut sending) => match sending.poll(cx, &mut this.parts.headers, &mut this.body) {
-                    Poll::Ready(Ok(head)) => {
-                        let body = std::mem::take(&mut this.body);
-                        let response = sending.respond(head, &mut this.parts.extensions, body)?;
-                        return Poll::Ready(Ok(response.map(Body::from)));
-                    }
-                    Poll::Ready(Err(error)) => this.again(sending, error)?,
-                    Poll::Pending => {
-                        this.state = State::Sending(sending);
-                        return Poll::Pending;
-                    }
-                },
-                State::Done => {
-                    return Poll::Ready(Err(Error::new(ErrorKind::Internal, "polled after it was ready")));
-                }
-            };
-        }
+        let outcome = ready!(self.advance(cx));
+        self.state = State::Done;
+        Poll::Ready(outcome)
     }
 }
 

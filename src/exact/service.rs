@@ -47,6 +47,35 @@ use crate::{
 ///
 /// # Cancel safety
 /// Dropping the future or the response's body closes the upstream connection.
+///
+/// # Example
+/// As an HTTP client: each call takes a clone, and `http_body_util` reads bodies (see [`Body`]).
+///
+/// ```no_run
+/// use std::{path::Path, time::Duration};
+///
+/// use http_body_util::BodyExt;
+/// use nexthop::{Body, ErrorKind, ExactProxy, ext::ConnectTo};
+/// use tower::ServiceExt;
+///
+/// # async fn run() -> Result<(), nexthop::BoxError> {
+/// let client = ExactProxy::builder().connect_timeout(Duration::from_secs(2)).response_timeout(Duration::from_secs(5)).build()?;
+///
+/// let request = http::Request::get("http://127.0.0.1:8080/stock?item=1").body(Body::empty())?;
+/// match client.clone().oneshot(request).await {
+///     Ok(response) => println!("{} {:?}", response.status(), response.into_body().collect().await?.to_bytes()),
+///     Err(error) if error.kind() == ErrorKind::Connect => println!("down: {:?}", std::error::Error::source(&error)),
+///     Err(error) => return Err(error.into()),
+/// }
+///
+/// // Over a unix socket; `Host` is what the URI says.
+/// let mut request = http::Request::get("http://localhost/info").body(Body::empty())?;
+/// request.extensions_mut().insert(ConnectTo::Unix(Path::new("/run/app.sock").into()));
+/// let response = client.oneshot(request).await?;
+/// # let _ = response;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct ExactProxy(pub(super) Arc<Inner>);
 

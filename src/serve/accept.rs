@@ -69,7 +69,7 @@ where
     ResB::Error: Into<BoxError>,
 {
     let connections = Arc::new(settings.connections());
-    let permits = settings.max_connections.map(|limit| Arc::new(Semaphore::new(limit)));
+    let permits = settings.max_connections.map(|limit| Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))));
     let drain = settings.drain;
     let signal = async {
         match shutdown {

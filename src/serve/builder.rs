@@ -19,7 +19,7 @@ use crate::error::BoxError;
 /// Serves `service` on `listener`, until it is told to stop.
 ///
 /// The answer is a builder that is awaited: `serve(listener, app).await`. The service is any tower service of hyper's requests that is
-/// `Clone`: an axum `Router`, `ProxyApp`, a layered stack. An `Err` of type [`crate::Error`] (`ExactProxy` alone) is answered with its
+/// `Clone`: an axum `Router` (itself, not its `into_make_service()`), `ProxyApp`, a layered stack. An `Err` of type [`crate::Error`] (`ExactProxy` alone) is answered with its
 /// [`status`](crate::Error::status) and no body; any other `Err` closes the connection.
 ///
 /// See the [module](mod@crate::serve) for what it does, and for an example.
@@ -74,8 +74,8 @@ pub(super) struct Settings {
 
 impl<L, S> Serve<L, S> {
     /// How long a connection may wait for a request's whole head, from its start or from the end of the last response; then it is
-    /// closed. So it is the keep-alive timeout too. An HTTP/2 connection without requests is told to go (`GOAWAY`). Default 30 s;
-    /// `None` is forever.
+    /// closed. So it is the keep-alive timeout too. An HTTP/2 connection without requests is told to go (`GOAWAY`), and one that has been
+    /// silent for as long and does not answer a `PING` within 20 s is closed. Default 30 s; `None` is forever.
     pub fn header_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.settings.header_timeout = limit.into().map(bounded);
         self
@@ -107,10 +107,6 @@ impl<L, S> Serve<L, S> {
     }
 
     /// How many connections, tunnels among them, may be open at once; more wait in the listener's backlog. Default: no limit.
-    ///
-    /// # Panics
-    ///
-    /// When served, if it is more than `usize::MAX >> 3`.
     pub fn max_connections(mut self, limit: usize) -> Self {
         self.settings.max_connections = Some(limit);
         self
@@ -214,6 +210,10 @@ impl Settings {
     fn http2_builder(&self) -> hyper::server::conn::http2::Builder<hyper_util::rt::TokioExecutor> {
         let mut builder = hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
         builder.enable_connect_protocol().max_header_list_size(u32::try_from(self.max_head_bytes).unwrap_or(u32::MAX));
+        if let Some(limit) = self.header_timeout {
+            // Who is told to go must answer before hyper closes: without this, a client that does not holds the connection for ever.
+            builder.timer(hyper_util::rt::TokioTimer::new()).keep_alive_interval(limit.max(Duration::from_secs(1)));
+        }
         builder
     }
 

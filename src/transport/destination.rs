@@ -13,16 +13,25 @@ use crate::{
 #[derive(Clone)]
 pub struct Destination {
     tls: bool,
-    /// The name that the certificate must hold (https only), which differs from the place under a `ConnectTo`.
-    server: Option<Authority>,
+    /// Whose certificate is asked for (https only), which differs from the place under a `ConnectTo`.
+    server: Option<Site>,
     place: Place,
 }
 
 #[derive(Clone)]
 enum Place {
-    /// A host, and the port with the scheme's default filled in.
-    Authority(Authority, u16),
+    Site(Site),
     Unix(Arc<Path>),
+}
+
+/// An authority taken apart, once.
+#[derive(Clone)]
+struct Site {
+    authority: Authority,
+    /// Where the host stands in it, without brackets.
+    host: (usize, usize),
+    /// Its port, or the scheme's default.
+    port: u16,
 }
 
 impl Destination {
@@ -40,16 +49,16 @@ impl Destination {
         };
         // Checked even where it is not connected to: `Host` may be written from it.
         let named = match uri.authority() {
-            Some(authority) => Some((authority, port(authority, tls)?)),
+            Some(authority) => Some(Site::of(authority, tls)?),
             None => None,
         };
+        let server = if tls { named.clone() } else { None };
         let place = match (connect_to, named) {
-            (Some(ConnectTo::Authority(authority)), _) => Place::Authority(authority.clone(), port(authority, tls)?),
+            (Some(ConnectTo::Authority(authority)), _) => Place::Site(Site::of(authority, tls)?),
             (Some(ConnectTo::Unix(path)), _) => Place::Unix(path.clone()),
-            (None, Some((authority, port))) => Place::Authority(authority.clone(), port),
+            (None, Some(named)) => Place::Site(named),
             (None, None) => return Err(target("the request names no host to connect to")),
         };
-        let server = named.filter(|_| tls).map(|(authority, _)| authority.clone());
         Ok(Self { tls, server, place })
     }
 
@@ -63,7 +72,7 @@ impl Destination {
     #[must_use]
     pub fn host(&self) -> Option<&str> {
         match &self.place {
-            Place::Authority(authority, _) => Some(unbracketed(authority.host())),
+            Place::Site(site) => Some(site.host()),
             Place::Unix(_) => None,
         }
     }
@@ -72,7 +81,7 @@ impl Destination {
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         match &self.place {
-            Place::Authority(_, port) => Some(*port),
+            Place::Site(site) => Some(site.port),
             Place::Unix(_) => None,
         }
     }
@@ -81,7 +90,7 @@ impl Destination {
     #[must_use]
     pub fn unix_path(&self) -> Option<&Path> {
         match &self.place {
-            Place::Authority(..) => None,
+            Place::Site(_) => None,
             Place::Unix(path) => Some(path),
         }
     }
@@ -89,55 +98,71 @@ impl Destination {
     /// The name the peer's certificate must hold, an IPv6 address without brackets; none without TLS.
     #[must_use]
     pub fn server_name(&self) -> Option<&str> {
-        self.server.as_ref().map(|authority| unbracketed(authority.host()))
+        self.server.as_ref().map(Site::host)
     }
 
-    /// The order of pool keys. Hosts compare without regard to case, ports with their defaults filled in.
+    /// The order of pool keys.
     fn order(&self, other: &Self) -> Ordering {
-        self.tls
-            .cmp(&other.tls)
-            .then_with(|| self.port().cmp(&other.port()))
-            .then_with(|| caseless(self.host(), other.host()))
-            .then_with(|| self.unix_path().cmp(&other.unix_path()))
-            .then_with(|| caseless(self.server_name(), other.server_name()))
+        let place = match (&self.place, &other.place) {
+            (Place::Site(one), Place::Site(other)) => one.port.cmp(&other.port).then_with(|| one.order(other)),
+            (Place::Unix(one), Place::Unix(other)) => one.cmp(other),
+            (Place::Site(_), Place::Unix(_)) => Ordering::Less,
+            (Place::Unix(_), Place::Site(_)) => Ordering::Greater,
+        };
+        place.then_with(|| match (&self.server, &other.server) {
+            // A certificate names no port.
+            (Some(one), Some(other)) => one.order(other),
+            (one, other) => one.is_some().cmp(&other.is_some()),
+        })
+    }
+}
+
+impl Site {
+    fn of(authority: &Authority, tls: bool) -> Result<Self, Error> {
+        let text = authority.as_str();
+        if text.bytes().any(|byte| byte == b'@') {
+            return Err(target("the authority holds user information"));
+        }
+        let (host, rest) = match text.strip_prefix('[') {
+            Some(address) => {
+                let end = 1 + address.bytes().position(|byte| byte == b']').unwrap_or(address.len());
+                ((1, end), text.get(end + 1..))
+            }
+            None => {
+                let end = text.bytes().position(|byte| byte == b':').unwrap_or(text.len());
+                ((0, end), text.get(end..))
+            }
+        };
+        if host.0 >= host.1 {
+            return Err(target("the host is empty"));
+        }
+        // `Authority` accepts `h:` and `h:99999`; only the first has a meaning (RFC 3986 §3.2.3: an empty port is the default).
+        let port = match rest.unwrap_or_default().strip_prefix(':') {
+            None | Some("") => Some(if tls { 443 } else { 80 }),
+            Some(digits) => digits.parse().ok().filter(|port| *port != 0 && !digits.starts_with('+')),
+        };
+        let port = port.ok_or_else(|| target("the port is not a number from 1 to 65535"))?;
+        Ok(Self { authority: authority.clone(), host, port })
+    }
+
+    fn host(&self) -> &str {
+        self.authority.as_str().get(self.host.0..self.host.1).unwrap_or_default()
+    }
+
+    /// Hosts compare without regard to case.
+    fn order(&self, other: &Self) -> Ordering {
+        let (one, other) = (self.host(), other.host());
+        // Most often both are clones of one configured upstream.
+        if std::ptr::eq(one, other) {
+            return Ordering::Equal;
+        }
+        let lower = |byte: u8| byte.to_ascii_lowercase();
+        one.bytes().map(lower).cmp(other.bytes().map(lower))
     }
 }
 
 fn target(reason: &'static str) -> Error {
     Error::new(ErrorKind::Target, reason)
-}
-
-/// The port of an authority that can be connected to.
-fn port(authority: &Authority, tls: bool) -> Result<u16, Error> {
-    if authority.as_str().contains('@') {
-        return Err(target("the authority holds user information"));
-    }
-    if authority.host().is_empty() {
-        return Err(target("the host is empty"));
-    }
-    // `Authority` accepts `h:` and `h:99999`; only the first has a meaning (RFC 3986 §3.2.3: an empty port is the default).
-    let port = authority.as_str().get(authority.host().len()..).unwrap_or_default();
-    match port.strip_prefix(':') {
-        None | Some("") => Ok(if tls { 443 } else { 80 }),
-        Some(digits) => match digits.parse() {
-            Ok(port) if port != 0 && !digits.starts_with('+') => Ok(port),
-            _ => Err(target("the port is not a number from 1 to 65535")),
-        },
-    }
-}
-
-fn unbracketed(host: &str) -> &str {
-    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
-}
-
-fn caseless(a: Option<&str>, b: Option<&str>) -> Ordering {
-    match (a, b) {
-        (Some(a), Some(b)) => {
-            let a = a.bytes().map(|byte| byte.to_ascii_lowercase());
-            a.cmp(b.bytes().map(|byte| byte.to_ascii_lowercase()))
-        }
-        (a, b) => a.cmp(&b),
-    }
 }
 
 impl Ord for Destination {
@@ -165,7 +190,7 @@ impl fmt::Debug for Destination {
         let mut out = f.debug_struct("Destination");
         out.field("tls", &self.tls);
         match &self.place {
-            Place::Authority(authority, _) => out.field("authority", authority),
+            Place::Site(site) => out.field("authority", &site.authority),
             Place::Unix(path) => out.field("unix", path),
         };
         out.field("server_name", &self.server_name()).finish()

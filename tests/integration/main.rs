@@ -4,6 +4,7 @@ mod app;
 mod carry;
 mod config;
 mod exact;
+mod examples;
 mod extract;
 mod middleware;
 mod serve;

@@ -324,7 +324,7 @@ async fn a_tunnel_may_be_silent_for_an_hour_and_traffic_either_way_keeps_it() {
         (with(upstream()).build().unwrap(), 3600),
         (with(upstream()).tunnel_idle_timeout(seconds(4000)).build().unwrap(), 4000),
     ] {
-        let proxy = TransparentProxy::builder().exact_proxy(exact).build().unwrap();
+        let proxy = TransparentProxy::builder().exact(exact).build().unwrap();
         let (front, _) = Memory::serve(proxy, |serve| serve);
         let mut client = front.client().await;
         client.send("GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: foo\r\n\r\n").await;

@@ -62,13 +62,13 @@ pub fn from_right<'a>(headers: &'a HeaderMap, name: &HeaderName, depth: usize) -
     found
 }
 
-/// Where in `hops` the client is, looking from the right; `None` in an empty list.
+/// Where in `hops` the client is, looking from the right; `None` in an empty list, and where no element is believed.
 ///
 /// The last element was written by the socket's peer, which the caller trusts. The walk goes one to the left while the hop it stands on
 /// is `trusted` (then that hop wrote the element to the left) and fewer than `limit` elements were believed. It never steps over a hop
 /// without an address: the client is then unknown. Where every hop is trusted, the leftmost is the client.
 pub fn walk(hops: &[Hop], limit: usize, trusted: impl Fn(IpAddr) -> bool) -> Option<usize> {
-    let mut at = hops.len().checked_sub(1)?;
+    let mut at = hops.len().checked_sub(1).filter(|_| limit > 0)?;
     let mut believed = 1;
     while at > 0 && believed < limit && hops.get(at).and_then(Hop::ip).is_some_and(&trusted) {
         at -= 1;
@@ -81,7 +81,7 @@ pub fn walk(hops: &[Hop], limit: usize, trusted: impl Fn(IpAddr) -> bool) -> Opt
 ///
 /// A hop that has no address is written as its made-up name or as `unknown`.
 pub fn write_for<'a>(hops: impl IntoIterator<Item = &'a Hop>) -> HeaderValue {
-    let mut line = String::new();
+    let mut line = String::with_capacity(ONE_HOP);
     for hop in hops {
         if !line.is_empty() {
             line.push_str(", ");
@@ -93,10 +93,15 @@ pub fn write_for<'a>(hops: impl IntoIterator<Item = &'a Hop>) -> HeaderValue {
 
 /// A line written here, as a field value, without copying it.
 pub(super) fn into_value(line: String) -> HeaderValue {
-    HeaderValue::from_maybe_shared(Bytes::from(line)).unwrap_or(HeaderValue::from_static("unknown"))
+    // Without room to spare it becomes the value's memory as it is.
+    let line = Bytes::from(line.into_bytes().into_boxed_slice());
+    HeaderValue::from_maybe_shared(line).unwrap_or(HeaderValue::from_static("unknown"))
 }
 
 /// Some proxies quote an IPv6 address here as they must in `Forwarded`; no address has an escape or a comma in it.
 fn unquoted(element: &[u8]) -> &[u8] {
     element.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(element)
 }
+
+/// Room for an IPv4 address.
+const ONE_HOP: usize = 15;

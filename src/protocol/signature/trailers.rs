@@ -9,7 +9,8 @@ use sha2::Sha256;
 
 use super::{
     base::{Base, Component, HEAD_SIGNATURE},
-    input::{self, Input, Which, joined, parse_digest, parse_input},
+    field::{self, joined, parse_digest, parse_signature},
+    input::{Input, Which, parse_input},
     refusal::Refusal,
 };
 use crate::{
@@ -71,7 +72,7 @@ impl HeadSignature {
         let field = joined(trailers, &SIGNATURE_INPUT).ok_or(missing)?;
         let signature = joined(trailers, &SIGNATURE).ok_or(missing)?;
         let input = parse_input(&field, Which::Body)?;
-        let signature = input::parse_signature(&signature, Which::Body)?;
+        let signature = parse_signature(&signature, Which::Body)?;
         if input.key_id != Some(&self.key_id) {
             return Err(Refusal::UnknownKey);
         }
@@ -134,7 +135,7 @@ pub(super) fn clean_owned(trailers: &mut HeaderMap) {
 }
 
 fn disown(trailers: &mut HeaderMap) {
-    input::disown(trailers, Which::Body);
+    field::disown(trailers, Which::Body);
     trailers.remove(CONTENT_DIGEST);
 }
 

@@ -9,25 +9,25 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use bytes::Bytes;
 use hmac::Mac;
-use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts, uri::Scheme};
+use http::{HeaderMap, HeaderName, header, request::Parts, uri::Scheme};
 use http_body::Body;
 
 use super::{
-    MAX_DIGEST_BYTES, Opening, ReadVerified, Uncovered, VerifiedBody,
+    MAX_DIGEST_BYTES, Uncovered, Verified,
     base::{self, Base, Component},
-    input::{self, Input, Which, joined, parse_digest, parse_input, parse_signature},
+    field::{joined, parse_digest, parse_signature},
+    input::{Input, Which, parse_input},
     refusal::Refusal,
     sign::has_no_body,
-    trailers::{self, HeadSignature, TRAILER_FIELD},
-    verified_body::Expected,
+    trailers,
+    verified::CoveredBody,
 };
 use crate::{
-    error::{BoxError, ConfigError, Error, ErrorKind},
+    error::{ConfigError, Error, ErrorKind},
     protocol::{
-        keyring::{ALGORITHM, Key, Keyring, Keys},
-        names::{CONTENT_DIGEST, SIGNATURE, SIGNATURE_INPUT, X_WSGIPROXY_SIGNATURE, is_owned},
+        keyring::{ALGORITHM, Keyring, Keys},
+        names::{CONTENT_DIGEST, SIGNATURE, SIGNATURE_INPUT, is_owned},
         replay::{Answer, LocalReplay, Nonce, ReplayStore, Seen},
     },
 };
@@ -37,6 +37,36 @@ use crate::{
 ///
 /// In this order: parse; the key's algorithm; required components; the MAC, in constant time; the time; the nonce. Nothing of the
 /// request is touched before all of it held, and then by [`Verified::restore`] and [`Verified::open`].
+///
+/// ```
+/// use std::time::SystemTime;
+/// use http::{HeaderName, Request};
+/// use nexthop::{
+///     Body,
+///     protocol::{keyring::Keyring, signature::{Covering, Opening, Signer, Verdict, Verifier}},
+///     secret::Secret,
+/// };
+///
+/// let (keys, now) = (Keyring::new("k1", Secret::from_bytes([7; 32])?)?, SystemTime::now());
+/// let (signer, verifier) = (Signer::builder(keys.clone()).build()?, Verifier::builder(keys).build()?);
+///
+/// // The sending end.
+/// let request = Request::get("/").header("host", "back").header("x-forwarded-for", "192.0.2.7").body(Body::empty())?;
+/// let (mut parts, body) = request.into_parts();
+/// let Covering::Ready(stamp, body) = signer.cover(&mut parts.headers, body) else { unreachable!("there is no body to read") };
+/// stamp.sign(&mut parts, now)?;
+///
+/// // On the way, somebody adds a field.
+/// parts.headers.insert("x-forwarded-host", "evil.example".parse()?);
+///
+/// // The receiving end.
+/// let Verdict::Now(verified) = verifier.verify(&parts, &body, now)? else { unreachable!("a local store knows at once") };
+/// verified.restore(&mut parts.headers);
+/// let Opening::Ready(_body) = verified.open(body) else { unreachable!("there is no body to read") };
+/// assert!(parts.headers.contains_key("x-forwarded-for"));
+/// assert!(!parts.headers.contains_key("x-forwarded-host"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Deployment
 /// The clocks of both ends must agree within the skew. Where several processes verify under one key, give them one
@@ -136,11 +166,8 @@ impl Verifier {
         let is_uncovered = |name: &&HeaderName| {
             is_owned(name) && !input.covers(&Component::Field { name: name.as_str(), wrapped: false })
         };
-        let verified = Verified {
-            key_id: Arc::clone(key.id()),
-            uncovered: parts.headers.keys().filter(is_uncovered).cloned().collect(),
-            body: covered_body.into_state(key, &signature)?,
-        };
+        let uncovered = parts.headers.keys().filter(is_uncovered).cloned().collect();
+        let verified = Verified::new(key, uncovered, covered_body, &signature)?;
         Ok((verified, answer))
     }
 
@@ -164,7 +191,7 @@ impl Verifier {
     }
 
     fn base(&self, input: &Input<'_>, parts: &Parts) -> Result<Base, Refusal> {
-        let scheme = parts.uri.scheme().unwrap_or(&self.0.scheme);
+        let scheme = base::scheme_received(parts, &self.0.scheme);
         let mut base = Base::new();
         for component in &input.components {
             match *component {
@@ -222,8 +249,8 @@ impl VerifierBuilder {
         self
     }
 
-    /// The scheme of this hop, `http` or `https`, where the request's URI does not say it, as in HTTP/1.1: decides which port of `Host` is
-    /// the default one. Default `http`.
+    /// The scheme of this hop, `http` or `https`, where neither the request's URI nor the acceptor ([`ext::OverTls`](crate::ext::OverTls))
+    /// says it: decides which port of `Host` is the default one. Default `http`.
     pub fn scheme(mut self, scheme: Scheme) -> Self {
         self.scheme = scheme;
         self
@@ -328,123 +355,5 @@ impl Future for VerifyLater {
 impl fmt::Debug for VerifyLater {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerifyLater").finish_non_exhaustive()
-    }
-}
-
-/// A head whose signature holds, and what it vouches for.
-#[derive(Debug)]
-pub struct Verified {
-    key_id: Arc<str>,
-    uncovered: Vec<HeaderName>,
-    body: BodyState,
-}
-
-impl Verified {
-    #[cfg(feature = "classic-signature")]
-    pub(super) fn without_body(key_id: Arc<str>, uncovered: Vec<HeaderName>) -> Self {
-        Self { key_id, uncovered, body: BodyState::Plain }
-    }
-
-    /// The id of the key that signed.
-    #[must_use]
-    pub fn key_id(&self) -> &Arc<str> {
-        &self.key_id
-    }
-
-    /// True if this field of the verified head is one of this crate's and covered.
-    #[must_use]
-    pub fn covers(&self, name: &HeaderName) -> bool {
-        is_owned(name) && !self.uncovered.contains(name)
-    }
-
-    /// The fields of this crate that the head has and that are not covered: nobody vouches for them.
-    #[must_use]
-    pub fn uncovered(&self) -> &[HeaderName] {
-        &self.uncovered
-    }
-
-    /// Removes what nobody vouches for, and the signature: the fields of [`uncovered`](Self::uncovered), our members of
-    /// `Signature-Input` and `Signature` with the lines they stand in, `X-WSGIProxy-Signature`, and our line of `Trailer`.
-    ///
-    /// A covered field that came in several lines becomes one, so that everybody reads the text that was signed: RFC 9421 signs lines
-    /// joined by `, `, and somebody on the way could have split one that is no list.
-    pub fn restore(&self, headers: &mut HeaderMap) {
-        for name in &self.uncovered {
-            headers.remove(name);
-        }
-        headers.remove(X_WSGIPROXY_SIGNATURE);
-        input::disown(headers, Which::Head);
-        if matches!(self.body, BodyState::Check(Expected::Trailers(_))) {
-            remove_trailer_line(headers);
-        }
-        if headers.len() > headers.keys_len() {
-            join_lines(headers);
-        }
-    }
-
-    /// Takes the body into a form that ends well only if it is the one that was signed.
-    ///
-    /// A digest in the head is checked before the application runs if the declared length is at most 64 KiB, else while it streams, as
-    /// trailers are: see [`VerifiedBody`].
-    pub fn open<B>(self, body: B) -> Opening<B>
-    where
-        B: Body<Data = Bytes>,
-        B::Error: Into<BoxError>,
-    {
-        match self.body {
-            BodyState::Plain => Opening::Ready(VerifiedBody::plain(body)),
-            BodyState::Check(Expected::Digest(digest))
-                if body.size_hint().exact().is_some_and(|length| length <= MAX_DIGEST_BYTES) =>
-            {
-                Opening::Reading(ReadVerified::new(body, digest))
-            }
-            BodyState::Check(expected) => Opening::Ready(VerifiedBody::checked(body, expected)),
-        }
-    }
-}
-
-/// What the head says of the body.
-enum CoveredBody {
-    Nothing,
-    Digest([u8; 32]),
-    Trailers,
-}
-
-impl CoveredBody {
-    fn into_state(self, key: &Key, signature: &[u8]) -> Result<BodyState, Refusal> {
-        Ok(match self {
-            Self::Nothing => BodyState::Plain,
-            Self::Digest(digest) => BodyState::Check(Expected::Digest(digest)),
-            Self::Trailers => {
-                let signature = signature.try_into().map_err(|_| Refusal::Mismatch)?;
-                BodyState::Check(Expected::Trailers(Box::new(HeadSignature::new(key, signature))))
-            }
-        })
-    }
-}
-
-#[derive(Debug)]
-enum BodyState {
-    Plain,
-    Check(Expected),
-}
-
-fn remove_trailer_line(headers: &mut HeaderMap) {
-    let kept: Vec<HeaderValue> =
-        headers.get_all(header::TRAILER).iter().filter(|line| *line != TRAILER_FIELD).cloned().collect();
-    headers.remove(header::TRAILER);
-    for line in kept {
-        headers.append(header::TRAILER, line);
-    }
-}
-
-fn join_lines(headers: &mut HeaderMap) {
-    let is_split = |name: &&HeaderName| is_owned(name) && headers.get_all(*name).iter().nth(1).is_some();
-    let split: Vec<HeaderName> = headers.keys().filter(is_split).cloned().collect();
-    for name in split {
-        let line = joined(headers, &name).and_then(|line| HeaderValue::from_bytes(&line).ok());
-        if let Some(line) = line {
-            headers.insert(name, line);
-        }
     }
 }

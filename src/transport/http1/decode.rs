@@ -37,7 +37,7 @@ pub(crate) enum Framing {
     Unsaid,
 }
 
-/// Parses the head at the front of `read`, if all of it is there, into `headers`, which is refilled.
+/// Parses the head at the front of `read`, if all of it is there, into `headers`, which is refilled, as is `places`.
 ///
 /// The connection's own fields (RFC 9110 §7.6.1) are left out of it, unless `keep_hop_by_hop`.
 ///
@@ -47,6 +47,7 @@ pub(crate) enum Framing {
 pub(crate) fn head(
     read: &mut BytesMut,
     headers: &mut HeaderMap,
+    places: &mut Vec<Place>,
     max: usize,
     keep_hop_by_hop: bool,
 ) -> Result<Option<Head>, Error> {
@@ -66,18 +67,20 @@ pub(crate) fn head(
     let http11 = response.version == Some(1);
 
     // Places outlive the borrow of `read`; the values then share its memory instead of being copied.
-    let mut places = [Place::default(); MAX_FIELDS];
-    let count = response.headers.len();
-    for (place, field) in places.iter_mut().zip(response.headers.iter()) {
-        *place = Place { name: span(read, field.name.as_bytes()), value: span(read, field.value) };
-    }
+    places.clear();
+    places.extend(
+        response
+            .headers
+            .iter()
+            .map(|field| Place { name: span(read, field.name.as_bytes()), value: span(read, field.value) }),
+    );
     let shared = read.split_to(length).freeze();
     // What a 101 says of its connection is checked by whoever asked for the switch.
     let keep_hop_by_hop = keep_hop_by_hop || status == StatusCode::SWITCHING_PROTOCOLS;
     let mut control = Control { keep_hop_by_hop, ..Control::default() };
     headers.clear();
-    headers.reserve(count);
-    for Place { name, value } in places.iter().take(count) {
+    headers.reserve(places.len());
+    for Place { name, value } in places {
         let name = HeaderName::from_bytes(shared.get(name.0 as usize..name.1 as usize).unwrap_or_default());
         let value = HeaderValue::from_maybe_shared(shared.slice(value.0 as usize..value.1 as usize));
         let (Ok(name), Ok(value)) = (name, value) else { return Err(bad("a field of the response cannot be read")) };
@@ -121,8 +124,8 @@ pub(crate) fn trailers(read: &mut BytesMut, max: usize) -> Result<Option<HeaderM
 }
 
 /// Where a field stands in the buffer.
-#[derive(Clone, Copy, Default)]
-struct Place {
+#[derive(Debug)]
+pub(crate) struct Place {
     name: (u32, u32),
     value: (u32, u32),
 }
@@ -243,7 +246,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Option<Head>, Error> {
-        head(&mut BytesMut::from(text), &mut HeaderMap::new(), 4096, false)
+        head(&mut BytesMut::from(text), &mut HeaderMap::new(), &mut Vec::new(), 4096, false)
     }
 
     fn parsed(text: &str) -> Head {

@@ -32,8 +32,7 @@ pub(crate) fn request_head(out: &mut Vec<u8>, parts: &Parts, framing: RequestFra
     match framing {
         RequestFraming::None => {}
         RequestFraming::Length(length) => {
-            let mut digits = [0_u8; 20];
-            line(out, &header::CONTENT_LENGTH, decimal(&mut digits, length));
+            line(out, &header::CONTENT_LENGTH, itoa::Buffer::new().format(length).as_bytes());
         }
         RequestFraming::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
@@ -119,17 +118,4 @@ fn line(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
-}
-
-fn decimal(digits: &mut [u8; 20], mut n: u64) -> &[u8] {
-    let mut at = digits.len();
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (n % 10) as u8;
-        at -= 1;
-        n /= 10;
-        if n == 0 {
-            break;
-        }
-    }
-    digits.get(at..).unwrap_or_default()
 }

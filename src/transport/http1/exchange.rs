@@ -176,8 +176,8 @@ impl Exchange {
     fn poll_head(&mut self, cx: &mut Context<'_>, headers: &mut HeaderMap) -> Poll<Result<Head, Error>> {
         loop {
             if !self.conn.read.is_empty() {
-                let head = decode::head(&mut self.conn.read, headers, self.limits.max_head, self.keep_hop_by_hop)?;
-                match head {
+                let Conn { read, places, .. } = &mut *self.conn;
+                match decode::head(read, headers, places, self.limits.max_head, self.keep_hop_by_hop)? {
                     Some(head) if head.status == StatusCode::CONTINUE => {
                         self.upload.gated = false;
                         continue;

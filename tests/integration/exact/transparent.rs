@@ -82,7 +82,7 @@ async fn a_forced_scheme_is_spoken_whatever_the_request_says() {
     });
     let tls = nexthop::transport::Tls::rustls_config(ca.client_config(&[]));
     let exact = ExactProxy::builder().tls(tls).build().unwrap();
-    let builder = TransparentProxy::builder().exact_proxy(exact).force_scheme("https");
+    let builder = TransparentProxy::builder().exact(exact).force_scheme("https");
     let front = Front::hyper(builder.build().unwrap()).await;
     let response = front.exchange(format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", secure.addr())).await;
     assert_eq!(response.text(), "ok");
@@ -117,6 +117,23 @@ async fn bad_hosts_and_targets_are_answered_with_400_and_connect_with_501() {
         assert_eq!(front.exchange(request).await.status(), status, "{request}");
     }
     assert_eq!(upstream.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_request_to_the_forward_proxy_itself_ends_where_only_whole_urls_are_taken() {
+    let upstream = RawUpstream::answering([OK]);
+    let front = Front::hyper(TransparentProxy::builder().absolute_form_only().build().unwrap()).await;
+    let (itself, other) = (front.addr, upstream.addr());
+    for (request, status) in [
+        (format!("GET http://{other}/ HTTP/1.1\r\nHost: {other}\r\n\r\n"), 200),
+        (format!("GET / HTTP/1.1\r\nHost: {other}\r\n\r\n"), 400),
+        (format!("OPTIONS * HTTP/1.1\r\nHost: {other}\r\n\r\n"), 400),
+        (format!("GET / HTTP/1.1\r\nHost: {itself}\r\n\r\n"), 400),
+        (format!("GET http://{itself}/ HTTP/1.1\r\nHost: {itself}\r\n\r\n"), 400),
+    ] {
+        assert_eq!(front.exchange(&request).await.status(), status, "{request}");
+    }
+    assert_eq!(upstream.seen().len(), 1);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! * [`body`]: bodies fed frame by frame.
 //! * [`upstream`]: [`RawUpstream`], a scripted peer that records every byte it receives and answers as ill-mannered as it is told, and
 //!   [`echo`], an axum app that answers with what it saw.
+//! * [`child`]: programs that a test starts.
 //! * [`client`]: [`RawClient`], which writes bytes and reads whole responses, never longer than [`DEADLINE`].
 //! * [`front`]: [`Front`], any tower service behind a real server on port 0.
 //! * [`memory`]: the same without sockets, for tests with a paused clock.
@@ -14,6 +15,7 @@
 #![allow(dead_code, unreachable_pub, unused_imports)] // each test file uses its share
 
 pub mod body;
+pub mod child;
 pub mod client;
 pub mod front;
 pub mod memory;

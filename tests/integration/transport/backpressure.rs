@@ -87,7 +87,7 @@ async fn a_client_that_stalls_stalls_the_upstream() {
     for head in ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n"] {
         let (upstream, taken) = endless(head);
         let exact = ExactProxy::builder().connector(upstream).build().unwrap();
-        let proxy = TransparentProxy::builder().exact_proxy(exact).build().unwrap();
+        let proxy = TransparentProxy::builder().exact(exact).build().unwrap();
         let (front, _) = Memory::serve(proxy, |serve| serve);
         let mut client = front.client().await;
         client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;

@@ -125,7 +125,8 @@ async fn nothing_is_sent_again_after_a_byte_of_an_answer() {
 #[tokio::test]
 async fn an_unsent_post_is_sent_again_with_its_body_whole() {
     let trailers: http::HeaderMap = [("x-sum".parse().unwrap(), "1".parse().unwrap())].into_iter().collect();
-    let bodies: Vec<(fn(http::HeaderMap) -> Body, &str)> = vec![
+    type Make = fn(http::HeaderMap) -> Body;
+    let bodies: Vec<(Make, &str)> = vec![
         (|_| Body::from("whole"), "whole"),
         (|_| Body::new(Full::<Bytes>::from("whole")), "whole"),
         (|_| Body::new(pieces(&["", "wh", "ol", "e"])), "2\r\nwh\r\n2\r\nol\r\n1\r\ne\r\n0\r\n\r\n"),

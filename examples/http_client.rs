@@ -1,0 +1,85 @@
+//! `ExactProxy` as an HTTP client: it sends what it is given, and nothing else.
+//!
+//! ```text
+//! cargo run --release --example http_client                            # a form, an upload and a download, with an upstream of its own
+//! cargo run --release --example http_client https://www.example.com/   # fetches a URL
+//! ```
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::{Router, body::Bytes, http::HeaderMap, routing::post};
+use http::Request;
+use http_body::Frame;
+use http_body_util::BodyExt;
+use nexthop::{Body, BoxError, ExactProxy};
+use tokio::{
+    fs::File,
+    io::{AsyncRead, ReadBuf},
+    net::TcpListener,
+};
+use tower::ServiceExt;
+
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    let client = ExactProxy::builder().response_timeout(Duration::from_secs(10)).build()?;
+    if let Some(url) = std::env::args().nth(1) {
+        return fetch(&client, Request::get(url).body(Body::empty())?).await;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}/items", listener.local_addr()?);
+    let app = Router::new().route("/items", post(receive).put(receive).get("a teapot\na cup\n"));
+    tokio::spawn(nexthop::serve(listener, app).into_future());
+
+    // A form. Clones of a client, and so these three requests, share their connections.
+    let form = Request::post(&url).header("content-type", "application/x-www-form-urlencoded");
+    fetch(&client, form.body("name=a+teapot&price=7".into())?).await?;
+
+    // A file, read while it is sent: its length is unknown, so it goes in chunks, and is never whole in memory.
+    let file = Upload(File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock")).await?);
+    fetch(&client, Request::put(&url).body(Body::new(file))?).await?;
+
+    fetch(&client, Request::get(&url).body(Body::empty())?).await
+}
+
+/// Sends a request and prints its response, piece by piece as it comes.
+async fn fetch(client: &ExactProxy, request: Request<Body>) -> Result<(), BoxError> {
+    println!("{} {}", request.method(), request.uri());
+    let response = client.clone().oneshot(request).await?;
+    println!("{:?} {}", response.version(), response.status());
+    let mut body = response.into_body();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            print!("{}", String::from_utf8_lossy(&data));
+        }
+    }
+    println!();
+    Ok(())
+}
+
+/// The upstream: says what it received.
+async fn receive(headers: HeaderMap, body: Bytes) -> String {
+    let framing = if headers.contains_key("transfer-encoding") { "in chunks" } else { "of known length" };
+    format!("{} bytes {framing}\n", body.len())
+}
+
+/// A body that is read from a file.
+struct Upload(File);
+
+impl http_body::Body for Upload {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let mut space = vec![0; 16 * 1024];
+        let mut buffer = ReadBuf::new(&mut space);
+        ready!(Pin::new(&mut self.0).poll_read(cx, &mut buffer))?;
+        let count = buffer.filled().len();
+        space.truncate(count);
+        Poll::Ready((count > 0).then(|| Ok(Frame::data(space.into()))))
+    }
+}

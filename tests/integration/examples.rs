@@ -1,0 +1,113 @@
+//! The examples do what their first lines say.
+
+use std::process::{Command, Stdio};
+
+use crate::support::{RawClient, RawUpstream, child::Example};
+
+#[tokio::test]
+async fn quickstart_shows_what_the_back_end_saw() {
+    let output = Example::run("quickstart", &["--once"]).await;
+    for line in [
+        "client      127.0.0.1",
+        "scheme      http",
+        "host        www.example.com",
+        "prefix      /shop",
+        "path        /cart?id=7",
+        "user        alice",
+        "trusted by  signature of front-1",
+    ] {
+        assert!(output.lines().any(|found| found == line), "{line:?} is not in:\n{output}");
+    }
+}
+
+#[tokio::test]
+async fn http_client_sends_a_form_an_upload_and_a_download() {
+    let output = Example::run("http_client", &[]).await;
+    for line in ["21 bytes of known length", "a teapot", "a cup"] {
+        assert!(output.lines().any(|found| found == line), "{line:?} is not in:\n{output}");
+    }
+    assert!(output.contains(" bytes in chunks\n"), "{output}");
+}
+
+#[tokio::test]
+async fn python_backend_verifies_signatures() {
+    let python = Command::new("python3").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !python.is_ok_and(|status| status.success()) {
+        eprintln!("not run: there is no python3");
+        return;
+    }
+    let output = Example::run("python_backend", &["--once"]).await;
+    let believed = r#"through the front: 200 {"path": "/cart?id=7", "client": "127.0.0.1", "carried": {"user": {"name": "alice"}}, "length": 9}"#;
+    assert_eq!(output.lines().collect::<Vec<_>>(), [believed, r#"past the front: 403 {"error": "forbidden"}"#]);
+}
+
+#[tokio::test]
+async fn reverse_proxy_forwards_everything() {
+    let upstream = RawUpstream::tcp(|mut conn| async move {
+        loop {
+            let seen = conn.request().await;
+            match seen.target() {
+                "/never" => return std::future::pending().await,
+                "/chunks" => {
+                    conn.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n0\r\n\r\n").await
+                }
+                _ if seen.line().starts_with("HEAD") => {
+                    conn.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n").await
+                }
+                _ => conn.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await,
+            }
+        }
+    });
+    for (workers, url) in [("1", upstream.url("")), ("2", upstream.addr().to_string())] {
+        let args = ["127.0.0.1:0", &url, "--timeout-ms", "2000"];
+        let mut proxy = Example::start("reverse_proxy", &args, &[("WORKERS", workers)]);
+        let line = proxy.line().await;
+        let addr = line.strip_prefix("http://").unwrap().split(' ').next().unwrap().parse().unwrap();
+
+        let mut client = RawClient::tcp(addr).await;
+        let before = upstream.seen().len();
+        assert_eq!(client.exchange("GET /%2F?a HTTP/1.1\r\nHost: a\r\n\r\n").await.text(), "hi");
+        assert_eq!(client.exchange("GET /chunks HTTP/1.1\r\nHost: a\r\n\r\n").await.text(), "one");
+        let upload = "PATCH /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n";
+        assert_eq!(client.exchange(upload).await.text(), "hi");
+        assert_eq!(client.exchange("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").await.field("content-length"), Some("2"));
+        assert_eq!(client.exchange("GET /never HTTP/1.1\r\nHost: a\r\n\r\n").await.status(), 504);
+
+        let seen = &upstream.seen()[before..];
+        let lines: Vec<_> = seen.iter().map(|seen| seen.line()).collect();
+        let sent = ["GET /%2F?a", "GET /chunks", "PATCH /x", "HEAD /", "GET /never"];
+        assert_eq!(lines, sent.map(|line| format!("{line} HTTP/1.1")));
+        assert_eq!(seen[2].body, b"body");
+        assert_eq!(seen[0].connection, seen[3].connection, "kept alive");
+    }
+}
+
+#[tokio::test]
+async fn restore_original_believes_its_neighbours_or_nobody() {
+    let request = "GET /page HTTP/1.1\r\nHost: inner\r\nX-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\n\
+        X-Forwarded-Host: www.example.com\r\nX-Forwarded-Prefix: /app\r\n\r\n";
+    for (trust, told) in [
+        ("loopback", r#"client 203.0.113.9:0 by https asked "www.example.com" for /app/page, here /page"#),
+        ("nobody", r#" by http asked "inner" for /page, here /page"#),
+    ] {
+        let mut example = Example::start("restore_original", &["127.0.0.1:0", trust], &[]);
+        let addr = example.line().await.strip_prefix("http://").unwrap().parse().unwrap();
+        let response = RawClient::tcp(addr).await.exchange(request).await;
+        assert!(response.text().lines().next().unwrap().ends_with(told), "{}", response.text());
+        assert!(response.text().contains("fields left: [\"host\"]"), "{}", response.text());
+    }
+}
+
+#[tokio::test]
+async fn carry_user_carries_who_is_logged_in_and_nobody_else() {
+    let mut example = Example::start("carry_user", &["127.0.0.1:0"], &[]);
+    let addr = example.line().await.strip_prefix("http://").unwrap().parse().unwrap();
+    let mut client = RawClient::tcp(addr).await;
+    let request = |field| format!("GET / HTTP/1.1\r\nHost: a\r\n{field}\r\n");
+    // base64 of "alice:wonder"
+    let alice = client.exchange(request("Authorization: Basic YWxpY2U6d29uZGVy\r\n")).await;
+    assert_eq!(alice.text(), "hello alice, member of [\"staff\"]\n");
+    assert_eq!(client.exchange(request("")).await.text(), "nobody is logged in\n");
+    let forged = request("X-WSGIProxy-Json-1: user {\"name\":\"root\",\"groups\":[]}\r\n");
+    assert_eq!(client.exchange(forged).await.text(), "nobody is logged in\n");
+}

@@ -1,0 +1,57 @@
+//! Programs that a test starts: the examples, found beside the test's own executable.
+
+use std::{path::PathBuf, process::Stdio};
+
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+};
+
+use super::within;
+
+/// A running example; killed when dropped.
+pub struct Example {
+    _child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Example {
+    pub fn start(name: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
+        let mut child = command(name, args, env).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { _child: child, lines }
+    }
+
+    /// The next line that it prints.
+    #[track_caller]
+    pub fn line(&mut self) -> impl Future<Output = String> + '_ {
+        within("a line of the example's output", async { self.lines.next_line().await.unwrap().expect("it ended") })
+    }
+
+    /// Runs one that ends by itself: what it printed. Fails if it fails.
+    #[track_caller]
+    pub fn run(name: &str, args: &[&str]) -> impl Future<Output = String> {
+        let child = command(name, args, &[]).spawn().unwrap();
+        within("the example", async {
+            let output = child.wait_with_output().await.unwrap();
+            assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap()
+        })
+    }
+}
+
+fn command(name: &str, args: &[&str], env: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(executable(name));
+    command.args(args).envs(env.iter().copied()).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// `target/PROFILE/examples/NAME`, which `cargo test` builds together with `target/PROFILE/deps/integration-HASH`.
+fn executable(name: &str) -> PathBuf {
+    let this = std::env::current_exe().unwrap();
+    let path =
+        this.ancestors().nth(2).unwrap().join("examples").join(name).with_extension(std::env::consts::EXE_EXTENSION);
+    assert!(path.exists(), "{} is not built: run `cargo build --examples` first", path.display());
+    path
+}
