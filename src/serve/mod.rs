@@ -58,9 +58,14 @@ mod builder;
 mod connection;
 mod dispatch;
 mod drain;
+mod drive;
 mod listener;
 mod proxy_protocol;
+mod settings;
 mod stream;
+#[cfg(feature = "http2")]
+mod streams;
+mod watch;
 
 pub use accept::{Drained, Serving};
 pub use builder::{Serve, serve};
