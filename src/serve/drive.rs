@@ -11,7 +11,10 @@ use http_body::Body;
 #[cfg(feature = "http2")]
 use hyper::server::conn::http2;
 use hyper::{body::Incoming, server::conn::http1};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::{
+    task::coop::unconstrained,
+    time::{Instant, Sleep, sleep},
+};
 
 use super::{
     activity::Activity,
@@ -37,12 +40,10 @@ pub(super) async fn drive<C: Graceful>(
     watch: &Watch,
 ) -> Result<(), BoxError> {
     let timer = pin!(sleep(limits.head.min(limits.write)));
-    let mut clock = Clock { limits, activity, timer, leaving: false, writes: 0, moved: Instant::now() };
-    let mut registered = false;
+    let mut clock = Clock { limits, activity, timer, armed: false, leaving: false, writes: 0, moved: Instant::now() };
     poll_fn(|cx| {
-        if !registered {
+        if !clock.armed {
             watch.wake(cx.waker()); // once: it is always the same task
-            registered = true;
         }
         loop {
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
@@ -92,6 +93,8 @@ struct Clock<'a> {
     limits: Limits,
     activity: &'a Activity,
     timer: Pin<&'a mut Sleep>,
+    /// The timer will wake the task.
+    armed: bool,
     /// The connection was asked to finish.
     leaving: bool,
     /// What `Activity::writes` was when `moved` was set.
@@ -105,7 +108,11 @@ impl Clock<'_> {
         if C::MULTIPLEXED {
             self.note_progress();
         }
-        while self.timer.as_mut().poll(cx).is_ready() {
+        if self.armed && !self.timer.is_elapsed() {
+            return None; // spares most wake-ups the registration
+        }
+        // Unconstrained, as it would not be armed if the budget were spent.
+        while pin!(unconstrained(self.timer.as_mut())).poll(cx).is_ready() {
             let now = Instant::now();
             // Told to go, an HTTP/2 connection goes when all is done.
             let heads = !(C::MULTIPLEXED && self.leaving);
@@ -115,6 +122,7 @@ impl Clock<'_> {
                 return Some(Overdue::Head);
             }
             if C::MULTIPLEXED {
+                // At least once per limit, so that a wait that begins in between is seen before it is over.
                 let reader = self.waits_since().unwrap_or(now) + self.limits.write;
                 if reader <= now {
                     return Some(Overdue::Reader);
@@ -123,6 +131,7 @@ impl Clock<'_> {
             }
             self.timer.as_mut().reset(next);
         }
+        self.armed = true;
         None
     }
 

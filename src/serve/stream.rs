@@ -94,7 +94,9 @@ impl<Io> Guarded<Io> {
             self.park(cx)?;
             return self.poll_stalled(cx).map(Err);
         }
-        self.blocked = None;
+        if self.blocked.is_some() {
+            self.blocked = None;
+        }
         self.activity.wrote();
         wrote
     }
