@@ -12,10 +12,9 @@ use axum::{Router, http::HeaderMap, middleware::map_request, routing::get};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::Request;
 use nexthop::{
-    BoxError, ConfigError,
-    app::ProxyApp,
+    BoxError, ConfigError, ProxyApp, ProxyMiddleware,
     axum::CarriedKey,
-    middleware::{ProxyMiddleware, Trust},
+    middleware::Trust,
     protocol::{carry::CarriedKeys, keyring::Keyring, signature::Signer},
     secret::Secret,
 };

@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 MAX_AGE, SKEW = 60, 30  # seconds
 # The fields by which nexthop tells where a request came from, and what it carries.
 OWNED = re.compile(r"forwarded|x-script-name|x-wsgiproxy.*|x-(?:forwarded|traversal)-.*")
+SPELLING = re.compile(r"[^a-z0-9]")  # what is read as "-"
 # Our member of Signature-Input: components in parentheses, then parameters. Both as they stand there go into the last line of the base.
 MEMBER = re.compile(r'(?:^|,)\s*nexthop=(\(([^()]*)\)((?:;[a-z]+=(?:"[^"\\]*"|\d+))*))\s*(?=,|$)')
 SIGNATURE = re.compile(r"(?:^|,)\s*nexthop=:([A-Za-z0-9+/=]*):\s*(?=,|$)")
@@ -29,14 +30,20 @@ class Refused(Exception):
     """The request is answered 403. The reason is for the log, not for the client."""
 
 
+def is_owned(name):
+    return OWNED.fullmatch(SPELLING.sub("-", name))
+
+
 def component(request, name, wrapped):
     """What one line of the signature base says (RFC 9421 section 2)."""
-    path, _, query = request.requestline.split()[1].partition("?")
+    target = request.requestline.split()[1]
+    path, _, query = target.partition("?")
     derived = {
         "@method": request.command,
         "@authority": request.headers.get("host", "").lower().removesuffix(":80"),
         "@path": path,
         "@query": "?" + query,
+        "@request-target": target,
     }
     if name.startswith("@"):
         return derived[name]
@@ -62,6 +69,8 @@ def verify(request, body, secret):
 
     names = [name for name, _ in components]
     required = {"@method", "@authority", "@path", "@query"} | ({"content-digest"} if body else set())
+    if request.requestline.split()[1].partition("?")[1:] == ("?", ""):  # an empty query, which @query cannot tell from none
+        required.add("@request-target")
     if len(set(names)) != len(names) or not required <= set(names):
         raise Refused("what must be covered is not")
     if given.get("tag") != '"nexthop"' or given.get("alg", '"hmac-sha256"') != '"hmac-sha256"':
@@ -112,8 +121,9 @@ class Backend(BaseHTTPRequestHandler):
         except (Refused, ValueError, KeyError) as refused:
             self.log_message("refused: %s", refused)
             return self.reply(403, {"error": "forbidden"})
-        fields = [(name.lower(), value) for name, value in self.headers.items()]
-        fields = dict(field for field in fields if field[0] in covered or not OWNED.fullmatch(field[0].replace("_", "-")))
+        names = {name.lower() for name in self.headers}
+        # What is signed is the lines of a field joined: somebody on the way may have split one.
+        fields = {name: component(self, name, "") for name in names if name in covered or not is_owned(name)}
         client = fields.get("x-forwarded-for", self.client_address[0])
         self.reply(200, {"path": self.requestline.split()[1], "client": client, "carried": carried(fields), "length": len(body)})
 

@@ -13,8 +13,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::Request;
 use http_body_util::BodyExt;
 use nexthop::{
-    Body, BoxError, ExactProxy,
-    app::ProxyApp,
+    Body, BoxError, ExactProxy, ProxyApp,
     protocol::{carry::CarriedKeys, keyring::Keyring, signature::Signer},
     secret::Secret,
 };

@@ -14,10 +14,9 @@ use axum::{
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use nexthop::{
-    Body, BoxError, ExactProxy,
-    app::ProxyApp,
+    Body, BoxError, ExactProxy, ProxyApp, ProxyMiddleware,
     ext::{RequestOrigin, TrustedBy},
-    middleware::{ProxyMiddleware, Trust},
+    middleware::Trust,
     protocol::{carry::CarriedKeys, keyring::Keyring, signature::Signer},
     secret::Secret,
 };

@@ -18,9 +18,9 @@ use axum::{
     routing::any,
 };
 use nexthop::{
-    BoxError,
+    BoxError, ProxyMiddleware,
     ext::RequestOrigin,
-    middleware::{ProxyMiddleware, Restore, Trust},
+    middleware::{Restore, Trust},
     protocol::Family,
 };
 use tokio::net::TcpListener;

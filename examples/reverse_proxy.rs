@@ -9,7 +9,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use nexthop::{BoxError, ExactProxy, app::ProxyApp};
+use nexthop::{BoxError, ExactProxy, ProxyApp};
 use tokio::{net::TcpListener, runtime::Builder, signal::ctrl_c};
 
 struct Options {

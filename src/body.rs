@@ -21,6 +21,21 @@ use crate::{
 ///
 /// Nothing is buffered: a frame is read from the other side when it is polled for. Trailers, size hint and end of stream are those of
 /// the body inside. The common cases need no allocation.
+///
+/// Read it frame by frame, whole (`collect`) or as a stream (`into_data_stream`) by `http_body_util::BodyExt`. Make one of a stream by
+/// [`Body::new`] and `http_body_util::StreamBody`. `axum::body::Body::new` makes axum's of it, and [`Body::new`] makes one of axum's.
+///
+/// ```
+/// use http_body_util::BodyExt;
+/// use nexthop::Body;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), nexthop::BoxError> {
+/// let body = Body::new(axum::body::Body::from("from axum"));
+/// assert_eq!(body.collect().await?.to_bytes(), "from axum");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Default)]
 pub struct Body(Kind);
 

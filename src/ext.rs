@@ -102,6 +102,16 @@ impl OverTls {
 ///
 /// Put there by the caller of `ExactProxy` or by a rewrite hook of `ProxyApp`; read by the transport, which believes it: whoever can
 /// set extensions chooses the destination.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use nexthop::{Body, ext::ConnectTo};
+///
+/// let mut request = http::Request::get("http://localhost/info").body(Body::empty())?;
+/// request.extensions_mut().insert(ConnectTo::Unix(Path::new("/run/app.sock").into()));
+/// # Ok::<(), http::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConnectTo {

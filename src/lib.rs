@@ -69,7 +69,7 @@
 //! | `aws-lc-rs` | yes | `tls` with the aws-lc-rs provider |
 //! | `ring` | | `tls` with the ring provider, lighter to build |
 //! | `tls` | with a provider | https upstreams: [`transport::Tls`] |
-//! | `axum` | | extractors, `ConnectInfo` and `OriginalUri` behind `ProxyMiddleware`: [`mod@axum`] |
+//! | `axum` | | for apps on axum: [extractors](mod@axum); `ConnectInfo` and `OriginalUri` behind `ProxyMiddleware`; the prefix that `nest_service` took off, in `ProxyApp` |
 //! | `config` | | serde types from which services and layers are built: [`config`] |
 //! | `postcard` | | binary carried keys |
 //! | `bincode` | | binary carried keys in a format that nobody maintains |

@@ -12,7 +12,9 @@ use nexthop::{
 };
 
 fuzz_target!(|lines: (&[u8], &[u8])| {
-    let (Ok(input), Ok(signature)) = (HeaderValue::from_bytes(lines.0), HeaderValue::from_bytes(lines.1)) else { return };
+    let (Ok(input), Ok(signature)) = (HeaderValue::from_bytes(lines.0), HeaderValue::from_bytes(lines.1)) else {
+        return;
+    };
     let secret = Secret::from_bytes([7; 32]).expect("long enough");
     let verifier = Verifier::builder(Keyring::new("k", secret).expect("a good id")).build().expect("defaults");
     let request = Request::get("http://h.test/a?b").header("signature-input", input).header("signature", signature);

@@ -9,7 +9,7 @@ fuzz_target!(|input: (&str, &str, Option<&str>, Option<&str>)| {
     let _ = base.parse::<Href>();
     let _ = Prefix::from_bytes(path.as_bytes());
     let Ok(base) = Prefix::from_bytes(base.as_bytes()) else { return };
-    if !path.starts_with('/') {
+    if !path.starts_with('/') || path.contains(['?', '#']) {
         return;
     }
     if let Ok(target) = join(base.as_str(), path, query, extra) {

@@ -32,6 +32,7 @@ pub struct ProxyAppBuilder {
     via: Via,
     methods: Option<Vec<Method>>,
     suppressed: Vec<Result<HeaderName, String>>,
+    pass_identity: bool,
     max_body_bytes: u64,
     map_responses: bool,
     carried: CarriedKeys,
@@ -54,6 +55,7 @@ impl ProxyAppBuilder {
             via: Via::default(),
             methods: None,
             suppressed: Vec::new(),
+            pass_identity: false,
             max_body_bytes: u64::MAX,
             map_responses: true,
             carried: CarriedKeys::default(),
@@ -111,18 +113,29 @@ impl ProxyAppBuilder {
         self
     }
 
-    /// The methods that are forwarded; others are answered with 405 and `Allow`. Default: all.
+    /// The methods that are forwarded; others are answered with 405 and `Allow`. Default: all but
+    /// `TRACE` (501), whose answer would show clients what this proxy tells the upstream.
     pub fn allowed_methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
         self.methods = Some(methods.into_iter().collect());
         self
     }
 
-    /// Request fields that are not forwarded, in any case and any spelling of `-` and `_`.
+    /// Request fields that are not forwarded, in any case and any spelling of `-`.
     pub fn suppress_fields<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.suppressed.extend(names.into_iter().map(|name| {
             let name = name.as_ref();
             HeaderName::from_bytes(name.as_bytes()).map_err(|_| name.to_owned())
         }));
+        self
+    }
+
+    /// Lets the fields by which front servers name a user ([`is_identity`](crate::protocol::names::is_identity)) pass as clients wrote
+    /// them. Default: they are removed, unless `ProxyMiddleware` has decided before whether they are vouched for.
+    ///
+    /// Dangerous: an upstream that trusts this proxy believes them. A user that the application in front has found out belongs into a
+    /// [carried key](Self::carried), or into a field that a [hook](Self::rewrite_request) writes.
+    pub fn dangerous_pass_identity_fields(mut self) -> Self {
+        self.pass_identity = true;
         self
     }
 
@@ -163,12 +176,17 @@ impl ProxyAppBuilder {
 
     /// Changes the head of each request, after it was stripped and aimed at the upstream (the URI is absolute, `Host` is set, and an
     /// [`ext::ConnectTo`](crate::ext::ConnectTo) leads elsewhere), before our forwarding fields are added. What the closure puts in place
-    /// of one of those
-    /// stays. It may answer itself:
+    /// of one of those stays.
+    ///
+    /// Its extensions are the client's request's: [`PeerAddr`](crate::ext::PeerAddr), [`RequestOrigin`](crate::ext::RequestOrigin) behind
+    /// `ProxyMiddleware`, and whatever a layer in front put there. `Host` and URI are the upstream's by now; what the client wrote there
+    /// is to be had from `RequestOrigin`, or in [`choosing`](ProxyApp::choosing).
+    ///
+    /// It may answer itself, with a `Response<Body>` or a box of one (axum's are made so by `.map(Body::new)`):
     ///
     /// ```
     /// use http::{Response, StatusCode};
-    /// use nexthop::{app::ProxyApp, Body};
+    /// use nexthop::{Body, ProxyApp};
     ///
     /// let app = ProxyApp::builder("http://127.0.0.1:8080".parse()?)
     ///     .rewrite_request(|request| {
@@ -199,7 +217,7 @@ impl ProxyAppBuilder {
     ///
     /// ```
     /// # use http::HeaderValue;
-    /// # use nexthop::app::ProxyApp;
+    /// # use nexthop::ProxyApp;
     /// # async fn look_up(_: &str) -> HeaderValue { HeaderValue::from_static("7") }
     /// let app = ProxyApp::builder("http://127.0.0.1:8080".parse()?)
     ///     .rewrite_request_async(|mut request| async move {
@@ -231,7 +249,7 @@ impl ProxyAppBuilder {
         self
     }
 
-    /// The same for what must wait, or must see the body.
+    /// The same for what must wait, or must see the body. With such a hook each request costs an allocation more.
     pub fn rewrite_response_async<F, Fut>(mut self, rewrite: F) -> Self
     where
         F: Fn(Response<Body>) -> Fut + Send + Sync + 'static,
@@ -293,6 +311,7 @@ impl ProxyAppBuilder {
             methods: self.methods,
             allow,
             suppressed: suppressed.collect::<Result<_, _>>()?,
+            pass_identity: self.pass_identity,
             max_body_bytes: self.max_body_bytes,
             map_responses: self.map_responses,
             carried: self.carried,

@@ -1,15 +1,29 @@
 //! [`ProxyApp`]: the sending end of a hop.
 //!
 //! A service that forwards every request to an upstream `href`. Mount it as a route, a nested route or the fallback of an axum router,
-//! hand it to a hyper server (`TowerToHyperService`), or call it: errors are answers, so it never fails.
+//! give it to [`serve`](crate::serve()) or a hyper server (`TowerToHyperService`), or call it: errors are answers, so it never fails.
+//!
+//! Mounted in an axum router, with an upstream of `http://back/v1`, `GET /api/x` reaches the upstream as
+//!
+//! | mounted by | `GET` | told as prefix |
+//! |---|---|---|
+//! | `fallback_service(proxy)` | `/v1/api/x` | |
+//! | `route_service("/api/{*rest}", proxy)` | `/v1/api/x` | |
+//! | the same, with [`PathPrefix::Strip`] of `/api` | `/v1/x` | `/api` |
+//! | `nest_service("/api", proxy)` | `/v1/x` | `/api` (feature `axum` only, see [`PathPrefix`]) |
+//! | the same, with [`PathPrefix::Keep`] | `/v1/api/x` (feature `axum` only) | |
+//!
+//! The upstream is told of the client by the [family](ProxyAppBuilder::families) that `ProxyMiddleware` reads by default. Most other
+//! programs read another: for those, say `.families([Family::XForwarded])`.
 //!
 //! What happens to a request, in this order:
 //!
 //! 1. It is looked at: method, form of the target, exactly one valid `Host`, framing, size, loops. What is wrong is answered at once
 //!    (see [Errors](#errors)) and nobody else hears of it.
 //! 2. What concerns only the client's connection is taken off, by every `Connection` line ([`hop`](crate::message::hop)). Then every
-//!    field of ours that came from outside ([`is_owned`](crate::protocol::names::is_owned)) and every
-//!    [suppressed](ProxyAppBuilder::suppress_fields) one, in any spelling of `-` and `_`; ours also in trailers.
+//!    field of ours that came from outside ([`is_owned`](crate::protocol::names::is_owned)), every field by which a stranger names a user
+//!    ([`is_identity`](crate::protocol::names::is_identity); where `ProxyMiddleware` is in front, it has decided), and every
+//!    [suppressed](ProxyAppBuilder::suppress_fields) one, in any spelling of `-`; the first two also in trailers.
 //! 3. The target is joined below the upstream's path, byte for byte ([`target`](crate::message::target)), and `Host` is written.
 //! 4. The [request hooks](ProxyAppBuilder::rewrite_request) run, in the order they were given.
 //! 5. The forwarding fields of the chosen [families](ProxyAppBuilder::families), `Via` and the carried keys are added. A client cannot
@@ -19,38 +33,40 @@
 //! And to its response: what concerns only the upstream's connection is taken off, URLs and cookies are mapped to the client's view
 //! ([`location`](crate::message::location)), and the response hooks run.
 //!
+//! # Deployment
+//! The upstream's path is where requests go, and no fence around what they reach: dot segments are passed on as they came (`/app` and
+//! `/../x` make `/app/../x`), as is everything else that a server may decode or normalise. An upstream that serves what clients of this
+//! proxy must not see has to guard it itself, or a [hook](ProxyAppBuilder::rewrite_request) has to.
+//!
 //! # Who the client is
 //! What [`ProxyMiddleware`](crate::middleware) in front restored ([`ext::RequestOrigin`](crate::ext::RequestOrigin)); else the socket's
-//! peer
-//! ([`ext::PeerAddr`](crate::ext::PeerAddr), put there by [`serve`](crate::serve()) or another acceptor); else, with the feature `axum`,
-//! what
-//! `ConnectInfo<SocketAddr>` says. With none of these nothing is claimed: no `X-Forwarded-For` is sent.
+//! peer ([`ext::PeerAddr`](crate::ext::PeerAddr), put there by [`serve`](crate::serve()) or another acceptor); else, with the feature
+//! `axum`, what `ConnectInfo<SocketAddr>` says. With none of these nothing is claimed: no `X-Forwarded-For` is sent.
 //!
 //! The scheme is what `ProxyMiddleware` restored, [`public_scheme`](ProxyAppBuilder::public_scheme) or the acceptor
 //! ([`ext::OverTls`](crate::ext::OverTls)) says, else `http`; what an HTTP/2 client writes into `:scheme` is only a claim. The host is
-//! what the
-//! client asked.
-//! The prefix is what routers took off before: with the feature `axum` found from `OriginalUri`, with
+//! what the client asked. The prefix is what routers took off before: with the feature `axum` found from `OriginalUri`, with
 //! [`PathPrefix::Strip`] the configured one, and before both what `ProxyMiddleware` restored.
 //!
 //! # Errors
 //! | answer | when |
 //! |---|---|
-//! | 400 | no, several or an invalid `Host`; an authority or `*` as target with the wrong method; `Content-Length` with `Transfer-Encoding`; a path outside of [`PathPrefix::Strip`]; the client's body broke off |
+//! | 400 | no, several or an invalid `Host`; an authority or `*` as target with the wrong method; `Content-Length` with `Transfer-Encoding`, or several that differ; a path outside of [`PathPrefix::Strip`]; the client's body broke off |
 //! | 405 | the method is not [allowed](ProxyAppBuilder::allowed_methods) (with `Allow`) |
 //! | 413 | the body is larger than [allowed](ProxyAppBuilder::max_body_bytes): before anybody is contacted if its length is declared, else as soon as the limit is passed and no answer has begun |
-//! | 501 | `CONNECT` |
+//! | 501 | `CONNECT`; `TRACE`, unless it is allowed by name |
 //! | 502, 503, 504 | the upstream: not reached or garbled; no capacity or no backend; too slow |
 //! | 508 | the request has been through this very `ProxyApp` |
 //!
+//! `OPTIONS` and `TRACE` with `Max-Forwards: 0` go no further, and are answered with an empty 200 (RFC 9110 §7.6.2).
+//!
 //! The answer's text names no address, path or secret. The [`Error`](crate::Error) lies in the extensions of the response, for outer
-//! layers, and
-//! one line goes to `tracing`.
+//! layers, and one line goes to `tracing`, a warning where the status is 5xx; it names an upstream that is always the same.
 //!
 //! # Example
 //! ```
 //! use http::{Method, Request, StatusCode};
-//! use nexthop::{app::ProxyApp, Body};
+//! use nexthop::{Body, ProxyApp};
 //! use tower::ServiceExt;
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), nexthop::BoxError> {

@@ -12,10 +12,10 @@ use pin_project_lite::pin_project;
 
 use crate::{
     error::{BoxError, Error, ErrorKind, Phase},
-    protocol::names::is_owned,
+    protocol::names::{is_identity, is_owned},
 };
 
-/// Limits a body to `max` bytes, and takes fields of ours out of its trailers.
+/// Limits a body to `max` bytes, and takes fields of ours, and such as name a user, out of its trailers.
 ///
 /// One of known length in HTTP/1 needs no watching: it was compared with the limit, cannot be longer than that, and has no trailers.
 pub(super) fn outgoing<B>(body: B, version: Version, max: u64) -> crate::Body
@@ -88,8 +88,9 @@ where
 
 /// An upstream that merges trailers into its fields would believe these.
 fn disown(trailers: &mut HeaderMap) {
-    let ours: Vec<HeaderName> = trailers.keys().filter(|name| is_owned(name)).cloned().collect();
-    for name in &ours {
+    let believed: Vec<HeaderName> =
+        trailers.keys().filter(|name| is_owned(name) || is_identity(name)).cloned().collect();
+    for name in &believed {
         trailers.remove(name);
     }
 }

@@ -2,7 +2,7 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Uri, Version,
-    header::{CONTENT_LENGTH, COOKIE, HOST, TRANSFER_ENCODING},
+    header::{COOKIE, HOST, MAX_FORWARDS},
     request, uri,
 };
 
@@ -14,13 +14,14 @@ use crate::{
         settings::HostField,
     },
     error::{Error, ErrorKind},
-    ext::ConnectTo,
+    ext::{ConnectTo, RequestOrigin},
     message::{
+        framing::check_framing,
         hop,
         target::{Href, Prefix, check_host, form},
         via,
     },
-    protocol::names::{is_owned, is_same_name},
+    protocol::names::{is_identity, is_owned, is_same_name},
 };
 
 /// Refuses what cannot be forwarded; gives the host the client asked.
@@ -31,12 +32,13 @@ pub(super) fn check(parts: &request::Parts, declared: u64, settings: &Settings) 
     if parts.method == Method::CONNECT {
         return Err(Error::new(ErrorKind::Unsupported, "CONNECT is for forward proxies"));
     }
+    // RFC 9110 §9.3.8: the answer is the request as it arrived, and this one arrives with our fields in it.
+    if parts.method == Method::TRACE && settings.methods.is_none() {
+        return Err(Error::new(ErrorKind::Unsupported, "TRACE is forwarded only where it is allowed by name"));
+    }
     form(&parts.method, &parts.uri)?;
     let host = check_host(&parts.uri, parts.version, &parts.headers)?;
-    // RFC 9112 §6.1: such a request ought to be handled as an error, since two readers may disagree where it ends.
-    if parts.headers.contains_key(TRANSFER_ENCODING) && parts.headers.contains_key(CONTENT_LENGTH) {
-        return Err(Error::new(ErrorKind::Target, "request has both Content-Length and Transfer-Encoding"));
-    }
+    check_framing(&parts.headers)?;
     if settings.via.as_ref().is_some_and(|us| via::has_been_here(&parts.headers, us)) {
         return Err(Error::new(ErrorKind::Loop, "request has been here before"));
     }
@@ -46,10 +48,17 @@ pub(super) fn check(parts: &request::Parts, declared: u64, settings: &Settings) 
     Ok(host)
 }
 
-/// Takes off what must not go on: hop-by-hop fields, ours that came from outside, and those the user suppresses.
-pub(super) fn strip(parts: &mut request::Parts, suppressed: &[HeaderName]) {
+/// Takes off what must not go on: hop-by-hop fields, ours that came from outside, those by which a stranger names a user, and those the
+/// user of this crate suppresses.
+pub(super) fn strip(parts: &mut request::Parts, settings: &Settings) {
     hop::strip_request(&mut parts.headers, parts.version);
-    let is_unwanted = |name: &HeaderName| is_owned(name) || suppressed.iter().any(|other| is_same_name(name, other));
+    // What `ProxyMiddleware` has left was vouched for.
+    let keeps_identity = settings.pass_identity || parts.extensions.get::<RequestOrigin>().is_some();
+    let is_unwanted = |name: &HeaderName| {
+        is_owned(name)
+            || (!keeps_identity && is_identity(name))
+            || settings.suppressed.iter().any(|other| is_same_name(name, other))
+    };
     let unwanted: Vec<HeaderName> = parts.headers.keys().filter(|name| is_unwanted(name)).cloned().collect();
     for name in &unwanted {
         parts.headers.remove(name);
@@ -59,6 +68,18 @@ pub(super) fn strip(parts: &mut request::Parts, suppressed: &[HeaderName]) {
     if parts.version >= Version::HTTP_2 {
         join_cookies(&mut parts.headers);
     }
+}
+
+/// RFC 9110 §7.6.2: counts `Max-Forwards` of `OPTIONS` and `TRACE` down; true if this is as far as the request goes.
+pub(super) fn is_last_hop(parts: &mut request::Parts) -> bool {
+    if parts.method != Method::OPTIONS && parts.method != Method::TRACE {
+        return false;
+    }
+    let count = parts.headers.get(MAX_FORWARDS).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if let Some(count) = count.and_then(|count| count.checked_sub(1)) {
+        parts.headers.insert(MAX_FORWARDS, count.into());
+    }
+    count == Some(0)
 }
 
 /// RFC 9113 §8.2.3: lines of Cookie that HTTP/2 split for compression are joined before they go to anything else.

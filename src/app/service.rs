@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Response, request, uri::Scheme};
+use http::{HeaderName, HeaderValue, Method, Request, Response, header::ALLOW, request, uri::Scheme};
 use http_body::Body as HttpBody;
 use tower_service::Service;
 
@@ -57,6 +57,7 @@ pub(super) struct Settings {
     pub(super) methods: Option<Vec<Method>>,
     pub(super) allow: Option<HeaderValue>,
     pub(super) suppressed: Vec<HeaderName>,
+    pub(super) pass_identity: bool,
     pub(super) max_body_bytes: u64,
     pub(super) map_responses: bool,
     pub(super) carried: CarriedKeys,
@@ -74,11 +75,12 @@ impl ProxyApp {
     /// none).
     ///
     /// It sees the request as the client made it, but for the fields that are not believed: path and `Host` are the client's. Parse the
-    /// URLs once, and clone them for each request.
+    /// URLs once, and clone them for each request. Where the choice must be waited for, let a layer in front put what it found into the
+    /// request's extensions, and choose by that.
     ///
     /// ```
     /// use http::Response;
-    /// use nexthop::{app::ProxyApp, message::target::Href, Body};
+    /// use nexthop::{Body, ProxyApp, message::target::Href};
     ///
     /// let (old, new): (Href, Href) = ("http://127.0.0.1:8080".parse()?, "http://127.0.0.1:8081/v2".parse()?);
     /// let app = ProxyApp::choosing(move |request| match request.headers.get("host") {
@@ -146,7 +148,10 @@ impl Settings {
     /// Looks at a request, strips it and aims it at its upstream.
     fn aim(&self, parts: &mut request::Parts, declared: u64) -> Result<(Front, Href), Refusal> {
         let host = rewrite::check(parts, declared, self)?;
-        rewrite::strip(parts, &self.suppressed);
+        if rewrite::is_last_hop(parts) {
+            return Err(Refusal::Answer(self.last_hop()));
+        }
+        rewrite::strip(parts, self);
         let href = self.upstream.choose(parts).map_err(Refusal::Answer)?;
         let front = rewrite::aim(parts, host, &href, self)?;
         Ok((front, href))
@@ -182,8 +187,17 @@ impl Settings {
         }
     }
 
+    /// The answer to a request that asks this hop itself.
+    fn last_hop(&self) -> Answer {
+        let mut response = Response::new(Body::empty());
+        if let Some(allow) = &self.allow {
+            response.headers_mut().insert(ALLOW, allow.clone());
+        }
+        Box::new(response)
+    }
+
     pub(super) fn answer(&self, error: Error) -> Response<Body> {
-        answer(error, self.allow.as_ref())
+        answer(error, self.allow.as_ref(), self.upstream.fixed())
     }
 }
 

@@ -46,6 +46,9 @@ pub enum Via {
 }
 
 /// Which part of the path is where this proxy is mounted, and whether the upstream gets to see it.
+///
+/// What a router took off is known where the feature `axum` is on, from axum's `OriginalUri`. Without it, `Mounted` and `Keep` both take
+/// the path as they find it: below `nest_service` the upstream is then told no prefix, and its `Location` and cookies lack it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PathPrefix {

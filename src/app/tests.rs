@@ -483,7 +483,7 @@ proptest! {
         let app = app().build().unwrap();
         let settings = app.settings();
         if let Ok(host) = rewrite::check(&parts, 0, settings) {
-            rewrite::strip(&mut parts, &[]);
+            rewrite::strip(&mut parts, settings);
             prop_assert!(!parts.headers.keys().any(crate::protocol::names::is_owned));
             let href = "http://b/app?k=1".parse().unwrap();
             if let Ok(front) = rewrite::aim(&mut parts, host, &href, settings) {

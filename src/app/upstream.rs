@@ -14,6 +14,14 @@ pub(super) enum Upstream {
 type Choose = dyn Fn(&request::Parts) -> Result<Href, Answer> + Send + Sync;
 
 impl Upstream {
+    /// The one upstream, if there is but one.
+    pub(super) fn fixed(&self) -> Option<&Href> {
+        match self {
+            Self::Fixed(href) => Some(href),
+            Self::Chosen(_) => None,
+        }
+    }
+
     pub(super) fn choose(&self, parts: &request::Parts) -> Result<Href, Answer> {
         match self {
             Self::Fixed(href) => Ok(href.clone()),

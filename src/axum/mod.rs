@@ -10,19 +10,44 @@
 //!
 //! What they answer where they cannot extract is a [`Rejection`].
 //!
+//! # Answers
+//! [`Error`](crate::Error) and [`Body`](crate::Body) are answers, so a handler can call `ExactProxy` and use `?`:
+//!
+//! ```
+//! use axum::{Router, extract::State, response::Response, routing::get};
+//! use http::{Request, StatusCode};
+//! use nexthop::{Body, Error, ExactProxy};
+//! use tower::ServiceExt;
+//!
+//! async fn stock(State(client): State<ExactProxy>) -> Result<http::Response<Body>, Error> {
+//!     let mut request = Request::new(Body::empty());
+//!     *request.uri_mut() = "http://127.0.0.1:1/stock".parse().expect("a constant");
+//!     client.oneshot(request).await
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), nexthop::BoxError> {
+//! let app = Router::new().route("/", get(stock)).with_state(ExactProxy::new());
+//! let response: Response = app.oneshot(Request::get("/").body(Body::empty())?).await?;
+//! assert_eq!(response.status(), StatusCode::BAD_GATEWAY); // nobody listens there
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Mounting
 //! `ProxyMiddleware` goes around the `Router`, not into `Router::layer`, which runs after routing:
 //! `ProxyMiddleware::builder()….build()?.layer(router)`.
 //!
 //! # The peer's address under `axum::serve`
-//! [`nexthop::serve`](crate::serve()) puts [`PeerAddr`] into every request. `axum::serve` does if asked for
+//! [`nexthop::serve`](crate::serve()) puts [`PeerAddr`] into every request, and not axum's `ConnectInfo`, which handlers find there behind
+//! `ProxyMiddleware` only. `axum::serve` does if asked for
 //! `into_make_service_with_connect_info::<PeerAddr>()`, which `Router` has, and which `axum::ServiceExt` gives to any service, such as
 //! a router behind `ProxyMiddleware`:
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! use axum::{Router, ServiceExt, extract::Request, routing::get};
-//! use nexthop::{axum::ClientIp, ext::PeerAddr, middleware::{ProxyMiddleware, Trust}};
+//! use nexthop::{ProxyMiddleware, axum::ClientIp, ext::PeerAddr, middleware::Trust};
 //! use tower::Layer;
 //!
 //! let app = Router::new().route("/", get(|ClientIp(ip): ClientIp| async move { ip.to_string() }));
@@ -41,10 +66,10 @@
 //! use axum::{Router, routing::get};
 //! use http::Request;
 //! use nexthop::{
-//!     Body,
+//!     Body, ProxyMiddleware,
 //!     axum::{CarriedKey, ClientIp},
 //!     ext::PeerAddr,
-//!     middleware::{ProxyMiddleware, Trust},
+//!     middleware::Trust,
 //!     protocol::carry::CarriedKeys,
 //! };
 //! use serde::{Deserialize, Serialize};
@@ -81,6 +106,7 @@
 mod connected;
 mod extract;
 mod rejection;
+mod response;
 #[cfg(test)]
 mod tests;
 

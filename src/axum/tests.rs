@@ -97,3 +97,19 @@ fn keeps_types_and_names_out_of_answers() {
         );
     }
 }
+
+#[tokio::test]
+async fn answers_with_an_error_as_the_services_do_and_with_a_body_as_it_is() {
+    use ::axum::{body::to_bytes, response::IntoResponse};
+
+    let secret = std::io::Error::other("10.0.0.1 refused");
+    let error = crate::Error::new(crate::ErrorKind::Connect, "no connection").with_source(secret);
+    let response = error.into_response();
+    assert_eq!(response.status(), 502);
+    assert_eq!(response.extensions().get::<crate::Error>().map(crate::Error::kind), Some(crate::ErrorKind::Connect));
+    assert_eq!(to_bytes(response.into_body(), 99).await.unwrap(), "Bad Gateway\n");
+
+    let response = crate::Body::from("text").into_response();
+    assert_eq!(response.headers().get("content-type"), None);
+    assert_eq!(to_bytes(response.into_body(), 99).await.unwrap(), "text");
+}

@@ -31,10 +31,10 @@ use crate::{
     feature = "classic-signature",
     doc = "| `dangerous_classic_signature` | flag: accept `X-WSGIProxy-Signature` too, see [`Trust::dangerous_classic_signature`] |"
 )]
-/// | `trust_ips` | list of addresses and networks, see [`Trust::peers`] |
-/// | `trust_uids` | list of user ids, of processes on a unix socket |
+/// | `trust_ips` | list of addresses and networks, see [`Trust::peers`]; nobody where it is empty |
+/// | `trust_uids` | list of user ids, of processes on a unix socket; nobody where it is empty |
 /// | `max_hops` | number: how many elements of a forwarding list are believed |
-/// | `trust` | `all` or `any`; needed where more than one of `secret_file`, `trust_ips`, `trust_uids` is set |
+/// | `trust` | `all` or `any`; needed where more than one of `secret_file`, `trust_ips`, `trust_uids` is set, and only there |
 /// | `dangerous_accept_unsigned` | flag |
 ///
 /// What to believe:
@@ -85,6 +85,7 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for ProxyMiddlewareC
 
 impl Reading {
     fn trust(&mut self) -> Option<Trust> {
+        let before = self.mistakes();
         let signed = self.signed();
         let peers = self.trusted_peers();
         let users = self.trusted_users();
@@ -93,10 +94,24 @@ impl Reading {
             "trust",
             &[("all", |of| Trust::all_of(of)), ("any", |of| Trust::any_of(of))],
         );
+        if self.mistakes() > before {
+            return None; // Of a policy that cannot be read whole, no part may stand for it.
+        }
         let limited = |trust: Trust| max_hops.map_or(trust.clone(), |hops| trust.max_hops(hops));
-        let mut of: Vec<Trust> = [peers.map(limited), users.map(limited), signed].into_iter().flatten().collect();
+        let mut of: Vec<Trust> =
+            [peers.map(limited), users.map(limited), signed.map(limited)].into_iter().flatten().collect();
         match (of.len(), combine) {
-            (0 | 1, _) => of.pop(),
+            (0, None) if max_hops.is_some() => {
+                self.fail(ConfigError::missing("trust_ips, trust_uids or secret_file", "needed for max_hops"));
+                None
+            }
+            (0 | 1, None) => of.pop(),
+            (0 | 1, Some(_)) => {
+                let why =
+                    "says how several of secret_file, trust_ips and trust_uids go together, and there are not several";
+                self.fail(ConfigError::conflict("trust", why));
+                None
+            }
             (_, Some(combine)) => Some(combine(of)),
             (_, None) => {
                 let why = "secret_file, trust_ips and trust_uids: say whether `all` of them or `any` is needed";
@@ -154,6 +169,9 @@ impl Reading {
 
     fn trusted_peers(&mut self) -> Option<Trust> {
         let networks = self.list("trust_ips")?;
+        if networks.is_empty() {
+            return Some(Trust::none());
+        }
         for network in &networks {
             self.check("trust_ips", Trust::peers([network]));
         }
@@ -161,8 +179,8 @@ impl Reading {
     }
 
     fn trusted_users(&mut self) -> Option<Trust> {
-        let uids: Vec<u32> = self.parsed_list("trust_uids", "a user id");
-        if uids.is_empty() { None } else { Some(Trust::unix_peer(uids)) }
+        let uids: Vec<u32> = self.parsed_list("trust_uids", "a user id")?;
+        Some(Trust::unix_peer(uids))
     }
 
     fn beliefs(&mut self, mut builder: ProxyMiddlewareBuilder) -> ProxyMiddlewareBuilder {
@@ -188,7 +206,8 @@ impl Reading {
             }
             builder = builder.allowed_hosts(hosts);
         }
-        builder = builder.identity_fields(self.parsed_list::<HeaderName>("identity_fields", "a field name"));
+        builder = builder
+            .identity_fields(self.parsed_list::<HeaderName>("identity_fields", "a field name").unwrap_or_default());
         if let Some(keys) = self.carried_keys() {
             builder = builder.carried(keys);
         }

@@ -22,8 +22,9 @@ use crate::{
 /// | `href` (or `address`) | text: the upstream's URL, or `unix:/path`. The one key that must be set |
 /// | `host` or `preserve_host` | text: what to write into `Host`; flag: leave what the client wrote |
 /// | `strip_prefix` or `keep_prefix` | text: a prefix that the upstream does not get; flag: it gets what routers took off too. See [`PathPrefix`] |
-/// | `allowed_request_methods` (or `allowed_methods`) | list; all where it is empty |
+/// | `allowed_request_methods` (or `allowed_methods`) | list; all but `TRACE` where it is empty |
 /// | `suppress_http_headers` (or `suppress_fields`) | list of field names that are not forwarded |
+/// | `dangerous_pass_identity_fields` | flag: see [`ProxyAppBuilder::dangerous_pass_identity_fields`] |
 /// | `max_body_bytes` | number |
 /// | `map_responses` | flag: map `Location` and cookies to the client's view; by default yes |
 /// | `via` | `random` (the default), `off`, or a name |
@@ -141,13 +142,16 @@ impl Reading {
 
     fn limits(&mut self, mut builder: ProxyAppBuilder) -> ProxyAppBuilder {
         let methods_key = self.either("allowed_request_methods", "allowed_methods");
-        let methods: Vec<Method> = self.parsed_list(methods_key, "a method");
+        let methods: Vec<Method> = self.parsed_list(methods_key, "a method").unwrap_or_default();
         if !methods.is_empty() {
             builder = builder.allowed_methods(methods);
         }
         let fields_key = self.either("suppress_http_headers", "suppress_fields");
         for name in self.list(fields_key).unwrap_or_default() {
             builder = self.set(fields_key, builder, |builder| builder.suppress_fields([&name]));
+        }
+        if self.flag("dangerous_pass_identity_fields") == Some(true) {
+            builder = builder.dangerous_pass_identity_fields();
         }
         if let Some(bytes) = self.parsed("max_body_bytes", "a number of bytes") {
             builder = builder.max_body_bytes(bytes);

@@ -170,6 +170,11 @@ impl Reading {
         Mistakes::check(self.mistakes)
     }
 
+    /// How many there were so far.
+    pub(super) fn mistakes(&self) -> usize {
+        self.mistakes.len()
+    }
+
     pub(super) fn fail(&mut self, mistake: ConfigError) {
         self.mistakes.push(mistake);
     }
@@ -220,16 +225,16 @@ impl Reading {
         }
     }
 
-    /// The elements of a list as their `FromStr` reads them, those that it can read.
-    pub(super) fn parsed_list<T: FromStr>(&mut self, key: &'static str, what: &str) -> Vec<T> {
-        let mut read = Vec::new();
-        for text in self.list(key).unwrap_or_default() {
+    /// The elements of a list, if it is set and their `FromStr` reads them all.
+    pub(super) fn parsed_list<T: FromStr>(&mut self, key: &'static str, what: &str) -> Option<Vec<T>> {
+        let (mut read, mut wrong) = (Vec::new(), false);
+        for text in self.list(key)? {
             match text.parse() {
                 Ok(value) => read.push(value),
-                Err(_) => drop(self.refuse::<()>(key, text, format!("is not {what}"))),
+                Err(_) => wrong = self.refuse::<()>(key, text, format!("is not {what}")).is_none(),
             }
         }
-        read
+        (!wrong).then_some(read)
     }
 
     pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {

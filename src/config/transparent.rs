@@ -12,6 +12,7 @@ use crate::exact::TransparentProxy;
 /// |---|---|
 /// | `force_host` | text: host with or without a port to connect to, whatever the request says |
 /// | `force_scheme` | `http` or `https` |
+/// | `absolute_form_only` | flag: for a forward proxy, see [`TransparentProxyBuilder`](crate::exact::TransparentProxyBuilder::absolute_form_only) |
 ///
 /// and the keys of [`ProxyAppConfig`](super::ProxyAppConfig) for time limits, connections and TLS.
 ///
@@ -42,8 +43,11 @@ impl TransparentProxyConfig {
             reading.check("force_scheme", TransparentProxy::builder().force_scheme(&scheme).build());
             builder = builder.force_scheme(scheme);
         }
+        if reading.flag("absolute_form_only") == Some(true) {
+            builder = builder.absolute_form_only();
+        }
         if let Some(exact) = reading.exact() {
-            builder = builder.exact_proxy(exact);
+            builder = builder.exact(exact);
         }
         reading.finish()?;
         Ok(builder.build()?)

@@ -8,11 +8,13 @@ use http::{
 use crate::{
     body::Body,
     error::{Error, ErrorKind},
+    message::target::Href,
 };
 
-/// Answers with the error's status and a short text, and logs one line. `allow` is told to a client whose method is refused.
-pub(crate) fn answer(error: Error, allow: Option<&HeaderValue>) -> Response<Body> {
-    log(&error);
+/// Answers with the error's status and a short text, and logs one line. `allow` is told to a client whose method is refused; `upstream`
+/// is for the log alone.
+pub(crate) fn answer(error: Error, allow: Option<&HeaderValue>, upstream: Option<&Href>) -> Response<Body> {
+    log(&error, upstream);
     let mut response = Response::new(text(&error).into());
     *response.status_mut() = error.status();
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -36,12 +38,15 @@ fn text(error: &Error) -> String {
     }
 }
 
-fn log(error: &Error) {
+fn log(error: &Error, upstream: Option<&Href>) {
     let (kind, phase, status) = (error.kind(), error.phase(), error.status().as_u16());
     let source = std::error::Error::source(error).map(tracing::field::display);
+    // Only where to connect: a path and a query may hold what is nobody's business.
+    let socket = upstream.and_then(Href::socket).map(|path| tracing::field::display(path.display()));
+    let upstream = upstream.filter(|_| socket.is_none()).map(|href| tracing::field::display(href.authority()));
     if error.status().is_server_error() {
-        tracing::warn!(?kind, ?phase, status, source, "request not forwarded: {error}");
+        tracing::warn!(upstream, socket, ?kind, ?phase, status, source, "request failed: {error}");
     } else {
-        tracing::debug!(?kind, ?phase, status, source, "request not forwarded: {error}");
+        tracing::debug!(upstream, socket, ?kind, ?phase, status, source, "request failed: {error}");
     }
 }

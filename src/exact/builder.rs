@@ -35,7 +35,7 @@ impl ExactProxyBuilder {
     }
 
     /// Time without a frame of a body, each way: 60 s. After it, `RequestTimeout` (408) for the client's body, `Timeout` (504) for the
-    /// upstream's; a response that has begun ends in an error.
+    /// upstream's; a response that has begun ends in an error. Event streams that are silent for longer need another limit, or none.
     pub fn body_idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.limits.body_idle = limit.into();
         self

@@ -24,8 +24,21 @@
 //!
 //! # As a forward proxy
 //!
-//! Behind a hyper server, [`TransparentProxy`] is a forward proxy for `http://`: clients that are set to use it send absolute-form targets,
-//! which it connects to. It dials whatever it is asked for: put access control in front of it.
+//! Behind [`serve`](crate::serve()) or another hyper server, [`TransparentProxy`] is a forward proxy for `http://`: clients that are set to
+//! use it (`curl -x`) send absolute-form targets, which it connects to. `https://` takes `CONNECT`, which is answered with 501. It dials
+//! whatever it is asked for: put access control in front of it.
+//!
+//! ```
+//! # use nexthop::{Body, TransparentProxy};
+//! # use tower::ServiceExt;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let proxy = TransparentProxy::builder().absolute_form_only().build()?;
+//! let not_for_a_proxy = http::Request::get("/").header("host", "127.0.0.1:3128").body(Body::empty())?;
+//! assert_eq!(proxy.oneshot(not_for_a_proxy).await?.status(), 400);
+//! # Ok(())
+//! # }
+//! ```
 
 mod answer;
 mod builder;

@@ -42,11 +42,40 @@ use crate::{
 /// (408), `Connect` and `Upstream` (502), `Timeout` (504), `Unsupported` (501: `CONNECT`). [`Error::is_retryable`] is true only if no
 /// byte of the request left this process.
 ///
-/// A request is sent again, on a fresh connection, if the pooled one turns out to be closed: always if nothing was sent, once if its
-/// method is idempotent, its body empty and no byte came back. `POST` is never sent twice.
+/// A request is sent again, once, on a fresh connection, if the pooled one turns out to be closed: always if nothing was sent, else if its
+/// method is idempotent, its body empty or in memory ([`Body::from`]) and no byte came back. `POST` is never sent twice.
 ///
 /// # Cancel safety
 /// Dropping the future or the response's body closes the upstream connection.
+///
+/// # Example
+/// As an HTTP client: each call takes a clone, and `http_body_util` reads bodies (see [`Body`]).
+///
+/// ```no_run
+/// use std::{path::Path, time::Duration};
+///
+/// use http_body_util::BodyExt;
+/// use nexthop::{Body, ErrorKind, ExactProxy, ext::ConnectTo};
+/// use tower::ServiceExt;
+///
+/// # async fn run() -> Result<(), nexthop::BoxError> {
+/// let client = ExactProxy::builder().connect_timeout(Duration::from_secs(2)).response_timeout(Duration::from_secs(5)).build()?;
+///
+/// let request = http::Request::get("http://127.0.0.1:8080/stock?item=1").body(Body::empty())?;
+/// match client.clone().oneshot(request).await {
+///     Ok(response) => println!("{} {:?}", response.status(), response.into_body().collect().await?.to_bytes()),
+///     Err(error) if error.kind() == ErrorKind::Connect => println!("down: {:?}", std::error::Error::source(&error)),
+///     Err(error) => return Err(error.into()),
+/// }
+///
+/// // Over a unix socket; `Host` is what the URI says.
+/// let mut request = http::Request::get("http://localhost/info").body(Body::empty())?;
+/// request.extensions_mut().insert(ConnectTo::Unix(Path::new("/run/app.sock").into()));
+/// let response = client.oneshot(request).await?;
+/// # let _ = response;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct ExactProxy(pub(super) Arc<Inner>);
 

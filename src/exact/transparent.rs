@@ -23,7 +23,7 @@ use crate::{
     error::{BoxError, ConfigError, Error, ErrorKind},
     message::{
         hop,
-        target::{check_host, form},
+        target::{Form, check_host, form},
     },
 };
 
@@ -39,10 +39,14 @@ use crate::{
 /// the response's extensions.
 ///
 /// # Deployment
-/// It connects to whatever a client names. Without a forced host, let in only clients that may reach everything this process can reach.
+/// It connects to whatever a client names. Without a forced host, let in only clients that may reach everything this process can reach;
+/// a [`Connect`](crate::transport::Connect) of your own can look at the addresses behind the names.
+///
+/// That includes the proxy itself: a request whose `Host` is the proxy's own address would go round until no file descriptors are left.
+/// A forward proxy should take [absolute-form](TransparentProxyBuilder::absolute_form_only) requests only, which ends the first round.
 ///
 /// ```
-/// # use nexthop::{Body, exact::TransparentProxy};
+/// # use nexthop::{Body, TransparentProxy};
 /// # use tower::ServiceExt;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -64,6 +68,7 @@ pub struct TransparentProxy {
     exact: ExactProxy,
     force_host: Option<Authority>,
     force_scheme: Option<Scheme>,
+    absolute_form_only: bool,
 }
 
 /// Settings of a [`TransparentProxy`].
@@ -73,6 +78,7 @@ pub struct TransparentProxyBuilder {
     exact: Option<ExactProxy>,
     force_host: Option<String>,
     force_scheme: Option<String>,
+    absolute_form_only: bool,
 }
 
 impl TransparentProxyBuilder {
@@ -88,8 +94,16 @@ impl TransparentProxyBuilder {
         self
     }
 
-    /// Sends through this client, with its limits and its pool.
-    pub fn exact_proxy(mut self, exact: ExactProxy) -> Self {
+    /// Refuses (400) requests that do not name their host in the target itself, as clients of a forward proxy do (RFC 9112 §3.2.2).
+    /// Requests go out in origin-form, so one that this proxy sends to itself is refused, and goes round no longer. Default: `Host` will
+    /// do.
+    pub fn absolute_form_only(mut self) -> Self {
+        self.absolute_form_only = true;
+        self
+    }
+
+    /// What sends the requests: its connections, timeouts, limits and TLS. Default: [`ExactProxy::new`].
+    pub fn exact(mut self, exact: ExactProxy) -> Self {
         self.exact = Some(exact);
         self
     }
@@ -112,7 +126,12 @@ impl TransparentProxyBuilder {
             Some("https") => Some(Scheme::HTTPS),
             Some(text) => return Err(ConfigError::invalid("force_scheme", text, "neither http nor https")),
         };
-        Ok(TransparentProxy { exact: self.exact.unwrap_or_default(), force_host, force_scheme })
+        Ok(TransparentProxy {
+            exact: self.exact.unwrap_or_default(),
+            force_host,
+            force_scheme,
+            absolute_form_only: self.absolute_form_only,
+        })
     }
 }
 
@@ -120,7 +139,7 @@ impl TransparentProxy {
     /// Sends requests where they say.
     #[must_use]
     pub fn new() -> Self {
-        Self { exact: ExactProxy::new(), force_host: None, force_scheme: None }
+        Self { exact: ExactProxy::new(), force_host: None, force_scheme: None, absolute_form_only: false }
     }
 
     /// Starts with the defaults of [`new`](Self::new).
@@ -133,7 +152,10 @@ impl TransparentProxy {
         if parts.method == Method::CONNECT {
             return Err(Error::new(ErrorKind::Unsupported, "CONNECT is not carried"));
         }
-        form(&parts.method, &parts.uri)?;
+        let form = form(&parts.method, &parts.uri)?;
+        if self.absolute_form_only && form != Form::Absolute {
+            return Err(Error::new(ErrorKind::Target, "this proxy takes whole URLs as targets only"));
+        }
         let host = check_host(&parts.uri, parts.version, &parts.headers)?;
         let uri = std::mem::take(&mut parts.uri).into_parts();
         if let Some(authority) = &uri.authority {
@@ -207,12 +229,41 @@ impl Future for TransparentFuture {
                 error.take().unwrap_or_else(|| Error::new(ErrorKind::Internal, "polled after it was ready"))
             }
         };
-        Poll::Ready(Ok(answer(error, None)))
+        Poll::Ready(Ok(answer(error, None, None)))
     }
 }
 
 impl fmt::Debug for TransparentFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TransparentFuture").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn direct(method: Method, target: &str) -> Result<Parts, Error> {
+        let request = Request::builder().method(method).uri(target).header(HOST, "h.example");
+        let mut parts = request.body(()).unwrap().into_parts().0;
+        TransparentProxy::new().direct(&mut parts).map(|()| parts)
+    }
+
+    #[test]
+    fn a_target_in_absolute_form_takes_the_place_of_host() {
+        let parts = direct(Method::GET, "http://g.example:81/x").unwrap();
+        assert_eq!(
+            (parts.uri.to_string().as_str(), parts.headers[HOST].to_str().unwrap()),
+            ("http://g.example:81/x", "g.example:81")
+        );
+        assert_eq!(direct(Method::GET, "/x").unwrap().uri, "http://h.example/x");
+    }
+
+    /// An authority would else be dialled as if it were a URL.
+    #[test]
+    fn a_target_in_a_form_that_its_method_does_not_have_is_refused() {
+        for (method, target) in [(Method::GET, "internal:22"), (Method::GET, "*"), (Method::GET, "ftp://h.example/")] {
+            assert_eq!(direct(method, target).unwrap_err().kind(), ErrorKind::Target, "{target}");
+        }
     }
 }

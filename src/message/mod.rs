@@ -10,6 +10,7 @@
 //! | [`via`] | `Via` and the detection of loops |
 
 pub mod forwarded;
+pub(crate) mod framing;
 pub mod hop;
 pub mod location;
 pub mod target;

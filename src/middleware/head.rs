@@ -1,15 +1,14 @@
 //! What is checked of every head, and what is taken out of it, whoever sends it.
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue,
-    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
-    request::Parts,
-};
+use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
 
 use super::{layer::Config, restore::Word};
 use crate::{
-    error::{Error, ErrorKind},
-    message::target::{Form, check_host, form},
+    error::Error,
+    message::{
+        framing::check_framing,
+        target::{Form, check_host, form},
+    },
     protocol::names,
 };
 
@@ -32,31 +31,20 @@ impl Head {
     }
 }
 
-/// Removes every field by which somebody says where a request comes from, and, unless they are vouched for, those that name a user.
+/// Removes every field by which somebody says where a request comes from, and those that name a user, unless they are vouched for and
+/// spelt as fields are.
 /// Returns the first that was removed without anybody having vouched for it.
 pub(super) fn strip(headers: &mut HeaderMap, config: &Config, word: Word, keep_identity: bool) -> Option<HeaderName> {
     let named = |name: &HeaderName| {
         names::is_identity(name) || config.identity_fields.iter().any(|own| names::is_same_name(own, name))
     };
+    // A front that takes out `Remote-User` lets `Remote_User` pass, and CGI and its kin do not tell one from the other.
+    let kept = |name: &HeaderName| keep_identity && !names::is_misspelt(name);
     let doomed: Vec<HeaderName> =
-        headers.keys().filter(|name| names::is_owned(name) || (!keep_identity && named(name))).cloned().collect();
+        headers.keys().filter(|name| names::is_owned(name) || (named(name) && !kept(name))).cloned().collect();
     for name in &doomed {
         headers.remove(name);
     }
     let unvouched = |name: &HeaderName| matches!(word, Word::Nobody) || !names::is_owned(name);
     doomed.into_iter().find(unvouched)
-}
-
-/// RFC 9112 §6.1 and §6.3: one framing and one length. Servers that see the wire check more; hyper hides the first case.
-fn check_framing(headers: &HeaderMap) -> Result<(), Error> {
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    let Some(length) = lengths.next() else { return Ok(()) };
-    let refuse = |why: &'static str| Err(Error::new(ErrorKind::RequestBody, why));
-    if headers.contains_key(TRANSFER_ENCODING) {
-        return refuse("request has both a length and a transfer coding");
-    }
-    if lengths.any(|other| other != length) || length.is_empty() || !length.as_bytes().iter().all(u8::is_ascii_digit) {
-        return refuse("request has no valid length");
-    }
-    Ok(())
 }

@@ -4,7 +4,7 @@
 //! Wrapped around an application, every request that reaches the application has
 //!
 //! * in its extensions an [`ext::RequestOrigin`](crate::ext::RequestOrigin): client, scheme, host, port, prefix, hops, who vouched;
-//! * the `Host` the client asked, valid and exactly one;
+//! * the `Host` the client asked, valid and exactly one (in HTTP/1.0 there may be none);
 //! * a URI in origin form, without what a proxy put before the path or behind the query;
 //! * no forwarding field of any family and no carried key: what was believed is restored, the rest removed. Fields by which front
 //!   servers name a user (see [`names::is_identity`](crate::protocol::names::is_identity)) are left only where they are vouched for;
@@ -15,7 +15,7 @@
 //!
 //! ```
 //! use http::{Request, Response};
-//! use nexthop::{Body, ext::RequestOrigin, middleware::ProxyMiddleware};
+//! use nexthop::{Body, ProxyMiddleware, ext::RequestOrigin};
 //! use tower::{ServiceBuilder, ServiceExt};
 //!
 //! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
@@ -36,7 +36,8 @@
 //!
 //! ```
 //! use nexthop::{
-//!     middleware::{ProxyMiddleware, Restore, Trust},
+//!     ProxyMiddleware,
+//!     middleware::{Restore, Trust},
 //!     protocol::Family,
 //! };
 //!

@@ -31,7 +31,9 @@ pub(super) enum Word {
     Nobody,
     Peer(Standing),
     /// Only fields that the signature covers are left in the head.
-    Signer,
+    Signer {
+        max_hops: usize,
+    },
 }
 
 /// The client's view of a request, ready to be put in place.
@@ -69,15 +71,15 @@ impl View {
                 };
                 (Told::read(config.family, &parts.headers, config.restore, walk)?, config.restore)
             }
-            Word::Signer => {
-                let walk = |hops: &[Hop]| forwarded::walk(hops, usize::MAX, |_| true);
+            Word::Signer { max_hops } => {
+                let walk = |hops: &[Hop]| forwarded::walk(hops, max_hops, |_| true);
                 (Told::read(config.family, &parts.headers, Restore::all(), walk)?, Restore::all())
             }
         };
         let (client, client_port) = match &told.client {
             Some(hop) => (hop.ip(), hop.port()),
             // Who signs speaks for others: where it names nobody, nobody is known, and certainly not the signer's own address.
-            None if matches!(word, Word::Signer) => (None, None),
+            None if matches!(word, Word::Signer { .. }) => (None, None),
             None => (peer.as_ref().and_then(PeerAddr::ip), peer.as_ref().and_then(PeerAddr::port)),
         };
         let socket = || if parts.extensions.get::<OverTls>().is_some() { Scheme::HTTPS } else { Scheme::HTTP };

@@ -63,11 +63,11 @@ where
                 }
                 opening @ Opening::Reading(_) => self.call_later(async move { Ok((parts, opening)) }),
             },
-            Ok(Decision::Waiting(head, later)) => {
+            Ok(Decision::Waiting(head, word, later)) => {
                 let config = Arc::clone(&self.config);
                 self.call_later(async move {
                     let verified = remembered(later).await?;
-                    config.admit_signed(&mut parts, head, &verified)?;
+                    config.admit_signed(&mut parts, head, word, &verified)?;
                     Ok((parts, verified.open(body)))
                 })
             }
@@ -124,7 +124,7 @@ enum Decision {
     /// The head is restored; the body is still to be opened.
     Verified(Verified),
     /// Nothing is restored yet.
-    Waiting(Head, VerifyLater),
+    Waiting(Head, Word, VerifyLater),
 }
 
 impl Config {
@@ -133,15 +133,15 @@ impl Config {
         self.freeze_peer(parts);
         let head = Head::check(parts)?;
         if let Some((signed, verdict)) = self.verifiers.verify(parts, body, SystemTime::now())? {
-            if !self.trust.holds(parts.extensions.get::<PeerAddr>(), signed) {
-                return Err(Error::new(ErrorKind::Denied, "signed, but not by a trusted peer"));
-            }
+            let denied = || Error::new(ErrorKind::Denied, "signed, but not by a trusted peer");
+            let max_hops = self.trust.signed_hops(parts.extensions.get(), signed).ok_or_else(denied)?;
+            let word = Word::Signer { max_hops };
             return match verdict {
                 Verdict::Now(verified) => {
-                    self.admit_signed(parts, head, &verified)?;
+                    self.admit_signed(parts, head, word, &verified)?;
                     Ok(Decision::Verified(verified))
                 }
-                Verdict::Later(later) => Ok(Decision::Waiting(head, later)),
+                Verdict::Later(later) => Ok(Decision::Waiting(head, word, later)),
             };
         }
         if let Some(standing) = self.trust.standing(parts.extensions.get::<PeerAddr>()) {
@@ -154,7 +154,7 @@ impl Config {
         Ok(Decision::Admit)
     }
 
-    fn admit_signed(&self, parts: &mut Parts, head: Head, verified: &Verified) -> Result<(), Error> {
+    fn admit_signed(&self, parts: &mut Parts, head: Head, word: Word, verified: &Verified) -> Result<(), Error> {
         let key_id = Arc::clone(verified.key_id());
         let peer = parts.extensions.get::<PeerAddr>();
         let keep_identity = self.trust.standing(peer).is_some();
@@ -164,7 +164,7 @@ impl Config {
             TrustedBy::Signature { key_id }
         };
         verified.restore(&mut parts.headers);
-        self.admit(parts, head, Word::Signer, trusted_by, keep_identity)
+        self.admit(parts, head, word, trusted_by, keep_identity)
     }
 
     fn admit(

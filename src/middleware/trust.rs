@@ -112,6 +112,7 @@ impl Trust {
     /// Believes what is covered by a signature of one of these keys; what is not covered is removed.
     ///
     /// The whole of a covered forwarding list is believed, since the signer answers for it: `ProxyApp` sends only hops that it believed.
+    /// [`max_hops`](Self::max_hops) bounds it.
     #[must_use]
     pub const fn signature(keys: Keyring) -> Self {
         Self::of(Rule::Signature(SignedBy::Keyring(keys)))
@@ -150,7 +151,8 @@ impl Trust {
         Self::of(Rule::AnyOf(of.into_iter().collect()))
     }
 
-    /// Believes at most this many elements of a forwarding list, from the right. Default: as many as are in trusted networks.
+    /// Believes at most this many elements of a forwarding list, from the right. Default: as many as are in trusted networks; all on the
+    /// word of a signature. Of nested limits the smallest holds.
     #[must_use]
     pub const fn max_hops(mut self, hops: usize) -> Self {
         self.max_hops = hops;
@@ -161,17 +163,19 @@ impl Trust {
         Self { rule, max_hops: usize::MAX }
     }
 
-    /// True if a request of this peer, with a signature of this kind that holds, fulfils the policy.
-    pub(super) fn holds(&self, peer: Option<&PeerAddr>, signed: Signed) -> bool {
-        match &self.rule {
-            Rule::Nobody => false,
-            Rule::Signature(_) => signed == Signed::Profile,
+    /// Of a request of this peer, with a signature of this kind that holds: how many elements of a forwarding list are believed, from the
+    /// right; `None` if it does not fulfil the policy.
+    pub(super) fn signed_hops(&self, peer: Option<&PeerAddr>, signed: Signed) -> Option<usize> {
+        let hops = match &self.rule {
+            Rule::Nobody => None,
+            Rule::Signature(_) => (signed == Signed::Profile).then_some(usize::MAX),
             #[cfg(feature = "classic-signature")]
-            Rule::Classic(_) => signed == Signed::Classic,
-            Rule::AllOf(of) => !of.is_empty() && of.iter().all(|trust| trust.holds(peer, signed)),
-            Rule::AnyOf(of) => of.iter().any(|trust| trust.holds(peer, signed)),
-            Rule::Peers(_) | Rule::AnyPeer | Rule::UnixPeer(_) => self.standing(peer).is_some(),
-        }
+            Rule::Classic(_) => (signed == Signed::Classic).then_some(usize::MAX),
+            Rule::AllOf(of) => of.iter().map(|trust| trust.signed_hops(peer, signed)).min().flatten(),
+            Rule::AnyOf(of) => of.iter().find_map(|trust| trust.signed_hops(peer, signed)),
+            Rule::Peers(_) | Rule::AnyPeer | Rule::UnixPeer(_) => self.standing(peer).map(|standing| standing.max_hops),
+        };
+        hops.map(|hops| hops.min(self.max_hops))
     }
 
     /// What the peer alone, without any signature, is believed.
@@ -348,7 +352,8 @@ mod tests {
         {
             for peer in [None, tcp("127.0.0.1"), uid(0), Some(PeerAddr::Unix(UnixPeer::unknown()))] {
                 assert!(
-                    !trust.holds(peer.as_ref(), Signed::Profile) && trust.standing(peer.as_ref()).is_none(),
+                    trust.signed_hops(peer.as_ref(), Signed::Profile).is_none()
+                        && trust.standing(peer.as_ref()).is_none(),
                     "{trust:?} {peer:?}"
                 );
             }

@@ -6,10 +6,14 @@
 //!
 //! # The two ends
 //!
+//! *Owned* fields, which only the ends of a hop may write, are those of the three families below, `X-Script-Name`, and every name that is
+//! `X-WSGIProxy` or begins with `X-WSGIProxy-`.
+//!
 //! The **sender** (here [`ProxyApp`](crate::app)) forwards a request to an upstream. In this order, it MUST
 //!
 //! 1. remove the hop-by-hop fields (RFC 9110 §7.6.1), reading every `Connection` line, so that no client can make it drop its own;
-//! 2. remove every *owned* field ([`names::is_owned`]) that it does not believe, in all families and spellings;
+//! 2. remove every *owned* field ([`names::is_owned`]) that it does not believe, in all families and spellings, and every field by which
+//!    somebody whom it does not believe names a user ([`names::is_identity`]), since its receiver may believe its peer;
 //! 3. rewrite the target and `Host`;
 //! 4. write its forwarding fields and carried keys, each field on one line;
 //! 5. sign, last.
@@ -21,8 +25,8 @@
 //! * from a sender that is not believed: all owned fields, and all fields that name a user ([`names::is_identity`]);
 //! * from a sender that is believed by its signature: all owned fields that the signature does not cover (it cannot say which fields
 //!   were absent, so a field that somebody added is not vouched for), and all that name a user;
-//! * from everybody: names in another spelling. A field name is compared with `_` read as `-`, because CGI and its kin do not tell
-//!   `X_Forwarded_For` from `X-Forwarded-For`.
+//! * from everybody: such names in another spelling. A field name is compared with whatever is no letter or digit read as `-`, because CGI
+//!   and its kin do not tell `X_Forwarded_For` from `X-Forwarded-For`.
 //!
 //! `Signature`, `Signature-Input` and `Content-Digest` are general fields, not owned: they may be the client's own, made for somebody
 //! behind this hop. Only members with this protocol's label are written and removed. No end touches a client's `Authorization` or `Cookie`.

@@ -1,7 +1,7 @@
 //! The fields this crate writes and reads, by name, and the two lists by which the ends of a hop strip what nobody vouched for.
 //!
-//! Names are compared with `_` read as `-`: CGI, WSGI and PHP turn both into the same variable, so that `x_forwarded_for` would
-//! otherwise walk past a filter and be believed behind it.
+//! Names are compared with whatever is no letter or digit read as `-`: CGI, WSGI, PHP and others turn `-` and `_`, and some of them `.` and
+//! the rest, into the same variable, so that `x_forwarded.for` would otherwise walk past a filter and be believed behind it.
 //!
 //! [`is_owned`] and [`is_identity`] never name a standard request field that a client may send for its own ends, such as
 //! `Authorization` or `Cookie`. [`SIGNATURE`], [`SIGNATURE_INPUT`] and [`CONTENT_DIGEST`] are such fields too: a client may have signed
@@ -79,9 +79,7 @@ pub fn is_owned(name: &HeaderName) -> bool {
             Some(b'f') => strip(rest, b"forwarded-").is_some_and(|rest| is_one_of(rest, FORWARDED_SUFFIXES)),
             Some(b's') => is_one_of(rest, &[b"script-name"]),
             Some(b't') => is_one_of(rest, &[b"traversal-path", b"traversal-query-string"]),
-            Some(b'w') => {
-                strip(rest, b"wsgiproxy").is_some_and(|rest| matches!(rest.first(), None | Some(b'-' | b'_')))
-            }
+            Some(b'w') => begins_wsgiproxy(rest),
             _ => false,
         };
     }
@@ -90,7 +88,8 @@ pub fn is_owned(name: &HeaderName) -> bool {
 
 /// True for fields by which well-known front servers tell an application who its client is, or what it asked for.
 ///
-/// An application behind such a server believes them blindly, so the receiver removes them from every request that no trusted hop sent.
+/// An application behind such a server believes them blindly, so the sender does not pass on what strangers write there, and the receiver
+/// removes them from every request that no trusted hop sent.
 /// The list: `Remote-User` and its kin, `X-Remote-*`, `X-Forwarded-User` and its kin, `X-Auth-Request-*`, `X-Authenticated-*`,
 /// `X-WebAuth-*`, the fields of Tailscale, Cloudflare Access, Google IAP, Azure and AWS load balancers, authentik, Pomerium and
 /// Envoy, client certificates in all their spellings (`Client-Cert` of RFC 9440 too), the client's address by other names (`X-Real-IP`,
@@ -124,17 +123,18 @@ pub fn is_identity(name: &HeaderName) -> bool {
     }
 }
 
-/// True if the two are the same name to an application that reads `_` and `-` alike.
+/// True if the two are the same name to an application that reads `_`, `.` and the like as `-`.
 #[must_use]
 pub fn is_same_name(one: &HeaderName, other: &HeaderName) -> bool {
     same(one.as_str().as_bytes(), other.as_str().as_bytes())
 }
 
-/// True for a name of ours in a spelling that we neither send nor read, such as `X_Forwarded_For`: removed even where the sender is
-/// trusted, since something behind us may read it as the real one.
+/// True for a name with anything but letters, digits and `-` in it, such as `X_Forwarded_For`. One that is [owned](is_owned) or an
+/// [identity](is_identity) is removed even where the sender is trusted: what filters the real name may have let it pass, and something
+/// behind us may read it as the real one.
 #[must_use]
 pub fn is_misspelt(name: &HeaderName) -> bool {
-    name.as_str().contains('_') && is_owned(name)
+    name.as_str().bytes().any(|byte| byte != b'-' && fold(byte) == b'-')
 }
 
 /// True for every `X-WSGIProxy` field, known or not.
@@ -143,7 +143,7 @@ pub(crate) fn is_wsgiproxy(name: &HeaderName) -> bool {
 }
 
 fn begins_wsgiproxy(rest: &[u8]) -> bool {
-    strip(rest, b"wsgiproxy").is_some_and(|rest| matches!(rest.first(), None | Some(b'-' | b'_')))
+    strip(rest, b"wsgiproxy").is_some_and(|rest| rest.first().is_none_or(|byte| fold(*byte) == b'-'))
 }
 
 const FORWARDED_SUFFIXES: &[&[u8]] =
@@ -227,7 +227,7 @@ fn same(one: &[u8], other: &[u8]) -> bool {
 }
 
 const fn fold(byte: u8) -> u8 {
-    if byte == b'_' { b'-' } else { byte }
+    if byte.is_ascii_alphanumeric() { byte } else { b'-' }
 }
 
 #[cfg(test)]
@@ -332,11 +332,13 @@ mod tests {
     }
 
     #[test]
-    fn owns_every_field_of_every_family_in_both_spellings() {
+    fn owns_every_field_of_every_family_in_every_spelling() {
         for text in OURS {
             assert!(is_owned(&name(text)), "{text}");
             assert!(is_owned(&name(&text.replace('-', "_"))), "{text} with _");
             assert!(is_owned(&name(&text.replacen('-', "_", 1))), "{text} with one _");
+            assert!(is_owned(&name(&text.replace('-', "."))), "{text} with .");
+            assert!(is_owned(&name(&text.replace('-', "~"))), "{text} with ~");
             assert!(!is_identity(&name(text)), "{text} is in one list only");
         }
     }
@@ -368,10 +370,11 @@ mod tests {
     }
 
     #[test]
-    fn knows_identity_fields_in_both_spellings() {
+    fn knows_identity_fields_in_every_spelling() {
         for text in IDENTITY {
             assert!(is_identity(&name(text)), "{text}");
             assert!(is_identity(&name(&text.replace('-', "_"))), "{text} with _");
+            assert!(is_identity(&name(&text.replace('-', "."))), "{text} with .");
             assert!(!is_owned(&name(text)), "{text} is in one list only");
         }
     }
@@ -385,14 +388,14 @@ mod tests {
     }
 
     #[test]
-    fn finds_misspelt_names_of_ours_only() {
-        assert!(is_misspelt(&name("x-forwarded_for")));
-        assert!(!is_misspelt(&name("x-forwarded-for")));
-        assert!(!is_misspelt(&name("my_field")));
+    fn a_name_is_misspelt_with_anything_but_letters_digits_and_hyphens() {
+        assert!(["x-forwarded_for", "remote.user", "a~b"].iter().all(|text| is_misspelt(&name(text))));
+        assert!(["x-forwarded-for", "remote-user", "x2"].iter().all(|text| !is_misspelt(&name(text))));
     }
 
     #[test]
-    fn reads_underscore_and_hyphen_alike() {
+    fn reads_underscore_dot_and_hyphen_alike() {
+        assert!(is_same_name(&name("x.user"), &name("x-user")));
         assert!(is_same_name(&name("x_user"), &name("x-user")));
         assert!(!is_same_name(&name("x_user"), &name("x-users")));
     }

@@ -19,8 +19,8 @@ use crate::error::BoxError;
 /// Serves `service` on `listener`, until it is told to stop.
 ///
 /// The answer is a builder that is awaited: `serve(listener, app).await`. The service is any tower service of hyper's requests that is
-/// `Clone`: an axum `Router`, `ProxyApp`, a layered stack. An `Err` of type [`crate::Error`] (`ExactProxy` alone) is answered with its
-/// [`status`](crate::Error::status) and no body; any other `Err` closes the connection.
+/// `Clone`: an axum `Router` (itself, not its `into_make_service()`), `ProxyApp`, a layered stack. An `Err` of type [`crate::Error`]
+/// (`ExactProxy` alone) is answered with its [`status`](crate::Error::status) and no body; any other `Err` closes the connection.
 ///
 /// See the [module](mod@crate::serve) for what it does, and for an example.
 pub fn serve<L, S>(listener: L, service: S) -> Serve<L, S> {

@@ -104,12 +104,13 @@ impl Destination {
     /// The order of pool keys.
     fn order(&self, other: &Self) -> Ordering {
         let place = match (&self.place, &other.place) {
-            (Place::Site(one), Place::Site(other)) => one.order(other),
+            (Place::Site(one), Place::Site(other)) => one.port.cmp(&other.port).then_with(|| one.order(other)),
             (Place::Unix(one), Place::Unix(other)) => one.cmp(other),
             (Place::Site(_), Place::Unix(_)) => Ordering::Less,
             (Place::Unix(_), Place::Site(_)) => Ordering::Greater,
         };
         place.then_with(|| match (&self.server, &other.server) {
+            // A certificate names no port.
             (Some(one), Some(other)) => one.order(other),
             (one, other) => one.is_some().cmp(&other.is_some()),
         })
@@ -148,17 +149,15 @@ impl Site {
         self.authority.as_str().get(self.host.0..self.host.1).unwrap_or_default()
     }
 
-    /// Ports compare with their defaults filled in, hosts without regard to case.
+    /// Hosts compare without regard to case.
     fn order(&self, other: &Self) -> Ordering {
-        let (one, other_host) = (self.host(), other.host());
-        self.port.cmp(&other.port).then_with(|| {
-            // Most often both are clones of one configured upstream.
-            if std::ptr::eq(one, other_host) {
-                return Ordering::Equal;
-            }
-            let lower = |byte: u8| byte.to_ascii_lowercase();
-            one.bytes().map(lower).cmp(other_host.bytes().map(lower))
-        })
+        let (one, other) = (self.host(), other.host());
+        // Most often both are clones of one configured upstream.
+        if std::ptr::eq(one, other) {
+            return Ordering::Equal;
+        }
+        let lower = |byte: u8| byte.to_ascii_lowercase();
+        one.bytes().map(lower).cmp(other.bytes().map(lower))
     }
 }
 

@@ -4,10 +4,12 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     io::{self, IoSlice},
+    mem::MaybeUninit,
     pin::{Pin, pin},
     task::{Context, Poll, Waker},
 };
 
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -32,13 +34,28 @@ pub(crate) enum Io {
 impl Io {
     /// True if the peer has neither closed nor sent anything: what an idle connection must be to be used again.
     ///
-    /// Costs no system call on a socket whose readiness was consumed; what the kernel has not reported yet stays unseen.
+    /// Costs no system call on a socket whose readiness was consumed; what the kernel has not reported to the runtime yet stays unseen.
     pub(crate) fn is_quiet(&mut self) -> bool {
         let mut byte = [0_u8; 1];
         let mut buf = ReadBuf::new(&mut byte);
         // A task that has used up its budget would find every stream quiet, those with bytes of nobody's response in them, too.
         let read = unconstrained(poll_fn(|cx| Pin::new(&mut *self).poll_read(cx, &mut buf)));
         pin!(read).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    /// The same as far as the kernel knows, which costs a system call; for streams that are none of the kernel's, nothing is known.
+    pub(crate) fn is_quiet_in_kernel(&self) -> bool {
+        let peek = |socket: SockRef<'_>| socket.peek(&mut [MaybeUninit::uninit()]);
+        let peeked = match self {
+            Self::Tcp(stream) => peek(stream.into()),
+            #[cfg(unix)]
+            Self::Unix(stream) => peek(stream.into()),
+            // Whatever has come is for TLS to read first, be it only a session ticket.
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => return stream.get_ref().0.is_quiet_in_kernel(),
+            Self::Custom(_) => return true,
+        };
+        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 }
 

@@ -55,17 +55,19 @@ impl Pool {
 
     /// Takes the connection to `to` that was used last, if it is still quiet; closes those it finds closed by the peer.
     ///
-    /// With `fresh`, only a connection idle for less than that.
+    /// With `fresh`, for a request that must not be lost: only a connection idle for less than that, and the kernel is asked whether the
+    /// peer has closed it in this moment.
     pub(crate) fn take(&self, to: &Destination, now: Instant, fresh: Option<Duration>) -> Option<Box<Conn>> {
         let runtime = runtime::Handle::try_current().ok()?.id();
         let first = shard_of_this_thread();
         for step in 0..self.shards.len() {
             let shard = self.shards.get((first + step) % self.shards.len())?;
-            let found = lock(shard).take(to, |idle| {
+            let fits = |idle: &Idle| {
                 idle.conn.runtime == runtime
                     && idle.until.is_none_or(|until| now < until)
                     && fresh.is_none_or(|fresh| now.saturating_duration_since(idle.since) < fresh)
-            });
+            };
+            let found = lock(shard).take(to, fits, fresh.is_some());
             if found.is_some() {
                 return found;
             }
@@ -105,24 +107,20 @@ impl Pool {
             runtime.spawn(reaper.run());
         }
     }
-
-    #[cfg(test)]
-    pub(crate) fn idle(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).idle.values().map(VecDeque::len).sum::<usize>()).sum()
-    }
 }
 
 impl Shard {
-    fn take(&mut self, to: &Destination, mut fits: impl FnMut(&Idle) -> bool) -> Option<Box<Conn>> {
+    fn take(&mut self, to: &Destination, fits: impl Fn(&Idle) -> bool, surely: bool) -> Option<Box<Conn>> {
         let idle = self.idle.get_mut(to)?;
         let mut at = idle.len();
         while at > 0 {
             at -= 1;
-            if !idle.get(at).is_some_and(&mut fits) {
+            if !idle.get(at).is_some_and(&fits) {
                 continue;
             }
             if let Some(mut found) = idle.remove(at)
                 && found.conn.is_quiet()
+                && (!surely || found.conn.io.is_quiet_in_kernel())
             {
                 return Some(found.conn);
             }

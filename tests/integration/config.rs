@@ -4,13 +4,13 @@ use std::{collections::HashMap, fs, path::PathBuf};
 
 use axum::{Extension, Router};
 use nexthop::{
-    ConfigError,
+    Body, ConfigError,
     config::{Mistakes, ProxyAppConfig, ProxyMiddlewareConfig, TransparentProxyConfig},
     ext::{Carried, TrustedBy},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tower::Layer;
+use tower::{Layer, ServiceExt};
 
 use super::support::{
     Front, RawUpstream, echo,
@@ -205,6 +205,17 @@ async fn a_transparent_proxy_from_a_file() {
     assert_eq!(response.echo().field("host"), Some("shop.example"));
 }
 
+#[tokio::test]
+async fn a_forward_proxy_is_told_to_take_whole_urls_only() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for (flag, status) in [("yes", 400), ("no", 502)] {
+        let config = TransparentProxyConfig::from_iter([("absolute_form_only", flag)]);
+        let request = http::Request::get("/").header("host", closed.to_string()).body(Body::empty()).unwrap();
+        let response = config.build().unwrap().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), status, "{flag}");
+    }
+}
+
 #[test]
 fn every_mistake_is_told_with_its_key_and_text() {
     let wrong = [
@@ -337,4 +348,31 @@ fn they_are_fields_of_an_applications_own_configuration() {
     .unwrap();
     assert!(own.listen.ends_with("80") && own.secret.is_none());
     assert!(own.proxies.values().all(|proxy| proxy.build().is_ok()));
+}
+
+/// An empty variable in a template must not make a weaker policy of a stronger one.
+#[tokio::test]
+async fn an_empty_list_of_peers_is_nobody_also_beside_others() {
+    for json in [
+        json!({"trust_ips": "10.0.0.0/8", "trust_uids": " ", "trust": "all"}),
+        json!({"trust_ips": "", "trust_uids": [], "trust": "any"}),
+    ] {
+        let layer = middleware(json).build().unwrap();
+        let saw = ask(&layer, "10.0.0.1", "/", &[("host", "h"), ("x-forwarded-for", "192.0.2.1")]).await.unwrap();
+        assert_eq!(saw.origin().trusted_by(), &TrustedBy::Nobody);
+    }
+}
+
+#[test]
+fn a_setting_that_would_mean_nothing_is_a_mistake() {
+    let secret = SecretFile::new();
+    for json in [
+        json!({"max_hops": 2}),
+        json!({"trust": "all", "secret_file": secret.path()}),
+        json!({"trust": "any"}),
+        json!({"trust_ips": "", "secret_file": secret.path()}),
+    ] {
+        let mistakes = told(middleware(json.clone()).build());
+        assert!(mistakes.len() == 1 && mistakes[0].contains("trust"), "{json} {mistakes:?}");
+    }
 }

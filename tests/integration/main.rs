@@ -3,6 +3,7 @@
 mod app;
 mod carry;
 mod config;
+mod exact;
 mod examples;
 mod extract;
 mod middleware;
@@ -10,4 +11,6 @@ mod serve;
 mod signed;
 mod support;
 mod support_itself;
+mod timeouts;
+mod transport;
 mod trust;

@@ -432,3 +432,22 @@ async fn the_classic_signature_does_not_make_up_for_a_bad_one_of_the_better_kind
     bad.headers_mut().insert("x-forwarded-for", HeaderValue::from_static("6.6.6.6"));
     assert_eq!(refused(&layer, bad).await.status(), 403);
 }
+
+#[tokio::test]
+async fn a_signers_list_is_believed_no_further_than_the_policy_says() {
+    let list = [("x-forwarded-for", "6.6.6.6, 192.0.2.7, 10.0.0.2")];
+    let edge = || Trust::peers(["10.0.0.0/8"]).unwrap();
+    let signed = || Trust::signature(keys());
+    for (trust, client) in [
+        (signed(), "6.6.6.6"),
+        (signed().max_hops(2), "192.0.2.7"),
+        (signed().max_hops(1), "10.0.0.2"),
+        (Trust::all_of([edge().max_hops(2), signed()]), "192.0.2.7"),
+        (Trust::all_of([edge().max_hops(2), signed().max_hops(1)]), "10.0.0.2"),
+        (Trust::any_of([signed(), edge().max_hops(1)]), "6.6.6.6"),
+        (Trust::any_of([signed(), edge()]).max_hops(2), "192.0.2.7"),
+    ] {
+        let saw = admitted(&layer(trust.clone()), sign(request(EDGE, "/", &list)).await).await;
+        assert_eq!(saw.client().as_deref(), Some(client), "{trust:?}");
+    }
+}

@@ -62,13 +62,13 @@ pub fn from_right<'a>(headers: &'a HeaderMap, name: &HeaderName, depth: usize) -
     found
 }
 
-/// Where in `hops` the client is, looking from the right; `None` in an empty list.
+/// Where in `hops` the client is, looking from the right; `None` in an empty list, and where no element is believed.
 ///
 /// The last element was written by the socket's peer, which the caller trusts. The walk goes one to the left while the hop it stands on
 /// is `trusted` (then that hop wrote the element to the left) and fewer than `limit` elements were believed. It never steps over a hop
 /// without an address: the client is then unknown. Where every hop is trusted, the leftmost is the client.
 pub fn walk(hops: &[Hop], limit: usize, trusted: impl Fn(IpAddr) -> bool) -> Option<usize> {
-    let mut at = hops.len().checked_sub(1)?;
+    let mut at = hops.len().checked_sub(1).filter(|_| limit > 0)?;
     let mut believed = 1;
     while at > 0 && believed < limit && hops.get(at).and_then(Hop::ip).is_some_and(&trusted) {
         at -= 1;

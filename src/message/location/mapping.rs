@@ -2,7 +2,7 @@ use http::{HeaderMap, HeaderValue, uri::Scheme};
 
 use crate::message::{
     location::fields,
-    target::{Href, Prefix, split_bytes},
+    target::{Href, Prefix, split, split_bytes},
 };
 
 /// The two views of one request: what the upstream calls itself, and what the client calls it.
@@ -66,12 +66,16 @@ impl Mapping {
         Some([scheme.as_bytes(), b"//", host.as_bytes(), &mapped, tail].concat())
     }
 
-    /// Maps the path of a cookie. One for the whole upstream is one for the whole prefix, with and without a slash behind it.
+    /// Maps the path of a cookie. One for all of the upstream that can be reached from here, or more, is one for the client's prefix: kept
+    /// as it is, it would be sent to whatever else the client's host serves.
     pub(super) fn cookie_path(&self, path: &[u8]) -> Option<Vec<u8>> {
+        let above = path.strip_suffix(b"/").unwrap_or(path);
+        let is_above = std::str::from_utf8(above).is_ok_and(|above| split(self.upstream.path(), above).is_some());
+        if path.starts_with(b"/") && is_above {
+            let prefix = self.prefix.as_str().as_bytes();
+            return Some(if prefix.is_empty() { b"/".to_vec() } else { prefix.to_vec() });
+        }
         match self.path(path) {
-            View::Upstream(mapped) if path == b"/" && !self.prefix.is_empty() => {
-                Some(mapped.strip_suffix(b"/").map(<[u8]>::to_vec).unwrap_or(mapped))
-            }
             View::Upstream(mapped) => Some(rooted(mapped)),
             View::Client | View::Foreign => None,
         }
@@ -151,11 +155,12 @@ fn host_of(authority: &[u8]) -> &[u8] {
 }
 
 /// The path as a reference of its own. What begins with two slashes would be read as a host: an open redirect of our own making
-/// (`/app//evil.example` without `/app`). RFC 3986 §4.2 has the way out.
+/// (`/app//evil.example` without `/app`). RFC 3986 §4.2 has the way out. Browsers read `\` as a slash, and a tab as nothing.
 fn rooted(path: Vec<u8>) -> Vec<u8> {
-    match path.get(..2) {
-        None if path.is_empty() => b"/".to_vec(),
-        Some(b"//" | b"/\\") => [b"/.", &path[..]].concat(),
+    let mut second = path.iter().skip(1).skip_while(|byte| **byte == b'\t');
+    match second.next() {
+        _ if path.is_empty() => b"/".to_vec(),
+        Some(b'/' | b'\\') => [b"/.", &path[..]].concat(),
         _ => path,
     }
 }

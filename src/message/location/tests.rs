@@ -99,6 +99,10 @@ fn a_path_never_becomes_a_host() {
     maps(&to, "location", "/app//evil.example/x", "/.//evil.example/x");
     maps(&to, "location", "/app/\\evil.example", "/\\evil.example".replace("/\\", "/./\\").as_str());
     maps(&to, "location", "http://backend/app//evil", "https://front.example//evil");
+    // Browsers take tabs out of a URL before they read it.
+    maps(&to, "location", "/app/\t/evil.example", "/./\t/evil.example");
+    maps(&to, "location", "/app/\t\t\\evil.example", "/./\t\t\\evil.example");
+    maps(&to, "location", "/app/\tx", "/\tx");
 }
 
 #[test]
@@ -164,7 +168,7 @@ fn cookie_paths_and_domains_are_mapped() {
         "a=b;path = /app/x ;DOMAIN=.Backend.Internal;Secure",
         "a=b;path = /s/x ;DOMAIN=.www.example.com;Secure",
     );
-    maps(&to, "set-cookie", "a=b; Path=/; Domain=internal", "a=b; Path=/; Domain=internal");
+    maps(&to, "set-cookie", "a=b; Path=/; Domain=internal", "a=b; Path=/s; Domain=internal");
     maps(&to, "set-cookie", "a=b; Path=/apple; HttpOnly", "a=b; Path=/apple; HttpOnly");
     maps(&to, "set-cookie", "Path=/app", "Path=/app");
     let to = mapping("http://backend", "www.example.com", "/s");
@@ -172,6 +176,16 @@ fn cookie_paths_and_domains_are_mapped() {
     maps(&to, "set-cookie", "a=b; Path=/x/", "a=b; Path=/s/x/");
     let to = mapping("http://backend/app", "www.example.com", "");
     maps(&to, "set-cookie", "a=b; Path=/app", "a=b; Path=/");
+}
+
+#[test]
+fn a_cookie_for_more_than_the_upstreams_part_is_not_sent_to_the_clients_other_services() {
+    let to = mapping("http://backend/a/b", "www.example.com", "/s");
+    for path in ["/", "/a", "/a/", "/a/b", "/a/b/"] {
+        maps(&to, "set-cookie", &format!("a=b; Path={path}"), "a=b; Path=/s");
+    }
+    maps(&to, "set-cookie", "a=b; Path=/a/bc", "a=b; Path=/a/bc");
+    maps(&to, "set-cookie", "a=b; Path=a", "a=b; Path=a");
 }
 
 #[test]

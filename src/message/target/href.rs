@@ -1,4 +1,4 @@
-use std::{fmt, path::Path, str::FromStr, sync::Arc};
+use std::{borrow::Cow, fmt, path::Path, str::FromStr, sync::Arc};
 
 use http::{
     HeaderValue, Uri,
@@ -167,11 +167,18 @@ fn read_unix(rest: &str) -> Result<(Arc<Path>, Uri), &'static str> {
     Ok((Arc::from(Path::new(socket)), uri))
 }
 
+/// The text of a mistake, without the password that may be the mistake.
+fn without_userinfo(text: &str) -> Cow<'_, str> {
+    let Some((before, after)) = text.rsplit_once('@') else { return text.into() };
+    let scheme = before.split_inclusive("//").next().filter(|scheme| scheme.ends_with("//")).unwrap_or_default();
+    format!("{scheme}…@{after}").into()
+}
+
 impl FromStr for Href {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        Self::read(text).map_err(|why| ConfigError::invalid("href", text, why))
+        Self::read(text).map_err(|why| ConfigError::invalid("href", without_userinfo(text), why))
     }
 }
 
@@ -284,8 +291,6 @@ mod tests {
             "http://",
             "http:///x",
             "ftp://a",
-            "http://u@a",
-            "http://u:p@a",
             "http://a:0",
             "http://a:",
             "http://a:99999",
@@ -301,6 +306,14 @@ mod tests {
         ] {
             let error = text.parse::<Href>().expect_err(text).to_string();
             assert!(error.contains("href") && error.contains(&format!("{text:?}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn mistakes_show_no_password() {
+        for text in ["http://hunter2@a", "http://u:hunter2@a/x", "hunter2@a", "unix:/x#hunter2@"] {
+            let error = text.parse::<Href>().expect_err(text).to_string();
+            assert!(error.contains("href") && !error.contains("hunter2"), "{error}");
         }
     }
 

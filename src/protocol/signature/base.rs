@@ -4,6 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderValue, header, request::Parts, uri::Scheme};
 
 use super::refusal::Refusal;
+use crate::ext::OverTls;
 
 /// What one line of the base is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +146,12 @@ impl Base {
         self.0.extend_from_slice(value);
         self.0.push(b'\n');
     }
+}
+
+/// The scheme by which a request came in, as its target or the acceptor says.
+pub(super) fn scheme_received<'a>(parts: &'a Parts, default: &'a Scheme) -> &'a Scheme {
+    let of_socket = || if parts.extensions.get::<OverTls>().is_some() { &Scheme::HTTPS } else { default };
+    parts.uri.scheme().unwrap_or_else(of_socket)
 }
 
 /// The `Host` that is sent, or else the authority of the target.

@@ -16,7 +16,7 @@
 //! |---|---|
 //! | `HOST` | `Host` as it is sent, lower-case, without `:80` on `http` and `:443` on `https` |
 //! | `PATH` | the path as it is sent, byte for byte, without the query; `/` if it is empty |
-//! | `NUMBER` | decimal, below 2^128, never the same twice; ours is a random 64-bit sender id times 2^64 plus a counter |
+//! | `NUMBER` | decimal, below 2^128, never the same twice. From 2^64 on it is taken for a sender's random id times 2^64 plus its counter, which must count up by one: each id takes 8 KiB of the verifier's memory |
 //! | `HMAC` | 40 hex digits: HMAC-SHA1 with the secret as the key over `HOST SP PATH SP NUMBER SP DATE` |
 //! | `DATE` | the `Date` field, byte for byte: an HTTP date (RFC 9110 §5.6.7), at most 300 s from the verifier's clock either way |
 //!
@@ -46,7 +46,7 @@ use http::{HeaderName, HeaderValue, header, request::Parts, uri::Scheme};
 
 use super::{
     Verdict, Verified,
-    base::{authority, authority_received, path, trimmed, without_default_port},
+    base::{authority, authority_received, path, scheme_received, trimmed, without_default_port},
     refusal::Refusal,
     verify::decide,
 };
@@ -134,7 +134,6 @@ pub struct ClassicVerifier(Arc<Verifying>);
 struct Verifying {
     keyring: Keyring,
     replay: Box<dyn ReplayStore>,
-    scheme: Scheme,
 }
 
 impl ClassicVerifier {
@@ -147,7 +146,7 @@ impl ClassicVerifier {
     /// Verifies with all keys of a keyring, and remembers in this store.
     #[must_use]
     pub fn with_replay(keyring: Keyring, replay: impl ReplayStore) -> Self {
-        Self(Arc::new(Verifying { keyring, replay: Box::new(replay), scheme: Scheme::HTTP }))
+        Self(Arc::new(Verifying { keyring, replay: Box::new(replay) }))
     }
 
     /// Verifies a request's head, and remembers its number. The request must be as it came in, its URI and `Host` too. Touches nothing.
@@ -173,7 +172,7 @@ impl ClassicVerifier {
         let date = single(parts, &header::DATE)?.ok_or(Refusal::Malformed("Date"))?;
         let claim = Claim::parse(field).ok_or(Refusal::Malformed("X-WSGIProxy-Signature"))?;
 
-        let scheme = parts.uri.scheme().unwrap_or(&self.0.scheme);
+        let scheme = scheme_received(parts, &Scheme::HTTP);
         let host = without_default_port(authority_received(parts, scheme)?, scheme);
         if !host.eq_ignore_ascii_case(claim.host) || claim.path != path(parts) {
             return Err(Refusal::Mismatch);
@@ -194,7 +193,7 @@ impl ClassicVerifier {
 
 impl fmt::Debug for ClassicVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Verifying { keyring, replay, .. } = &*self.0;
+        let Verifying { keyring, replay } = &*self.0;
         f.debug_struct("ClassicVerifier").field("keyring", keyring).field("replay", replay).finish()
     }
 }

@@ -40,7 +40,8 @@
 //! | `"NAME"` | any field, by its lower-case name: its lines without outer spaces and tabs, joined by `, ` | for each field of this crate, or it is [removed](Verified::restore) |
 //! | `"NAME";bs` | a field with bytes above 0x7F: each line as `:BASE64:`, joined by `, ` (RFC 9421 §2.1.3) | in place of `"NAME"` |
 //!
-//! Other derived components and parameters are refused. A covered field that the request does not have is refused. The fields of this
+//! A verifier reads a covered field as the one line that was signed: somebody on the way may have split it, and the last or first of several
+//! lines would be somebody else's word. Other derived components and parameters are refused. A covered field that the request does not have is refused. The fields of this
 //! crate are those of [`is_owned`](crate::protocol::names::is_owned).
 //!
 //! # Signature base

@@ -18,9 +18,9 @@ use http_body::Body;
 use super::{
     Covering, MAX_DIGEST_BYTES, ReadSigned, SignedBody, Uncovered,
     base::{self, Base},
-    field::disown,
+    field::{disown, joined, parse_digest},
     input::Which,
-    trailers::{HeadSignature, Slot, TRAILER_FIELD},
+    trailers::{HeadSignature, Slot, TRAILER_FIELD, digest_value},
 };
 use crate::{
     error::{BoxError, ConfigError, Error, ErrorKind},
@@ -153,7 +153,7 @@ pub struct Stamp {
 #[derive(Clone)]
 pub(super) enum Cover {
     Nothing,
-    Digest(HeaderValue),
+    Digest([u8; 32]),
     Trailers(Slot),
 }
 
@@ -166,7 +166,7 @@ impl Stamp {
     /// changed afterwards is not the one that was signed.
     ///
     /// Covers method, authority (the `Host` that is there, else the URI's), path, query, every field of this crate, and what the body
-    /// needs. Sets `Signature-Input` and `Signature`, and `Content-Digest` for a body that was read. Signatures of others stay.
+    /// needs. Sets `Signature-Input` and `Signature`, and `Content-Digest` for a body that was read, unless it is there already. Signatures of others stay.
     ///
     /// # Errors
     /// `Target` if there is no authority or more than one `Host`; `Internal` if `now` is before 1970.
@@ -176,7 +176,11 @@ impl Stamp {
         let created = now.duration_since(UNIX_EPOCH).map_err(|_| internal("the clock is before 1970"))?.as_secs();
         disown(&mut parts.headers, Which::Head);
         if let Cover::Digest(digest) = &self.cover {
-            parts.headers.insert(CONTENT_DIGEST, digest.clone());
+            // One that says the same stays as it is: the client may have signed it for somebody behind this hop.
+            let there = joined(&parts.headers, &CONTENT_DIGEST).and_then(|field| parse_digest(&field).ok());
+            if there != Some(*digest) {
+                parts.headers.insert(CONTENT_DIGEST, digest_value(digest)?);
+            }
         }
 
         signer.keyring.look_soon(now);

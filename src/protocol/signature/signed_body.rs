@@ -17,7 +17,7 @@ use super::{
     Signer, Stamp,
     gather::{Gather, Whole},
     sign::Cover,
-    trailers::{Slot, digest_value},
+    trailers::Slot,
 };
 use crate::error::{BoxError, Error, ErrorKind};
 
@@ -69,7 +69,7 @@ where
         if whole.len() != *this.declared {
             return Poll::Ready(Err(Error::new(ErrorKind::RequestBody, "body has not its declared length")));
         }
-        let stamp = Stamp::new(this.signer.clone(), Cover::Digest(digest_value(&whole.sha256())?));
+        let stamp = Stamp::new(this.signer.clone(), Cover::Digest(whole.sha256()));
         Poll::Ready(Ok((stamp, SignedBody { kind: Kind::Whole { whole } })))
     }
 }

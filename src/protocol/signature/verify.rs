@@ -191,7 +191,7 @@ impl Verifier {
     }
 
     fn base(&self, input: &Input<'_>, parts: &Parts) -> Result<Base, Refusal> {
-        let scheme = parts.uri.scheme().unwrap_or(&self.0.scheme);
+        let scheme = base::scheme_received(parts, &self.0.scheme);
         let mut base = Base::new();
         for component in &input.components {
             match *component {
@@ -249,8 +249,8 @@ impl VerifierBuilder {
         self
     }
 
-    /// The scheme of this hop, `http` or `https`, where the request's URI does not say it, as in HTTP/1.1: decides which port of `Host` is
-    /// the default one. Default `http`.
+    /// The scheme of this hop, `http` or `https`, where neither the request's URI nor the acceptor ([`ext::OverTls`](crate::ext::OverTls))
+    /// says it: decides which port of `Host` is the default one. Default `http`.
     pub fn scheme(mut self, scheme: Scheme) -> Self {
         self.scheme = scheme;
         self

@@ -113,6 +113,11 @@ impl Conn {
         if let Some(pool) = self.home.pool.upgrade() {
             self.used = true;
             self.alarm.set(None);
+            if self.read_size > READ_START {
+                // An idle connection does not keep what bulk needed.
+                self.read = BytesMut::new();
+                self.read_size = READ_START;
+            }
             pool.put(self);
         }
     }

@@ -161,3 +161,16 @@ impl Upload {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_is_over_before_its_length_is_not_complete() {
+        assert!(Upload::new(RequestFraming::None, false, true).is_complete());
+        assert!(Upload::new(RequestFraming::Length(0), true, true).is_complete());
+        assert!(!Upload::new(RequestFraming::Length(5), false, true).is_complete());
+        assert!(!Upload::new(RequestFraming::Chunked, false, true).is_complete());
+    }
+}

@@ -9,9 +9,11 @@ use nexthop::{
     Body,
     app::{ForwardedFor, HostField, PathPrefix, ProxyApp, Via},
     message::target::Href,
+    middleware::{ProxyMiddleware, Trust},
     protocol::Family,
 };
 use tokio::net::TcpStream;
+use tower::Layer;
 
 use super::{OK, app};
 use crate::support::{Front, RawUpstream};
@@ -230,4 +232,30 @@ async fn an_unasked_101_is_refused() {
         front.exchange("GET / HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: y\r\n\r\n").await.status(),
         502
     );
+}
+
+/// Who lets the fields of strangers pass makes whoever trusts him believe them.
+#[tokio::test]
+async fn fields_that_name_a_user_pass_where_they_are_vouched_for_and_nowhere_else() {
+    const REQUEST: &str = "GET / HTTP/1.1\r\nhost: h\r\nRemote-User: root\r\nX.Auth.Request.Email: r@x\r\n\r\n";
+    let upstream = RawUpstream::answering([OK]);
+    let seen = async |front: Front| {
+        let count = upstream.seen().len();
+        assert_eq!(front.exchange(REQUEST).await.status(), 200);
+        let seen = upstream.seen().swap_remove(count);
+        ["remote-user", "x.auth.request.email"].map(|name| seen.field(name).map(str::to_owned))
+    };
+    let root = || Some("root".to_owned());
+    assert_eq!(seen(Front::serve(app(&upstream, "").build().unwrap()).await).await, [None, None]);
+
+    let vouching = ProxyMiddleware::builder().trust(Trust::peers(["loopback"]).unwrap()).build().unwrap();
+    let front = Front::serve(vouching.layer(app(&upstream, "").build().unwrap())).await;
+    assert_eq!(seen(front).await, [root(), None], "vouched for, but for the other spelling");
+
+    let strict = ProxyMiddleware::builder().build().unwrap();
+    let front = Front::serve(strict.layer(app(&upstream, "").build().unwrap())).await;
+    assert_eq!(seen(front).await, [None, None]);
+
+    let front = Front::serve(app(&upstream, "").dangerous_pass_identity_fields().build().unwrap()).await;
+    assert_eq!(seen(front).await, [root(), Some("r@x".to_owned())]);
 }

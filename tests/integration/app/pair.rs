@@ -198,3 +198,40 @@ async fn a_request_that_is_sent_again_is_signed_anew() {
     assert_ne!(signatures[1], signatures[2]);
     assert_ne!(seen[1].field("signature-input"), seen[2].field("signature-input"));
 }
+
+#[tokio::test]
+async fn a_user_that_a_stranger_names_is_not_believed_behind_both_ends() {
+    let layer = ProxyMiddleware::builder().trust(Trust::peers(["loopback"]).unwrap()).build().unwrap();
+    let back = layer.layer(Router::new().fallback(async |request: Request| {
+        ["remote-user", "x_forwarded_user"].map(|name| format!("{:?}", request.headers().get(name))).join(" ")
+    }));
+    let back = Front::serve(back).await;
+    let front = Front::serve(ProxyApp::builder(back.url("").parse().unwrap()).build().unwrap()).await;
+    let answer =
+        front.exchange("GET / HTTP/1.1\r\nhost: h\r\nremote-user: root\r\nx_forwarded_user: root\r\n\r\n").await;
+    assert_eq!((answer.status(), answer.text()), (200, "None None"));
+}
+
+#[tokio::test]
+async fn a_two_way_stream_flows_through_a_signed_hop_and_ends_well() {
+    let layer = ProxyMiddleware::builder().trust(Trust::signature(keyring(7))).build().unwrap();
+    let echo = Router::new().fallback(async |request: Request| http::Response::new(request.into_body()));
+    let back = Front::serve(layer.layer(echo)).await;
+    let front = front(&back, |app| app.signer(Signer::builder(keyring(7)).build().unwrap())).await;
+    let mut client = front.client().await;
+    client.send("POST /x HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n").await;
+    let mut head = String::new();
+    for (index, word) in ["one", "two", "six"].iter().enumerate() {
+        // Each word comes back before the next is sent.
+        client.send(format!("3\r\n{word}\r\n")).await;
+        while index == 0 && !head.ends_with("\r\n\r\n") {
+            head.push(char::from(client.read(1).await[0]));
+        }
+        assert_eq!(String::from_utf8(client.read(8).await).unwrap(), format!("3\r\n{word}\r\n"));
+    }
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    client.send("0\r\n\r\n").await;
+    assert_eq!(client.read(5).await, b"0\r\n\r\n");
+    // The connection is in order, and the next request is another one.
+    assert_eq!(client.exchange("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.status(), 200);
+}

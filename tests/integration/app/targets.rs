@@ -1,6 +1,7 @@
 //! Paths and queries, on raw bytes.
 
 use axum::Router;
+use http::Method;
 use nexthop::app::PathPrefix;
 
 use super::{OK, app};
@@ -101,4 +102,38 @@ async fn what_names_no_target_here_is_refused_and_nobody_hears_of_it() {
         assert!(!answer.text().contains(&upstream.addr().to_string()));
     }
     assert_eq!(upstream.connections(), 0);
+}
+
+#[tokio::test]
+async fn trace_shows_our_fields_only_where_it_is_allowed_by_name() {
+    const TRACE: &str = "TRACE / HTTP/1.1\r\nhost: h\r\n\r\n";
+    let upstream = RawUpstream::answering([OK]);
+    let front = Front::hyper(app(&upstream, "").build().unwrap()).await;
+    assert_eq!(front.exchange(TRACE).await.status(), 501);
+    assert_eq!(upstream.connections(), 0);
+    let front = Front::hyper(app(&upstream, "").allowed_methods([Method::TRACE]).build().unwrap()).await;
+    assert_eq!(front.exchange(TRACE).await.status(), 200);
+    assert_eq!(upstream.only().line(), "TRACE / HTTP/1.1");
+}
+
+/// RFC 9110 §7.6.2: MUST check and update.
+#[tokio::test]
+async fn max_forwards_is_counted_down_and_ends_here_at_zero() {
+    let request =
+        |method: &str, count: &str| format!("{method} / HTTP/1.1\r\nhost: h\r\nmax-forwards: {count}\r\n\r\n");
+    for (method, count, expected) in [
+        ("OPTIONS", "0", None),
+        ("OPTIONS", "1", Some("0")),
+        ("OPTIONS", "18446744073709551616", Some("18446744073709551616")),
+        ("OPTIONS", "x", Some("x")),
+        ("GET", "0", Some("0")),
+    ] {
+        let upstream = RawUpstream::answering([OK]);
+        let service = app(&upstream, "").allowed_methods([Method::OPTIONS, Method::GET]).build().unwrap();
+        let answer = Front::hyper(service).await.exchange(request(method, count)).await;
+        assert_eq!(answer.status(), 200);
+        let seen = upstream.seen();
+        assert_eq!(seen.first().map(|seen| seen.field("max-forwards").unwrap()), expected, "{method} {count}");
+        assert_eq!(answer.field("allow").is_some(), expected.is_none());
+    }
 }

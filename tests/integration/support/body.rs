@@ -42,6 +42,11 @@ impl Feed {
         self.0.send(Ok(Frame::trailers(trailers))).await.is_ok()
     }
 
+    /// True while a frame waits to be taken.
+    pub fn is_full(&self) -> bool {
+        self.0.capacity() == 0
+    }
+
     /// Breaks the body off.
     pub async fn fail(self, why: &'static str) {
         let _ = self.0.send(Err(io::Error::other(why))).await;

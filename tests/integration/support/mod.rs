@@ -6,6 +6,7 @@
 //! * [`child`]: programs that a test starts.
 //! * [`client`]: [`RawClient`], which writes bytes and reads whole responses, never longer than [`DEADLINE`].
 //! * [`front`]: [`Front`], any tower service behind a real server on port 0.
+//! * [`memory`]: the same without sockets, for tests with a paused clock.
 //! * [`mock`]: an application that shows what reached it through a layer.
 //! * [`tls`]: a certificate authority of the test's own.
 //!
@@ -17,6 +18,7 @@ pub mod body;
 pub mod child;
 pub mod client;
 pub mod front;
+pub mod memory;
 pub mod mock;
 pub mod tls;
 pub mod upstream;
@@ -29,8 +31,15 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use nexthop::{Body, BoxError, Error, ExactProxy};
+use tower::ServiceExt;
+
 pub use client::{RawClient, RawResponse};
 pub use front::{Front, Memory};
+pub use memory::{Gate, InMemory};
 pub use upstream::{Echo, RawConn, RawUpstream, Seen, echo};
 
 /// How long anything may take before the test fails instead of hanging. Never decides what a test asserts.
@@ -42,8 +51,9 @@ pub fn within<F: Future>(what: &'static str, future: F) -> impl Future<Output = 
     within_limit(DEADLINE, what, future)
 }
 
+/// The same with another limit: for what is much work, or for a paused clock.
 #[track_caller]
-fn within_limit<F: Future>(limit: Duration, what: &'static str, future: F) -> impl Future<Output = F::Output> {
+pub fn within_limit<F: Future>(limit: Duration, what: &'static str, future: F) -> impl Future<Output = F::Output> {
     let at = Location::caller();
     async move {
         match tokio::time::timeout(limit, future).await {
@@ -51,6 +61,60 @@ fn within_limit<F: Future>(limit: Duration, what: &'static str, future: F) -> im
             Err(_) => panic!("{at}: {what} took longer than {limit:?}"),
         }
     }
+}
+
+/// Sends a request as a client, from a connection of the pool or a new one.
+#[track_caller]
+pub fn send<B>(proxy: &ExactProxy, request: Request<B>) -> impl Future<Output = Result<Response<Body>, Error>> + use<B>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    within("a response", proxy.clone().oneshot(request))
+}
+
+/// Reads a response's body, as far as it goes, and says how it ends.
+#[track_caller]
+pub fn read(response: Response<Body>) -> impl Future<Output = (Vec<u8>, Result<(), Error>)> {
+    let mut body = response.into_body();
+    within("a body", async move {
+        let mut bytes = Vec::new();
+        while let Some(frame) = body.frame().await {
+            match frame {
+                Ok(frame) => bytes.extend_from_slice(frame.data_ref().map_or(&[], |data| data)),
+                Err(error) => return (bytes, Err(error)),
+            }
+        }
+        (bytes, Ok(()))
+    })
+}
+
+/// Sends a request and reads its response: the status and the whole body.
+#[track_caller]
+pub fn fetch<B>(proxy: &ExactProxy, request: Request<B>) -> impl Future<Output = (u16, String)> + use<B>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let at = Location::caller();
+    let response = send(proxy, request);
+    async move {
+        let response = response.await.unwrap_or_else(|error| panic!("{at}: no response: {error:?}"));
+        let status = response.status().as_u16();
+        let (bytes, end) = read(response).await;
+        end.unwrap_or_else(|error| panic!("{at}: the body broke off: {error:?}"));
+        (status, String::from_utf8(bytes).unwrap())
+    }
+}
+
+/// A `GET` without fields.
+pub fn get(url: impl AsRef<str>) -> Request<Body> {
+    Request::get(url.as_ref()).body(Body::empty()).unwrap()
+}
+
+/// A `POST` of a body.
+pub fn post(url: impl AsRef<str>, body: impl Into<Body>) -> Request<Body> {
+    Request::post(url.as_ref()).body(body.into()).unwrap()
 }
 
 /// Background tasks that end with the value that started them, and whose panics are raised again where it is dropped.

@@ -24,6 +24,11 @@ impl TestCa {
         self.0.der().clone()
     }
 
+    /// The same in PEM.
+    pub fn root_pem(&self) -> String {
+        self.0.pem()
+    }
+
     /// A certificate for `names` (host names and addresses) with its key.
     pub fn leaf(&self, names: &[&str]) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
         let key = KeyPair::generate().unwrap();

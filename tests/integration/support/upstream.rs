@@ -221,6 +221,11 @@ impl RawUpstream {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
+    /// How many connections are open on its side.
+    pub fn open(&self) -> usize {
+        self.shared.open.load(Ordering::SeqCst)
+    }
+
     /// Waits until `count` requests came.
     #[track_caller]
     pub fn wait_seen(&self, count: usize) -> impl Future<Output = ()> + '_ {
@@ -316,8 +321,10 @@ impl RawConn {
 
     /// Reads to the end of the stream; what came, also where it ended in a reset.
     pub async fn read_to_end(&mut self) -> Vec<u8> {
-        let _ = self.io.rest().await;
-        std::mem::take(&mut self.io.read)
+        match self.io.rest().await {
+            Ok(rest) => rest,
+            Err(_) => std::mem::take(&mut self.io.read),
+        }
     }
 
     /// Writes bytes as they are.
@@ -326,6 +333,12 @@ impl RawConn {
         if written.is_err() || self.io.io.flush().await.is_err() {
             self.over_and_out().await
         }
+    }
+
+    /// Waits until `count` requests came, on this connection or another.
+    pub fn wait_seen(&self, count: usize) -> impl Future<Output = ()> + use<> {
+        let shared = self.shared.clone();
+        async move { shared.until(|shared| shared.seen.lock().unwrap().len() >= count).await }
     }
 
     /// Closes the sending direction alone.

@@ -23,6 +23,8 @@ impl Wire for UnixStream {}
 
 impl Wire for tokio::io::DuplexStream {}
 
+impl Wire for tokio_rustls::server::TlsStream<tokio::io::DuplexStream> {}
+
 impl Wire for tokio_rustls::server::TlsStream<TcpStream> {
     fn reset_on_close(&self) {
         self.get_ref().0.reset_on_close();

@@ -1,0 +1,160 @@
+//! Upstreams without sockets, for tests with a paused clock: paused time and sockets do not mix.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use nexthop::transport::{Connect, Connecting, Destination, Stream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{RawConn, Tasks};
+
+/// Connects to a script, which runs once for each connection. What fails in it fails the test.
+#[derive(Clone)]
+pub struct InMemory {
+    run: Arc<dyn Fn(RawConn) + Send + Sync>,
+    connections: Arc<AtomicUsize>,
+    buffer: usize,
+    tasks: Tasks,
+}
+
+impl InMemory {
+    pub fn new<F, Fut>(script: F) -> Self
+    where
+        F: Fn(RawConn) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let tasks = Tasks::default();
+        let running = tasks.clone();
+        let run = Arc::new(move |conn| running.spawn(script(conn)));
+        Self { run, connections: Arc::default(), buffer: 64 * 1024, tasks }
+    }
+
+    /// Holds this many bytes each way, 64 KiB otherwise.
+    pub fn holding(mut self, bytes: usize) -> Self {
+        self.buffer = bytes;
+        self
+    }
+
+    /// How many connections were opened so far.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Raises the panics of scripts again.
+    pub fn finish(&self) {
+        self.tasks.finish();
+    }
+}
+
+impl Connect for InMemory {
+    fn connect(&self, _: &Destination) -> Connecting {
+        let (ours, theirs) = tokio::io::duplex(self.buffer);
+        let mut conn = RawConn::over(theirs);
+        conn.index = self.connections.fetch_add(1, Ordering::SeqCst);
+        (self.run)(conn);
+        Box::pin(async move { Ok(Box::new(ours) as Box<dyn Stream>) })
+    }
+}
+
+/// Breaks connections in the moment that something is written to them, before a byte of it is taken.
+#[derive(Clone, Default)]
+pub struct Gate {
+    opened: Arc<AtomicUsize>,
+    shut_before: Arc<AtomicUsize>,
+    deaf_after: Option<usize>,
+}
+
+impl Gate {
+    /// Breaks each connection's sending direction after this many bytes; the other goes on.
+    pub fn deaf_after(mut self, bytes: usize) -> Self {
+        self.deaf_after = Some(bytes);
+        self
+    }
+
+    /// Connects to a script through the gate.
+    pub fn connector<F, Fut>(&self, script: F) -> impl Connect + use<F, Fut>
+    where
+        F: Fn(RawConn) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        GatedConnector { gate: self.clone(), inner: InMemory::new(script) }
+    }
+
+    /// From now on, the connections there are take nothing more.
+    pub fn shut(&self) {
+        self.shut_before.store(self.connections(), Ordering::SeqCst);
+    }
+
+    /// How many connections were opened so far.
+    pub fn connections(&self) -> usize {
+        self.opened.load(Ordering::SeqCst)
+    }
+}
+
+struct GatedConnector {
+    gate: Gate,
+    inner: InMemory,
+}
+
+impl Connect for GatedConnector {
+    fn connect(&self, to: &Destination) -> Connecting {
+        let index = self.gate.opened.fetch_add(1, Ordering::SeqCst);
+        let (connecting, shut_before) = (self.inner.connect(to), self.gate.shut_before.clone());
+        let takes = self.gate.deaf_after;
+        Box::pin(
+            async move { Ok(Box::new(Gated { io: connecting.await?, index, shut_before, refused: 0, takes }) as _) },
+        )
+    }
+}
+
+/// A stream that, once shut, is not ready to write for a while and then broken.
+struct Gated {
+    io: Box<dyn Stream>,
+    index: usize,
+    shut_before: Arc<AtomicUsize>,
+    refused: usize,
+    takes: Option<usize>,
+}
+
+impl AsyncRead for Gated {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.refused > 3 { Poll::Ready(Ok(())) } else { Pin::new(&mut self.io).poll_read(cx, buf) }
+    }
+}
+
+impl AsyncWrite for Gated {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.index >= self.shut_before.load(Ordering::SeqCst) {
+            let takes = self.takes.unwrap_or(usize::MAX).min(buf.len());
+            if takes == 0 {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            let written = Pin::new(&mut self.io).poll_write(cx, &buf[..takes]);
+            if let (Some(takes), Poll::Ready(Ok(n))) = (&mut self.takes, &written) {
+                *takes -= n;
+            }
+            return written;
+        }
+        self.refused += 1;
+        if self.refused > 3 {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,394 @@
+//! Every limit of time, on streams in memory with a paused clock.
+
+use std::{future::pending, time::Duration};
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::BodyExt;
+use nexthop::{
+    Body, Error, ErrorKind, ExactProxy, Phase, TransparentProxy,
+    exact::ExactProxyBuilder,
+    transport::{Connect, Connecting, Destination, Upgraded},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::{Instant, sleep},
+};
+use tower::ServiceExt;
+
+use crate::support::{
+    InMemory, Memory, RawConn,
+    body::{Feed, fed},
+    get,
+};
+
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: foo\r\n\r\n";
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn with(upstream: InMemory) -> ExactProxyBuilder {
+    ExactProxy::builder().connector(upstream)
+}
+
+fn to<F, Fut>(script: F) -> ExactProxy
+where
+    F: Fn(RawConn) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    with(InMemory::new(script)).build().unwrap()
+}
+
+async fn failed(proxy: &ExactProxy, request: Request<Body>) -> (ErrorKind, Phase, u16) {
+    let error = proxy.clone().oneshot(request).await.expect_err("too late");
+    assert!(error.is_timeout());
+    (error.kind(), error.phase(), error.status().as_u16())
+}
+
+fn upload() -> (Feed, Request<Body>) {
+    let (feed, body) = fed();
+    (feed, Request::post("http://h/").body(Body::new(body)).unwrap())
+}
+
+async fn piece(body: &mut Body) -> Result<Bytes, Error> {
+    body.frame().await.expect("another frame").map(|frame| frame.into_data().unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn connecting_takes_10_s_at_the_most_or_what_is_said() {
+    struct Never;
+    impl Connect for Never {
+        fn connect(&self, _: &Destination) -> Connecting {
+            Box::pin(pending())
+        }
+    }
+    for (proxy, limit) in [
+        (ExactProxy::builder().connector(Never).build().unwrap(), 10),
+        (ExactProxy::builder().connector(Never).connect_timeout(seconds(3)).build().unwrap(), 3),
+    ] {
+        let start = Instant::now();
+        let error = proxy.oneshot(get("http://h/")).await.unwrap_err();
+        assert_eq!((error.kind(), error.phase(), error.status().as_u16()), (ErrorKind::Timeout, Phase::Connect, 504));
+        assert!(error.is_retryable() && error.is_timeout());
+        assert_eq!(start.elapsed(), seconds(limit));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_head_of_a_response_takes_60_s_at_the_most_however_it_trickles() {
+    let silent = |mut conn: RawConn| async move {
+        conn.request().await;
+        pending().await
+    };
+    let trickling = |mut conn: RawConn| async move {
+        conn.request().await;
+        conn.write("HTTP/1.1 200 OK\r\n").await;
+        loop {
+            sleep(seconds(7)).await;
+            conn.write("x: y\r\n").await;
+        }
+    };
+    for (proxy, limit) in [
+        (to(silent), 60),
+        (to(trickling), 60),
+        (with(InMemory::new(silent)).response_timeout(seconds(5)).build().unwrap(), 5),
+    ] {
+        let start = Instant::now();
+        assert_eq!(failed(&proxy, get("http://h/")).await, (ErrorKind::Timeout, Phase::ResponseHead, 504));
+        assert_eq!(start.elapsed(), seconds(limit));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wait_for_a_head_begins_when_the_request_was_sent_and_again_with_an_interim_response() {
+    let proxy = to(|mut conn| async move {
+        conn.request().await;
+        for _ in 0..3 {
+            sleep(seconds(55)).await;
+            conn.write("HTTP/1.1 102 Processing\r\n\r\n").await;
+        }
+        pending().await
+    });
+    let (feed, request) = upload();
+    let start = Instant::now();
+    let feeding = async {
+        for _ in 0..3 {
+            sleep(seconds(50)).await;
+            feed.data("slow").await;
+        }
+        drop(feed);
+    };
+    let (failed, ()) = tokio::join!(failed(&proxy, request), feeding);
+    assert_eq!(failed, (ErrorKind::Timeout, Phase::ResponseHead, 504));
+    assert_eq!(start.elapsed(), seconds(3 * 50 + 3 * 55 + 60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_from_upstream_may_be_silent_for_60_s_and_as_long_as_it_likes_in_all() {
+    for head in ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n"] {
+        let proxy = to(move |mut conn| async move {
+            conn.request().await;
+            conn.write(head).await;
+            for _ in 0..5 {
+                sleep(seconds(59)).await;
+                conn.write("piece").await;
+            }
+            pending().await
+        });
+        let mut body = proxy.oneshot(get("http://h/")).await.unwrap().into_body();
+        let start = Instant::now();
+        for _ in 0..5 {
+            assert_eq!(piece(&mut body).await.unwrap(), "piece");
+        }
+        let error = piece(&mut body).await.unwrap_err();
+        assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Phase::ResponseBody));
+        assert_eq!(start.elapsed(), seconds(5 * 59 + 60));
+        assert!(body.frame().await.is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_takes_its_time_does_not_make_the_upstream_late() {
+    let proxy = to(|mut conn| async move {
+        conn.request().await;
+        conn.write("HTTP/1.1 200 OK\r\n\r\none").await;
+        sleep(seconds(130)).await;
+        conn.write("two").await;
+        conn.read(1).await;
+    });
+    let mut body = proxy.oneshot(get("http://h/")).await.unwrap().into_body();
+    assert_eq!(piece(&mut body).await.unwrap(), "one");
+    sleep(seconds(100)).await;
+    let start = Instant::now();
+    assert_eq!(piece(&mut body).await.unwrap(), "two");
+    assert_eq!(start.elapsed(), seconds(30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_may_be_silent_within_its_body_for_60_s() {
+    let proxy = to(|mut conn| async move {
+        conn.head().await;
+        conn.read_to_end().await;
+    });
+    let (feed, request) = upload();
+    let start = Instant::now();
+    let feeding = async {
+        for _ in 0..4 {
+            sleep(seconds(59)).await;
+            assert!(feed.data("piece").await);
+        }
+        feed.dropped().await;
+    };
+    let (failed, ()) = tokio::join!(failed(&proxy, request), feeding);
+    assert_eq!(failed, (ErrorKind::RequestTimeout, Phase::Send, 408));
+    assert_eq!(start.elapsed(), seconds(4 * 59 + 60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_takes_nothing_for_60_s_is_late() {
+    let reads = |mut conn: RawConn| async move {
+        conn.head().await;
+        for _ in 0..3 {
+            sleep(seconds(59)).await;
+            conn.read(1000).await;
+        }
+        pending().await
+    };
+    let proxy = with(InMemory::new(reads).holding(1000)).build().unwrap();
+    let start = Instant::now();
+    let request = Request::post("http://h/").body(Body::from(vec![0; 1_000_000])).unwrap();
+    assert_eq!(failed(&proxy, request).await, (ErrorKind::Timeout, Phase::Send, 504));
+    assert_eq!(start.elapsed(), seconds(3 * 59 + 60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expected_body_goes_after_1_s_without_a_word() {
+    for (limit, said) in [(1, None), (4, Some(seconds(4)))] {
+        let upstream = InMemory::new(|mut conn| async move {
+            conn.head().await;
+            let start = Instant::now();
+            conn.read(4).await;
+            conn.write(format!("HTTP/1.1 200 OK\r\nx: {}\r\ncontent-length: 0\r\n\r\n", start.elapsed().as_secs()))
+                .await;
+        });
+        let mut builder = with(upstream);
+        if let Some(said) = said {
+            builder = builder.expect_continue_timeout(said);
+        }
+        let request = Request::post("http://h/").header("expect", "100-continue").body(Body::from("body")).unwrap();
+        let response = builder.build().unwrap().oneshot(request).await.unwrap();
+        assert_eq!(response.headers()["x"], limit.to_string());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_early_head_either_body_keeps_the_other_alive() {
+    let proxy = to(|mut conn| async move {
+        conn.head().await;
+        conn.write("HTTP/1.1 200 OK\r\n\r\n").await;
+        for _ in 0..3 {
+            sleep(seconds(50)).await;
+            conn.write("down").await;
+        }
+        conn.read_to_end().await;
+    });
+    let (feed, request) = upload();
+    let mut body = proxy.oneshot(request).await.unwrap().into_body();
+    let start = Instant::now();
+    for _ in 0..3 {
+        assert_eq!(piece(&mut body).await.unwrap(), "down");
+    }
+    for _ in 0..3 {
+        sleep(seconds(50)).await;
+        assert!(feed.data("up").await);
+    }
+    let error = piece(&mut body).await.unwrap_err();
+    assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Phase::ResponseBody));
+    assert_eq!(start.elapsed(), seconds(6 * 50 + 60));
+    feed.dropped().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_early_head_a_reader_may_take_its_time_once_all_was_sent() {
+    let proxy = to(|mut conn| async move {
+        conn.head().await;
+        conn.write("HTTP/1.1 200 OK\r\n\r\none").await;
+        conn.read(5).await;
+        sleep(seconds(230)).await;
+        conn.write("two").await;
+        sleep(seconds(50)).await;
+    });
+    let (feed, request) = upload();
+    let mut body = proxy.oneshot(request).await.unwrap().into_body();
+    drop(feed);
+    sleep(seconds(200)).await; // with the first piece waiting to be read
+    assert_eq!(piece(&mut body).await.unwrap(), "one");
+    assert_eq!(piece(&mut body).await.unwrap(), "two");
+    assert!(body.frame().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answered_clients_body_is_taken_for_2_s_more() {
+    let proxy = to(|mut conn| async move {
+        conn.head().await;
+        conn.write("HTTP/1.1 413 Content Too Large\r\ncontent-length: 3\r\n\r\nbig").await;
+        conn.read_to_end().await;
+    });
+    let (feed, request) = upload();
+    let response = proxy.oneshot(request).await.unwrap();
+    let start = Instant::now();
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "big");
+    feed.data("more").await;
+    feed.dropped().await;
+    assert_eq!(start.elapsed(), seconds(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_is_kept_for_90_s() {
+    let upstream = InMemory::new(|mut conn| async move {
+        loop {
+            conn.request().await;
+            conn.write(OK).await;
+        }
+    });
+    let proxy = with(upstream.clone()).build().unwrap();
+    for (wait, connections) in [(0, 1), (89, 1), (89, 1), (91, 2)] {
+        sleep(seconds(wait)).await;
+        proxy.clone().oneshot(get("http://h/")).await.unwrap().into_body().collect().await.unwrap();
+        assert_eq!(upstream.connections(), connections);
+    }
+    let forever = with(upstream.clone()).pool_idle_timeout(None).build().unwrap();
+    for _ in 0..2 {
+        forever.clone().oneshot(get("http://h/")).await.unwrap().into_body().collect().await.unwrap();
+        sleep(seconds(100_000)).await;
+    }
+    assert_eq!(upstream.connections(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_may_be_silent_for_an_hour_and_traffic_either_way_keeps_it() {
+    let upstream = || {
+        InMemory::new(|mut conn| async move {
+            conn.request().await;
+            conn.write(SWITCH).await;
+            loop {
+                let byte = conn.read(1).await;
+                sleep(seconds(3500)).await;
+                conn.write(byte).await;
+            }
+        })
+    };
+    for (exact, limit) in [
+        (with(upstream()).build().unwrap(), 3600),
+        (with(upstream()).tunnel_idle_timeout(seconds(4000)).build().unwrap(), 4000),
+    ] {
+        let proxy = TransparentProxy::builder().exact(exact).build().unwrap();
+        let (front, _) = Memory::serve(proxy, |serve| serve);
+        let mut client = front.client().await;
+        client.send("GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: foo\r\n\r\n").await;
+        assert_eq!(client.head_response().await.status(), 101);
+        let start = Instant::now();
+        for _ in 0..3 {
+            sleep(seconds(3500)).await;
+            client.send("x").await;
+            assert_eq!(client.read(1).await, b"x");
+        }
+        client.closed().await;
+        assert_eq!(start.elapsed(), seconds(6 * 3500 + limit));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_in_a_clients_own_hands_has_no_limit_of_ours() {
+    let proxy = to(|mut conn| async move {
+        conn.request().await;
+        conn.write(SWITCH).await;
+        let byte = conn.read(1).await;
+        conn.write(byte).await;
+    });
+    let request = Request::get("http://h/").header("connection", "upgrade").header("upgrade", "foo");
+    let mut response = proxy.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let mut io = Upgraded::take(&mut response).unwrap();
+    sleep(seconds(100_000)).await;
+    io.write_all(b"x").await.unwrap();
+    assert_eq!(io.read_u8().await.unwrap(), b'x');
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_is_turned_off_is_none() {
+    let upstream = InMemory::new(|mut conn| async move {
+        conn.head().await;
+        sleep(seconds(100_000)).await;
+        conn.read(15).await;
+        sleep(seconds(100_000)).await;
+        conn.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\no").await;
+        sleep(seconds(100_000)).await;
+        conn.write("k").await;
+    });
+    let builder = with(upstream).connect_timeout(None).response_timeout(None).body_idle_timeout(None);
+    let proxy = builder.tunnel_idle_timeout(None).build().unwrap();
+    let (feed, request) = upload();
+    let feeding = async {
+        sleep(seconds(100_000)).await;
+        feed.data("piece").await;
+        drop(feed);
+    };
+    let (response, ()) = tokio::join!(proxy.oneshot(request), feeding);
+    assert_eq!(response.unwrap().into_body().collect().await.unwrap().to_bytes(), "ok");
+}
+
+#[test]
+fn no_time_at_all_is_refused_by_name() {
+    for (builder, name) in [
+        (ExactProxy::builder().connect_timeout(Duration::ZERO), "connect_timeout"),
+        (ExactProxy::builder().response_timeout(Duration::ZERO), "response_timeout"),
+        (ExactProxy::builder().body_idle_timeout(Duration::ZERO), "body_idle_timeout"),
+        (ExactProxy::builder().tunnel_idle_timeout(Duration::ZERO), "tunnel_idle_timeout"),
+        (ExactProxy::builder().max_response_head_bytes(0), "max_response_head_bytes"),
+    ] {
+        let error = builder.build().unwrap_err().to_string();
+        assert!(error.contains(name), "{error}");
+    }
+}

@@ -1,0 +1,175 @@
+//! Connections that were closed while they were idle, and what is sent again.
+//!
+//! The upstreams close in the moment that a request arrives, so that the transport cannot have seen it before.
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Full};
+use nexthop::{Body, ErrorKind, ExactProxy, Phase};
+
+use crate::support::{
+    Gate, RawConn, RawUpstream,
+    body::{fed, pieces},
+    fetch, get, post, send,
+};
+
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+/// Serves one request on its first `bad` connections and closes when the second arrives; serves every request on later ones.
+fn stale(bad: usize, reset: bool) -> RawUpstream {
+    RawUpstream::tcp(move |mut conn| async move {
+        conn.request().await;
+        conn.write(OK).await;
+        if conn.index < bad {
+            conn.head().await;
+            if reset {
+                conn.reset();
+            }
+            return;
+        }
+        loop {
+            conn.request().await;
+            conn.write(OK).await;
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_get_is_sent_again_once_on_a_fresh_connection() {
+    for reset in [false, true] {
+        let upstream = stale(1, reset);
+        let proxy = ExactProxy::new();
+        for _ in 0..3 {
+            assert_eq!(fetch(&proxy, get(upstream.url("/"))).await, (200, "ok".to_owned()));
+        }
+        assert_eq!((upstream.connections(), upstream.seen().len()), (2, 4));
+    }
+}
+
+#[tokio::test]
+async fn a_second_loss_is_final() {
+    let (proxy, upstream) = (
+        ExactProxy::new(),
+        RawUpstream::tcp(|mut conn| async move {
+            conn.request().await;
+            if conn.index == 0 {
+                conn.write(OK).await;
+                conn.head().await;
+            }
+        }),
+    );
+    fetch(&proxy, get(upstream.url("/"))).await;
+    let error = send(&proxy, get(upstream.url("/"))).await.unwrap_err();
+    assert_eq!((error.kind(), error.phase(), error.is_retryable()), (ErrorKind::Upstream, Phase::ResponseHead, false));
+    assert_eq!(upstream.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_fresh_connection_that_is_lost_is_not_tried_again() {
+    let upstream = RawUpstream::tcp(|mut conn| async move {
+        conn.head().await;
+    });
+    let error = send(&ExactProxy::new(), get(upstream.url("/"))).await.unwrap_err();
+    assert_eq!((error.status().as_u16(), error.is_retryable()), (502, false));
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[tokio::test]
+async fn what_can_have_had_an_effect_is_not_sent_again() {
+    let requests: [fn(String) -> Request<Body>; 4] = [
+        |url| post(url, "x"),
+        |url| post(url, Body::empty()),
+        |url| Request::patch(url).body("x".into()).unwrap(),
+        |url| Request::put(url).body(Body::new(pieces(&["x"]))).unwrap(), // sent, and not to be had again
+    ];
+    for request in requests {
+        let upstream = stale(1, false);
+        let proxy = ExactProxy::new();
+        fetch(&proxy, get(upstream.url("/"))).await;
+        let error = send(&proxy, request(upstream.url("/"))).await.unwrap_err();
+        assert_eq!((error.status().as_u16(), error.is_retryable()), (502, false));
+        assert_eq!((upstream.connections(), upstream.seen().len()), (1, 2));
+    }
+}
+
+#[tokio::test]
+async fn an_idempotent_request_is_sent_again_with_the_whole_of_a_body_in_memory() {
+    for body in ["", "all of it"] {
+        let upstream = stale(1, false);
+        let proxy = ExactProxy::new();
+        fetch(&proxy, get(upstream.url("/"))).await;
+        let request = Request::put(upstream.url("/")).body(Body::from(body)).unwrap();
+        assert_eq!(fetch(&proxy, request).await.0, 200);
+        let seen = upstream.seen().pop().unwrap();
+        assert_eq!((seen.connection, seen.body.as_slice()), (1, body.as_bytes()));
+        assert_eq!(seen.field("content-length"), Some(body.len().to_string().as_str()));
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_sent_again_after_a_byte_of_an_answer() {
+    for answer in ["H", "HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 200 OK\r\n"] {
+        let upstream = RawUpstream::tcp(move |mut conn| async move {
+            conn.request().await;
+            conn.write(OK).await;
+            conn.request().await;
+            conn.write(answer).await;
+        });
+        let proxy = ExactProxy::new();
+        fetch(&proxy, get(upstream.url("/"))).await;
+        assert_eq!(send(&proxy, get(upstream.url("/"))).await.unwrap_err().status().as_u16(), 502);
+        assert_eq!(upstream.connections(), 1);
+    }
+}
+
+#[tokio::test]
+async fn an_unsent_post_is_sent_again_with_its_body_whole() {
+    let trailers: http::HeaderMap = [("x-sum".parse().unwrap(), "1".parse().unwrap())].into_iter().collect();
+    type Make = fn(http::HeaderMap) -> Body;
+    let bodies: Vec<(Make, &str)> = vec![
+        (|_| Body::from("whole"), "whole"),
+        (|_| Body::new(Full::<Bytes>::from("whole")), "whole"),
+        (|_| Body::new(pieces(&["", "wh", "ol", "e"])), "2\r\nwh\r\n2\r\nol\r\n1\r\ne\r\n0\r\n\r\n"),
+        (|_| Body::new(pieces(&[])), "0\r\n\r\n"),
+        (|trailers| Body::new(pieces(&[]).with_trailers(async move { Some(Ok(trailers)) })), "0\r\nx-sum: 1\r\n\r\n"),
+    ];
+    for (body, wire) in bodies {
+        let (sent, mut seen) = tokio::sync::mpsc::unbounded_channel();
+        let gate = Gate::default();
+        let connector = gate.connector(move |mut conn: RawConn| {
+            let sent = sent.clone();
+            async move {
+                loop {
+                    let request = conn.request().await;
+                    sent.send(request).unwrap();
+                    conn.write(OK).await;
+                }
+            }
+        });
+        let proxy = ExactProxy::builder().connector(connector).build().unwrap();
+        assert_eq!(fetch(&proxy, get("http://h/")).await.0, 200);
+        gate.shut();
+        assert_eq!(fetch(&proxy, post("http://h/", body(trailers.clone()))).await.0, 200, "{wire}");
+        assert_eq!(gate.connections(), 2);
+        seen.recv().await.unwrap();
+        assert_eq!(String::from_utf8(seen.recv().await.unwrap().wire_body).unwrap(), wire);
+    }
+}
+
+#[tokio::test]
+async fn an_unsent_body_that_fails_is_the_clients_fault_and_not_sent_again() {
+    let gate = Gate::default();
+    let connector = gate.connector(|mut conn: RawConn| async move {
+        loop {
+            conn.request().await;
+            conn.write(OK).await;
+        }
+    });
+    let proxy = ExactProxy::builder().connector(connector).build().unwrap();
+    fetch(&proxy, get("http://h/")).await;
+    gate.shut();
+    let (feed, body) = fed();
+    feed.fail("gone").await;
+    let error = send(&proxy, Request::post("http://h/").body(body).unwrap()).await.unwrap_err();
+    assert_eq!((error.kind(), gate.connections()), (ErrorKind::RequestBody, 1));
+}
