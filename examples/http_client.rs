@@ -2,26 +2,18 @@
 //!
 //! ```text
 //! cargo run --release --example http_client                            # a form, an upload and a download, with an upstream of its own
-//! cargo run --release --example http_client https://www.example.com/   # fetches a URL
+//! cargo run --release --example http_client https://www.example.com/   # as `curl https://www.example.com/` does
 //! ```
 
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use std::task::{Context, Poll, ready};
+use std::{io, pin::Pin, time::Duration};
 
-use axum::{Router, body::Bytes, http::HeaderMap, routing::post};
-use http::Request;
+use axum::{Router, body::Bytes, http::HeaderMap, http::Request, routing::post};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use nexthop::{Body, BoxError, ExactProxy};
-use tokio::{
-    fs::File,
-    io::{AsyncRead, ReadBuf},
-    net::TcpListener,
-};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::{fs::File, net::TcpListener};
 use tower::ServiceExt;
 
 #[tokio::main]

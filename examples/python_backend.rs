@@ -2,27 +2,22 @@
 //! library, and forwards to it.
 //!
 //! ```text
-//! cargo run --release --example python_backend              # needs python3; then try the curl lines that it prints
+//! cargo run --release --example python_backend              # needs python3; prints the curl lines to try, with its ports:
+//! curl -d some=data 'http://127.0.0.1:PORT/python/cart?id=7'
 //! cargo run --release --example python_backend -- --once    # sends one request through, one past the front, and exits
 //! ```
 
 use std::{io::Write, path::Path, process::Stdio};
 
-use axum::{Router, middleware::map_request};
+use axum::{Router, http::Request, middleware::map_request};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use http::Request;
 use http_body_util::BodyExt;
-use nexthop::{
-    Body, BoxError, ExactProxy, ProxyApp,
-    protocol::{carry::CarriedKeys, keyring::Keyring, signature::Signer},
-    secret::Secret,
-};
+use nexthop::protocol::{carry::CarriedKeys, keyring::Keyring, signature::Signer};
+use nexthop::{Body, BoxError, ExactProxy, ProxyApp, secret::Secret};
 use serde::{Deserialize, Serialize};
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    net::TcpListener,
-    process::{Child, Command},
-};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
 use tower::ServiceExt;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -1,34 +1,24 @@
 //! Both ends of a hop in one process: a shop behind `ProxyMiddleware`, and a front that signs what it forwards below `/shop`.
 //!
 //! ```text
-//! cargo run --release --example quickstart              # then try the curl lines that it prints
-//! cargo run --release --example quickstart -- --once    # sends one request through itself, and shows what the shop saw
+//! cargo run --release --example quickstart               # prints the curl lines to try, with its ports:
+//! curl 'http://127.0.0.1:PORT/shop/cart?id=7'
+//! cargo run --release --example quickstart -- --once     # sends one request through itself, and shows what the shop saw
 //! ```
 
-use axum::{
-    Extension, Router,
-    http::{HeaderMap, Uri},
-    middleware::map_request,
-    routing::any,
-};
-use http::{Request, StatusCode};
+use axum::http::{Request, Uri};
+use axum::{Extension, Router, middleware::map_request, routing::any};
 use http_body_util::BodyExt;
-use nexthop::{
-    Body, BoxError, ExactProxy, ProxyApp, ProxyMiddleware,
-    ext::{RequestOrigin, TrustedBy},
-    middleware::Trust,
-    protocol::{carry::CarriedKeys, keyring::Keyring, signature::Signer},
-    secret::Secret,
-};
+use nexthop::ext::{RequestOrigin, TrustedBy};
+use nexthop::protocol::{carry::CarriedKeys, keyring::Keyring, signature::Signer};
+use nexthop::{Body, BoxError, ExactProxy, ProxyApp, ProxyMiddleware, middleware::Trust, secret::Secret};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tower::{Layer, ServiceExt};
 
 /// Whom the front has logged in. Carried to the shop, where it may be believed because the front signed it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct User {
-    name: String,
-}
+struct User(String);
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
@@ -43,14 +33,11 @@ async fn main() -> Result<(), BoxError> {
     tokio::spawn(nexthop::serve(shop, trust.layer(Router::new().fallback(any(what_it_saw)))).into_future());
 
     // The front: logs its users in, and forwards everything below /shop.
-    let proxy = ProxyApp::builder(format!("http://{shop_addr}").parse()?)
-        .carried(carried)
-        .signer(Signer::builder(keys).build()?)
-        .build()?;
-    let front = Router::new().nest_service("/shop", proxy).layer(map_request(log_in));
+    let signer = Signer::builder(keys).build()?;
+    let proxy = ProxyApp::builder(format!("http://{shop_addr}").parse()?).carried(carried).signer(signer).build()?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let front_addr = listener.local_addr()?;
-    let front = nexthop::serve(listener, front);
+    let front = nexthop::serve(listener, Router::new().nest_service("/shop", proxy).layer(map_request(log_in)));
 
     if std::env::args().any(|arg| arg == "--once") {
         tokio::spawn(front.into_future());
@@ -67,26 +54,20 @@ async fn main() -> Result<(), BoxError> {
 
 /// Stands for a real login.
 async fn log_in<B>(mut request: Request<B>) -> Request<B> {
-    request.extensions_mut().insert(User { name: "alice".into() });
+    request.extensions_mut().insert(User("alice".into()));
     request
 }
 
 /// The shop's one page: the client's view of the request, and how it is known.
-async fn what_it_saw(origin: RequestOrigin, user: Extension<User>, uri: Uri, headers: HeaderMap) -> String {
+async fn what_it_saw(origin: RequestOrigin, Extension(User(user)): Extension<User>, uri: Uri) -> String {
     let client = origin.client().map_or("unknown".into(), |client| client.to_string());
-    let trusted_by = match origin.trusted_by() {
-        TrustedBy::Signature { key_id } => format!("signature of {key_id}"),
-        other => format!("{other:?}"),
-    };
-    format!(
-        "client      {client}\nscheme      {}\nhost        {}\nprefix      {}\npath        {uri}\nuser        {}\n\
-         trusted by  {trusted_by}\nfields left {:?}\n",
-        origin.scheme(),
-        origin.host().map_or("unknown", |host| host.as_str()),
-        origin.prefix(),
-        user.name,
-        headers.keys().map(|name| name.as_str()).collect::<Vec<_>>(),
-    )
+    let (scheme, host) = (origin.scheme(), origin.host().map_or("unknown", |host| host.as_str()));
+    let seen = format!("client      {client}\nscheme      {scheme}\nhost        {host}\n");
+    let seen = format!("{seen}prefix      {}\npath        {uri}\nuser        {user}\n", origin.prefix());
+    match origin.trusted_by() {
+        TrustedBy::Signature { key_id } => format!("{seen}trusted by  signature of {key_id}\n"),
+        other => format!("{seen}trusted by  {other:?}\n"),
+    }
 }
 
 async fn show(request: Request<Body>) -> Result<(), BoxError> {
@@ -94,5 +75,5 @@ async fn show(request: Request<Body>) -> Result<(), BoxError> {
     let response = ExactProxy::new().oneshot(request).await?;
     let (status, body) = (response.status(), response.into_body().collect().await?.to_bytes());
     println!("the shop saw ({status})\n\n{}", String::from_utf8_lossy(&body));
-    if status == StatusCode::OK { Ok(()) } else { Err("the front did not get through".into()) }
+    if status.is_success() { Ok(()) } else { Err("the front did not get through".into()) }
 }

@@ -70,6 +70,9 @@ where
 {
     let connections = Arc::new(settings.connections());
     let permits = settings.max_connections.map(|limit| Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))));
+    if let Some(Err(error)) = settings.tcp_keepalive.map(|idle| listener.tcp_keepalive(idle)) {
+        tracing::warn!(%error, "no TCP keep-alive");
+    }
     let drain = settings.drain;
     let signal = async {
         match shutdown {
@@ -130,11 +133,7 @@ async fn unless<T>(mut stop: Pin<&mut impl Future<Output = ()>>, next: impl Futu
 }
 
 /// Waits until nothing is open, or cuts what is after `limit`; how much that was.
-async fn finish(drain: &Drain, limit: Option<Duration>) -> usize {
-    let Some(limit) = limit else {
-        drain.drained().await;
-        return 0;
-    };
+async fn finish(drain: &Drain, limit: Duration) -> usize {
     if time::timeout(limit, drain.drained()).await.is_ok() {
         return 0;
     }

@@ -6,44 +6,25 @@ use std::{fmt, pin::Pin, time::Duration};
 
 use http::{Request, Response};
 use http_body::Body;
-use hyper::{body::Incoming, server::conn::http1};
+use hyper::body::Incoming;
 use tower_service::Service;
 
 use super::{
     Drain, Listener, ProxyProtocol,
     accept::{self, Drained, Serving},
-    connection::Connections,
+    settings::{Settings, or_forever},
 };
 use crate::error::BoxError;
 
 /// Serves `service` on `listener`, until it is told to stop.
 ///
 /// The answer is a builder that is awaited: `serve(listener, app).await`. The service is any tower service of hyper's requests that is
-/// `Clone`: an axum `Router` (itself, not its `into_make_service()`), `ProxyApp`, a layered stack. An `Err` of type [`crate::Error`] (`ExactProxy` alone) is answered with its
-/// [`status`](crate::Error::status) and no body; any other `Err` closes the connection.
+/// `Clone`: an axum `Router` (itself, not its `into_make_service()`), `ProxyApp`, a layered stack. An `Err` of type [`crate::Error`]
+/// (`ExactProxy` alone) is answered with its [`status`](crate::Error::status) and no body; any other `Err` closes the connection.
 ///
 /// See the [module](mod@crate::serve) for what it does, and for an example.
 pub fn serve<L, S>(listener: L, service: S) -> Serve<L, S> {
-    Serve {
-        listener,
-        service,
-        settings: Settings {
-            drain: Drain::new(),
-            drain_timeout: Some(Duration::from_secs(30)),
-            handshake_timeout: Some(Duration::from_secs(10)),
-            header_timeout: Some(Duration::from_secs(30)),
-            #[cfg(feature = "http2")]
-            http2: true,
-            keep_alive: true,
-            max_connections: None,
-            max_fields: None,
-            max_head_bytes: 64 * 1024,
-            proxy_protocol: ProxyProtocol::Forbidden,
-            #[cfg(feature = "tls")]
-            tls: None,
-        },
-        shutdown: None,
-    }
+    Serve { listener, service, settings: Settings::default(), shutdown: None }
 }
 
 /// A server that has not started: awaiting it does. Made by [`serve`](super::serve()).
@@ -55,35 +36,29 @@ pub struct Serve<L, S> {
     pub(super) shutdown: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
-#[derive(Clone, Debug)]
-pub(super) struct Settings {
-    pub(super) drain: Drain,
-    pub(super) drain_timeout: Option<Duration>,
-    handshake_timeout: Option<Duration>,
-    header_timeout: Option<Duration>,
-    #[cfg(feature = "http2")]
-    http2: bool,
-    keep_alive: bool,
-    pub(super) max_connections: Option<usize>,
-    max_fields: Option<usize>,
-    max_head_bytes: usize,
-    proxy_protocol: ProxyProtocol,
-    #[cfg(feature = "tls")]
-    tls: Option<Arc<rustls::ServerConfig>>,
-}
-
 impl<L, S> Serve<L, S> {
     /// How long a connection may wait for a request's whole head, from its start or from the end of the last response; then it is
-    /// closed. So it is the keep-alive timeout too. An HTTP/2 connection without requests is told to go (`GOAWAY`), and one that has been
-    /// silent for as long and does not answer a `PING` within 20 s is closed. Default 30 s; `None` is forever.
+    /// closed. So it is the keep-alive timeout too. An HTTP/2 connection without requests is told to go (`GOAWAY`), and is cut if it is
+    /// silent for the [write timeout](Self::write_timeout) then. Default 30 s; `None` is forever.
     pub fn header_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.settings.header_timeout = limit.into().map(bounded);
+        self.settings.limits.head = or_forever(limit);
+        self
+    }
+
+    /// How long a client may take nothing of what is being written to it; then its connection is cut. Every byte that it takes starts the
+    /// wait anew, and time in which there was nothing to write does not count. Holds for tunnels, too. Default 60 s; `None` is forever.
+    ///
+    /// On HTTP/2 it also holds where the client's windows (RFC 9113 §5.2) keep a response back, but for all streams together: bytes of
+    /// one start the wait of all anew. There, hyper passes the end of a response on ahead of its windows: what they keep back of that
+    /// is noticed when the connection has been idle for the [header timeout](Self::header_timeout).
+    pub fn write_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.settings.limits.write = or_forever(limit);
         self
     }
 
     /// How long the PROXY header and the TLS handshake may take together. Default 10 s; `None` is forever.
     pub fn handshake_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.settings.handshake_timeout = limit.into().map(bounded);
+        self.settings.handshake_timeout = or_forever(limit);
         self
     }
 
@@ -119,6 +94,16 @@ impl<L, S> Serve<L, S> {
         self
     }
 
+    /// After how long without a packet the system asks a TCP client whether it is still there, so that one that vanished is found even
+    /// where no other limit holds: in a tunnel, or behind a slow response. It is asked every 15 s then, and given up after as many
+    /// questions as the system is set to (9 on Linux). Default 60 s, at most 9 h; `None` leaves the listener as it is.
+    ///
+    /// Set once, on the listening socket, whose connections have it from there.
+    pub fn tcp_keepalive(mut self, idle: impl Into<Option<Duration>>) -> Self {
+        self.settings.tcp_keepalive = idle.into();
+        self
+    }
+
     /// Whether connections begin with a header of the PROXY protocol. Default [`ProxyProtocol::Forbidden`].
     pub fn proxy_protocol(mut self, proxy_protocol: ProxyProtocol) -> Self {
         self.settings.proxy_protocol = proxy_protocol;
@@ -142,7 +127,7 @@ impl<L, S> Serve<L, S> {
 
     /// How long a shutdown waits before it cuts what is left. Default 30 s; `None` waits forever.
     pub fn drain_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.settings.drain_timeout = limit.into().map(bounded);
+        self.settings.drain_timeout = or_forever(limit);
         self
     }
 
@@ -177,65 +162,3 @@ impl<L, S> fmt::Debug for Serve<L, S> {
         f.debug_struct("Serve").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
-
-impl Settings {
-    /// What they mean for each connection.
-    pub(super) fn connections(&self) -> Connections {
-        Connections {
-            header_timeout: self.header_timeout,
-            handshake_timeout: self.handshake_timeout,
-            proxy_protocol: self.proxy_protocol,
-            http1: self.http1(),
-            #[cfg(feature = "http2")]
-            http2: self.http2.then(|| self.http2_builder()),
-            #[cfg(feature = "tls")]
-            tls: self.tls.as_ref().map(|config| self.acceptor(config)),
-        }
-    }
-
-    fn http1(&self) -> http1::Builder {
-        let mut builder = http1::Builder::new();
-        // Ours does the same for less: see `activity`.
-        builder.header_read_timeout(None).keep_alive(self.keep_alive).max_header_size(self.max_head_bytes);
-        if self.max_head_bytes > HYPER_BUFFER {
-            builder.max_buf_size(self.max_head_bytes);
-        }
-        if let Some(limit) = self.max_fields {
-            builder.max_headers(limit);
-        }
-        builder
-    }
-
-    #[cfg(feature = "http2")]
-    fn http2_builder(&self) -> hyper::server::conn::http2::Builder<hyper_util::rt::TokioExecutor> {
-        let mut builder = hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
-        builder.enable_connect_protocol().max_header_list_size(u32::try_from(self.max_head_bytes).unwrap_or(u32::MAX));
-        if let Some(limit) = self.header_timeout {
-            // Who is told to go must answer before hyper closes: without this, a client that does not holds the connection for ever.
-            builder.timer(hyper_util::rt::TokioTimer::new()).keep_alive_interval(limit.max(Duration::from_secs(1)));
-        }
-        builder
-    }
-
-    #[cfg(feature = "tls")]
-    fn acceptor(&self, config: &Arc<rustls::ServerConfig>) -> tokio_rustls::TlsAcceptor {
-        let mut config = config.clone();
-        if config.alpn_protocols.is_empty() {
-            let offered: &[&[u8]] = match () {
-                #[cfg(feature = "http2")]
-                () if self.http2 => &[b"h2", b"http/1.1"],
-                () => &[b"http/1.1"],
-            };
-            Arc::make_mut(&mut config).alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
-        }
-        config.into()
-    }
-}
-
-/// Far enough for anybody, and near enough for `Instant` to reckon with.
-fn bounded(limit: Duration) -> Duration {
-    limit.min(Duration::from_secs(30 * 365 * 24 * 60 * 60))
-}
-
-/// hyper's own default of what it buffers of a connection.
-const HYPER_BUFFER: usize = 8192 + 4096 * 100;

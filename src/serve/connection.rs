@@ -1,48 +1,43 @@
 //! One connection from its acceptance to its end.
 
-use std::{
-    future::poll_fn,
-    io,
-    pin::{Pin, pin},
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{future::poll_fn, io, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use http::{Request, Response};
 use http_body::Body;
 #[cfg(feature = "http2")]
 use hyper::server::conn::http2;
 use hyper::{body::Incoming, server::conn::http1};
-#[cfg(feature = "http2")]
-use hyper_util::rt::TokioExecutor;
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::OwnedSemaphorePermit,
-    time::{Instant, Sleep, sleep_until, timeout_at},
+    time::{Instant, timeout_at},
 };
 use tower_service::Service;
 
+#[cfg(feature = "http2")]
+use super::streams::Streams;
 use super::{
     activity::Activity,
     dispatch::Dispatch,
-    drain::{DrainGuard, Phase, Watch},
+    drain::DrainGuard,
+    drive::{Limits, drive},
     listener::Accepted,
     proxy_protocol::{self, ProxyProtocol},
     stream::{Guarded, Stream},
+    watch::{Phase, Watch},
 };
 use crate::{error::BoxError, ext::PeerAddr};
 
 /// How the connections of one server are treated.
 pub(super) struct Connections {
-    pub(super) header_timeout: Option<Duration>,
-    pub(super) handshake_timeout: Option<Duration>,
+    pub(super) limits: Limits,
+    pub(super) handshake_timeout: Duration,
     pub(super) proxy_protocol: ProxyProtocol,
     pub(super) http1: http1::Builder,
-    /// `None` where HTTP/2 is turned off.
+    /// How long its heads may be; `None` where HTTP/2 is turned off.
     #[cfg(feature = "http2")]
-    pub(super) http2: Option<http2::Builder<TokioExecutor>>,
+    pub(super) http2: Option<u32>,
     #[cfg(feature = "tls")]
     pub(super) tls: Option<tokio_rustls::TlsAcceptor>,
 }
@@ -80,7 +75,7 @@ impl Connections {
         ResB::Error: Into<BoxError>,
     {
         let (watch, activity) = (guard.watch().clone(), Activity::new());
-        let io = Guarded::new(accepted.io, activity.clone(), guard, permit);
+        let io = Guarded::new(accepted.io, self.limits.write, activity.clone(), guard, permit);
         let established = until_draining(&watch, self.establish(io, accepted.peer, &activity)).await;
         let ended = match established {
             Some(Ok(established)) => self.http(established, service, activity, &watch).await,
@@ -102,7 +97,7 @@ impl Connections {
     where
         Io: AsyncRead + AsyncWrite + Unpin,
     {
-        let deadline = self.handshake_timeout.map(|limit| Instant::now() + limit);
+        let deadline = Instant::now() + self.handshake_timeout;
         if self.proxy_protocol == ProxyProtocol::Required {
             peer = until(deadline, proxy_protocol::read_header(&mut io, peer)).await?;
         }
@@ -120,7 +115,7 @@ impl Connections {
         activity.touch();
         #[cfg(feature = "http2")]
         if self.http2.is_some() {
-            let deadline = self.header_timeout.map(|limit| Instant::now() + limit);
+            let deadline = Instant::now() + self.limits.head;
             let protocol = until(deadline, by_preface(&mut io)).await?;
             return Ok(Established { stream: Stream::Plain(io), peer, protocol });
         }
@@ -148,116 +143,22 @@ impl Connections {
         #[cfg(not(feature = "tls"))]
         let tls = false;
         let io = TokioIo::new(stream);
-        let service = Dispatch { service, peer, tls, activity: activity.clone() };
+        let service =
+            Dispatch { service, peer, tls, multiplexed: protocol != Protocol::Http1, activity: activity.clone() };
         match protocol {
             Protocol::Http1 => {
                 let connection = pin!(self.http1.serve_connection(io, service).with_upgrades());
-                drive(connection, self.header_timeout, &activity, watch).await
+                drive(connection, self.limits, &activity, watch).await
             }
             #[cfg(feature = "http2")]
-            Protocol::Http2 => match &self.http2 {
-                Some(http2) => {
-                    let connection = pin!(http2.serve_connection(io, service));
-                    drive(connection, self.header_timeout, &activity, watch).await
-                }
-                None => Err("the client chose a protocol that is turned off".into()),
-            },
+            Protocol::Http2 => {
+                let max_head = self.http2.ok_or("the client chose a protocol that is turned off")?;
+                let mut http2 = http2::Builder::new(Streams(activity.clone()));
+                http2.enable_connect_protocol().max_header_list_size(max_head);
+                let connection = pin!(http2.serve_connection(io, service));
+                drive(connection, self.limits, &activity, watch).await
+            }
         }
-    }
-}
-
-/// Drives a connection to its end: asks it to finish when the drain begins, drops it when the drain cuts, and when no request head came
-/// in time.
-async fn drive<C: Graceful>(
-    mut connection: Pin<&mut C>,
-    mut limit: Option<Duration>,
-    activity: &Activity,
-    watch: &Watch,
-) -> Result<(), BoxError> {
-    let mut timer = pin!(sleep_until(Instant::now() + limit.unwrap_or_default()));
-    let (mut registered, mut finishing) = (false, false);
-    poll_fn(|cx| {
-        if !registered {
-            watch.wake(cx.waker()); // once: it is always the same task
-            registered = true;
-        }
-        loop {
-            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                return Poll::Ready(ended.map_err(Into::into));
-            }
-            let phase = watch.phase();
-            let expired = limit.is_some_and(|limit| expired(timer.as_mut(), limit, activity, cx));
-            if phase == Phase::Cut {
-                return Poll::Ready(Err("cut by the shutdown's deadline".into()));
-            }
-            if expired && !C::MULTIPLEXED {
-                return Poll::Ready(Err("no request head came in time".into()));
-            }
-            if expired {
-                limit = None; // it may hold tunnels: told to go, it goes when they end
-            }
-            if finishing || (phase == Phase::Open && !expired) {
-                return Poll::Pending;
-            }
-            finishing = true;
-            connection.as_mut().graceful_shutdown();
-        }
-    })
-    .await
-}
-
-/// True if the connection has waited `limit` for a request. The timer is only ever pushed later, and only when it fires.
-fn expired(mut timer: Pin<&mut Sleep>, limit: Duration, activity: &Activity, cx: &mut Context<'_>) -> bool {
-    while timer.as_mut().poll(cx).is_ready() {
-        let now = Instant::now();
-        let deadline = activity.deadline(limit).unwrap_or(now + limit);
-        if deadline <= now {
-            return true;
-        }
-        timer.as_mut().reset(deadline);
-    }
-    false
-}
-
-/// A connection of hyper's that can be asked to finish.
-trait Graceful: Future<Output = hyper::Result<()>> {
-    /// Carries several requests at once, and ends by itself when it was asked to and all are done.
-    const MULTIPLEXED: bool;
-
-    fn graceful_shutdown(self: Pin<&mut Self>);
-}
-
-impl<I, S, B> Graceful for http1::UpgradeableConnection<I, S>
-where
-    Self: Future<Output = hyper::Result<()>>,
-    I: hyper::rt::Read + hyper::rt::Write + Unpin,
-    S: hyper::service::HttpService<Incoming, ResBody = B>,
-    S::Error: Into<BoxError>,
-    B: Body + 'static,
-    B::Error: Into<BoxError>,
-{
-    const MULTIPLEXED: bool = false;
-
-    fn graceful_shutdown(self: Pin<&mut Self>) {
-        Self::graceful_shutdown(self);
-    }
-}
-
-#[cfg(feature = "http2")]
-impl<I, S, B, E> Graceful for http2::Connection<I, S, E>
-where
-    Self: Future<Output = hyper::Result<()>>,
-    I: hyper::rt::Read + hyper::rt::Write + Unpin,
-    S: hyper::service::HttpService<Incoming, ResBody = B>,
-    S::Error: Into<BoxError>,
-    B: Body + 'static,
-    B::Error: Into<BoxError>,
-    E: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
-{
-    const MULTIPLEXED: bool = true;
-
-    fn graceful_shutdown(self: Pin<&mut Self>) {
-        Self::graceful_shutdown(self);
     }
 }
 
@@ -295,9 +196,6 @@ async fn until_draining<F: Future>(watch: &Watch, future: F) -> Option<F::Output
     .await
 }
 
-async fn until<T>(deadline: Option<Instant>, future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    match deadline {
-        Some(deadline) => timeout_at(deadline, future).await?,
-        None => future.await,
-    }
+async fn until<T>(deadline: Instant, future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout_at(deadline, future).await?
 }

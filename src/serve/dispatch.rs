@@ -23,6 +23,7 @@ pub(super) struct Dispatch<S> {
     pub(super) service: S,
     pub(super) peer: Option<PeerAddr>,
     pub(super) tls: bool,
+    pub(super) multiplexed: bool,
     pub(super) activity: Arc<Activity>,
 }
 
@@ -42,7 +43,7 @@ where
         if self.tls {
             request.extensions_mut().insert(OverTls::new());
         }
-        let in_flight = Some(self.activity.begin());
+        let in_flight = Some(self.activity.begin(self.multiplexed));
         Answer { state: State::Waiting { service: self.service.clone(), request: Some(request) }, in_flight }
     }
 }
@@ -125,10 +126,13 @@ impl<B: Body> Body for AnswerBody<B> {
     type Error = B::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        match self.project().body.as_pin_mut() {
-            Some(body) => body.poll_frame(cx),
-            None => Poll::Ready(None),
+        let this = self.project();
+        let Some(body) = this.body.as_pin_mut() else { return Poll::Ready(None) };
+        let polled = body.poll_frame(cx);
+        if let Some(in_flight) = this.in_flight {
+            in_flight.hold_up(polled.is_ready());
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -4,14 +4,12 @@ use std::{
     collections::BTreeMap,
     fmt,
     future::poll_fn,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, Ordering},
-    },
-    task::{Context, Poll, Waker},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::Notify;
+
+use super::watch::{Phase, Watch};
 
 /// Knows what is still open, asks it to come to an end, and cuts it when it does not.
 ///
@@ -33,16 +31,6 @@ struct Registry {
     phase: Phase,
     next: u64,
     members: BTreeMap<u64, Arc<Watch>>,
-}
-
-/// How far a shutdown has come. Only ever moves on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub(super) enum Phase {
-    #[default]
-    Open,
-    Draining,
-    Cut,
 }
 
 impl Drain {
@@ -171,45 +159,6 @@ impl Drop for DrainGuard {
 impl fmt::Debug for DrainGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DrainGuard").field("phase", &self.watch.phase()).finish_non_exhaustive()
-    }
-}
-
-/// One member's view of the phase: reading it is one atomic load, so that a connection may look at every wake-up.
-pub(super) struct Watch {
-    phase: AtomicU8,
-    waker: Mutex<Option<Waker>>,
-}
-
-impl Watch {
-    fn new(phase: Phase) -> Self {
-        Self { phase: AtomicU8::new(phase as u8), waker: Mutex::new(None) }
-    }
-
-    pub(super) fn phase(&self) -> Phase {
-        match self.phase.load(Ordering::Acquire) {
-            0 => Phase::Open,
-            1 => Phase::Draining,
-            _ => Phase::Cut,
-        }
-    }
-
-    /// Has `waker` woken when the phase moves on. One is kept, the last. To be called before the phase is read.
-    pub(super) fn wake(&self, waker: &Waker) {
-        let mut kept = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
-        if !kept.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
-            *kept = Some(waker.clone());
-        }
-    }
-
-    fn poll_reached(&self, phase: Phase, cx: &Context<'_>) -> Poll<()> {
-        self.wake(cx.waker());
-        if self.phase() >= phase { Poll::Ready(()) } else { Poll::Pending }
-    }
-
-    fn advance(&self, phase: Phase) {
-        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
-        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        waker.iter().for_each(Waker::wake_by_ref);
     }
 }
 

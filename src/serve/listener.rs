@@ -1,7 +1,8 @@
 //! [`Listener`]: where connections come from.
 
-use std::{future::pending, io};
+use std::{future::pending, io, time::Duration};
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -31,6 +32,17 @@ pub trait Listener: Send + 'static {
     ///
     /// Must be cancel safe: the server drops the future when it is told to stop.
     fn accept(&mut self) -> impl Future<Output = io::Result<Accepted<Self::Io>>> + Send;
+
+    /// Turns TCP keep-alive on for the connections to come, which are asked after `idle`. Called once, before the first is accepted. A
+    /// listener around another one passes it on; by default it does nothing.
+    ///
+    /// # Errors
+    ///
+    /// The server logs an error and goes on without.
+    fn tcp_keepalive(&mut self, idle: Duration) -> io::Result<()> {
+        let _ = idle;
+        Ok(())
+    }
 }
 
 /// A connection and what is known of who made it.
@@ -64,6 +76,13 @@ impl Listener for TcpListener {
         let _ = io.set_nodelay(true);
         Ok(Accepted::new(io).peer(PeerAddr::Tcp(addr)))
     }
+
+    fn tcp_keepalive(&mut self, idle: Duration) -> io::Result<()> {
+        let keepalive = TcpKeepalive::new().with_time(idle.clamp(Duration::from_secs(1), MAX_KEEPALIVE));
+        #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd", windows))]
+        let keepalive = keepalive.with_interval(KEEPALIVE_INTERVAL);
+        SockRef::from(&*self).set_tcp_keepalive(&keepalive)
+    }
 }
 
 #[cfg(unix)]
@@ -91,6 +110,32 @@ where
         match self.recv().await {
             Some(accepted) => Ok(accepted),
             None => pending().await,
+        }
+    }
+}
+
+/// More than Linux can be told is an error there.
+const MAX_KEEPALIVE: Duration = Duration::from_secs(9 * 60 * 60);
+
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd", windows))]
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn connections_have_keep_alive_from_their_listener() {
+        for (idle, set) in [(60, 60), (0, 1), (1_000_000, 9 * 60 * 60)] {
+            let mut listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            Listener::tcp_keepalive(&mut listener, Duration::from_secs(idle)).unwrap();
+            let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let accepted = Listener::accept(&mut listener).await.unwrap();
+            let socket = SockRef::from(&accepted.io);
+            assert!(socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap().as_secs(), set);
+            assert_eq!(socket.tcp_keepalive_interval().unwrap().as_secs(), 15);
         }
     }
 }

@@ -6,12 +6,18 @@
 //!   a unix socket (and [`ext::OverTls`](crate::ext::OverTls) where the connection is TLS);
 //! * HTTP/1.1 with upgrades and, with feature `http2`, HTTP/2 with extended CONNECT (RFC 8441), told apart by the connection's first
 //!   bytes. A first byte that cannot be HTTP/2's decides at once, so the shortest HTTP/1.0 request is answered without a wait;
-//! * a connection that brings no request head within [30 s](Serve::header_timeout) is closed, before, during and between requests;
+//! * a connection that brings no request head within [30 s](Serve::header_timeout) is closed, be it the first or a later one;
+//! * a client that [takes nothing for 60 s](Serve::write_timeout) of what is being written to it is cut, on HTTP/1, HTTP/2 and in
+//!   tunnels, and one that vanished without a word is found by [TCP keep-alive](Serve::tcp_keepalive);
 //! * heads are [bounded](Serve::max_head_bytes); `TCP_NODELAY` is set; a failing `accept` (no file descriptors left) neither ends the
 //!   server nor spins; the number of connections can be [bounded](Serve::max_connections);
 //! * the PROXY protocol is [required or forbidden](ProxyProtocol), never guessed;
 //! * [graceful shutdown](Serve::with_graceful_shutdown) with a deadline that also holds for tunnels: an upgraded connection counts as
 //!   open until it is closed, whoever has it, and is cut at the deadline ([`Drain`]).
+//!
+//! A client that stalls in the middle of a request's body is the application's business, which alone knows whether it reads: `ProxyApp`
+//! answers 408 after 60 s ([`body_idle_timeout`](crate::exact::ExactProxyBuilder::body_idle_timeout)); other applications bring a layer
+//! such as `tower_http::timeout::RequestBodyTimeoutLayer`, or a timeout around their reads.
 //!
 //! One task per connection, none per request on HTTP/1 (hyper spawns one per stream on HTTP/2). The service is cloned per request.
 //!
@@ -58,9 +64,14 @@ mod builder;
 mod connection;
 mod dispatch;
 mod drain;
+mod drive;
 mod listener;
 mod proxy_protocol;
+mod settings;
 mod stream;
+#[cfg(feature = "http2")]
+mod streams;
+mod watch;
 
 pub use accept::{Drained, Serving};
 pub use builder::{Serve, serve};

@@ -82,7 +82,8 @@ fn refused(why: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
-/// The most that a header may promise after its first 16 bytes (version 2; version 1 ends within 107). The specification asks senders to stay within 536 bytes; client certificates make it longer.
+/// The most that a header may promise after its first 16 bytes (version 2; version 1 ends within 107). The specification asks senders
+/// to stay within 536 bytes; client certificates make it longer.
 const MAX_HEADER: usize = 4096;
 
 /// Version 2, command LOCAL.

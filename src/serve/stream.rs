@@ -4,30 +4,37 @@ use std::{
     io::{self, IoSlice},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
 };
 
 use bytes::{Buf, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     sync::OwnedSemaphorePermit,
+    time::{Instant, Sleep, sleep_until},
 };
 
 use super::{
-    activity::Activity,
-    drain::{DrainGuard, Phase},
+    activity::{Activity, InFlight},
+    drain::DrainGuard,
+    watch::Phase,
 };
 
 /// An accepted stream, with bytes of it that were read ahead.
 ///
 /// It is a member of the drain and holds its place among the connections for as long as it lives: as a tunnel it lives on in the hands
-/// of whoever took the upgrade, and is cut there by an error on its next read or write.
+/// of whoever took the upgrade, and is cut there by an error on its next read or write. A client that takes nothing for too long is cut
+/// the same way.
 pub(super) struct Guarded<Io> {
     io: Io,
     ahead: BytesMut,
     activity: Arc<Activity>,
-    /// The last write found no room.
-    write_blocked: bool,
+    write_timeout: Duration,
+    /// There while writes find no room: the client is not idle then.
+    blocked: Option<InFlight>,
+    /// When that has lasted too long. Made only where it happens, and pushed later when it happens again.
+    stall: Option<Pin<Box<Sleep>>>,
     /// Who waited last, so that a tunnel's task is woken for the cut.
     parked: Option<Waker>,
     guard: DrainGuard,
@@ -37,11 +44,22 @@ pub(super) struct Guarded<Io> {
 impl<Io> Guarded<Io> {
     pub(super) fn new(
         io: Io,
+        write_timeout: Duration,
         activity: Arc<Activity>,
         guard: DrainGuard,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Self {
-        Self { io, ahead: BytesMut::new(), activity, write_blocked: false, parked: None, guard, _permit: permit }
+        Self {
+            io,
+            ahead: BytesMut::new(),
+            activity,
+            write_timeout,
+            blocked: None,
+            stall: None,
+            parked: None,
+            guard,
+            _permit: permit,
+        }
     }
 
     /// What was read ahead.
@@ -62,30 +80,41 @@ impl<Io> Guarded<Io> {
     }
 
     /// About to wait: be woken when the drain cuts.
-    fn park(&mut self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+    fn park(&mut self, cx: &Context<'_>) -> io::Result<()> {
         if !self.parked.as_ref().is_some_and(|parked| parked.will_wake(cx.waker())) {
             self.parked = Some(cx.waker().clone());
             self.guard.watch().wake(cx.waker());
             self.alive()?;
         }
-        Poll::Pending
+        Ok(())
     }
 
-    fn wrote(&mut self, wrote: Poll<io::Result<usize>>, cx: &Context<'_>) -> Poll<io::Result<usize>> {
-        match &wrote {
-            Poll::Pending => {
-                self.write_blocked = true;
-                if let Poll::Ready(Err(error)) = self.park(cx) {
-                    return Poll::Ready(Err(error));
-                }
-            }
-            Poll::Ready(_) if self.write_blocked => {
-                self.write_blocked = false;
-                self.activity.touch();
-            }
-            Poll::Ready(_) => {}
+    fn wrote(&mut self, wrote: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if wrote.is_pending() {
+            self.park(cx)?;
+            return self.poll_stalled(cx).map(Err);
         }
+        if self.blocked.is_some() {
+            self.blocked = None;
+        }
+        self.activity.wrote();
         wrote
+    }
+
+    /// There is no room: the error when there has been none for too long.
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if self.blocked.is_none() {
+            self.blocked = Some(self.activity.begin(false));
+            let deadline = Instant::now() + self.write_timeout;
+            match &mut self.stall {
+                Some(stall) => stall.as_mut().reset(deadline),
+                None => self.stall = Some(Box::pin(sleep_until(deadline))),
+            }
+        }
+        if let Some(stall) = &mut self.stall {
+            ready!(stall.as_mut().poll(cx));
+        }
+        Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the client took nothing in time"))
     }
 }
 
@@ -109,7 +138,10 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Guarded<Io> {
         }
         self.alive()?;
         match Pin::new(&mut self.io).poll_read(cx, buf) {
-            Poll::Pending => self.park(cx),
+            Poll::Pending => {
+                self.park(cx)?;
+                Poll::Pending
+            }
             read @ Poll::Ready(_) => read,
         }
     }

@@ -4,3 +4,4 @@ mod http;
 mod limits;
 mod peers;
 mod shutdown;
+mod stalls;

@@ -150,14 +150,6 @@ impl RawClient {
         })
     }
 
-    /// Waits until the other side has closed, whatever it sends before.
-    #[track_caller]
-    pub fn ended(&mut self) -> impl Future<Output = ()> + '_ {
-        within_limit(self.limit, "the other side's end", async move {
-            let _ = self.io.rest().await;
-        })
-    }
-
     /// Leaves with a TCP reset.
     pub fn reset(self) {
         self.io.io.reset_on_close();

@@ -146,9 +146,14 @@ impl Memory {
 
     /// A connected client that does not mind how far the paused clock goes.
     pub async fn client(&self) -> RawClient {
+        RawClient::over(self.stream().await).patient()
+    }
+
+    /// A connected stream, with room for 64 KiB each way.
+    pub async fn stream(&self) -> DuplexStream {
         let (client, server) = tokio::io::duplex(64 * 1024);
         self.connections.send(Accepted::new(server)).await.unwrap();
-        RawClient::over(client).patient()
+        client
     }
 }
 

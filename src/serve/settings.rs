@@ -1,0 +1,103 @@
+//! [`Settings`]: what [`Serve`](super::Serve) was told, and what that means for hyper and TLS.
+
+#[cfg(feature = "tls")]
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+
+use super::{Drain, ProxyProtocol, connection::Connections, drive::Limits};
+
+/// Limits without end are [`FOREVER`].
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) drain: Drain,
+    pub(super) drain_timeout: Duration,
+    pub(super) handshake_timeout: Duration,
+    #[cfg(feature = "http2")]
+    pub(super) http2: bool,
+    pub(super) keep_alive: bool,
+    pub(super) limits: Limits,
+    pub(super) max_connections: Option<usize>,
+    pub(super) max_fields: Option<usize>,
+    pub(super) max_head_bytes: usize,
+    pub(super) proxy_protocol: ProxyProtocol,
+    pub(super) tcp_keepalive: Option<Duration>,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+impl Settings {
+    /// What they mean for each connection.
+    pub(super) fn connections(&self) -> Connections {
+        Connections {
+            limits: self.limits,
+            handshake_timeout: self.handshake_timeout,
+            proxy_protocol: self.proxy_protocol,
+            http1: self.http1(),
+            #[cfg(feature = "http2")]
+            http2: self.http2.then(|| u32::try_from(self.max_head_bytes).unwrap_or(u32::MAX)),
+            #[cfg(feature = "tls")]
+            tls: self.tls.as_ref().map(|config| self.acceptor(config)),
+        }
+    }
+
+    fn http1(&self) -> http1::Builder {
+        let mut builder = http1::Builder::new();
+        // Ours does the same for less: see `activity`.
+        builder.header_read_timeout(None).keep_alive(self.keep_alive).max_header_size(self.max_head_bytes);
+        if self.max_head_bytes > HYPER_BUFFER {
+            builder.max_buf_size(self.max_head_bytes);
+        }
+        if let Some(limit) = self.max_fields {
+            builder.max_headers(limit);
+        }
+        builder
+    }
+
+    #[cfg(feature = "tls")]
+    fn acceptor(&self, config: &Arc<rustls::ServerConfig>) -> tokio_rustls::TlsAcceptor {
+        let mut config = config.clone();
+        if config.alpn_protocols.is_empty() {
+            let offered: &[&[u8]] = match () {
+                #[cfg(feature = "http2")]
+                () if self.http2 => &[b"h2", b"http/1.1"],
+                () => &[b"http/1.1"],
+            };
+            Arc::make_mut(&mut config).alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
+        }
+        config.into()
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            drain: Drain::new(),
+            drain_timeout: Duration::from_secs(30),
+            handshake_timeout: Duration::from_secs(10),
+            #[cfg(feature = "http2")]
+            http2: true,
+            keep_alive: true,
+            limits: Limits { head: Duration::from_secs(30), write: Duration::from_secs(60) },
+            max_connections: None,
+            max_fields: None,
+            max_head_bytes: 64 * 1024,
+            proxy_protocol: ProxyProtocol::Forbidden,
+            tcp_keepalive: Some(Duration::from_secs(60)),
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+}
+
+/// A limit that may be none.
+pub(super) fn or_forever(limit: impl Into<Option<Duration>>) -> Duration {
+    limit.into().map_or(FOREVER, |limit| limit.min(FOREVER))
+}
+
+/// Far enough for anybody, and near enough for `Instant` to reckon with.
+const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
+/// hyper's own default of what it buffers of a connection.
+const HYPER_BUFFER: usize = 8192 + 4096 * 100;
