@@ -1,8 +1,8 @@
 //! The head of a request on its way out: looked at, stripped, and aimed at the upstream.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Uri, Version,
-    header::{COOKIE, HOST, MAX_FORWARDS},
+    HeaderName, HeaderValue, Method, Uri, Version,
+    header::{HOST, MAX_FORWARDS},
     request, uri,
 };
 
@@ -65,9 +65,6 @@ pub(super) fn strip(parts: &mut request::Parts, settings: &Settings) {
     }
     // Where to connect is for this service and its hooks to say.
     parts.extensions.remove::<ConnectTo>();
-    if parts.version >= Version::HTTP_2 {
-        join_cookies(&mut parts.headers);
-    }
 }
 
 /// RFC 9110 §7.6.2: counts `Max-Forwards` of `OPTIONS` and `TRACE` down; true if this is as far as the request goes.
@@ -80,18 +77,6 @@ pub(super) fn is_last_hop(parts: &mut request::Parts) -> bool {
         parts.headers.insert(MAX_FORWARDS, count.into());
     }
     count == Some(0)
-}
-
-/// RFC 9113 §8.2.3: lines of Cookie that HTTP/2 split for compression are joined before they go to anything else.
-fn join_cookies(headers: &mut HeaderMap) {
-    let mut lines = headers.get_all(COOKIE).iter();
-    if lines.next().is_none() || lines.next().is_none() {
-        return;
-    }
-    let lines: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
-        headers.insert(COOKIE, joined);
-    }
 }
 
 /// Aims the request at the upstream: URI, `Host`, where to connect; and says what the client sees.

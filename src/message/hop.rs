@@ -4,7 +4,7 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Version,
-    header::{CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE},
+    header::{CONNECTION, COOKIE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE},
 };
 
 use crate::message::upgrade;
@@ -30,8 +30,13 @@ pub struct Stripped {
 ///   [handshake](upgrade::handshake) (`version` is that of the request: HTTP/1.0 and HTTP/2 know no `Upgrade`). `Connection` afterwards
 ///   names what was kept and nothing else, so the head is valid as it stands for HTTP/1.1.
 ///
+/// Lines of `Cookie` that HTTP/2 split for its compression are joined (RFC 9113 §8.2.3): other hops read only one.
+///
 /// Bytes that are no field name are passed over, wherever they stand. One look at each field; nothing more for a head without any of these.
 pub fn strip_request(headers: &mut HeaderMap, version: Version) -> Stripped {
+    if version >= Version::HTTP_2 {
+        join_cookies(headers);
+    }
     let found = Found::scan(headers);
     if found.is_empty() {
         return Stripped::default();
@@ -87,6 +92,18 @@ pub(crate) fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 /// True if any line of the list field `name` has the element `token`, in any case.
 pub(crate) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &[u8]) -> bool {
     headers.get_all(name).iter().flat_map(tokens).any(|found| found.eq_ignore_ascii_case(token))
+}
+
+/// RFC 9113 §8.2.3: with `; ` between them.
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut lines = headers.get_all(COOKIE).iter();
+    if lines.next().is_none() || lines.next().is_none() {
+        return;
+    }
+    let lines: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
 }
 
 /// RFC 9110 §10.1.4: `t-codings = "trailers" / ( transfer-coding [ weight ] )`.
@@ -198,6 +215,17 @@ mod tests {
         let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         names
+    }
+
+    #[test]
+    fn cookies_that_http_2_split_are_one_line_again() {
+        let lines = [("cookie", &b"a=1"[..]), ("x", b"y"), ("cookie", b"b=2; c=3")];
+        let mut headers = head(&lines);
+        strip_request(&mut headers, Version::HTTP_2);
+        assert_eq!(headers.get_all("cookie").iter().collect::<Vec<_>>(), ["a=1; b=2; c=3"]);
+        let mut headers = head(&lines);
+        strip_request(&mut headers, Version::HTTP_11);
+        assert_eq!(headers.get_all("cookie").iter().count(), 2);
     }
 
     #[test]

@@ -19,6 +19,7 @@
 //! | a body on `204`, `304` or an answer to `HEAD` | no body | no |
 //! | `101` unasked, or to another protocol | 502 | no |
 //! | other `1xx` | dropped, except that `100` lets the body of an `Expect: 100-continue` request go | yes |
+//! | more than 100 of these to one request | 502 | no |
 //! | a final response while the request's body is still being sent | passed on at once; the body goes on being sent | if all of it was |
 //! | nothing, on a connection that had served before | sent again once on a fresh one, if that is safe; else 502 | no |
 

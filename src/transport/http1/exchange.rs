@@ -17,7 +17,7 @@ use super::{
     conn::Conn,
     decode::{self, Framing, Head},
     encode,
-    framing::{Chunked, Remaining, RequestFraming},
+    framing::{Chunked, Remaining, RequestFraming, garbage},
     relay,
     upload::{First, Upload},
 };
@@ -43,6 +43,8 @@ pub(crate) struct Exchange {
     written: u64,
     /// True once a byte of a response was read.
     answered: bool,
+    /// Interim responses so far. Each is progress, so their number must be limited, too.
+    interim: u32,
     /// True if the connection ended before that.
     lost: bool,
     is_head: bool,
@@ -74,6 +76,7 @@ impl Exchange {
             write_error: None,
             written: 0,
             answered: false,
+            interim: 0,
             lost: false,
             is_head: parts.method == Method::HEAD,
             handshake: upgrade::handshake(&parts.headers, Version::HTTP_11),
@@ -178,12 +181,15 @@ impl Exchange {
             if !self.conn.read.is_empty() {
                 let Conn { read, places, .. } = &mut *self.conn;
                 match decode::head(read, headers, places, self.limits.max_head, self.keep_hop_by_hop)? {
-                    Some(head) if head.status == StatusCode::CONTINUE => {
-                        self.upload.gated = false;
-                        continue;
-                    }
-                    // Other interim responses cannot be passed on by hyper's server (RFC 9110 §15.2 lets a proxy drop them).
+                    // Interim responses cannot be passed on by hyper's server (RFC 9110 §15.2 lets a proxy drop them).
                     Some(head) if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS => {
+                        self.interim += 1;
+                        if self.interim > MAX_INTERIM {
+                            return Poll::Ready(Err(
+                                garbage("the upstream answers in the interim for ever").in_phase(Phase::ResponseHead)
+                            ));
+                        }
+                        self.upload.gated &= head.status != StatusCode::CONTINUE;
                         self.moved();
                         continue;
                     }
@@ -322,3 +328,6 @@ impl Exchange {
         Ok(response)
     }
 }
+
+/// Interim responses to one request, at the most.
+const MAX_INTERIM: u32 = 100;

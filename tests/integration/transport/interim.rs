@@ -37,6 +37,17 @@ async fn interim_responses_are_dropped_and_the_connection_is_kept() {
 }
 
 #[tokio::test]
+async fn interim_responses_without_end_are_502() {
+    let upstream = RawUpstream::tcp(|mut conn| async move {
+        conn.request().await;
+        conn.write("HTTP/1.1 103 Early Hints\r\n\r\n".repeat(101)).await;
+        conn.read_to_end().await;
+    });
+    let error = send(&ExactProxy::new(), get(upstream.url("/"))).await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Upstream, false));
+}
+
+#[tokio::test]
 async fn an_expected_body_is_not_asked_for_before_the_upstream_agrees() {
     let (agreed, agree) = tokio::sync::oneshot::channel::<()>();
     let agree = std::sync::Mutex::new(Some(agree));
