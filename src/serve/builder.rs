@@ -50,7 +50,8 @@ impl<L, S> Serve<L, S> {
     ///
     /// On HTTP/2 it also holds where the client's windows (RFC 9113 §5.2) keep a response back, but for all streams together: bytes of
     /// one start the wait of all anew. There, hyper passes the end of a response on ahead of its windows: what they keep back of that
-    /// is noticed when the connection has been idle for the [header timeout](Self::header_timeout).
+    /// is noticed when the connection has been idle for the [header timeout](Self::header_timeout). A tunnel inside HTTP/2 is held by its
+    /// own window alone, which only its owner sees: here it is cut with its connection.
     pub fn write_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.settings.limits.write = or_forever(limit);
         self
