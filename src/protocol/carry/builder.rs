@@ -23,7 +23,8 @@ impl CarriedKeysBuilder {
 
     /// A text, as `X-WSGIProxy-Str-N`: what the type's `Display` writes, read back by its `FromStr`.
     ///
-    /// Numbers, `IpAddr` and the like are texts too.
+    /// Numbers, `IpAddr` and the like are texts too. What `FromStr` says of a text that it refuses goes to the log as the cause: an error
+    /// type of your own should not quote the text.
     pub fn string<T>(self, name: impl Into<String>) -> Self
     where
         T: Display + FromStr<Err: Into<BoxError>> + Clone + Send + Sync + 'static,
