@@ -27,8 +27,6 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The client left before its answer was complete (499, for logs only).
-    ClientGone,
     /// No connection to the upstream: unknown name, refused, unreachable, TLS handshake failed (502).
     Connect,
     /// A policy forbids this request or destination (403).
@@ -69,8 +67,6 @@ pub enum ErrorKind {
 pub enum Phase {
     /// Its head was looked at; nobody else has heard of it.
     Decide,
-    /// It waited for a connection.
-    Queue,
     /// The upstream's name was resolved.
     Resolve,
     /// A socket was connected.
@@ -83,8 +79,6 @@ pub enum Phase {
     ResponseHead,
     /// The body of the response was being read.
     ResponseBody,
-    /// The connection had become a tunnel.
-    Tunnel,
 }
 
 impl Error {
@@ -139,7 +133,6 @@ impl Error {
             ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             ErrorKind::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             ErrorKind::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            ErrorKind::ClientGone => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
             ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             ErrorKind::Unsupported => StatusCode::NOT_IMPLEMENTED,
             ErrorKind::Connect | ErrorKind::Upstream => StatusCode::BAD_GATEWAY,

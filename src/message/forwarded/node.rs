@@ -44,7 +44,7 @@ pub(super) fn write_node(out: &mut String, hop: &Hop, bracketed: bool) {
     };
 }
 
-/// The one hop of most requests; by hand it costs a tenth of the formatter's way.
+/// The one hop of most requests, without the formatter's machinery.
 fn write_v4(out: &mut String, ip: Ipv4Addr) {
     for (index, octet) in ip.octets().into_iter().enumerate() {
         if index > 0 {
