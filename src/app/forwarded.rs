@@ -2,13 +2,14 @@
 
 use std::net::IpAddr;
 
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, uri::Scheme};
+use http::{Extensions, HeaderName, HeaderValue, uri::Scheme};
 
 use crate::{
     app::{front::Front, settings::ForwardedFor},
     ext::{Hop, PeerAddr, RequestOrigin},
     message::{
-        forwarded::{Element, write_elements, write_for},
+        fields::Fields,
+        forwarded::{Element, write_elements, write_list},
         target::Href,
     },
     protocol::{Family, names},
@@ -58,41 +59,43 @@ fn peer(extensions: &Extensions) -> Option<IpAddr> {
 }
 
 /// Writes the fields of each family. What is there already was written by a hook, and stays.
-pub(super) fn write(headers: &mut HeaderMap, families: &[Family], way: &Way<'_>, front: &Front, href: &Href) {
+pub(super) fn write(out: &mut impl Fields, families: &[Family], way: &Way<'_>, front: &Front, href: &Href) {
     let scheme = || HeaderValue::from_static(if front.scheme == Scheme::HTTPS { "https" } else { "http" });
-    let host = || front.host.clone();
+    let host = front.host.as_ref();
     let prefix = || (!front.prefix.is_empty()).then(|| front.prefix.to_value());
     for family in families {
         match family {
             Family::WsgiProxy => {
-                put(headers, names::X_FORWARDED_FOR, list(way));
-                put(headers, names::X_FORWARDED_SERVER, host());
-                put(headers, names::X_FORWARDED_SCHEME, Some(scheme()));
-                put(headers, names::X_FORWARDED_SCRIPT_NAME, prefix());
-                put(headers, names::X_TRAVERSAL_PATH, href.path_value().cloned());
-                put(headers, names::X_TRAVERSAL_QUERY_STRING, href.query_value().cloned());
+                list(out, way);
+                put(out, names::X_FORWARDED_SERVER, host);
+                put(out, names::X_FORWARDED_SCHEME, Some(&scheme()));
+                put(out, names::X_FORWARDED_SCRIPT_NAME, prefix().as_ref());
+                put(out, names::X_TRAVERSAL_PATH, href.path_value());
+                put(out, names::X_TRAVERSAL_QUERY_STRING, href.query_value());
             }
             Family::XForwarded => {
-                put(headers, names::X_FORWARDED_FOR, list(way));
-                put(headers, names::X_FORWARDED_HOST, host());
-                put(headers, names::X_FORWARDED_PROTO, Some(scheme()));
-                put(headers, names::X_FORWARDED_PORT, port(front));
-                put(headers, names::X_FORWARDED_PREFIX, prefix());
+                list(out, way);
+                put(out, names::X_FORWARDED_HOST, host);
+                put(out, names::X_FORWARDED_PROTO, Some(&scheme()));
+                put(out, names::X_FORWARDED_PORT, port(front).as_ref());
+                put(out, names::X_FORWARDED_PREFIX, prefix().as_ref());
             }
-            Family::Forwarded => put(headers, names::FORWARDED, Some(elements(way, front))),
+            Family::Forwarded => put(out, names::FORWARDED, Some(&elements(way, front))),
         }
     }
 }
 
-fn put(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
+fn put(out: &mut impl Fields, name: HeaderName, value: Option<&HeaderValue>) {
     if let Some(value) = value {
-        headers.entry(name).or_insert(value);
+        out.set(name, value);
     }
 }
 
 /// One line, always: several would be read differently by different recipients.
-fn list(way: &Way<'_>) -> Option<HeaderValue> {
-    way.hops().next().is_some().then(|| write_for(way.hops()))
+fn list(out: &mut impl Fields, way: &Way<'_>) {
+    if way.hops().next().is_some() {
+        out.set_text(names::X_FORWARDED_FOR, |line| write_list(line, way.hops()));
+    }
 }
 
 /// The port the client asked: of the host, else the scheme's own; none where it named no host.

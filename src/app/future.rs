@@ -9,7 +9,7 @@ use std::{
 use http::Response;
 
 use crate::{
-    app::{hooks::Later, service::Back},
+    app::{crossing::Crossing, hooks::Later},
     body::Body,
     exact::Exchange,
 };
@@ -21,7 +21,7 @@ pub struct ProxyFuture(State);
 #[expect(clippy::large_enum_variant, reason = "the large one is the common one")]
 enum State {
     Answer(Option<Response<Body>>),
-    Exchange(Exchange<()>, Back),
+    Exchange(Exchange<Crossing>),
     Boxed(Later<Response<Body>>),
 }
 
@@ -30,8 +30,8 @@ impl ProxyFuture {
         Self(State::Answer(Some(response)))
     }
 
-    pub(super) fn exchange(exchange: Exchange<()>, back: Back) -> Self {
-        Self(State::Exchange(exchange, back))
+    pub(super) fn exchange(exchange: Exchange<Crossing>) -> Self {
+        Self(State::Exchange(exchange))
     }
 
     pub(super) fn boxed(future: impl Future<Output = Response<Body>> + Send + 'static) -> Self {
@@ -49,9 +49,9 @@ impl Future for ProxyFuture {
                 // Polled after it was ready; there is nothing more to come.
                 None => Poll::Pending,
             },
-            State::Exchange(exchange, back) => {
-                let result = ready!(Pin::new(exchange).poll(cx));
-                Poll::Ready(Ok(back.answer(result)))
+            State::Exchange(exchange) => {
+                let result = ready!(Pin::new(&mut *exchange).poll(cx));
+                Poll::Ready(Ok(exchange.prepare().answer(result)))
             }
             State::Boxed(future) => future.as_mut().poll(cx).map(Ok),
         }

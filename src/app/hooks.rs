@@ -67,6 +67,11 @@ impl Hooks {
             || self.response.iter().any(|hook| matches!(hook, ResponseHook::Later(_)))
     }
 
+    /// True if a hook sees requests.
+    pub(super) fn any_for_requests(&self) -> bool {
+        !self.request.is_empty()
+    }
+
     /// Runs the request hooks that need no waiting; only called where all are such.
     pub(super) fn rewrite_request_now(&self, parts: &mut request::Parts) -> Result<(), Answer> {
         self.request.iter().try_for_each(|hook| match hook {

@@ -85,6 +85,7 @@
 //! ```
 
 mod builder;
+mod crossing;
 mod forwarded;
 mod front;
 mod future;

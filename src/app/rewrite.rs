@@ -11,7 +11,6 @@ use crate::{
         front::{Front, Mount, scheme},
         outgoing::too_large,
         service::Settings,
-        settings::HostField,
     },
     error::{Error, ErrorKind},
     ext::{ConnectTo, RequestOrigin},
@@ -105,12 +104,7 @@ pub(super) fn aim(
         .map_err(|error| Error::new(ErrorKind::Target, "target is not valid").with_source(error))?;
     // The next hop's version is for the next hop's connection to say.
     parts.version = Version::HTTP_11;
-    let host = match &settings.host {
-        HostField::Fixed(host) => host,
-        HostField::Keep => front.host.as_ref().unwrap_or_else(|| href.host()),
-        HostField::Replace => href.host(),
-    };
-    parts.headers.insert(HOST, host.clone());
+    parts.headers.insert(HOST, settings.host(&front, href).clone());
     if let Some(to) = href.connect_to() {
         parts.extensions.insert(to);
     }

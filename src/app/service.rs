@@ -13,7 +13,7 @@ use tower_service::Service;
 use crate::{
     app::{
         builder::ProxyAppBuilder,
-        forwarded::{self, Way},
+        crossing::Crossing,
         front::Front,
         future::ProxyFuture,
         hooks::{Answer, Hooks},
@@ -26,11 +26,7 @@ use crate::{
     body::Body,
     error::{BoxError, Error},
     exact::{ExactProxy, answer},
-    message::{
-        location::Mapping,
-        target::Href,
-        via::{self, Pseudonym},
-    },
+    message::{target::Href, via::Pseudonym},
     protocol::{Family, carry::CarriedKeys},
 };
 
@@ -130,15 +126,12 @@ where
             Err(refusal) => return ProxyFuture::answer(refusal.into_response(settings)),
         };
         let body = outgoing(body, front.version, settings.max_body_bytes);
+        let crossing = Crossing::new(settings, front, href);
         if settings.seal.is_some() || settings.hooks.any_later() {
-            return ProxyFuture::boxed(settings.clone().forward(parts, body, front, href));
+            return ProxyFuture::boxed(crossing.forward(parts, body));
         }
-        let finished = settings.hooks.rewrite_request_now(&mut parts).map_err(Refusal::Answer);
-        match finished.and_then(|()| Ok(settings.finish(&mut parts, &front, &href)?)) {
-            Ok(()) => {
-                let back = Back::new(settings, &parts, front, href);
-                ProxyFuture::exchange(settings.exact.send(Request::from_parts(parts, body), ()), back)
-            }
+        match crossing.send(parts, body) {
+            Ok(exchange) => ProxyFuture::exchange(exchange),
             Err(refusal) => ProxyFuture::answer(refusal.into_response(settings)),
         }
     }
@@ -157,33 +150,12 @@ impl Settings {
         Ok((front, href))
     }
 
-    /// Adds what this service says of the request itself.
-    pub(super) fn finish(&self, parts: &mut request::Parts, front: &Front, href: &Href) -> Result<(), Error> {
-        let way = Way::of(&parts.extensions, self.forwarded_for);
-        forwarded::write(&mut parts.headers, &self.families, &way, front, href);
-        if let Some(us) = &self.via {
-            via::append(&mut parts.headers, front.version, us);
-        }
-        self.carried.encode(&parts.extensions, &mut parts.headers)
-    }
-
-    /// The way of a request that something must be awaited for: hooks, or a body that is read to be signed.
-    async fn forward(self: Arc<Self>, parts: request::Parts, body: Body, front: Front, href: Href) -> Response<Body> {
-        let mut parts = match self.hooks.rewrite_request(parts).await {
-            Ok(parts) => parts,
-            Err(answer) => return *answer,
-        };
-        if let Err(error) = self.finish(&mut parts, &front, &href) {
-            return self.answer(error);
-        }
-        let back = Back::new(&self, &parts, front, href);
-        let result = match &self.seal {
-            None => self.exact.send(Request::from_parts(parts, body), ()).await,
-            Some(seal) => seal.send(&self.exact, parts, body).await,
-        };
-        match back.mapped(result) {
-            Ok(response) => self.hooks.rewrite_response(response).await,
-            Err(error) => self.answer(error),
+    /// The `Host` the upstream is sent.
+    pub(super) fn host<'a>(&'a self, front: &'a Front, href: &'a Href) -> &'a HeaderValue {
+        match &self.host {
+            HostField::Fixed(host) => host,
+            HostField::Keep => front.host.as_ref().unwrap_or_else(|| href.host()),
+            HostField::Replace => href.host(),
         }
     }
 
@@ -202,7 +174,7 @@ impl Settings {
 }
 
 /// Why a request is not forwarded.
-enum Refusal {
+pub(super) enum Refusal {
     Error(Error),
     /// The user's answer.
     Answer(Answer),
@@ -217,43 +189,15 @@ impl Refusal {
     }
 }
 
+impl From<Answer> for Refusal {
+    fn from(answer: Answer) -> Self {
+        Self::Answer(answer)
+    }
+}
+
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         Self::Error(error)
-    }
-}
-
-/// What is needed to bring a response back to the client.
-#[derive(Debug)]
-pub(super) struct Back {
-    settings: Arc<Settings>,
-    mapping: Option<Mapping>,
-}
-
-impl Back {
-    fn new(settings: &Arc<Settings>, sent: &request::Parts, front: Front, href: Href) -> Self {
-        let mapping = settings.map_responses.then(|| {
-            let host_sent = sent.headers.get(http::header::HOST).cloned();
-            Mapping::of(href, host_sent, front.scheme, front.host, front.prefix)
-        });
-        Self { settings: settings.clone(), mapping }
-    }
-
-    /// The answer to the client, where nothing must be awaited for it.
-    pub(super) fn answer(&self, result: Result<Response<Body>, Error>) -> Response<Body> {
-        match self.mapped(result) {
-            Ok(response) => self.settings.hooks.rewrite_response_now(response),
-            Err(error) => self.settings.answer(error),
-        }
-    }
-
-    fn mapped(&self, result: Result<Response<Body>, Error>) -> Result<Response<Body>, Error> {
-        result.map(|mut response| {
-            if let Some(mapping) = &self.mapping {
-                mapping.apply(response.headers_mut());
-            }
-            response
-        })
     }
 }
 

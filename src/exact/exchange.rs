@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, request::Parts};
+use http::{Extensions, Method, Request, Response, request::Parts};
 use http_body::{Body as _, Frame};
 use tokio::time::{Instant, timeout};
 
@@ -19,6 +19,7 @@ use crate::{
     body::Body,
     error::{Error, ErrorKind, Phase},
     ext::ConnectTo,
+    message::fields::Fields,
     transport::{
         Connector, Destination, Home,
         http1::{self, Conn, First, RequestFraming, request_framing},
@@ -28,14 +29,15 @@ use crate::{
 /// Has the last word on a request's head before each attempt is written, such as signing it with a new nonce.
 pub(crate) trait Prepare: Unpin {
     /// `attempt` counts from 0.
-    fn prepare(&mut self, attempt: u32, parts: &mut Parts) -> Result<(), Error>;
-}
-
-impl Prepare for () {
-    fn prepare(&mut self, _: u32, _: &mut Parts) -> Result<(), Error> {
+    fn prepare(&mut self, _attempt: u32, _parts: &mut Parts) -> Result<(), Error> {
         Ok(())
     }
+
+    /// Adds fields to those of the head, none of which has the same name.
+    fn add_fields(&self, _extensions: &Extensions, _out: &mut impl Fields) {}
 }
+
+impl Prepare for () {}
 
 /// The response to a request sent by an [`ExactProxy`](super::ExactProxy), once its head has arrived.
 #[must_use = "futures do nothing unless polled"]
@@ -83,6 +85,10 @@ impl<P: Prepare> Exchange<P> {
         // Asked now: a body that was sent looks as empty as one that never was.
         let replay = if parts.method.is_idempotent() { body.in_memory() } else { None };
         Self { proxy, parts, body, prepare, attempt: 0, replay, framing: None, state: State::Start }
+    }
+
+    pub(crate) fn prepare(&self) -> &P {
+        &self.prepare
     }
 
     /// Goes on until something must be waited for. What is being sent stays where it is: moving it costs more than most of its steps.
@@ -141,7 +147,9 @@ impl<P: Prepare> Exchange<P> {
         self.prepare.prepare(self.attempt, &mut self.parts)?;
         let ended = self.body.is_end_stream();
         let (limits, keep) = (self.proxy.limits.clone(), self.proxy.keep_hop_by_hop);
-        Ok(State::Sending(http1::Exchange::new(conn, &self.parts, framing, ended, limits, keep, now)))
+        let prepare = &self.prepare;
+        let more = |extensions: &Extensions, out: &mut http1::Lines<'_>| prepare.add_fields(extensions, out);
+        Ok(State::Sending(http1::Exchange::new(conn, &self.parts, framing, ended, limits, keep, now, more)))
     }
 
     /// What becomes of a failed attempt: another one, or the error.

@@ -9,6 +9,7 @@
 //! | [`upgrade`] | what is a handshake for another protocol, and which `101` answers it |
 //! | [`via`] | `Via` and the detection of loops |
 
+pub(crate) mod fields;
 pub mod forwarded;
 pub(crate) mod framing;
 pub mod hop;

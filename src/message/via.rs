@@ -6,7 +6,7 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderValue, Version, header::VIA};
 
-use crate::error::ConfigError;
+use crate::{error::ConfigError, message::fields::Fields};
 
 /// The name under which one proxy stands in `Via`, with its values made once.
 #[derive(Clone, PartialEq, Eq)]
@@ -55,14 +55,13 @@ impl Pseudonym {
     }
 
     /// The element for a message that was received in `version`.
-    fn element(&self, version: Version) -> HeaderValue {
-        let element = match version {
+    fn element(&self, version: Version) -> &HeaderValue {
+        match version {
             Version::HTTP_2 => &self.http_2,
             Version::HTTP_3 => &self.http_3,
             Version::HTTP_11 => &self.http_11,
             _ => &self.http_10,
-        };
-        element.clone()
+        }
     }
 }
 
@@ -74,7 +73,12 @@ impl fmt::Debug for Pseudonym {
 
 /// Adds this proxy behind those that a message has been through; `version` is the one the message was received in.
 pub fn append(headers: &mut HeaderMap, version: Version, pseudonym: &Pseudonym) {
-    headers.append(VIA, pseudonym.element(version));
+    write(headers, version, pseudonym);
+}
+
+/// The same, to wherever the head's fields go.
+pub(crate) fn write(out: &mut impl Fields, version: Version, pseudonym: &Pseudonym) {
+    out.append(VIA, pseudonym.element(version));
 }
 
 /// True if a message has been through this proxy before. Names are compared without case; comments are not looked into.

@@ -99,7 +99,8 @@ pub fn write_elements<'a, 'b: 'a>(elements: impl IntoIterator<Item = &'a Element
         for (name, hop) in [("for=", Some(&element.node)), (";by=", element.by.as_ref())] {
             if let Some(hop) = hop {
                 node.clear();
-                write_node(&mut node, hop, true);
+                // Writing to a String cannot fail.
+                let _ = write_node(&mut node, hop, true);
                 write_pair(&mut line, name, &node);
             }
         }

@@ -1,6 +1,6 @@
 //! Comma-separated lists over all lines of a field, read from the right.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -82,17 +82,24 @@ pub fn walk(hops: &[Hop], limit: usize, trusted: impl Fn(IpAddr) -> bool) -> Opt
 /// A hop that has no address is written as its made-up name or as `unknown`.
 pub fn write_for<'a>(hops: impl IntoIterator<Item = &'a Hop>) -> HeaderValue {
     let mut line = String::with_capacity(ONE_HOP);
-    for hop in hops {
-        if !line.is_empty() {
-            line.push_str(", ");
-        }
-        write_node(&mut line, hop, false);
-    }
+    // Writing to a String cannot fail.
+    let _ = write_list(&mut line, hops);
     into_value(line)
 }
 
+/// The same, to wherever it goes.
+pub(crate) fn write_list<'a>(out: &mut dyn fmt::Write, hops: impl IntoIterator<Item = &'a Hop>) -> fmt::Result {
+    for (index, hop) in hops.into_iter().enumerate() {
+        if index > 0 {
+            out.write_str(", ")?;
+        }
+        write_node(out, hop, false)?;
+    }
+    Ok(())
+}
+
 /// A line written here, as a field value, without copying it.
-pub(super) fn into_value(line: String) -> HeaderValue {
+pub(crate) fn into_value(line: String) -> HeaderValue {
     // Without room to spare it becomes the value's memory as it is.
     let line = Bytes::from(line.into_bytes().into_boxed_slice());
     HeaderValue::from_maybe_shared(line).unwrap_or(HeaderValue::from_static("unknown"))

@@ -33,4 +33,5 @@ mod tests;
 
 pub use element::{Element, elements, write_elements};
 pub use list::{MAX_BYTES, MAX_ELEMENTS, for_hops, from_right, walk, write_for};
+pub(crate) use list::{into_value, write_list};
 pub use node::parse_node;

@@ -1,7 +1,7 @@
 //! One node of a list: an address with or without a port, `unknown`, or a made-up name.
 
 use std::{
-    fmt::Write as _,
+    fmt::{self, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -31,27 +31,27 @@ pub fn parse_node(node: &[u8]) -> Hop {
 }
 
 /// Writes a node so that [`parse_node`] reads the same; brackets around an IPv6 address if `bracketed`, or if a port follows.
-pub(super) fn write_node(out: &mut String, hop: &Hop, bracketed: bool) {
-    // Writing to a String cannot fail.
-    let _ = match hop {
-        Hop::Addr(IpAddr::V4(ip), None) => return write_v4(out, *ip),
+pub(super) fn write_node(out: &mut dyn Write, hop: &Hop, bracketed: bool) -> fmt::Result {
+    match hop {
+        Hop::Addr(IpAddr::V4(ip), None) => write_v4(out, *ip),
         Hop::Addr(IpAddr::V4(ip), Some(port)) => write!(out, "{ip}:{port}"),
         Hop::Addr(IpAddr::V6(ip), None) if bracketed => write!(out, "[{ip}]"),
         Hop::Addr(IpAddr::V6(ip), None) => write!(out, "{ip}"),
         Hop::Addr(IpAddr::V6(ip), Some(port)) => write!(out, "[{ip}]:{port}"),
         Hop::Obfuscated(name) if is_obfuscated(name) => write!(out, "{name}"),
-        Hop::Obfuscated(_) | Hop::Unknown => write!(out, "unknown"),
-    };
+        Hop::Obfuscated(_) | Hop::Unknown => out.write_str("unknown"),
+    }
 }
 
 /// The one hop of most requests, without the formatter's machinery.
-fn write_v4(out: &mut String, ip: Ipv4Addr) {
+fn write_v4(out: &mut dyn Write, ip: Ipv4Addr) -> fmt::Result {
     for (index, octet) in ip.octets().into_iter().enumerate() {
         if index > 0 {
-            out.push('.');
+            out.write_str(".")?;
         }
-        out.push_str(itoa::Buffer::new().format(octet));
+        out.write_str(itoa::Buffer::new().format(octet))?;
     }
+    Ok(())
 }
 
 fn address(ip: Option<IpAddr>, port: &str) -> Hop {

@@ -16,10 +16,7 @@ pub(super) type Edit = (Range<usize>, Vec<u8>);
 type Find = fn(&Mapping, &[u8]) -> Vec<Edit>;
 
 pub(super) fn apply(mapping: &Mapping, headers: &mut HeaderMap) {
-    let mut found = 0_u8;
-    for name in headers.keys() {
-        found |= bit(name.as_str());
-    }
+    let found = found(headers);
     let fields: [(HeaderName, Find); 5] =
         [(LOCATION, whole), (CONTENT_LOCATION, whole), (REFRESH, refresh), (LINK, link), (SET_COOKIE, cookie::edits)];
     if found == 0 {
@@ -35,6 +32,15 @@ pub(super) fn apply(mapping: &Mapping, headers: &mut HeaderMap) {
             }
         }
     }
+}
+
+/// True if a head has any of these fields.
+pub(crate) fn concerns(headers: &HeaderMap) -> bool {
+    found(headers) != 0
+}
+
+fn found(headers: &HeaderMap) -> u8 {
+    headers.keys().fold(0, |found, name| found | bit(name.as_str()))
 }
 
 fn bit(name: &str) -> u8 {

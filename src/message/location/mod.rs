@@ -31,4 +31,5 @@ mod mapping;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use fields::concerns;
 pub use mapping::Mapping;

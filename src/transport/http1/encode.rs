@@ -1,14 +1,25 @@
 //! The head of a request, as bytes.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
+use std::fmt;
+
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
 
 use super::framing::RequestFraming;
-use crate::error::{Error, ErrorKind};
+use crate::{
+    error::{Error, ErrorKind},
+    message::fields::Fields,
+};
 
 /// Writes the head of the request to `out`: target in origin form, every field as it is, framing fields anew.
 ///
-/// `Host` is written from the authority only where the request has none (RFC 9112 §3.2).
-pub(crate) fn request_head(out: &mut Vec<u8>, parts: &Parts, framing: RequestFraming) {
+/// `Host` is written from the authority only where the request has none (RFC 9112 §3.2). `more` adds fields to those of the map, which has
+/// none of the same names.
+pub(crate) fn request_head(
+    out: &mut Vec<u8>,
+    parts: &Parts,
+    framing: RequestFraming,
+    more: impl FnOnce(&Extensions, &mut Lines<'_>),
+) {
     out.extend_from_slice(parts.method.as_str().as_bytes());
     out.push(b' ');
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
@@ -29,6 +40,7 @@ pub(crate) fn request_head(out: &mut Vec<u8>, parts: &Parts, framing: RequestFra
         let authority = parts.uri.authority().map_or("", |authority| authority.as_str());
         line(out, &header::HOST, authority.as_bytes());
     }
+    more(&parts.extensions, &mut Lines(out));
     match framing {
         RequestFraming::None => {}
         RequestFraming::Length(length) => {
@@ -111,6 +123,34 @@ pub(crate) fn forbidden_in_trailers(name: &HeaderName) -> bool {
             | header::TRANSFER_ENCODING
             | header::UPGRADE
     )
+}
+
+/// The fields of a head that is being written.
+pub(crate) struct Lines<'a>(&'a mut Vec<u8>);
+
+impl Fields for Lines<'_> {
+    fn set(&mut self, name: HeaderName, value: &HeaderValue) {
+        line(self.0, &name, value.as_bytes());
+    }
+
+    fn set_text(&mut self, name: HeaderName, text: impl FnOnce(&mut dyn fmt::Write) -> fmt::Result) {
+        line(self.0, &name, b"");
+        self.0.truncate(self.0.len() - 2);
+        // Writing to a Vec cannot fail.
+        let _ = text(self);
+        self.0.extend_from_slice(b"\r\n");
+    }
+
+    fn append(&mut self, name: HeaderName, value: &HeaderValue) {
+        self.set(name, value);
+    }
+}
+
+impl fmt::Write for Lines<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
 }
 
 fn line(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {

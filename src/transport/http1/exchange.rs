@@ -16,7 +16,7 @@ use super::{
     body::Incoming,
     conn::Conn,
     decode::{self, Framing, Head},
-    encode,
+    encode::{self, Lines},
     framing::{Chunked, Remaining, RequestFraming, garbage},
     relay,
     upload::{First, Upload},
@@ -56,6 +56,7 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     /// Writes the request's head to the connection's buffer; nothing is sent before the first poll. `ended` if the body is at its end.
+    #[expect(clippy::too_many_arguments, reason = "each is one fact of the request")]
     pub(crate) fn new(
         mut conn: Box<Conn>,
         parts: &Parts,
@@ -64,8 +65,9 @@ impl Exchange {
         limits: Arc<Limits>,
         keep_hop_by_hop: bool,
         now: Instant,
+        more: impl FnOnce(&Extensions, &mut Lines<'_>),
     ) -> Self {
-        encode::request_head(&mut conn.out.head, parts, framing);
+        encode::request_head(&mut conn.out.head, parts, framing, more);
         let expect = parts.headers.get(header::EXPECT);
         let expects = !ended && expect.is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         Self {

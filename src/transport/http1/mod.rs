@@ -15,7 +15,7 @@ mod upload;
 
 pub(crate) use body::Incoming;
 pub(crate) use conn::Conn;
-pub(crate) use encode::request_framing;
+pub(crate) use encode::{Lines, request_framing};
 pub(crate) use exchange::Exchange;
 pub(crate) use framing::RequestFraming;
 pub(crate) use upload::First;

@@ -1,0 +1,127 @@
+//! [`Crossing`]: one request between its two sides.
+
+use std::sync::Arc;
+
+use http::{Extensions, HeaderValue, Request, Response, header::HOST, request};
+
+use crate::{
+    app::{
+        forwarded::{self, Way},
+        front::Front,
+        service::{Refusal, Settings},
+    },
+    body::Body,
+    error::Error,
+    exact::{Exchange, Prepare},
+    message::{
+        fields::Fields,
+        location::{self, Mapping},
+        target::Href,
+        via,
+    },
+};
+
+/// What the client sees of a request and what the upstream sees: what is told to the one, and how its answer is brought back to the other.
+#[derive(Debug)]
+pub(super) struct Crossing {
+    settings: Arc<Settings>,
+    front: Front,
+    href: Href,
+    told: Told,
+}
+
+/// Where the fields are that this service adds.
+#[derive(Debug)]
+enum Told {
+    /// Nowhere yet: they are written with the head, which costs less.
+    Later,
+    /// Among the fields of the request, where hooks have had their say; `Host` is what they left of it.
+    InTheMap { host: Option<HeaderValue> },
+}
+
+impl Crossing {
+    pub(super) fn new(settings: &Arc<Settings>, front: Front, href: Href) -> Self {
+        Self { settings: settings.clone(), front, href, told: Told::Later }
+    }
+
+    /// The way of a request that nothing must be awaited for.
+    pub(super) fn send(mut self, mut parts: request::Parts, body: Body) -> Result<Exchange<Self>, Refusal> {
+        let settings = self.settings.clone();
+        settings.hooks.rewrite_request_now(&mut parts)?;
+        settings.carried.encode(&parts.extensions, &mut parts.headers)?;
+        if settings.hooks.any_for_requests() {
+            self.tell(&mut parts);
+        }
+        Ok(settings.exact.send(Request::from_parts(parts, body), self))
+    }
+
+    /// The way of a request that something must be awaited for: hooks, or a body that is read to be signed.
+    pub(super) async fn forward(mut self, parts: request::Parts, body: Body) -> Response<Body> {
+        let settings = self.settings.clone();
+        let mut parts = match settings.hooks.rewrite_request(parts).await {
+            Ok(parts) => parts,
+            Err(answer) => return *answer,
+        };
+        if let Err(error) = settings.carried.encode(&parts.extensions, &mut parts.headers) {
+            return settings.answer(error);
+        }
+        self.tell(&mut parts);
+        let result = match &settings.seal {
+            None => settings.exact.send(Request::from_parts(parts, body), ()).await,
+            Some(seal) => seal.send(&settings.exact, parts, body).await,
+        };
+        match self.mapped(result) {
+            Ok(response) => settings.hooks.rewrite_response(response).await,
+            Err(error) => settings.answer(error),
+        }
+    }
+
+    /// The answer to the client, where nothing must be awaited for it.
+    pub(super) fn answer(&self, result: Result<Response<Body>, Error>) -> Response<Body> {
+        match self.mapped(result) {
+            Ok(response) => self.settings.hooks.rewrite_response_now(response),
+            Err(error) => self.settings.answer(error),
+        }
+    }
+
+    fn mapped(&self, result: Result<Response<Body>, Error>) -> Result<Response<Body>, Error> {
+        result.map(|mut response| {
+            if self.settings.map_responses && location::concerns(response.headers()) {
+                self.mapping().apply(response.headers_mut());
+            }
+            response
+        })
+    }
+
+    fn mapping(&self) -> Mapping {
+        let host_sent = match &self.told {
+            Told::Later => Some(self.settings.host(&self.front, &self.href).clone()),
+            Told::InTheMap { host } => host.clone(),
+        };
+        let Front { scheme, host, prefix, .. } = &self.front;
+        Mapping::of(self.href.clone(), host_sent, scheme.clone(), host.clone(), prefix.clone())
+    }
+
+    /// Adds the fields to the request itself.
+    fn tell(&mut self, parts: &mut request::Parts) {
+        self.write(&parts.extensions, &mut parts.headers);
+        self.told = Told::InTheMap { host: parts.headers.get(HOST).cloned() };
+    }
+
+    fn write(&self, extensions: &Extensions, out: &mut impl Fields) {
+        let settings = &self.settings;
+        let way = Way::of(extensions, settings.forwarded_for);
+        forwarded::write(out, &settings.families, &way, &self.front, &self.href);
+        if let Some(us) = &settings.via {
+            via::write(out, self.front.version, us);
+        }
+    }
+}
+
+impl Prepare for Crossing {
+    fn add_fields(&self, extensions: &Extensions, out: &mut impl Fields) {
+        if matches!(self.told, Told::Later) {
+            self.write(extensions, out);
+        }
+    }
+}

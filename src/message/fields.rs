@@ -1,0 +1,38 @@
+//! [`Fields`]: where the fields go that a hop adds to a head.
+
+use std::fmt;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::forwarded::into_value;
+
+/// Takes fields: a map, or the bytes of a head that is being written, which spares the map and the values.
+pub(crate) trait Fields {
+    /// One line, unless the field is there already.
+    fn set(&mut self, name: HeaderName, value: &HeaderValue);
+
+    /// The same with a value that is text made here, without control characters.
+    fn set_text(&mut self, name: HeaderName, text: impl FnOnce(&mut dyn fmt::Write) -> fmt::Result);
+
+    /// One more line, behind those that are there.
+    fn append(&mut self, name: HeaderName, value: &HeaderValue);
+}
+
+impl Fields for HeaderMap {
+    fn set(&mut self, name: HeaderName, value: &HeaderValue) {
+        self.entry(name).or_insert_with(|| value.clone());
+    }
+
+    fn set_text(&mut self, name: HeaderName, text: impl FnOnce(&mut dyn fmt::Write) -> fmt::Result) {
+        self.entry(name).or_insert_with(|| {
+            let mut line = String::new();
+            // Writing to a String cannot fail.
+            let _ = text(&mut line);
+            into_value(line)
+        });
+    }
+
+    fn append(&mut self, name: HeaderName, value: &HeaderValue) {
+        Self::append(self, name, value.clone());
+    }
+}
