@@ -69,7 +69,7 @@ impl Pool {
         now: Instant,
         fresh: Option<Duration>,
     ) -> Result<Taken, Error> {
-        // There is no cheaper way to learn the runtime than to clone its handle; and to use a connection of one that is not driven is to hang.
+        // tokio tells the runtime only by cloning its handle. Not asked, a connection of one that nobody drives now would hang.
         let Ok(runtime) = runtime::Handle::try_current() else { return Ok(Taken::Dial(Home::new(self, to, false))) };
         let want = Want { runtime: runtime.id(), now, fresh };
         if let Some(max) = self.limits.max_connections {

@@ -194,9 +194,8 @@ impl Places {
 
     /// Keeps a connection; those that are too many then go to `closing`, the longest idle first.
     pub(super) fn put(&mut self, new: Idle, limits: &Limits, closing: &mut Closing) {
-        let to = &new.conn.home.destination;
         let mut excess = None;
-        match self.map.get_mut(to) {
+        match self.map.get_mut(&new.conn.home.destination) {
             Some(place) => {
                 if place.idle.len() >= limits.max_idle {
                     excess = place.idle.pop_front();
@@ -204,9 +203,8 @@ impl Places {
                 place.idle.push_back(new);
             }
             None => {
-                let place = Place { idle: VecDeque::from([new]), ..Place::default() };
-                let to = place.idle.front().map(|idle| idle.conn.home.destination.clone());
-                self.map.extend(to.map(|to| (to, place)));
+                let to = new.conn.home.destination.clone();
+                self.map.insert(to, Place { idle: VecDeque::from([new]), ..Place::default() });
             }
         }
         if excess.is_none() {

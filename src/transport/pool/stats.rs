@@ -61,7 +61,6 @@ impl Counts {
     }
 
     pub(super) fn add_to(&self, stats: &mut PoolStats) {
-        // Closed first: whoever is closed was opened before, so that the difference is never negative.
         for (sum, count) in stats.closed.iter_mut().zip(&self.closed) {
             *sum += count.load(Relaxed);
         }
