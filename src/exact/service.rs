@@ -39,9 +39,9 @@ use crate::{
 ///
 /// # Errors
 /// `Target` (400: no authority, another scheme, nothing sent), `RequestBody` (400: not the length it was said to be), `RequestTimeout`
-/// (408), `Connect` and `Upstream` (502), `Unavailable` (503: every connection that [there may be](ExactProxyBuilder::pool_max_connections)
-/// is in use), `Timeout` (504), `Unsupported` (501: `CONNECT`). [`Error::is_retryable`] is true only if no
-/// byte of the request left this process.
+/// (408), `Connect` and `Upstream` (502), `Unavailable` (503: all
+/// [connections that there may be](ExactProxyBuilder::pool_max_connections) are in use), `Timeout` (504), `Unsupported` (501: `CONNECT`).
+/// [`Error::is_retryable`] is true only if no byte of the request left this process.
 ///
 /// A request is sent again, once, on a fresh connection, if the pooled one turns out to be closed: always if nothing was sent, else if its
 /// method is idempotent, its body empty or in memory ([`Body::from`]) and no byte came back. `POST` is never sent twice.

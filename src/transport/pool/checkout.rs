@@ -77,8 +77,8 @@ impl Pool {
         }
         let mut closing = Closing::new();
         let first = shard_of_this_thread();
-        let shards = (0..self.shards.len()).filter_map(|step| self.shards.get((first + step) % self.shards.len()));
-        let found = { shards }.find_map(|shard| shard.lock().take(&to, &want, &mut closing));
+        let mut shards = (0..self.shards.len()).filter_map(|step| self.shards.get((first + step) % self.shards.len()));
+        let found = shards.find_map(|shard| shard.lock().take(&to, &want, &mut closing));
         Ok(match found {
             Some(conn) => {
                 self.tell(&to, PoolChange::Reused);
