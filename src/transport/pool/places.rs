@@ -62,8 +62,6 @@ pub(super) struct Places {
 }
 
 /// What is kept for one destination. Somebody waits only where nothing is idle and there are as many connections as there may be.
-///
-/// Connections that many exchanges share (HTTP/2) have their place here, too, to be looked at before the idle ones.
 #[derive(Default)]
 pub(super) struct Place {
     /// The one used last is at the back.
