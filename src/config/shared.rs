@@ -76,13 +76,22 @@ impl Reading {
     /// The settings of what sends requests: time limits, pool, TLS.
     pub(super) fn exact(&mut self) -> Option<ExactProxy> {
         type SetTime = fn(ExactProxyBuilder, Option<Duration>) -> ExactProxyBuilder;
-        let times: [(&str, SetTime); 6] = [
+        type SetNumber = fn(ExactProxyBuilder, usize) -> ExactProxyBuilder;
+        let times: [(&str, SetTime); 7] = [
             ("connect_timeout", ExactProxyBuilder::connect_timeout),
             ("response_timeout", ExactProxyBuilder::response_timeout),
             ("body_idle_timeout", ExactProxyBuilder::body_idle_timeout),
             ("tunnel_idle_timeout", ExactProxyBuilder::tunnel_idle_timeout),
             ("pool_idle_timeout", ExactProxyBuilder::pool_idle_timeout),
             ("pool_max_age", ExactProxyBuilder::pool_max_age),
+            ("pool_wait_timeout", ExactProxyBuilder::pool_wait_timeout),
+        ];
+        let numbers: [(&str, SetNumber); 5] = [
+            ("pool_max_idle", ExactProxyBuilder::pool_max_idle),
+            ("pool_max_idle_total", ExactProxyBuilder::pool_max_idle_total),
+            ("pool_max_connections", ExactProxyBuilder::pool_max_connections),
+            ("pool_max_waiting", ExactProxyBuilder::pool_max_waiting),
+            ("pool_max_uses", |builder, uses| builder.pool_max_uses(uses as u64)),
         ];
         let mut builder = ExactProxy::builder();
         for (key, set) in times {
@@ -91,8 +100,11 @@ impl Reading {
                 builder = set(builder, time);
             }
         }
-        if let Some(connections) = self.parsed("pool_max_idle", "a number") {
-            builder = builder.pool_max_idle(connections);
+        for (key, set) in numbers {
+            if let Some(number) = self.parsed(key, "a number") {
+                self.check(key, set(ExactProxy::builder(), number).build());
+                builder = set(builder, number);
+            }
         }
         if let Some(bytes) = self.parsed("max_response_head_bytes", "a number of bytes") {
             self.check("max_response_head_bytes", ExactProxy::builder().max_response_head_bytes(bytes).build());

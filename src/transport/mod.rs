@@ -37,10 +37,11 @@ mod tunnel;
 pub use connect::{Connect, Connecting};
 pub use destination::Destination;
 pub use io::Stream;
+pub use pool::{CloseReason, PoolChange, PoolEvent, PoolStats};
 #[cfg(feature = "tls")]
 pub use tls::Tls;
 pub use tunnel::Upgraded;
 
 pub(crate) use connect::Connector;
 pub(crate) use limits::Limits;
-pub(crate) use pool::{Home, Pool};
+pub(crate) use pool::{Home, Listener, Pool, Taken, Waiting};

@@ -270,6 +270,7 @@ fn every_mistake_is_told_with_its_key_and_text() {
         ("connect_timeout", json!(10), "10"),
         ("connect_timeout", json!("0s"), "0s"),
         ("pool_max_idle", json!(1.5), "1.5"),
+        ("pool_max_connections", json!(0), "0"),
         ("max_response_head_bytes", json!(0), "0"),
         ("tls_roots_file", json!("/does/not/exist"), "/does/not/exist"),
         ("dangerous_uncovered", json!("some"), "some"),
