@@ -29,6 +29,8 @@ pub(crate) struct Pool {
 #[derive(Default)]
 struct Shard {
     idle: BTreeMap<Destination, VecDeque<Idle>>,
+    /// Connections handed out so far.
+    taken: u64,
     /// The runtimes on which a reaper looks after this shard.
     reapers: Vec<runtime::Id>,
 }
@@ -73,6 +75,11 @@ impl Pool {
             }
         }
         None
+    }
+
+    /// Connections handed out so far. Takes every lock: not for each request.
+    pub(crate) fn taken(&self) -> u64 {
+        self.shards.iter().map(|shard| lock(shard).taken).sum()
     }
 
     /// Keeps `conn`, unless there are enough idle ones to its destination already, or it is too old.
@@ -122,6 +129,7 @@ impl Shard {
                 && found.conn.is_quiet()
                 && (!surely || found.conn.io.is_quiet_in_kernel())
             {
+                self.taken += 1;
                 return Some(found.conn);
             }
         }

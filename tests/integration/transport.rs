@@ -3,8 +3,11 @@
 mod backpressure;
 mod early;
 mod interim;
+mod leaving;
+mod matrix;
 mod oracle;
 mod pool;
+mod replay;
 mod responses;
 mod retry;
 mod stress;
