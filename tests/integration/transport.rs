@@ -10,5 +10,7 @@ mod pool;
 mod replay;
 mod responses;
 mod retry;
+#[cfg(target_os = "linux")]
+mod soak;
 mod stress;
 mod upgrade;
