@@ -137,7 +137,9 @@ pub enum ConnectTo {
 /// # Ok::<(), http::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct OnInformational(Arc<dyn Fn(&Response<()>) + Send + Sync>);
+pub struct OnInformational(Arc<Callback>);
+
+type Callback = dyn Fn(&Response<()>) + Send + Sync;
 
 impl OnInformational {
     /// For the extensions of a request.
