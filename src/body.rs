@@ -76,15 +76,9 @@ impl Body {
         }
     }
 
-    /// All of it, if it is in memory, untouched, and without trailers: what can be sent twice.
-    pub(crate) fn in_memory(&self) -> Option<Bytes> {
-        match &self.0 {
-            Kind::Full(bytes) => Some(bytes.clone()),
-            Kind::Empty => Some(Bytes::new()),
-            Kind::Server(_) | Kind::Upstream(_) | Kind::Boxed(_) => {
-                http_body::Body::is_end_stream(self).then(Bytes::new)
-            }
-        }
+    /// True if all of it is in memory, untouched, and without trailers.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        matches!(self.0, Kind::Empty | Kind::Full(_)) || http_body::Body::is_end_stream(self)
     }
 }
 

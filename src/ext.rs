@@ -2,12 +2,13 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
 use http::{
-    Extensions,
+    Extensions, Response,
     uri::{Authority, Scheme},
 };
 
@@ -119,6 +120,42 @@ pub enum ConnectTo {
     Authority(Authority),
     /// A unix socket's path.
     Unix(Arc<std::path::Path>),
+}
+
+/// Called with each interim response (RFC 9110 §15.2: `103`, `102`, `100` and the like) of the upstream, before the final one.
+///
+/// Put there by whoever sends the request, to `ExactProxy` or through `ProxyApp`; called by the transport, at most 100 times for a request,
+/// while the response is awaited: it must not block. It gets the status and the fields, those of the upstream's connection taken out, and
+/// nothing mapped back to the client. Without it, interim responses are dropped: hyper's server has no way to send them on. `101` is no
+/// interim response here.
+///
+/// ```
+/// use nexthop::{Body, ext::OnInformational};
+///
+/// let mut request = http::Request::get("http://127.0.0.1:8080/").body(Body::empty())?;
+/// request.extensions_mut().insert(OnInformational::new(|hint| println!("{} {:?}", hint.status(), hint.headers().get("link"))));
+/// # Ok::<(), http::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct OnInformational(Arc<Callback>);
+
+type Callback = dyn Fn(&Response<()>) + Send + Sync;
+
+impl OnInformational {
+    /// For the extensions of a request.
+    pub fn new(on_informational: impl Fn(&Response<()>) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(on_informational))
+    }
+
+    pub(crate) fn call(&self, response: &Response<()>) {
+        (self.0)(response);
+    }
+}
+
+impl fmt::Debug for OnInformational {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OnInformational").finish_non_exhaustive()
+    }
 }
 
 /// Where a request came from, after `ProxyMiddleware` decided what to believe.

@@ -50,6 +50,10 @@ impl Prepare for Signing {
     fn prepare(&mut self, _attempt: u32, parts: &mut request::Parts) -> Result<(), Error> {
         self.0.sign(parts, SystemTime::now())
     }
+
+    fn binds_trailers(&self) -> bool {
+        self.0.covers_trailers()
+    }
 }
 
 #[cfg(feature = "classic-signature")]

@@ -486,10 +486,9 @@ proptest! {
             rewrite::strip(&mut parts, settings);
             prop_assert!(!parts.headers.keys().any(crate::protocol::names::is_owned));
             let href = "http://b/app?k=1".parse().unwrap();
-            if let Ok(front) = rewrite::aim(&mut parts, host, &href, settings) {
+            if rewrite::aim(&mut parts, host, &href, settings).is_ok() {
                 prop_assert!(parts.uri.path() == "*" || parts.uri.path().starts_with("/app"));
                 prop_assert_eq!(parts.headers.get_all("host").iter().count(), 1);
-                settings.finish(&mut parts, &front, &href).unwrap();
             }
         }
     }

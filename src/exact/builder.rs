@@ -2,7 +2,11 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::service::{ExactProxy, Inner};
+use super::{
+    replay::ReplayBudget,
+    retries::Retries,
+    service::{ExactProxy, Inner},
+};
 #[cfg(feature = "tls")]
 use crate::transport::Tls;
 use crate::{
@@ -20,6 +24,20 @@ pub struct ExactProxyBuilder {
     connector: Connector,
     listener: Option<Listener>,
     keep_hop_by_hop: bool,
+    replay: Replay,
+}
+
+/// Bytes of request bodies that are kept for another attempt.
+#[derive(Clone, Copy)]
+struct Replay {
+    per_request: usize,
+    in_all: usize,
+}
+
+impl Default for Replay {
+    fn default() -> Self {
+        Self { per_request: 64 * 1024, in_all: 16 * 1024 * 1024 }
+    }
 }
 
 impl ExactProxyBuilder {
@@ -127,6 +145,19 @@ impl ExactProxyBuilder {
         self
     }
 
+    /// Bytes of a streamed request body that are kept until the response's head arrives, so that an idempotent request can be sent again
+    /// after a pooled connection was lost: 64 KiB. A longer body is not sent again. With 0, none is kept.
+    pub fn replay_max_bytes(mut self, bytes: usize) -> Self {
+        self.replay.per_request = bytes;
+        self
+    }
+
+    /// The same for all requests together: 16 MiB. While it is used up, streamed bodies are not kept and not sent again.
+    pub fn replay_budget_bytes(mut self, bytes: usize) -> Self {
+        self.replay.in_all = bytes;
+        self
+    }
+
     /// Whom https upstreams must prove to be: the platform's roots.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: Tls) -> Self {
@@ -185,6 +216,8 @@ impl ExactProxyBuilder {
             limits,
             connector: Arc::new(self.connector),
             keep_hop_by_hop: self.keep_hop_by_hop,
+            replay: Arc::new(ReplayBudget::new(self.replay.per_request, self.replay.in_all)),
+            retries: Retries::default(),
         }))
     }
 }

@@ -9,12 +9,14 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use http::{Extensions, Method, Request, Response, request::Parts};
-use http_body::{Body as _, Frame};
+use http_body::Body as _;
 use tokio::time::{Instant, timeout};
 
-use super::service::Inner;
+use super::{
+    replay::{Keep, Tee},
+    service::Inner,
+};
 use crate::{
     body::Body,
     error::{Error, ErrorKind, Phase},
@@ -22,7 +24,7 @@ use crate::{
     message::fields::Fields,
     transport::{
         Connector, Destination, Home, Taken, Waiting,
-        http1::{self, Conn, First, RequestFraming, request_framing},
+        http1::{self, Conn, RequestFraming, request_framing},
     },
 };
 
@@ -35,6 +37,11 @@ pub(crate) trait Prepare: Unpin {
 
     /// Adds fields to those of the head, none of which has the same name.
     fn add_fields(&self, _extensions: &Extensions, _out: &mut impl Fields) {}
+
+    /// True if the body's trailers belong to the head they were made for, and to no other attempt's.
+    fn binds_trailers(&self) -> bool {
+        false
+    }
 }
 
 impl Prepare for () {}
@@ -62,11 +69,9 @@ impl fmt::Debug for ResponseFuture {
 pub(crate) struct Exchange<P> {
     proxy: Arc<Inner>,
     parts: Parts,
-    body: Body,
+    body: Tee,
     prepare: P,
     attempt: u32,
-    /// The whole body, if the request may be sent twice: idempotent (RFC 9110 §9.2.2), and its body empty or in memory.
-    replay: Option<Bytes>,
     /// Where the body ends, known since the first attempt.
     framing: Option<RequestFraming>,
     state: State,
@@ -83,9 +88,7 @@ enum State {
 impl<P: Prepare> Exchange<P> {
     pub(super) fn new(proxy: Arc<Inner>, request: Request<Body>, prepare: P) -> Self {
         let (parts, body) = request.into_parts();
-        // Asked now: a body that was sent looks as empty as one that never was.
-        let replay = if parts.method.is_idempotent() { body.in_memory() } else { None };
-        Self { proxy, parts, body, prepare, attempt: 0, replay, framing: None, state: State::Start }
+        Self { proxy, parts, body: Tee::new(body), prepare, attempt: 0, framing: None, state: State::Start }
     }
 
     pub(crate) fn prepare(&self) -> &P {
@@ -106,11 +109,16 @@ impl<P: Prepare> Exchange<P> {
                     self.send_on(conn, framing, Instant::now())?
                 }
                 State::Sending(sending) => {
-                    let head = ready!(sending.poll(cx, &mut self.parts.headers, &mut self.body));
+                    let polled = sending.poll(cx, &mut self.parts, &mut self.body);
+                    if !sending.is_unsent() {
+                        self.body.sent();
+                    }
+                    let head = ready!(polled);
                     let State::Sending(sending) = std::mem::replace(&mut self.state, State::Done) else { continue };
                     match head {
                         Ok(head) => {
-                            let body = std::mem::take(&mut self.body);
+                            let mut body = std::mem::take(&mut self.body);
+                            body.forget();
                             let response = sending.respond(head, &mut self.parts.extensions, body)?;
                             return Poll::Ready(Ok(response.map(Body::from)));
                         }
@@ -136,8 +144,8 @@ impl<P: Prepare> Exchange<P> {
         self.framing = Some(framing);
         let destination = Destination::of(&self.parts.uri, self.parts.extensions.get::<ConnectTo>())?;
         let now = Instant::now();
-        let fresh = self.replay.is_none().then_some(FRESH);
-        let taken = self.proxy.pool.take(destination, now, fresh)?;
+        let repeatable = self.parts.method.is_idempotent() && self.body.fits(&self.proxy.replay);
+        let taken = self.proxy.pool.take(destination, now, (!repeatable).then_some(FRESH))?;
         self.go_on(taken, framing, now)
     }
 
@@ -156,6 +164,11 @@ impl<P: Prepare> Exchange<P> {
 
     fn send_on(&mut self, conn: Box<Conn>, framing: RequestFraming, now: Instant) -> Result<State, Error> {
         self.prepare.prepare(self.attempt, &mut self.parts)?;
+        // Only what a connection from the pool has lost is sent again (RFC 9110 §9.2.2).
+        if conn.uses > 0 {
+            let whole = self.parts.method.is_idempotent();
+            self.body.keep(if whole { Keep::UntilAnswered } else { Keep::UntilSent }, &self.proxy.replay);
+        }
         let ended = self.body.is_end_stream();
         let (limits, keep) = (self.proxy.limits.clone(), self.proxy.keep_hop_by_hop);
         let prepare = &self.prepare;
@@ -164,23 +177,18 @@ impl<P: Prepare> Exchange<P> {
     }
 
     /// What becomes of a failed attempt: another one, or the error.
-    fn again(&mut self, mut sending: http1::Exchange, error: Error) -> Result<State, Error> {
+    fn again(&mut self, sending: http1::Exchange, error: Error) -> Result<State, Error> {
         let Some(framing) = self.framing.filter(|_| self.attempt == 0 && sending.is_stale()) else {
             return Err(error);
         };
-        if sending.is_unsent() {
-            let rest = std::mem::take(&mut self.body);
-            self.body = match sending.unsent() {
-                First::Nothing => rest,
-                First::Data(data) => Body::new(Rejoined { first: Some(Frame::data(data)), rest }),
-                First::End(None) => Body::empty(),
-                First::End(Some(trailers)) => {
-                    Body::new(Rejoined { first: Some(Frame::trailers(trailers)), rest: Body::empty() })
-                }
-            };
-        } else if let Some(whole) = self.replay.take() {
-            self.body = whole.into();
-        } else {
+        let safe = sending.is_unsent() || self.parts.method.is_idempotent();
+        let bound = self.prepare.binds_trailers() && self.body.gave_trailers();
+        if !safe || bound || !self.body.rewind() {
+            return Err(error);
+        }
+        // What was not sent costs the upstream nothing to be sent.
+        if !sending.is_unsent() && !self.proxy.retries.allows(Instant::now(), self.proxy.pool.stats().reused) {
+            tracing::warn!("the retry budget is used up");
             return Err(error);
         }
         tracing::debug!(%error, "sending again on a fresh connection");
@@ -197,28 +205,6 @@ impl<P: Prepare> Future for Exchange<P> {
         let outcome = ready!(self.advance(cx));
         self.state = State::Done;
         Poll::Ready(outcome)
-    }
-}
-
-/// A body whose first frame was taken for an attempt that sent nothing.
-struct Rejoined {
-    first: Option<Frame<Bytes>>,
-    rest: Body,
-}
-
-impl http_body::Body for Rejoined {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        match self.first.take() {
-            Some(first) => Poll::Ready(Some(Ok(first))),
-            None => Pin::new(&mut self.rest).poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.first.is_none() && self.rest.is_end_stream()
     }
 }
 

@@ -43,6 +43,8 @@
 mod answer;
 mod builder;
 mod exchange;
+mod replay;
+mod retries;
 mod service;
 mod transparent;
 

@@ -14,6 +14,8 @@ use tower_service::Service;
 use super::{
     builder::ExactProxyBuilder,
     exchange::{Exchange, Prepare, ResponseFuture},
+    replay::ReplayBudget,
+    retries::Retries,
 };
 use crate::{
     body::Body,
@@ -44,7 +46,12 @@ use crate::{
 /// [`Error::is_retryable`] is true only if no byte of the request left this process.
 ///
 /// A request is sent again, once, on a fresh connection, if the pooled one turns out to be closed: always if nothing was sent, else if its
-/// method is idempotent, its body empty or in memory ([`Body::from`]) and no byte came back. `POST` is never sent twice.
+/// method is idempotent, no byte came back, and what was taken of its body is still there. That is a body in memory ([`Body::from`]), and
+/// of a streamed one what passed so far, as long as that is no more than [`replay_max_bytes`](ExactProxyBuilder::replay_max_bytes): it is
+/// kept while it streams, until the response's head arrives, and the rest streams on from the client. `POST` is never sent twice.
+///
+/// So that repeating does not make an outage worse, no more requests are repeated than one in five of those on pooled connections, and 10 a
+/// second; up to 1,000 are saved up. Beyond that, the first failure is the answer.
 ///
 /// # Cancel safety
 /// Dropping the future or the response's body closes the upstream connection.
@@ -85,6 +92,8 @@ pub(super) struct Inner {
     pub(super) connector: Arc<Connector>,
     pub(super) pool: Arc<Pool>,
     pub(super) keep_hop_by_hop: bool,
+    pub(super) replay: Arc<ReplayBudget>,
+    pub(super) retries: Retries,
 }
 
 impl ExactProxy {

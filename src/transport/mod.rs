@@ -18,10 +18,24 @@
 //! | more bytes than announced | the announced ones | no |
 //! | a body on `204`, `304` or an answer to `HEAD` | no body | no |
 //! | `101` unasked, or to another protocol | 502 | no |
-//! | other `1xx` | dropped, except that `100` lets the body of an `Expect: 100-continue` request go | yes |
+//! | other `1xx` | told to [`OnInformational`](crate::ext::OnInformational), else dropped; `100` lets the body of an `Expect: 100-continue` request go | yes |
 //! | more than 100 of these to one request | 502 | no |
 //! | a final response while the request's body is still being sent | passed on at once; the body goes on being sent | if all of it was |
 //! | nothing, on a connection that had served before | sent again once on a fresh one, if that is safe; else 502 | no |
+//!
+//! # What is sent again
+//!
+//! Once, on a fresh connection, and only what a connection from the pool has lost:
+//!
+//! | lost | idempotent (RFC 9110 §9.2.2) | others |
+//! |---|---|---|
+//! | before a byte of the request was written | sent again | sent again |
+//! | after that, without a byte of a response | sent again, if what was taken of its body is in memory or kept, and the retry budget lasts | 502 |
+//! | after a byte of a response, be it an interim one | 502 | 502 |
+//!
+//! A streamed body is kept while it passes, not before: 64 KiB of each request and 16 MiB of all, and none of it once the head of the
+//! response has come ([`replay_max_bytes`](crate::exact::ExactProxyBuilder::replay_max_bytes)). Trailers that were signed with a head that
+//! was lost are not sent behind another.
 
 mod alarm;
 mod connect;

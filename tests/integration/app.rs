@@ -6,6 +6,7 @@ mod hooks;
 mod mounts;
 mod pair;
 mod responses;
+mod streams;
 mod targets;
 
 use nexthop::app::{ProxyApp, ProxyAppBuilder};

@@ -1,4 +1,17 @@
 //! Every limit of time, on streams in memory with a paused clock.
+//!
+//! | limit | default | what is waited for | kind, status | in |
+//! |---|---|---|---|---|
+//! | `connect_timeout` | 10 s | name, socket and TLS | `Timeout`, 504, `Phase::Connect`, retryable | `connecting_takes_10_s_…` |
+//! | `expect_continue_timeout` | 1 s | the upstream's word on a body | none: the body goes | `an_expected_body_goes_…` |
+//! | `body_idle_timeout` | 60 s | the client's next frame | `RequestTimeout`, 408, `Phase::Send` | `a_client_may_be_silent_…` |
+//! | | | the upstream, to take bytes | `Timeout`, 504, `Phase::Send` | `an_upstream_that_takes_nothing_…` |
+//! | `response_timeout` | 60 s | the response's head | `Timeout`, 504, `Phase::ResponseHead` | `the_head_of_a_response_…` |
+//! | `body_idle_timeout` | 60 s | the upstream's next bytes | `Timeout`, `Phase::ResponseBody`: the body breaks off | `a_body_from_upstream_…` |
+//! | | | either body, after an early head | the same | `after_an_early_head_either_body_…` |
+//! | 2 s, 1 MiB | | the rest of an answered client's body | none: it is dropped | `an_answered_clients_body_…` |
+//! | `pool_idle_timeout` | 90 s | another request | none: the connection is closed | `an_idle_connection_…` |
+//! | `tunnel_idle_timeout` | 1 h | a byte either way | none: both ends are closed | `a_tunnel_may_be_silent_…` |
 
 use std::{future::pending, time::Duration};
 
@@ -221,6 +234,56 @@ async fn an_expected_body_goes_after_1_s_without_a_word() {
         let response = builder.build().unwrap().oneshot(request).await.unwrap();
         assert_eq!(response.headers()["x"], limit.to_string());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expected_body_that_never_comes_is_the_clients_fault() {
+    for agrees in [true, false] {
+        let proxy = to(move |mut conn| async move {
+            conn.head().await;
+            if agrees {
+                conn.write("HTTP/1.1 100 Continue\r\n\r\n").await;
+            }
+            conn.read_to_end().await;
+        });
+        let (feed, body) = fed();
+        let request = Request::post("http://h/").header("expect", "100-continue").body(Body::new(body)).unwrap();
+        let start = Instant::now();
+        assert_eq!(failed(&proxy, request).await, (ErrorKind::RequestTimeout, Phase::Send, 408));
+        assert_eq!(start.elapsed(), seconds(if agrees { 60 } else { 61 }));
+        drop(feed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_limit_of_the_head_cuts_neither_a_long_upload_nor_a_long_event_stream() {
+    let proxy = with(InMemory::new(|mut conn| async move {
+        conn.request().await;
+        conn.write("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n").await;
+        for _ in 0..50 {
+            sleep(seconds(30)).await;
+            conn.write("data: x\n\n").await;
+        }
+    }))
+    .response_timeout(seconds(5))
+    .build()
+    .unwrap();
+    let (feed, request) = upload();
+    let feeding = async {
+        for _ in 0..50 {
+            sleep(seconds(30)).await;
+            assert!(feed.data("piece").await);
+        }
+        drop(feed);
+    };
+    let (response, ()) = tokio::join!(proxy.oneshot(request), feeding);
+    let mut body = response.unwrap().into_body();
+    let start = Instant::now();
+    for _ in 0..50 {
+        assert_eq!(piece(&mut body).await.unwrap(), "data: x\n\n");
+    }
+    assert!(body.frame().await.is_none());
+    assert_eq!(start.elapsed(), seconds(50 * 30));
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,9 +3,14 @@
 mod backpressure;
 mod early;
 mod interim;
+mod leaving;
+mod matrix;
 mod oracle;
 mod pool;
+mod replay;
 mod responses;
 mod retry;
+#[cfg(target_os = "linux")]
+mod soak;
 mod stress;
 mod upgrade;

@@ -200,6 +200,11 @@ impl Stamp {
         Ok(())
     }
 
+    /// True if the body is covered by trailers, which belong to the head that was signed last.
+    pub(crate) fn covers_trailers(&self) -> bool {
+        matches!(self.cover, Cover::Trailers(_))
+    }
+
     /// Writes the list of what is covered, and the lines of the base.
     fn cover_head(&self, parts: &Parts) -> Result<(InputWriter, Base), Error> {
         let target = |refusal| Error::new(ErrorKind::Target, "request has no single authority").with_source(refusal);

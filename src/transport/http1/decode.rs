@@ -58,7 +58,7 @@ pub(crate) fn head(
     let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, read, &mut fields);
     let length = match parsed {
         Ok(Status::Complete(length)) if length <= max => length,
-        Ok(Status::Partial) if read.len() <= max => return Ok(None),
+        Ok(Status::Partial) if read.len() <= max => return blank_lines(read).map(|()| None),
         Ok(_) => return Err(bad("the head of the response is too long")),
         Err(error) => return Err(bad("the head of the response is not HTTP").with_source(error)),
     };
@@ -123,6 +123,22 @@ pub(crate) fn trailers(read: &mut BytesMut, max: usize) -> Result<Option<HeaderM
         return Err(garbage("the trailers have a line that does not end with CR LF"));
     }
     Ok(Some(trailers))
+}
+
+/// True if it is worth parsing a head again, or trailers, whose first `seen` bytes were not all of it: if the end has come, if it is too
+/// long, or if it has doubled, so that what is wrong is found before the end. Byte by byte, parsing each time would be quadratic.
+pub(crate) fn may_be_whole(read: &[u8], seen: usize, max: usize) -> bool {
+    let new = read.get(seen.saturating_sub(2)..).unwrap_or_default();
+    read.len() >= seen.saturating_mul(2)
+        || read.len() > max
+        || new.windows(2).any(|pair| pair == b"\n\n")
+        || new.windows(3).any(|three| three == b"\n\r\n")
+}
+
+/// Empty lines before a response are skipped by httparse, which is kind, but each would look like the end of a head.
+fn blank_lines(read: &[u8]) -> Result<(), Error> {
+    let blank = read.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    if blank > MAX_BLANK { Err(bad("the response begins with empty lines")) } else { Ok(()) }
 }
 
 /// Where a field stands in the buffer.
@@ -245,6 +261,8 @@ fn bad(reason: &'static str) -> Error {
 
 /// Fields in a head or in trailers, at the most.
 const MAX_FIELDS: usize = 128;
+/// Bytes of empty lines before a head.
+const MAX_BLANK: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -319,6 +337,33 @@ mod tests {
         assert!(!parsed("HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n").keep);
         assert!(parsed("HTTP/1.0 200 OK\r\nconnection: Keep-Alive\r\ncontent-length: 0\r\n\r\n").keep);
         assert!(!parsed("HTTP/1.1 200 OK\r\nconnection: Close\r\ncontent-length: 0\r\n\r\n").keep);
+    }
+
+    #[test]
+    fn a_head_that_comes_byte_by_byte_is_parsed_seldom_and_always_at_its_end() {
+        for (line, end) in [("a: b\r\n", "\r\n"), ("a: b\n", "\n"), ("a: b\r\n", "\n")] {
+            let whole = format!("HTTP/1.1 200 OK\r\n{}{end}", line.repeat(100));
+            let (mut seen, mut parsed) = (0, 0);
+            for length in 1..whole.len() {
+                if may_be_whole(&whole.as_bytes()[..length], seen, 4096) {
+                    assert!(parse(&whole[..length]).unwrap().is_none());
+                    (seen, parsed) = (length, parsed + 1);
+                }
+            }
+            assert!(parsed <= 10, "{parsed} times");
+            for seen in 1..whole.len() {
+                assert!(may_be_whole(whole.as_bytes(), seen, 4096), "seen {seen} of {}", whole.len());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_slow_head_is_found_before_its_end() {
+        assert!(may_be_whole(&[b'x'; 128], 64, 4096));
+        assert!(may_be_whole(&[b'x'; 101], 100, 100));
+        assert!(!may_be_whole(&[b'x'; 101], 100, 4096));
+        assert!(parse("\r\n\r\n\r\n").is_err());
+        assert!(parse("\r\n\r\n").unwrap().is_none());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Extensions, HeaderMap, Method, Response, StatusCode, Version, header, request::Parts};
+use http::{Extensions, Method, Response, StatusCode, Version, header, request::Parts};
 use http_body::Body;
 use tokio::time::Instant;
 
@@ -19,10 +19,11 @@ use super::{
     encode::{self, Lines},
     framing::{Chunked, Remaining, RequestFraming, garbage},
     relay,
-    upload::{First, Upload},
+    upload::Upload,
 };
 use crate::{
     error::{BoxError, Error, ErrorKind, Phase},
+    ext::OnInformational,
     message::{
         hop,
         upgrade::{self, Handshake},
@@ -43,6 +44,8 @@ pub(crate) struct Exchange {
     written: u64,
     /// True once a byte of a response was read.
     answered: bool,
+    /// Bytes of a head that were parsed and are not all of it.
+    partial: usize,
     /// Interim responses so far. Each is progress, so their number must be limited, too.
     interim: u32,
     /// True if the connection ended before that.
@@ -78,6 +81,7 @@ impl Exchange {
             write_error: None,
             written: 0,
             answered: false,
+            partial: 0,
             interim: 0,
             lost: false,
             is_head: parts.method == Method::HEAD,
@@ -103,20 +107,10 @@ impl Exchange {
         self.conn.into_home()
     }
 
-    /// What was taken from the body and not sent, for another attempt.
-    pub(crate) fn unsent(&mut self) -> First {
-        std::mem::take(&mut self.upload.first)
-    }
-
-    /// Sends, and reads the head of the response into `headers`, as far as it goes without waiting.
+    /// Sends, and reads the head of the response, as far as it goes without waiting.
     ///
-    /// The request's own map may be given as `headers`: its head was written by [`new`](Self::new).
-    pub(crate) fn poll<B>(
-        &mut self,
-        cx: &mut Context<'_>,
-        headers: &mut HeaderMap,
-        body: &mut B,
-    ) -> Poll<Result<Head, Error>>
+    /// `parts` are the request's, whose head was written by [`new`](Self::new): its fields make room for those of the response.
+    pub(crate) fn poll<B>(&mut self, cx: &mut Context<'_>, parts: &mut Parts, body: &mut B) -> Poll<Result<Head, Error>>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: Into<BoxError>,
@@ -126,7 +120,7 @@ impl Exchange {
                 return Poll::Ready(Err(error));
             }
             let gated = self.upload.gated;
-            match self.poll_head(cx, headers) {
+            match self.poll_head(cx, parts) {
                 Poll::Ready(head) => return Poll::Ready(head),
                 Poll::Pending if gated && !self.upload.gated => {}
                 Poll::Pending => match self.poll_alarm(cx) {
@@ -159,7 +153,6 @@ impl Exchange {
             let before = self.written;
             let flushed = self.conn.poll_flush(cx, &mut self.written);
             if self.written > before {
-                self.upload.first = First::Nothing;
                 moved |= self.upload.pulled > 0;
             }
             if moved {
@@ -179,30 +172,23 @@ impl Exchange {
         }
     }
 
-    /// True if another frame is to be taken from the body. Before a byte was written, only one: it is all that another attempt can repeat.
+    /// True if another frame is to be taken from the body. Before a byte was written, only one, so that another attempt has little to repeat.
     fn pulls(&self) -> bool {
-        self.upload.wants_more() && self.conn.out.takes_more() && (self.written > 0 || self.upload.is_untouched())
+        self.upload.wants_more() && self.conn.out.takes_more() && (self.written > 0 || self.upload.untouched)
     }
 
-    fn poll_head(&mut self, cx: &mut Context<'_>, headers: &mut HeaderMap) -> Poll<Result<Head, Error>> {
+    fn poll_head(&mut self, cx: &mut Context<'_>, parts: &mut Parts) -> Poll<Result<Head, Error>> {
+        let max = self.limits.max_head;
         loop {
-            if !self.conn.read.is_empty() {
-                let Conn { read, places, .. } = &mut *self.conn;
-                match decode::head(read, headers, places, self.limits.max_head, self.keep_hop_by_hop)? {
-                    // Interim responses cannot be passed on by hyper's server (RFC 9110 §15.2 lets a proxy drop them).
+            let Conn { read, places, .. } = &mut *self.conn;
+            if !read.is_empty() && (self.partial == 0 || decode::may_be_whole(read, self.partial, max)) {
+                match decode::head(read, &mut parts.headers, places, max, self.keep_hop_by_hop)? {
                     Some(head) if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS => {
-                        self.interim += 1;
-                        if self.interim > MAX_INTERIM {
-                            return Poll::Ready(Err(
-                                garbage("the upstream answers in the interim for ever").in_phase(Phase::ResponseHead)
-                            ));
-                        }
-                        self.upload.gated &= head.status != StatusCode::CONTINUE;
-                        self.moved();
+                        self.pass_interim(head, &parts.extensions)?;
                         continue;
                     }
                     Some(head) => return Poll::Ready(Ok(head)),
-                    None => {}
+                    None => self.partial = self.conn.read.len(),
                 }
             }
             match ready!(self.conn.poll_fill(cx)) {
@@ -211,6 +197,26 @@ impl Exchange {
                 Err(error) => return Poll::Ready(Err(self.no_response(Some(error)))),
             }
         }
+    }
+
+    /// Tells whoever wants to know. hyper's server cannot send it on (RFC 9110 §15.2 lets a proxy drop it).
+    fn pass_interim(&mut self, head: Head, extensions: &Extensions) -> Result<(), Error> {
+        self.partial = 0;
+        self.interim += 1;
+        if self.interim > MAX_INTERIM {
+            return Err(garbage("the upstream answers in the interim for ever").in_phase(Phase::ResponseHead));
+        }
+        self.upload.gated &= head.status != StatusCode::CONTINUE;
+        self.moved();
+        if let Some(on_informational) = extensions.get::<OnInformational>() {
+            let mut response = Response::new(());
+            *response.status_mut() = head.status;
+            *response.headers_mut() = head.headers;
+            // RFC 9110 §8.6: no length in a 1xx.
+            response.headers_mut().remove(header::CONTENT_LENGTH);
+            on_informational.call(&response);
+        }
+        Ok(())
     }
 
     fn no_response(&mut self, read: Option<std::io::Error>) -> Error {

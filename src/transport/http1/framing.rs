@@ -71,7 +71,8 @@ enum ChunkState {
     Size,
     Data(u64),
     DataEnd,
-    Trailers,
+    /// With how many bytes of them were looked at in vain.
+    Trailers(usize),
     End,
 }
 
@@ -81,7 +82,7 @@ impl Chunked {
             match self.state {
                 ChunkState::Size => match self.size(read)? {
                     None => return Ok(Piece::NeedMore),
-                    Some(0) => self.state = ChunkState::Trailers,
+                    Some(0) => self.state = ChunkState::Trailers(0),
                     Some(size) => self.state = ChunkState::Data(size),
                 },
                 ChunkState::Data(0) => self.state = ChunkState::DataEnd,
@@ -102,8 +103,14 @@ impl Chunked {
                     read.advance(2);
                     self.state = ChunkState::Size;
                 }
-                ChunkState::Trailers => {
-                    let Some(trailers) = decode::trailers(read, max_trailers)? else { return Ok(Piece::NeedMore) };
+                ChunkState::Trailers(seen) if !decode::may_be_whole(read, seen, max_trailers) => {
+                    return Ok(Piece::NeedMore);
+                }
+                ChunkState::Trailers(_) => {
+                    let Some(trailers) = decode::trailers(read, max_trailers)? else {
+                        self.state = ChunkState::Trailers(read.len());
+                        return Ok(Piece::NeedMore);
+                    };
                     self.state = ChunkState::End;
                     return Ok(if trailers.is_empty() { Piece::End } else { Piece::Trailers(trailers) });
                 }

@@ -18,4 +18,3 @@ pub(crate) use conn::Conn;
 pub(crate) use encode::{Lines, request_framing};
 pub(crate) use exchange::Exchange;
 pub(crate) use framing::RequestFraming;
-pub(crate) use upload::First;

@@ -21,18 +21,8 @@ pub(crate) struct Upload {
     pub(crate) gated: bool,
     /// Bytes taken from the client's body.
     pub(crate) pulled: u64,
-    /// What was taken from it first, until a byte of the request was written: for another attempt.
-    pub(crate) first: First,
-}
-
-/// What an attempt that sent nothing has taken from the body.
-#[derive(Debug, Default)]
-pub(crate) enum First {
-    #[default]
-    Nothing,
-    Data(Bytes),
-    /// Its end, and the trailers there.
-    End(Option<HeaderMap>),
+    /// True if nothing was taken from it, not even its end.
+    pub(crate) untouched: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -47,12 +37,7 @@ impl Upload {
         // A body that is over although a length was announced is asked for its end like any other, and found to be short.
         let complete = ended && matches!(framing, RequestFraming::None | RequestFraming::Length(0));
         let state = if complete { State::Complete } else { State::Running };
-        Self { framing, state, gated: gated && !complete, pulled: 0, first: First::Nothing }
-    }
-
-    /// True if nothing was taken from the body.
-    pub(crate) fn is_untouched(&self) -> bool {
-        matches!(self.first, First::Nothing) && self.pulled == 0
+        Self { framing, state, gated: gated && !complete, pulled: 0, untouched: true }
     }
 
     /// True while frames are to be pulled.
@@ -91,7 +76,7 @@ impl Upload {
     {
         let frame = match ready!(body.as_mut().poll_frame(cx)) {
             None => {
-                self.note(|| First::End(None));
+                self.untouched = false;
                 return Poll::Ready(self.end(out, None));
             }
             Some(Err(error)) => {
@@ -102,21 +87,15 @@ impl Upload {
         Poll::Ready(match frame.into_data() {
             Ok(data) if data.is_empty() => Ok(()),
             Ok(data) => {
-                self.note(|| First::Data(data.clone()));
+                self.untouched = false;
                 self.pulled += data.len() as u64;
                 self.data(data, out, body.is_end_stream())
             }
             Err(frame) => {
-                self.note(|| First::End(frame.trailers_ref().cloned()));
+                self.untouched = false;
                 self.end(out, frame.trailers_ref())
             }
         })
-    }
-
-    fn note(&mut self, first: impl FnOnce() -> First) {
-        if self.is_untouched() {
-            self.first = first();
-        }
     }
 
     fn data(&mut self, data: Bytes, out: &mut Out, last: bool) -> Result<(), Error> {

@@ -23,6 +23,8 @@ impl Wire for UnixStream {}
 
 impl Wire for tokio::io::DuplexStream {}
 
+impl<R: AsyncRead + Unpin + Send + 'static> Wire for tokio::io::Join<R, tokio::io::Sink> {}
+
 impl Wire for tokio_rustls::server::TlsStream<tokio::io::DuplexStream> {}
 
 impl Wire for tokio_rustls::server::TlsStream<TcpStream> {

@@ -14,9 +14,10 @@ use bytes::Bytes;
 use http::Request;
 use http_body::Frame;
 use http_body_util::BodyExt;
-use nexthop::{ExactProxy, TransparentProxy};
+use nexthop::{ExactProxy, ProxyApp, TransparentProxy};
+use tokio::io::AsyncWriteExt;
 
-use crate::support::{InMemory, Memory, body::fed, get, send};
+use crate::support::{InMemory, Memory, RawClient, body::fed, get, send};
 
 /// An upstream that sends `head` and then a body without end; counts what was taken of it.
 fn endless(head: &'static str) -> (InMemory, Arc<AtomicUsize>) {
@@ -108,6 +109,44 @@ async fn an_upstream_that_stalls_stalls_the_uploader() {
     let stalled = settled(&taken).await;
     assert!(stalled > 0 && stalled <= 160 * 1024, "{stalled} bytes taken");
     uploading.abort();
+}
+
+#[tokio::test]
+async fn an_upstream_that_stalls_stalls_the_client_and_64_mib_arrive_once_it_goes_on() {
+    let go = Arc::new(tokio::sync::Notify::new());
+    let gone_on = go.clone();
+    let upstream = InMemory::new(move |mut conn| {
+        let go = go.clone();
+        async move {
+            conn.head().await;
+            go.notified().await;
+            for _ in 0..64 {
+                assert!(conn.read(1 << 20).await.iter().all(|byte| *byte == 7));
+            }
+            conn.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+        }
+    });
+    let exact = ExactProxy::builder().connector(upstream).build().unwrap();
+    let app = ProxyApp::builder("http://h/".parse().unwrap()).exact(exact).build().unwrap();
+    let (front, _) = Memory::serve(app, |serve| serve);
+    let (read, mut write) = tokio::io::split(front.stream().await);
+    let taken = Arc::new(AtomicUsize::new(0));
+    let count = taken.clone();
+    let uploading = tokio::spawn(async move {
+        let head = format!("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: {}\r\n\r\n", 64 << 20);
+        write.write_all(head.as_bytes()).await.unwrap();
+        for _ in 0..64 * 64 {
+            write.write_all(&[7; 16 * 1024]).await.unwrap();
+            count.fetch_add(16 * 1024, Ordering::SeqCst);
+        }
+        write
+    });
+    let stalled = settled(&taken).await;
+    assert!(stalled > 0 && stalled <= BUFFERS, "{stalled} bytes taken");
+    gone_on.notify_one();
+    let mut client = RawClient::over(tokio::io::join(read, tokio::io::sink())).patient();
+    assert_eq!(client.response().await.text(), "ok");
+    uploading.await.unwrap();
 }
 
 #[tokio::test]

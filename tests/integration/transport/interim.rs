@@ -1,12 +1,14 @@
 //! Interim responses, and bodies that wait for one.
 
+use std::sync::{Arc, Mutex};
+
 use http::Request;
-use nexthop::{ErrorKind, ExactProxy, TransparentProxy};
+use nexthop::{ErrorKind, ExactProxy, ProxyApp, TransparentProxy, ext::OnInformational};
 
 use crate::support::{
     Front, RawUpstream,
     body::{Fed, Feed, fed},
-    fetch, get, read, send,
+    fetch, get, read, send, within,
 };
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -36,6 +38,89 @@ async fn interim_responses_are_dropped_and_the_connection_is_kept() {
     assert_eq!(upstream.connections(), 1);
 }
 
+/// What was told of interim responses: status and the value of `link`.
+fn listening(request: &mut Request<nexthop::Body>) -> Arc<Mutex<Vec<(u16, String, usize)>>> {
+    let told = Arc::<Mutex<Vec<_>>>::default();
+    let tell = told.clone();
+    request.extensions_mut().insert(OnInformational::new(move |response| {
+        let link = response.headers().get("link").map_or("", |link| link.to_str().unwrap());
+        tell.lock().unwrap().push((response.status().as_u16(), link.to_owned(), response.headers().len()));
+    }));
+    told
+}
+
+#[tokio::test]
+async fn whoever_wants_to_know_is_told_of_interim_responses_before_the_final_one() {
+    let (told_first, first) = tokio::sync::oneshot::channel::<()>();
+    let first = Mutex::new(Some(first));
+    let upstream = RawUpstream::tcp(move |mut conn| {
+        let first = first.lock().unwrap().take();
+        async move {
+            conn.request().await;
+            conn.write(
+                "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\nconnection: x-a\r\nx-a: 1\r\ncontent-length: 7\r\n\r\n",
+            )
+            .await;
+            first.unwrap().await.unwrap();
+            conn.write("HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </b>\r\nx: y\r\n\r\n").await;
+            conn.write(OK).await;
+        }
+    });
+    let mut request = get(upstream.url("/"));
+    let told = listening(&mut request);
+    let response = tokio::spawn(send(&ExactProxy::new(), request));
+    within("the first hint", async {
+        while told.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(!response.is_finished());
+    assert_eq!(told.lock().unwrap().as_slice(), [(103, "</a>".to_owned(), 1)], "and none of its connection's fields");
+    told_first.send(()).unwrap();
+    let response = response.await.unwrap().unwrap();
+    assert_eq!((response.status().as_u16(), response.headers().len()), (200, 1));
+    let told = told.lock().unwrap().clone();
+    assert_eq!(told[1..], [(102, String::new(), 0), (103, "</b>".to_owned(), 2)]);
+}
+
+#[tokio::test]
+async fn interim_responses_reach_a_listener_in_front_of_an_app_and_never_its_client() {
+    let upstream = RawUpstream::answering([format!("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n{OK}")]);
+    let told = Arc::<Mutex<Vec<u16>>>::default();
+    let tell = told.clone();
+    let app = ProxyApp::builder(upstream.url("/").parse().unwrap()).build().unwrap();
+    let app = tower::ServiceBuilder::new()
+        .map_request(move |mut request: Request<_>| {
+            let tell = tell.clone();
+            let tell = move |response: &http::Response<()>| tell.lock().unwrap().push(response.status().as_u16());
+            request.extensions_mut().insert(OnInformational::new(tell));
+            request
+        })
+        .service(app);
+    let front = Front::serve(app).await;
+    assert_eq!(front.exchange("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.status(), 200);
+    assert_eq!(told.lock().unwrap().as_slice(), [103]);
+}
+
+#[tokio::test]
+async fn a_head_of_many_kilobytes_that_comes_byte_by_byte_is_read() {
+    let upstream = RawUpstream::tcp(|mut conn| async move {
+        conn.request().await;
+        let hint = format!("HTTP/1.1 103 Early Hints\r\nx: {}\r\n\r\n", "h".repeat(3_000));
+        let head = format!("{hint}HTTP/1.1 200 OK\r\nx: {}\r\ntransfer-encoding: chunked\r\n\r\n", "y".repeat(20_000));
+        for byte in head.bytes().chain(*b"2\r\nok\r\n0\r\nx-sum: 1\r\nx-more: 2\r\n\r\n") {
+            conn.write([byte]).await;
+        }
+        conn.read_to_end().await;
+    });
+    let response = send(&ExactProxy::new(), get(upstream.url("/"))).await.unwrap();
+    assert_eq!(response.headers()["x"].len(), 20_000);
+    let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap();
+    assert_eq!(body.trailers().unwrap()["x-more"], "2");
+    assert_eq!(body.to_bytes(), "ok");
+}
+
 #[tokio::test]
 async fn interim_responses_without_end_are_502() {
     let upstream = RawUpstream::tcp(|mut conn| async move {
@@ -50,7 +135,7 @@ async fn interim_responses_without_end_are_502() {
 #[tokio::test]
 async fn an_expected_body_is_not_asked_for_before_the_upstream_agrees() {
     let (agreed, agree) = tokio::sync::oneshot::channel::<()>();
-    let agree = std::sync::Mutex::new(Some(agree));
+    let agree = Mutex::new(Some(agree));
     let upstream = RawUpstream::tcp(move |mut conn| {
         let agree = agree.lock().unwrap().take();
         async move {
@@ -88,16 +173,18 @@ async fn an_expected_body_is_not_asked_for_before_the_upstream_agrees() {
 
 #[tokio::test]
 async fn a_final_answer_instead_of_100_leaves_the_body_where_it_is() {
-    let upstream = RawUpstream::tcp(|mut conn| async move {
-        conn.head().await;
-        conn.write("HTTP/1.1 413 Content Too Large\r\ncontent-length: 3\r\n\r\nbig").await;
-        assert_eq!(conn.read_to_end().await, b"", "no byte of the body may follow");
-    });
-    let (feed, request) = expecting(&upstream);
-    assert!(feed.data("body").await);
-    assert_eq!(fetch(&patient(), request).await, (413, "big".to_owned()));
-    feed.dropped().await;
-    upstream.wait_closed().await;
+    for status in [413, 417, 200] {
+        let upstream = RawUpstream::tcp(move |mut conn| async move {
+            conn.head().await;
+            conn.write(format!("HTTP/1.1 {status} X\r\ncontent-length: 3\r\n\r\nbig")).await;
+            assert_eq!(conn.read_to_end().await, b"", "no byte of the body may follow");
+        });
+        let (feed, request) = expecting(&upstream);
+        assert!(feed.data("body").await);
+        assert_eq!(fetch(&patient(), request).await, (status, "big".to_owned()));
+        feed.dropped().await;
+        upstream.wait_closed().await;
+    }
 }
 
 #[tokio::test]

@@ -76,12 +76,8 @@ async fn a_fresh_connection_that_is_lost_is_not_tried_again() {
 
 #[tokio::test]
 async fn what_can_have_had_an_effect_is_not_sent_again() {
-    let requests: [fn(String) -> Request<Body>; 4] = [
-        |url| post(url, "x"),
-        |url| post(url, Body::empty()),
-        |url| Request::patch(url).body("x".into()).unwrap(),
-        |url| Request::put(url).body(Body::new(pieces(&["x"]))).unwrap(), // sent, and not to be had again
-    ];
+    let requests: [fn(String) -> Request<Body>; 3] =
+        [|url| post(url, "x"), |url| post(url, Body::empty()), |url| Request::patch(url).body("x".into()).unwrap()];
     for request in requests {
         let upstream = stale(1, false);
         let proxy = ExactProxy::new();

@@ -18,10 +18,10 @@ use tokio::{
 use crate::support::within_limit;
 
 /// A small generator of numbers, so that a run can be repeated.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -30,13 +30,13 @@ impl Random {
 }
 
 /// What the answer to `path` holds.
-fn content(path: &str) -> Vec<u8> {
+pub(super) fn content(path: &str) -> Vec<u8> {
     let seed = path.bytes().fold(7_usize, |sum, byte| sum * 31 % 100_003 + usize::from(byte));
     let length = if seed % 16 == 0 { seed % 100_000 } else { seed % 1000 };
     path.bytes().cycle().take(length).collect()
 }
 
-fn answer(path: &str, random: &mut Random) -> (Vec<u8>, bool) {
+pub(super) fn answer(path: &str, random: &mut Random) -> (Vec<u8>, bool) {
     let content = content(path);
     let mut answer = b"HTTP/1.1 200 OK\r\n".to_vec();
     match random.below(4) {

@@ -1,0 +1,442 @@
+//! [`Tee`]: a request's body that can be had again after an attempt that failed.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use crate::{
+    body::Body,
+    error::{Error, ErrorKind},
+};
+
+/// A request's body, and what was taken from it: frames are kept while they stream through, never read ahead, never copied.
+///
+/// [`rewind`](Self::rewind) makes it whole again: what was kept comes first, the rest from where it is. For a body of which nothing is to
+/// be kept it is a body like any other, and allocates nothing.
+#[derive(Default)]
+pub(crate) struct Tee {
+    rest: Body,
+    /// Taken by an attempt before, to come before `rest`.
+    again: VecDeque<Piece>,
+    keep: Keep,
+    /// What this attempt took; the first piece beside the others, so that one alone costs no allocation.
+    first: Option<Piece>,
+    more: Vec<Piece>,
+    held: Held,
+    /// True if all of the body lies in memory, so that keeping it holds nothing that its sender does not.
+    in_memory: bool,
+    /// True once something was taken that was not kept.
+    lost: bool,
+}
+
+/// How much of a body is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Keep {
+    #[default]
+    Nothing,
+    /// One frame, until a byte of the request was written: for a request that may be repeated only if it was not sent.
+    UntilSent,
+    /// All of it, as far as the [`ReplayBudget`] goes, until the response's head has arrived.
+    UntilAnswered,
+}
+
+#[derive(Clone)]
+enum Piece {
+    Data(Bytes),
+    End(Option<Box<HeaderMap>>),
+}
+
+impl Tee {
+    pub(crate) fn new(body: Body) -> Self {
+        let in_memory = body.is_in_memory();
+        Self { rest: body, in_memory, ..Self::default() }
+    }
+
+    /// True if all of it is sure to be kept, unless others use up the budget.
+    pub(crate) fn fits(&self, budget: &ReplayBudget) -> bool {
+        self.in_memory || self.size_hint().upper().is_some_and(|upper| upper <= budget.per_request as u64)
+    }
+
+    /// Says what is kept from now on.
+    pub(crate) fn keep(&mut self, keep: Keep, budget: &Arc<ReplayBudget>) {
+        if self.is_end_stream() {
+            return;
+        }
+        self.keep = keep;
+        if keep == Keep::UntilAnswered && !self.in_memory && self.held.budget.is_none() {
+            self.held.budget = Some(budget.clone());
+        }
+    }
+
+    /// A byte of the request was written.
+    pub(crate) fn sent(&mut self) {
+        if self.keep == Keep::UntilSent {
+            self.forget();
+        }
+    }
+
+    /// Keeps nothing any more: the request will not be repeated.
+    pub(crate) fn forget(&mut self) {
+        self.lost |= self.first.is_some();
+        self.keep = Keep::Nothing;
+        self.first = None;
+        self.more = Vec::new();
+        if self.again.is_empty() {
+            self.held = Held::default();
+        }
+    }
+
+    /// Puts back what was taken, for another attempt. False if that is not to be had any more.
+    #[must_use]
+    pub(crate) fn rewind(&mut self) -> bool {
+        let later = std::mem::take(&mut self.again);
+        self.again = self.first.take().into_iter().chain(self.more.drain(..)).chain(later).collect();
+        self.keep = Keep::Nothing;
+        !self.lost
+    }
+
+    /// True if the body's end was taken, and trailers with it.
+    pub(crate) fn gave_trailers(&self) -> bool {
+        self.more.last().or(self.first.as_ref()).is_some_and(|last| matches!(last, Piece::End(Some(_))))
+    }
+
+    /// Keeps what was taken. `fits` is asked only where all is kept.
+    fn note(&mut self, fits: impl FnOnce(&mut Held) -> bool, piece: impl FnOnce() -> Piece) {
+        match self.keep {
+            Keep::Nothing => self.lost = true,
+            Keep::UntilSent if self.first.is_none() => self.first = Some(piece()),
+            // Before a byte is written, no second frame is asked for.
+            Keep::UntilSent => self.forget_all(),
+            Keep::UntilAnswered if self.in_memory || fits(&mut self.held) => match self.first {
+                None => self.first = Some(piece()),
+                Some(_) => self.more.push(piece()),
+            },
+            Keep::UntilAnswered if self.first.is_none() => {
+                self.keep = Keep::UntilSent;
+                self.first = Some(piece());
+            }
+            Keep::UntilAnswered => self.forget_all(),
+        }
+    }
+
+    fn forget_all(&mut self) {
+        self.forget();
+        self.lost = true;
+    }
+}
+
+impl HttpBody for Tee {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = &mut *self;
+        if let Some(piece) = this.again.pop_front() {
+            this.note(|_| true, || piece.clone());
+            return Poll::Ready(piece.into_frame().map(Ok));
+        }
+        let frame = ready!(Pin::new(&mut this.rest).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    if !data.is_empty() {
+                        this.note(|held| held.take(data.len()), || Piece::Data(data.clone()));
+                    }
+                } else if let Some(trailers) = frame.trailers_ref() {
+                    let piece = || Piece::End(Some(Box::new(trailers.clone())));
+                    this.note(|held| held.take(size_of_fields(trailers)), piece);
+                }
+            }
+            None => {
+                this.rest = Body::empty(); // another attempt asks for the end again, which not every body bears
+                this.note(|_| true, || Piece::End(None));
+            }
+            Some(Err(_)) => this.forget_all(),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.again.is_empty() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let mut hint = self.rest.size_hint();
+        if !self.again.is_empty() {
+            let again: usize = self.again.iter().map(Piece::length).sum();
+            let upper = hint.upper().and_then(|upper| upper.checked_add(again as u64));
+            let lower = hint.lower().saturating_add(again as u64);
+            hint = SizeHint::new();
+            hint.set_lower(lower);
+            if let Some(upper) = upper {
+                hint.set_upper(upper);
+            }
+        }
+        hint
+    }
+}
+
+impl Piece {
+    fn length(&self) -> usize {
+        match self {
+            Self::Data(data) => data.len(),
+            Self::End(_) => 0,
+        }
+    }
+
+    fn into_frame(self) -> Option<Frame<Bytes>> {
+        match self {
+            Self::Data(data) => Some(Frame::data(data)),
+            Self::End(trailers) => trailers.map(|trailers| Frame::trailers(*trailers)),
+        }
+    }
+}
+
+/// A body in the hands of a connection that takes bodies by value, as hyper's HTTP/2 does.
+pub(crate) struct Lent(Loan);
+
+/// Gets a [`Lent`] body back from a connection that refused the request.
+#[derive(Clone)]
+pub(crate) struct Loan(Arc<Mutex<Option<Tee>>>);
+
+#[cfg_attr(not(test), expect(dead_code, reason = "HTTP/1.1 borrows its bodies; HTTP/2 will not"))]
+impl Tee {
+    /// Splits into what a connection may keep and what gets it back.
+    pub(crate) fn lend(self) -> (Lent, Loan) {
+        let loan = Loan(Arc::new(Mutex::new(Some(self))));
+        (Lent(loan.clone()), loan)
+    }
+}
+
+#[cfg_attr(not(test), expect(dead_code, reason = "as above"))]
+impl Loan {
+    /// The body, to be rewound. Whoever has the other half sees it break off, not end.
+    pub(crate) fn call_in(&self) -> Option<Tee> {
+        self.lock().take()
+    }
+}
+
+impl Loan {
+    fn lock(&self) -> MutexGuard<'_, Option<Tee>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl HttpBody for Lent {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match self.0.lock().as_mut() {
+            Some(tee) => Pin::new(tee).poll_frame(cx),
+            None => Poll::Ready(Some(Err(Error::new(ErrorKind::Internal, "the body was taken back")))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.lock().as_ref().is_some_and(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.lock().as_ref().map_or_else(SizeHint::default, HttpBody::size_hint)
+    }
+}
+
+/// How many bytes of bodies are kept for another attempt: of one request, and of all requests together.
+pub(crate) struct ReplayBudget {
+    per_request: usize,
+    free: AtomicUsize,
+}
+
+impl ReplayBudget {
+    pub(crate) fn new(per_request: usize, in_all: usize) -> Self {
+        Self { per_request, free: AtomicUsize::new(in_all) }
+    }
+
+    fn reserve(&self, bytes: usize) -> bool {
+        self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(bytes)).is_ok()
+    }
+}
+
+/// What one request has of the budget, given back when dropped.
+#[derive(Default)]
+struct Held {
+    budget: Option<Arc<ReplayBudget>>,
+    bytes: usize,
+}
+
+impl Held {
+    /// Room for a frame of this many bytes. What it costs to keep a frame counts, too, so that tiny ones are not free.
+    fn take(&mut self, length: usize) -> bool {
+        let Some(budget) = &self.budget else { return false };
+        let bytes = length + FRAME_COST;
+        let fits = self.bytes + bytes <= budget.per_request + FRAME_COST && budget.reserve(bytes);
+        if fits {
+            self.bytes += bytes;
+        }
+        fits
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(budget) = &self.budget {
+            budget.free.fetch_add(self.bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+fn size_of_fields(fields: &HeaderMap) -> usize {
+    fields.iter().map(|(name, value)| name.as_str().len() + value.len() + FRAME_COST).sum()
+}
+
+/// Bytes that keeping a frame takes beside its data.
+const FRAME_COST: usize = size_of::<Piece>();
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    /// A body of frames that come one by one, and then trailers.
+    struct Frames(VecDeque<Frame<Bytes>>);
+
+    impl HttpBody for Frames {
+        type Data = Bytes;
+        type Error = Error;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+            Poll::Ready(self.0.pop_front().map(Ok))
+        }
+    }
+
+    fn body(pieces: &[&'static str], with_trailers: bool) -> Tee {
+        let mut frames: VecDeque<_> =
+            pieces.iter().map(|piece| Frame::data(Bytes::from_static(piece.as_bytes()))).collect();
+        if with_trailers {
+            frames.push_back(Frame::trailers(HeaderMap::from_iter([(http::header::ETAG, "x".parse().unwrap())])));
+        }
+        Tee::new(Body::new(Frames(frames)))
+    }
+
+    fn budget(per_request: usize, in_all: usize) -> Arc<ReplayBudget> {
+        Arc::new(ReplayBudget::new(per_request, in_all))
+    }
+
+    /// The next frames as text, trailers as `!`, the end as nothing.
+    async fn take(body: &mut (impl HttpBody<Data = Bytes, Error = Error> + Unpin), frames: usize) -> String {
+        let mut text = String::new();
+        for _ in 0..frames {
+            match body.frame().await.transpose().unwrap().map(Frame::into_data) {
+                Some(Ok(data)) => text.push_str(std::str::from_utf8(&data).unwrap()),
+                Some(Err(_)) => text.push('!'),
+                None => {}
+            }
+        }
+        text
+    }
+
+    #[tokio::test]
+    async fn what_was_taken_comes_again_before_the_rest_as_often_as_it_is_asked_for() {
+        let budget = budget(1000, 10_000);
+        for taken in 0..=5 {
+            let mut body = body(&["one", "", "two", "three"], true);
+            for _ in 0..3 {
+                body.keep(Keep::UntilAnswered, &budget);
+                take(&mut body, taken).await;
+                assert!(body.rewind());
+            }
+            assert_eq!(take(&mut body, 7).await, "onetwothree!", "after {taken} frames");
+        }
+        assert_eq!(budget.free.load(Ordering::Relaxed), 10_000);
+    }
+
+    #[tokio::test]
+    async fn an_end_that_was_taken_is_asked_for_again() {
+        let budget = budget(1000, 10_000);
+        let mut body = body(&["one"], false);
+        body.keep(Keep::UntilAnswered, &budget);
+        assert_eq!(take(&mut body, 2).await, "one");
+        assert!(body.rewind() && !body.is_end_stream());
+        assert_eq!(body.size_hint().lower(), 3);
+        assert_eq!(take(&mut body, 3).await, "one");
+        assert!(body.is_end_stream());
+    }
+
+    #[tokio::test]
+    async fn nothing_comes_again_of_a_body_that_was_not_kept_or_is_too_long() {
+        let roomy = budget(1000, 10_000);
+        let mut unkept = body(&["one", "two"], false);
+        take(&mut unkept, 1).await;
+        assert!(!unkept.rewind());
+
+        for (per_request, in_all) in [(5, 10_000), (1000, 2 * FRAME_COST), (0, 10_000)] {
+            let budget = budget(per_request, in_all);
+            let mut long = body(&["one", &"x"[..1], "three-and-more"], false);
+            long.keep(Keep::UntilAnswered, &budget);
+            take(&mut long, 3).await;
+            assert_eq!(budget.free.load(Ordering::Relaxed), in_all, "what is not kept holds nothing");
+            assert!(!long.rewind(), "{per_request} {in_all}");
+        }
+
+        let mut answered = body(&["one", "two"], false);
+        answered.keep(Keep::UntilAnswered, &roomy);
+        take(&mut answered, 1).await;
+        assert_eq!(roomy.free.load(Ordering::Relaxed), 10_000 - 3 - FRAME_COST);
+        answered.forget();
+        assert_eq!(roomy.free.load(Ordering::Relaxed), 10_000);
+        assert!(!answered.rewind());
+    }
+
+    #[tokio::test]
+    async fn one_frame_comes_again_until_it_was_sent_however_long_it_is() {
+        let none = budget(0, 0);
+        for keep in [Keep::UntilSent, Keep::UntilAnswered] {
+            let mut unsent = body(&["one", "two"], false);
+            unsent.keep(keep, &none);
+            take(&mut unsent, 1).await;
+            assert!(unsent.rewind());
+            assert_eq!(take(&mut unsent, 3).await, "onetwo");
+
+            let mut sent = body(&["one", "two"], false);
+            sent.keep(keep, &none);
+            take(&mut sent, 1).await;
+            sent.sent();
+            assert!(!sent.rewind());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_in_memory_comes_again_without_a_budget() {
+        let mut whole = Tee::new(Body::from("whole"));
+        assert!(whole.fits(&budget(0, 0)));
+        whole.keep(Keep::UntilAnswered, &budget(0, 0));
+        take(&mut whole, 1).await;
+        whole.sent();
+        assert!(whole.rewind());
+        assert_eq!(take(&mut whole, 1).await, "whole");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_was_lent_comes_back_and_breaks_off_where_it_was() {
+        let mut tee = body(&["one", "two"], false);
+        tee.keep(Keep::UntilAnswered, &budget(1000, 10_000));
+        let (mut lent, loan) = tee.lend();
+        assert_eq!(take(&mut lent, 1).await, "one");
+        let mut back = loan.call_in().unwrap();
+        assert!(back.rewind() && !lent.is_end_stream());
+        assert_eq!(take(&mut back, 3).await, "onetwo");
+        assert!(lent.frame().await.unwrap().is_err());
+    }
+}
