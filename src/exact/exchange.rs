@@ -19,6 +19,7 @@ use crate::{
     body::Body,
     error::{Error, ErrorKind, Phase},
     ext::ConnectTo,
+    message::target::{Form, form},
     transport::{
         Connector, Destination, Home,
         http1::{self, Conn, First, RequestFraming, request_framing},
@@ -74,6 +75,7 @@ enum State {
     Start,
     Connecting(RequestFraming, Pin<Box<dyn Future<Output = Result<Box<Conn>, Error>> + Send>>),
     Sending(http1::Exchange),
+    Refused(Error),
     Done,
 }
 
@@ -83,6 +85,11 @@ impl<P: Prepare> Exchange<P> {
         // Asked now: a body that was sent looks as empty as one that never was.
         let replay = if parts.method.is_idempotent() { body.in_memory() } else { None };
         Self { proxy, parts, body, prepare, attempt: 0, replay, framing: None, state: State::Start }
+    }
+
+    /// Sends nothing.
+    pub(super) fn refuse(&mut self, error: Error) {
+        self.state = State::Refused(error);
     }
 
     /// Goes on until something must be waited for. What is being sent stays where it is: moving it costs more than most of its steps.
@@ -106,6 +113,7 @@ impl<P: Prepare> Exchange<P> {
                         Err(error) => self.again(sending, error)?,
                     }
                 }
+                State::Refused(error) => return Poll::Ready(Err(error.clone())),
                 State::Done => {
                     return Poll::Ready(Err(Error::new(ErrorKind::Internal, "polled after it was ready")));
                 }
@@ -115,11 +123,9 @@ impl<P: Prepare> Exchange<P> {
 
     /// A connection from the pool, or a new one on its way.
     fn start(&mut self) -> Result<State, Error> {
-        if self.parts.method == Method::CONNECT {
-            return Err(Error::new(ErrorKind::Unsupported, "CONNECT is not carried"));
-        }
         let framing = match self.framing {
             Some(framing) => framing,
+            None if self.parts.method == Method::CONNECT => connect_framing(&self.parts, &self.body)?,
             None => request_framing(&self.parts.method, &self.parts.headers, self.body.size_hint())?,
         };
         self.framing = Some(framing);
@@ -200,6 +206,21 @@ impl http_body::Body for Rejoined {
     fn is_end_stream(&self) -> bool {
         self.first.is_none() && self.rest.is_end_stream()
     }
+}
+
+/// What `CONNECT` asks for is said by its authority, and whom it asks by `ConnectTo`. It has no body (RFC 9110 §9.3.6).
+fn connect_framing(parts: &Parts, body: &Body) -> Result<RequestFraming, Error> {
+    let target = |why: &'static str| Err(Error::new(ErrorKind::Target, why));
+    if form(&parts.method, &parts.uri)? != Form::Authority || parts.uri.port_u16().is_none() {
+        return target("CONNECT asks for a host and a port");
+    }
+    if parts.extensions.get::<ConnectTo>().is_none() {
+        return target("CONNECT without a proxy to ask");
+    }
+    if !body.is_end_stream() {
+        return Err(Error::new(ErrorKind::RequestBody, "CONNECT has no body"));
+    }
+    Ok(RequestFraming::None)
 }
 
 async fn connect(connector: Arc<Connector>, home: Home, limit: Option<Duration>) -> Result<Box<Conn>, Error> {

@@ -14,6 +14,7 @@ use tower_service::Service;
 use super::{
     builder::ExactProxyBuilder,
     exchange::{Exchange, Prepare, ResponseFuture},
+    extended,
 };
 use crate::{
     body::Body,
@@ -133,15 +134,21 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: Request<B>) -> ResponseFuture {
+    fn call(&mut self, request: Request<B>) -> ResponseFuture {
+        let (mut parts, body) = request.into_parts();
+        let extended = extended::receive(&mut parts);
         if !self.0.keep_hop_by_hop {
-            let version = request.version();
-            hop::strip_request(request.headers_mut(), version);
-        } else if request.version() == Version::HTTP_10 {
+            hop::strip_request(&mut parts.headers, parts.version);
+        } else if parts.version == Version::HTTP_10 {
             // RFC 9110 §7.8: no handshake in HTTP/1.0.
-            request.headers_mut().remove(http::header::UPGRADE);
+            parts.headers.remove(http::header::UPGRADE);
         }
-        ResponseFuture(self.send(request, ()))
+        let announced = if extended { extended::announce(&mut parts) } else { Ok(()) };
+        let mut exchange = self.send(Request::from_parts(parts, body), ());
+        if let Err(error) = announced {
+            exchange.refuse(error);
+        }
+        ResponseFuture(exchange)
     }
 }
 
