@@ -35,12 +35,18 @@ use crate::{
 ///   enforced, else it is chunked.
 /// * `101`: the upgraded connection is joined with the client's if the request came from a hyper server, else found in the response
 ///   ([`Upgraded::take`](crate::transport::Upgraded::take)).
+/// * `CONNECT host:port` goes to the proxy that an [`ext::ConnectTo`](crate::ext::ConnectTo) names, in clear text. A `2xx` makes the
+///   connection a tunnel, as a `101` does; any other answer is a response like others. `Proxy-Authorization` reaches that proxy only with
+///   [`keep_hop_by_hop`](ExactProxyBuilder::keep_hop_by_hop).
+/// * Extended `CONNECT` of an HTTP/2 client (RFC 8441, `hyper::ext::Protocol` among the extensions) goes out as the HTTP/1.1 handshake of
+///   the same meaning, a `GET`; its `101` is answered with `200`, another `2xx` is an error, since it would look like agreement.
 ///
 /// Cheap to clone; clones share one pool of connections. Always ready.
 ///
 /// # Errors
-/// `Target` (400: no authority, another scheme, nothing sent), `RequestBody` (400: not the length it was said to be), `RequestTimeout`
-/// (408), `Connect` and `Upstream` (502), `Timeout` (504), `Unsupported` (501: `CONNECT`). [`Error::is_retryable`] is true only if no
+/// `Target` (400: no authority, another scheme, `CONNECT` without a port or a proxy to ask, nothing sent), `RequestBody` (400: not the
+/// length it was said to be), `RequestTimeout` (408), `Connect` and `Upstream` (502), `Timeout` (504), `Unsupported` (501: extended
+/// `CONNECT` for HTTP or TLS). [`Error::is_retryable`] is true only if no
 /// byte of the request left this process.
 ///
 /// A request is sent again, once, on a fresh connection, if the pooled one turns out to be closed: always if nothing was sent, else if its

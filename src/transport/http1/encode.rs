@@ -5,7 +5,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
 use super::framing::RequestFraming;
 use crate::error::{Error, ErrorKind};
 
-/// Writes the head of the request to `out`: target in origin form (of `CONNECT` its authority, RFC 9112 §3.2.3), every field as it is, framing fields anew.
+/// Writes the head of the request to `out`: target in origin form (of `CONNECT` its authority, RFC 9112 §3.2.3), every
+/// field as it is, framing fields anew.
 ///
 /// `Host` is written from the authority only where the request has none (RFC 9112 §3.2).
 pub(crate) fn request_head(out: &mut Vec<u8>, parts: &Parts, framing: RequestFraming) {

@@ -33,8 +33,9 @@ pub(crate) fn open<B>(
         return;
     };
     let client = request.remove::<Client>();
+    let entered = client.as_ref().map(|client| client.gauge.enter());
     tokio::spawn(async move {
-        let _open = client.as_ref().map(|client| client.gauge.enter());
+        let _entered = entered;
         // The server is to write the head first, to a client that may take nothing.
         let upgraded = match idle {
             None => upgrade.await,
