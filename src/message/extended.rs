@@ -27,6 +27,7 @@ use crate::{
 
 /// In a request's extensions: it came as an extended `CONNECT` for this protocol, and `101` is to be answered with `200`.
 #[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "http2"), allow(dead_code, reason = "only an HTTP/2 client makes one"))]
 pub(crate) struct Extended(Box<str>);
 
 impl Extended {
@@ -69,8 +70,7 @@ pub fn write_handshake(headers: &mut HeaderMap, protocol: &str, nonce: [u8; 16])
     headers.insert(UPGRADE, HeaderValue::from_str(protocol).map_err(|_| refuse())?);
     headers.remove(SEC_WEBSOCKET_KEY);
     if protocol.eq_ignore_ascii_case("websocket") {
-        let mut key = HeaderValue::try_from(BASE64_STANDARD.encode(nonce)).map_err(|_| refuse())?;
-        key.set_sensitive(true);
+        let key = HeaderValue::try_from(BASE64_STANDARD.encode(nonce)).map_err(|_| refuse())?;
         headers.insert(SEC_WEBSOCKET_KEY, key);
     }
     Ok(())
