@@ -19,7 +19,8 @@ fn upstream() -> SocketAddr {
             io.set_nodelay(true).unwrap();
             thread::spawn(move || {
                 let _ = read_head(&mut io);
-                io.write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: foo\r\n\r\n").unwrap();
+                io.write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: foo\r\n\r\n")
+                    .unwrap();
                 let mut buf = vec![0; 64 * 1024];
                 while let Ok(read @ 1..) = io.read(&mut buf) {
                     io.write_all(&buf[..read]).unwrap();

@@ -210,12 +210,11 @@ impl http_body::Body for Rejoined {
 
 /// What `CONNECT` asks for is said by its authority, and whom it asks by `ConnectTo`. It has no body (RFC 9110 §9.3.6).
 fn connect_framing(parts: &Parts, body: &Body) -> Result<RequestFraming, Error> {
-    let target = |why: &'static str| Err(Error::new(ErrorKind::Target, why));
-    if form(&parts.method, &parts.uri)? != Form::Authority || parts.uri.port_u16().is_none() {
-        return target("CONNECT asks for a host and a port");
-    }
     if parts.extensions.get::<ConnectTo>().is_none() {
-        return target("CONNECT without a proxy to ask");
+        return Err(Error::new(ErrorKind::Unsupported, "CONNECT is carried to a proxy only"));
+    }
+    if form(&parts.method, &parts.uri)? != Form::Authority || parts.uri.port_u16().is_none() {
+        return Err(Error::new(ErrorKind::Target, "CONNECT asks for a host and a port"));
     }
     if !body.is_end_stream() {
         return Err(Error::new(ErrorKind::RequestBody, "CONNECT has no body"));

@@ -44,10 +44,9 @@ use crate::{
 /// Cheap to clone; clones share one pool of connections. Always ready.
 ///
 /// # Errors
-/// `Target` (400: no authority, another scheme, `CONNECT` without a port or a proxy to ask, nothing sent), `RequestBody` (400: not the
-/// length it was said to be), `RequestTimeout` (408), `Connect` and `Upstream` (502), `Timeout` (504), `Unsupported` (501: extended
-/// `CONNECT` for HTTP or TLS). [`Error::is_retryable`] is true only if no
-/// byte of the request left this process.
+/// `Target` (400: no authority, another scheme, `CONNECT` without a port, nothing sent), `RequestBody` (400: not the length it was said to
+/// be), `RequestTimeout` (408), `Connect` and `Upstream` (502), `Timeout` (504), `Unsupported` (501: `CONNECT` without a proxy to ask,
+/// extended `CONNECT` for HTTP or TLS). [`Error::is_retryable`] is true only if no byte of the request left this process.
 ///
 /// A request is sent again, once, on a fresh connection, if the pooled one turns out to be closed: always if nothing was sent, else if its
 /// method is idempotent, its body empty or in memory ([`Body::from`]) and no byte came back. `POST` is never sent twice.
