@@ -148,7 +148,7 @@ async fn the_side_that_failed_is_named() {
         fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
             match Pin::new(&mut self.0).poll_read(cx, buf) {
                 Poll::Pending => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
-                read => read,
+                read @ Poll::Ready(_) => read,
             }
         }
     }
