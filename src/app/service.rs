@@ -25,7 +25,7 @@ use crate::{
     },
     body::Body,
     error::{BoxError, Error},
-    exact::{ExactProxy, answer},
+    exact::{ExactProxy, answer, extended},
     message::{target::Href, via::Pseudonym},
     protocol::{Family, carry::CarriedKeys},
 };
@@ -140,11 +140,15 @@ where
 impl Settings {
     /// Looks at a request, strips it and aims it at its upstream.
     fn aim(&self, parts: &mut request::Parts, declared: u64) -> Result<(Front, Href), Refusal> {
+        let extended = extended::receive(parts);
         let host = rewrite::check(parts, declared, self)?;
         if rewrite::is_last_hop(parts) {
             return Err(Refusal::Answer(self.last_hop()));
         }
         rewrite::strip(parts, self);
+        if extended {
+            extended::announce(parts)?;
+        }
         let href = self.upstream.choose(parts).map_err(Refusal::Answer)?;
         let front = rewrite::aim(parts, host, &href, self)?;
         Ok((front, href))

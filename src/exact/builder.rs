@@ -60,7 +60,7 @@ impl ExactProxyBuilder {
         self
     }
 
-    /// Time without a byte either way through an upgraded connection: 1 h. After it, the connection is closed.
+    /// Time without a byte either way through a tunnel: 1 h. After it, and at most a quarter later, both its ends are closed.
     pub fn tunnel_idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.limits.tunnel_idle = limit.into();
         self

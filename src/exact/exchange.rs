@@ -21,7 +21,10 @@ use crate::{
     body::Body,
     error::{Error, ErrorKind, Phase},
     ext::ConnectTo,
-    message::fields::Fields,
+    message::{
+        fields::Fields,
+        target::{Form, form},
+    },
     transport::{
         Connector, Destination, Home, Taken, Waiting,
         http1::{self, Conn, RequestFraming, request_framing},
@@ -82,6 +85,7 @@ enum State {
     Waiting(RequestFraming, Box<Waiting>),
     Connecting(RequestFraming, Pin<Box<dyn Future<Output = Result<Box<Conn>, Error>> + Send>>),
     Sending(http1::Exchange),
+    Refused(Error),
     Done,
 }
 
@@ -93,6 +97,11 @@ impl<P: Prepare> Exchange<P> {
 
     pub(crate) fn prepare(&self) -> &P {
         &self.prepare
+    }
+
+    /// Sends nothing.
+    pub(super) fn refuse(&mut self, error: Error) {
+        self.state = State::Refused(error);
     }
 
     /// Goes on until something must be waited for. What is being sent stays where it is: moving it costs more than most of its steps.
@@ -125,6 +134,7 @@ impl<P: Prepare> Exchange<P> {
                         Err(error) => self.again(sending, error)?,
                     }
                 }
+                State::Refused(error) => return Poll::Ready(Err(error.clone())),
                 State::Done => {
                     return Poll::Ready(Err(Error::new(ErrorKind::Internal, "polled after it was ready")));
                 }
@@ -134,11 +144,9 @@ impl<P: Prepare> Exchange<P> {
 
     /// A connection from the pool, a new one on its way, or a place in the queue for one.
     fn start(&mut self) -> Result<State, Error> {
-        if self.parts.method == Method::CONNECT {
-            return Err(Error::new(ErrorKind::Unsupported, "CONNECT is not carried"));
-        }
         let framing = match self.framing {
             Some(framing) => framing,
+            None if self.parts.method == Method::CONNECT => connect_framing(&self.parts, &self.body)?,
             None => request_framing(&self.parts.method, &self.parts.headers, self.body.size_hint())?,
         };
         self.framing = Some(framing);
@@ -206,6 +214,20 @@ impl<P: Prepare> Future for Exchange<P> {
         self.state = State::Done;
         Poll::Ready(outcome)
     }
+}
+
+/// What `CONNECT` asks for is said by its authority, and whom it asks by `ConnectTo`. It has no body (RFC 9110 §9.3.6).
+fn connect_framing(parts: &Parts, body: &Tee) -> Result<RequestFraming, Error> {
+    if parts.extensions.get::<ConnectTo>().is_none() {
+        return Err(Error::new(ErrorKind::Unsupported, "CONNECT is carried to a proxy only"));
+    }
+    if form(&parts.method, &parts.uri)? != Form::Authority || parts.uri.port_u16().is_none() {
+        return Err(Error::new(ErrorKind::Target, "CONNECT asks for a host and a port"));
+    }
+    if !body.is_end_stream() {
+        return Err(Error::new(ErrorKind::RequestBody, "CONNECT has no body"));
+    }
+    Ok(RequestFraming::None)
 }
 
 async fn connect(connector: Arc<Connector>, home: Home, limit: Option<Duration>) -> Result<Box<Conn>, Error> {

@@ -43,6 +43,7 @@
 mod answer;
 mod builder;
 mod exchange;
+pub(crate) mod extended;
 mod replay;
 mod retries;
 mod service;

@@ -14,6 +14,7 @@ use tower_service::Service;
 use super::{
     builder::ExactProxyBuilder,
     exchange::{Exchange, Prepare, ResponseFuture},
+    extended,
     replay::ReplayBudget,
     retries::Retries,
 };
@@ -36,14 +37,20 @@ use crate::{
 ///   enforced, else it is chunked.
 /// * `101`: the upgraded connection is joined with the client's if the request came from a hyper server, else found in the response
 ///   ([`Upgraded::take`](crate::transport::Upgraded::take)).
+/// * `CONNECT host:port` goes to the proxy that an [`ext::ConnectTo`](crate::ext::ConnectTo) names, in clear text. A `2xx` makes the
+///   connection a tunnel, as a `101` does; any other answer is a response like others. `Proxy-Authorization` reaches that proxy only with
+///   [`keep_hop_by_hop`](ExactProxyBuilder::keep_hop_by_hop).
+/// * Extended `CONNECT` of an HTTP/2 client (RFC 8441, `hyper::ext::Protocol` among the extensions) goes out as the HTTP/1.1 handshake of
+///   the same meaning, a `GET`; its `101` is answered with `200`, another `2xx` is an error, since it would look like agreement.
 ///
 /// Cheap to clone; clones share one pool of connections. Always ready.
 ///
 /// # Errors
-/// `Target` (400: no authority, another scheme, nothing sent), `RequestBody` (400: not the length it was said to be), `RequestTimeout`
-/// (408), `Connect` and `Upstream` (502), `Unavailable` (503: all
-/// [connections that there may be](ExactProxyBuilder::pool_max_connections) are in use), `Timeout` (504), `Unsupported` (501: `CONNECT`).
-/// [`Error::is_retryable`] is true only if no byte of the request left this process.
+/// `Target` (400: no authority, another scheme, `CONNECT` without a port, nothing sent), `RequestBody` (400: not the length it was said to
+/// be), `RequestTimeout` (408), `Connect` and `Upstream` (502), `Unavailable` (503: all
+/// [connections that there may be](ExactProxyBuilder::pool_max_connections) are in use), `Timeout` (504), `Unsupported` (501: `CONNECT`
+/// without a proxy to ask, extended `CONNECT` for HTTP or TLS). [`Error::is_retryable`] is true only if no byte of the request left this
+/// process.
 ///
 /// A request is sent again, once, on a fresh connection, if the pooled one turns out to be closed: always if nothing was sent, else if its
 /// method is idempotent, no byte came back, and what was taken of its body is still there. That is a body in memory ([`Body::from`]), and
@@ -149,15 +156,21 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: Request<B>) -> ResponseFuture {
+    fn call(&mut self, request: Request<B>) -> ResponseFuture {
+        let (mut parts, body) = request.into_parts();
+        let extended = extended::receive(&mut parts);
         if !self.0.keep_hop_by_hop {
-            let version = request.version();
-            hop::strip_request(request.headers_mut(), version);
-        } else if request.version() == Version::HTTP_10 {
+            hop::strip_request(&mut parts.headers, parts.version);
+        } else if parts.version == Version::HTTP_10 {
             // RFC 9110 §7.8: no handshake in HTTP/1.0.
-            request.headers_mut().remove(http::header::UPGRADE);
+            parts.headers.remove(http::header::UPGRADE);
         }
-        ResponseFuture(self.send(request, ()))
+        let announced = if extended { extended::announce(&mut parts) } else { Ok(()) };
+        let mut exchange = self.send(Request::from_parts(parts, body), ());
+        if let Err(error) = announced {
+            exchange.refuse(error);
+        }
+        ResponseFuture(exchange)
     }
 }
 

@@ -17,7 +17,7 @@ use http::{
 };
 use tower_service::Service;
 
-use super::{answer::answer, exchange::Exchange, service::ExactProxy};
+use super::{answer::answer, exchange::Exchange, extended, service::ExactProxy};
 use crate::{
     body::Body,
     error::{BoxError, ConfigError, Error, ErrorKind},
@@ -196,11 +196,13 @@ where
 
     fn call(&mut self, request: Request<B>) -> TransparentFuture {
         let (mut parts, body) = request.into_parts();
-        TransparentFuture(match self.direct(&mut parts) {
-            Ok(()) => {
-                hop::strip_request(&mut parts.headers, parts.version);
-                State::Exchange(self.exact.send(Request::from_parts(parts, body), ()))
-            }
+        let extended = extended::receive(&mut parts);
+        let directed = self.direct(&mut parts).and_then(|()| {
+            hop::strip_request(&mut parts.headers, parts.version);
+            if extended { extended::announce(&mut parts) } else { Ok(()) }
+        });
+        TransparentFuture(match directed {
+            Ok(()) => State::Exchange(self.exact.send(Request::from_parts(parts, body), ())),
             Err(error) => State::Refused(Some(error)),
         })
     }

@@ -2,6 +2,7 @@
 //!
 //! | module | what it knows |
 //! |---|---|
+//! | [`extended`] | extended `CONNECT` of HTTP/2, and the same in HTTP/1.1 |
 //! | [`hop`] | which fields concern one connection only, and taking them off |
 //! | [`target`] | joining and splitting request targets byte for byte, upstream URLs, prefixes, `Host` |
 //! | [`forwarded`] | the lists that say which way a request came |
@@ -9,6 +10,7 @@
 //! | [`upgrade`] | what is a handshake for another protocol, and which `101` answers it |
 //! | [`via`] | `Via` and the detection of loops |
 
+pub mod extended;
 pub(crate) mod fields;
 pub mod forwarded;
 pub(crate) mod framing;

@@ -2,10 +2,12 @@
 //!
 //! [RFC 9110 §7.8]: https://www.rfc-editor.org/rfc/rfc9110#section-7.8
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{
     HeaderMap, HeaderValue, Version,
-    header::{CONNECTION, UPGRADE},
+    header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE},
 };
+use sha1::{Digest, Sha1};
 
 use crate::{
     error::{Error, ErrorKind, Phase},
@@ -16,7 +18,11 @@ use crate::{
 ///
 /// Cheap to clone: keep it beside the request's way out, to check the `101` that comes back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Handshake(HeaderValue);
+pub struct Handshake {
+    protocols: HeaderValue,
+    /// `Sec-WebSocket-Key`, of a handshake for `websocket` that has one.
+    key: Option<HeaderValue>,
+}
 
 impl Handshake {
     /// True if one of the protocols is `websocket`.
@@ -28,11 +34,36 @@ impl Handshake {
     /// The value for the `Upgrade` field of the next hop.
     #[must_use]
     pub fn into_value(self) -> HeaderValue {
-        self.0
+        self.protocols
+    }
+
+    /// The first of the protocols, as it was written.
+    #[must_use]
+    pub fn protocol(&self) -> &str {
+        let first = tokens(&self.protocols).next().unwrap_or_default();
+        std::str::from_utf8(first).unwrap_or_default()
+    }
+
+    /// True if there is only one protocol to choose.
+    pub(crate) fn names_one(&self) -> bool {
+        tokens(&self.protocols).count() == 1
+    }
+
+    pub(crate) fn key(&self) -> Option<&HeaderValue> {
+        self.key.as_ref()
+    }
+
+    fn new(protocols: HeaderValue, headers: &HeaderMap) -> Self {
+        let mut asked = Self { protocols, key: None };
+        if asked.is_websocket() {
+            let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
+            asked.key = keys.next().filter(|_| keys.next().is_none()).cloned();
+        }
+        asked
     }
 
     fn asks(&self, protocol: &[u8]) -> bool {
-        tokens(&self.0).any(|asked| asked.eq_ignore_ascii_case(protocol))
+        tokens(&self.protocols).any(|asked| asked.eq_ignore_ascii_case(protocol))
     }
 }
 
@@ -50,21 +81,26 @@ pub fn handshake(headers: &HeaderMap, version: Version) -> Option<Handshake> {
     let mut lines = headers.get_all(UPGRADE).iter();
     let first = lines.next()?;
     if lines.next().is_none() && tokens(first).all(is_carried) {
-        return tokens(first).next().is_some().then(|| Handshake(first.clone()));
+        return tokens(first).next().is_some().then(|| Handshake::new(first.clone(), headers));
     }
     let carried: Vec<&[u8]> =
         headers.get_all(UPGRADE).iter().flat_map(tokens).filter(|token| is_carried(token)).collect();
     if carried.is_empty() {
         return None;
     }
-    HeaderValue::from_bytes(&carried.join(&b", "[..])).ok().map(Handshake)
+    let protocols = HeaderValue::from_bytes(&carried.join(&b", "[..])).ok()?;
+    Some(Handshake::new(protocols, headers))
 }
 
 /// Checks that a `101 Switching Protocols` answers what was asked.
 ///
 /// # Errors
 /// `Upstream` (502): the request asked for no other protocol, `Connection` does not say `upgrade`, or `Upgrade` is missing or names a
-/// protocol that was not asked for (compared without case).
+/// protocol that was not asked for (compared without case); or it names `websocket`, and `Sec-WebSocket-Accept` is not what answers the
+/// `Sec-WebSocket-Key` of the request ([RFC 6455 §4.2.2]): such a `101` comes from a cache, or from somebody who speaks another protocol.
+/// A handshake without exactly one key proves nothing and is passed on.
+///
+/// [RFC 6455 §4.2.2]: https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
 pub fn check_switch(asked: Option<&Handshake>, response: &HeaderMap) -> Result<(), Error> {
     let refuse = |why: &'static str| Err(Error::new(ErrorKind::Upstream, why).in_phase(Phase::ResponseHead));
     let Some(asked) = asked else {
@@ -77,10 +113,27 @@ pub fn check_switch(asked: Option<&Handshake>, response: &HeaderMap) -> Result<(
     if switched.peek().is_none() || !switched.all(|protocol| asked.asks(protocol)) {
         return refuse("upstream switched to a protocol that was not asked for");
     }
+    let to_websocket =
+        response.get_all(UPGRADE).iter().flat_map(tokens).any(|to| to.eq_ignore_ascii_case(b"websocket"));
+    if let Some(key) = asked.key.as_ref().filter(|_| to_websocket) {
+        let mut accepts = response.get_all(SEC_WEBSOCKET_ACCEPT).iter();
+        if accepts.next() != websocket_accept(key.as_bytes()).as_ref() || accepts.next().is_some() {
+            return refuse("upstream switched to websocket without the accept of this handshake");
+        }
+    }
     Ok(())
 }
 
-fn is_carried(protocol: &[u8]) -> bool {
+/// The `Sec-WebSocket-Accept` to a `Sec-WebSocket-Key` (RFC 6455 §4.2.2). No secret: it shows that the handshake was read.
+pub(crate) fn websocket_accept(key: &[u8]) -> Option<HeaderValue> {
+    let digest = Sha1::new().chain_update(key.trim_ascii()).chain_update(WEBSOCKET_GUID).finalize();
+    HeaderValue::try_from(BASE64_STANDARD.encode(digest)).ok()
+}
+
+/// RFC 6455 §1.3.
+const WEBSOCKET_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+pub(crate) fn is_carried(protocol: &[u8]) -> bool {
     let name = protocol.split(|byte| *byte == b'/').next().unwrap_or_default();
     !["h2c", "h2", "http", "tls"].iter().any(|refused| name.eq_ignore_ascii_case(refused.as_bytes()))
 }
@@ -140,5 +193,29 @@ mod tests {
         assert!(!check(asked.as_ref(), &[("upgrade", "websocket")]));
         assert!(!check(None, &[("connection", "Upgrade"), ("upgrade", "websocket")]));
         assert_eq!(check_switch(None, &HeaderMap::new()).unwrap_err().status(), 502);
+    }
+
+    #[test]
+    fn a_101_to_websocket_must_answer_the_key() {
+        // The example of RFC 6455 §1.3.
+        let (key, right) = ("dGhlIHNhbXBsZSBub25jZQ==", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        let asked = |keys: &[&str], protocols: &str| {
+            let mut fields = vec![("connection", "upgrade"), ("upgrade", protocols)];
+            fields.extend(keys.iter().map(|key| ("sec-websocket-key", *key)));
+            handshake(&head(&fields), Version::HTTP_11)
+        };
+        let check = |asked: Option<Handshake>, to: &str, accepts: &[&str]| {
+            let mut fields = vec![("connection", "upgrade"), ("upgrade", to)];
+            fields.extend(accepts.iter().map(|accept| ("sec-websocket-accept", *accept)));
+            check_switch(asked.as_ref(), &head(&fields)).is_ok()
+        };
+        assert!(check(asked(&[key], "websocket"), "WebSocket", &[right]));
+        for wrong in [&["wrong"][..], &[], &[right, right], &[right, "x"], &["S3pPLMBiTxaQ9kYGzzhZRbK+xOo="]] {
+            assert!(!check(asked(&[key], "websocket"), "websocket", wrong), "{wrong:?}");
+        }
+        // Nothing to check it by, or nothing to check.
+        assert!(check(asked(&[], "websocket"), "websocket", &[]));
+        assert!(check(asked(&[key, key], "websocket"), "websocket", &["any"]));
+        assert!(check(asked(&[key], "websocket, foo"), "foo", &[]));
     }
 }

@@ -27,7 +27,7 @@ use super::{
     stream::{Guarded, Stream},
     watch::{Phase, Watch},
 };
-use crate::{error::BoxError, ext::PeerAddr};
+use crate::{error::BoxError, ext::PeerAddr, transport::Client};
 
 /// How the connections of one server are treated.
 pub(super) struct Connections {
@@ -75,10 +75,11 @@ impl Connections {
         ResB::Error: Into<BoxError>,
     {
         let (watch, activity) = (guard.watch().clone(), Activity::new());
+        let client = Client::of::<Stream<Io>>(guard.gauge());
         let io = Guarded::new(accepted.io, self.limits.write, activity.clone(), guard, permit);
         let established = until_draining(&watch, self.establish(io, accepted.peer, &activity)).await;
         let ended = match established {
-            Some(Ok(established)) => self.http(established, service, activity, &watch).await,
+            Some(Ok(established)) => self.http(established, service, client, activity, &watch).await,
             Some(Err(error)) => Err(error.into()),
             None => Ok(()),
         };
@@ -126,6 +127,7 @@ impl Connections {
         &self,
         Established { stream, peer, protocol }: Established<Io>,
         service: S,
+        client: Client,
         activity: Arc<Activity>,
         watch: &Watch,
     ) -> Result<(), BoxError>
@@ -143,8 +145,14 @@ impl Connections {
         #[cfg(not(feature = "tls"))]
         let tls = false;
         let io = TokioIo::new(stream);
-        let service =
-            Dispatch { service, peer, tls, multiplexed: protocol != Protocol::Http1, activity: activity.clone() };
+        let service = Dispatch {
+            service,
+            peer,
+            tls,
+            client,
+            multiplexed: protocol != Protocol::Http1,
+            activity: activity.clone(),
+        };
         match protocol {
             Protocol::Http1 => {
                 let connection = pin!(self.http1.serve_connection(io, service).with_upgrades());

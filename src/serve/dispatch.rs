@@ -8,7 +8,7 @@ use std::{
 
 use http::{Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use hyper::{body::Incoming, upgrade::OnUpgrade};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -16,6 +16,7 @@ use super::activity::{Activity, InFlight};
 use crate::{
     error::{BoxError, Error},
     ext::{OverTls, PeerAddr},
+    transport::Client,
 };
 
 /// What one connection does with its requests: tell where each came from, call a clone of the service, answer.
@@ -23,6 +24,8 @@ pub(super) struct Dispatch<S> {
     pub(super) service: S,
     pub(super) peer: Option<PeerAddr>,
     pub(super) tls: bool,
+    /// For whoever makes a tunnel of the connection.
+    pub(super) client: Client,
     pub(super) multiplexed: bool,
     pub(super) activity: Arc<Activity>,
 }
@@ -37,6 +40,10 @@ where
     type Future = Answer<S>;
 
     fn call(&self, mut request: Request<Incoming>) -> Answer<S> {
+        // First, while a request that asks for nothing of the kind has no extensions at all.
+        if request.extensions().get::<OnUpgrade>().is_some() {
+            request.extensions_mut().insert(self.client.clone());
+        }
         if let Some(peer) = &self.peer {
             request.extensions_mut().insert(peer.clone());
         }

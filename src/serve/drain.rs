@@ -10,6 +10,7 @@ use std::{
 use tokio::sync::Notify;
 
 use super::watch::{Phase, Watch};
+use crate::transport::Gauge;
 
 /// Knows what is still open, asks it to come to an end, and cuts it when it does not.
 ///
@@ -24,6 +25,7 @@ struct Shared {
     registry: Mutex<Registry>,
     /// Told whenever `phase` moves on or the last member leaves.
     changed: Notify,
+    tunnels: Gauge,
 }
 
 #[derive(Default)]
@@ -73,6 +75,13 @@ impl Drain {
         self.0.lock().members.len()
     }
 
+    /// How many tunnels the services of this crate have open with the clients of these servers. Each is part of a registered
+    /// connection; one of HTTP/2 may hold several.
+    #[must_use]
+    pub fn tunnels(&self) -> usize {
+        self.0.tunnels.count()
+    }
+
     /// Waits until [`begin`](Self::begin) is called.
     pub async fn draining(&self) {
         self.0.until(|registry| registry.phase >= Phase::Draining).await;
@@ -87,7 +96,11 @@ impl Drain {
 impl fmt::Debug for Drain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let registry = self.0.lock();
-        f.debug_struct("Drain").field("phase", &registry.phase).field("open", &registry.members.len()).finish()
+        f.debug_struct("Drain")
+            .field("phase", &registry.phase)
+            .field("open", &registry.members.len())
+            .field("tunnels", &self.tunnels())
+            .finish()
     }
 }
 
@@ -138,6 +151,10 @@ impl DrainGuard {
     /// Waits until what is still open is cut. At most one task may wait on a guard at a time.
     pub async fn cut(&self) {
         poll_fn(|cx| self.watch.poll_reached(Phase::Cut, cx)).await;
+    }
+
+    pub(super) fn gauge(&self) -> Gauge {
+        self.drain.0.tunnels.clone()
     }
 
     pub(super) fn watch(&self) -> &Arc<Watch> {

@@ -13,7 +13,8 @@
 //!   server nor spins; the number of connections can be [bounded](Serve::max_connections);
 //! * the PROXY protocol is [required or forbidden](ProxyProtocol), never guessed;
 //! * [graceful shutdown](Serve::with_graceful_shutdown) with a deadline that also holds for tunnels: an upgraded connection counts as
-//!   open until it is closed, whoever has it, and is cut at the deadline ([`Drain`]).
+//!   open until it is closed, whoever has it, and is cut at the deadline ([`Drain`], which counts the
+//!   [tunnels](Drain::tunnels), too).
 //!
 //! A client that stalls in the middle of a request's body is the application's business, which alone knows whether it reads: `ProxyApp`
 //! answers 408 after 60 s ([`body_idle_timeout`](crate::exact::ExactProxyBuilder::body_idle_timeout)); other applications bring a layer

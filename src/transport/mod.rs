@@ -17,7 +17,8 @@
 //! | fewer bytes than announced | the body ends in an error and the client's connection is cut | no |
 //! | more bytes than announced | the announced ones | no |
 //! | a body on `204`, `304` or an answer to `HEAD` | no body | no |
-//! | `101` unasked, or to another protocol | 502 | no |
+//! | `101` unasked, to another protocol, or to websocket without the right `Sec-WebSocket-Accept` | 502 | no |
+//! | `2xx` to `CONNECT` | the connection is a tunnel; fields that frame a body mean nothing | no |
 //! | other `1xx` | told to [`OnInformational`](crate::ext::OnInformational), else dropped; `100` lets the body of an `Expect: 100-continue` request go | yes |
 //! | more than 100 of these to one request | 502 | no |
 //! | a final response while the request's body is still being sent | passed on at once; the body goes on being sent | if all of it was |
@@ -59,3 +60,5 @@ pub use tunnel::Upgraded;
 pub(crate) use connect::Connector;
 pub(crate) use limits::Limits;
 pub(crate) use pool::{Home, Listener, Pool, Taken, Waiting};
+#[cfg(feature = "serve")]
+pub(crate) use tunnel::{Client, Gauge};

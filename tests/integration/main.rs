@@ -14,3 +14,5 @@ mod support_itself;
 mod timeouts;
 mod transport;
 mod trust;
+mod tunnel;
+mod websocket;

@@ -399,7 +399,9 @@ async fn a_tunnel_may_be_silent_for_an_hour_and_traffic_either_way_keeps_it() {
             assert_eq!(client.read(1).await, b"x");
         }
         client.closed().await;
-        assert_eq!(start.elapsed(), seconds(6 * 3500 + limit));
+        // The timer looks four times within the limit.
+        let silent = start.elapsed() - seconds(6 * 3500);
+        assert!((seconds(limit)..=seconds(limit) * 5 / 4).contains(&silent), "{silent:?}");
     }
 }
 

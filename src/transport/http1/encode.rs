@@ -10,7 +10,8 @@ use crate::{
     message::fields::Fields,
 };
 
-/// Writes the head of the request to `out`: target in origin form, every field as it is, framing fields anew.
+/// Writes the head of the request to `out`: target in origin form (of `CONNECT` its authority, RFC 9112 §3.2.3), every
+/// field as it is, framing fields anew.
 ///
 /// `Host` is written from the authority only where the request has none (RFC 9112 §3.2). `more` adds fields to those of the map, which has
 /// none of the same names.
@@ -22,8 +23,12 @@ pub(crate) fn request_head(
 ) {
     out.extend_from_slice(parts.method.as_str().as_bytes());
     out.push(b' ');
-    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-    if !target.starts_with(['/', '*']) {
+    let target = match parts.uri.path_and_query() {
+        Some(target) => target.as_str(),
+        None if parts.method == Method::CONNECT => parts.uri.authority().map_or("", |authority| authority.as_str()),
+        None => "/",
+    };
+    if !target.starts_with(['/', '*']) && parts.uri.path_and_query().is_some() {
         // `http://h?q` has an empty path, which is sent as `/` (RFC 9112 §3.2.1).
         out.push(b'/');
     }

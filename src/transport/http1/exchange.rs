@@ -25,6 +25,7 @@ use crate::{
     error::{BoxError, Error, ErrorKind, Phase},
     ext::OnInformational,
     message::{
+        extended::{self, Extended},
         hop,
         upgrade::{self, Handshake},
     },
@@ -51,7 +52,9 @@ pub(crate) struct Exchange {
     /// True if the connection ended before that.
     lost: bool,
     is_head: bool,
-    handshake: Option<Handshake>,
+    /// Boxed: most requests make none.
+    handshake: Option<Box<Handshake>>,
+    is_connect: bool,
     keep_hop_by_hop: bool,
     /// The request says itself that it is the last one.
     is_last: bool,
@@ -85,7 +88,8 @@ impl Exchange {
             interim: 0,
             lost: false,
             is_head: parts.method == Method::HEAD,
-            handshake: upgrade::handshake(&parts.headers, Version::HTTP_11),
+            handshake: upgrade::handshake(&parts.headers, Version::HTTP_11).map(Box::new),
+            is_connect: parts.method == Method::CONNECT,
             keep_hop_by_hop,
             is_last: keep_hop_by_hop && hop::has_token(&parts.headers, &header::CONNECTION, b"close"),
         }
@@ -288,6 +292,17 @@ impl Exchange {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return self.switch(head, extensions);
         }
+        if head.status.is_success() {
+            if self.is_connect {
+                return self.tunnel(head, extensions);
+            }
+            // RFC 8441 §5: to the client, any 2xx would say that the tunnel is there.
+            if self.handshake.is_some() && extensions.get::<Extended>().is_some() {
+                let error =
+                    Error::new(ErrorKind::Upstream, "the upstream answered a handshake without switching protocols");
+                return Err(error.in_phase(Phase::ResponseHead).after_send());
+            }
+        }
         let remaining = self.remaining(&head);
         let Head { status, reason, headers, framing, mut keep, keep_alive, keep_alive_max } = head;
         let mut response = Response::new(Incoming::empty());
@@ -328,8 +343,17 @@ impl Exchange {
     }
 
     /// A 101: what was asked for becomes a tunnel, anything else is refused.
-    fn switch(self, head: Head, extensions: &mut Extensions) -> Result<Response<Incoming>, Error> {
-        upgrade::check_switch(self.handshake.as_ref(), &head.headers).map_err(Error::after_send)?;
+    fn switch(self, mut head: Head, extensions: &mut Extensions) -> Result<Response<Incoming>, Error> {
+        upgrade::check_switch(self.handshake.as_deref(), &head.headers).map_err(Error::after_send)?;
+        if extensions.remove::<Extended>().is_some() {
+            head.status = StatusCode::OK;
+            extended::accept(&mut head.headers);
+        }
+        self.tunnel(head, extensions)
+    }
+
+    /// What comes after the head is another protocol's (RFC 9110 §7.8, §9.3.6).
+    fn tunnel(self, head: Head, extensions: &mut Extensions) -> Result<Response<Incoming>, Error> {
         if !self.is_sent() {
             let error = Error::new(ErrorKind::Upstream, "the upstream switched protocols before the request was sent");
             return Err(error.in_phase(Phase::ResponseHead).after_send());
@@ -337,8 +361,8 @@ impl Exchange {
         let mut response = Response::new(Incoming::empty());
         *response.status_mut() = head.status;
         *response.headers_mut() = head.headers;
-        hop::strip_response(response.headers_mut(), true);
-        // RFC 9110 §8.6: no length in a 1xx.
+        hop::strip_response(response.headers_mut(), head.status == StatusCode::SWITCHING_PROTOCOLS);
+        // RFC 9110 §8.6: no length in a 1xx, nor in a 2xx to CONNECT.
         response.headers_mut().remove(header::CONTENT_LENGTH);
         let Conn { io, read, mut home, .. } = *self.conn;
         home.reason = CloseReason::Upgraded;

@@ -1,0 +1,123 @@
+//! From a response that switches protocols to a tunnel.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{Extensions, Response};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
+
+use super::{copy::Tunnel, upgraded::Upgraded};
+#[cfg(feature = "serve")]
+use crate::transport::io::Stream;
+
+/// Joins `upstream` with the client that sent the request, in a task of its own, or puts it into the response.
+pub(crate) fn open<B>(
+    upstream: Upgraded,
+    request: &mut Extensions,
+    response: &mut Response<B>,
+    idle: Option<Duration>,
+) {
+    let Some(upgrade) = request.remove::<OnUpgrade>() else {
+        upstream.put(response);
+        return;
+    };
+    let client = request.remove::<Client>();
+    let entered = client.as_ref().map(|client| client.gauge.enter());
+    tokio::spawn(async move {
+        let _entered = entered;
+        // The server is to write the head first, to a client that may take nothing.
+        let upgraded = match idle {
+            None => upgrade.await,
+            Some(limit) => match timeout(limit, upgrade).await {
+                Ok(upgraded) => upgraded,
+                Err(_) => return tracing::debug!("the client's side of an upgrade did not come in time"),
+            },
+        };
+        match upgraded {
+            Ok(upgraded) => client.map_or(join_any as Join, |client| client.join)(upgraded, upstream, idle).await,
+            Err(error) => tracing::debug!(%error, "the client's side of an upgrade was lost"),
+        }
+    });
+}
+
+/// What a server knows of its connections: put into a request's extensions, it spares the tunnel the server's wrappers around them.
+#[derive(Clone)]
+#[cfg_attr(not(feature = "serve"), allow(dead_code, reason = "only a server makes one"))]
+pub(crate) struct Client {
+    join: Join,
+    gauge: Gauge,
+}
+
+type Join = fn(hyper::upgrade::Upgraded, Upgraded, Option<Duration>) -> Joined;
+type Joined = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+#[cfg(feature = "serve")]
+impl Client {
+    /// Of a server whose connections are `T`, as hyper has them in a `TokioIo`, or in HTTP/2.
+    pub(crate) fn of<T: Stream>(gauge: Gauge) -> Self {
+        Self { join: join_known::<T>, gauge }
+    }
+}
+
+#[cfg(feature = "serve")]
+fn join_known<T: Stream>(client: hyper::upgrade::Upgraded, upstream: Upgraded, idle: Option<Duration>) -> Joined {
+    match client.downcast::<TokioIo<T>>() {
+        Ok(parts) => Box::pin(join(parts.io.into_inner(), parts.read_buf.to_vec(), upstream, idle)),
+        Err(client) => join_any(client, upstream, idle), // a stream of HTTP/2, which has no name
+    }
+}
+
+fn join_any(client: hyper::upgrade::Upgraded, upstream: Upgraded, idle: Option<Duration>) -> Joined {
+    Box::pin(join(TokioIo::new(client), Vec::new(), upstream, idle))
+}
+
+async fn join(client: impl AsyncRead + AsyncWrite + Unpin, ahead: Vec<u8>, upstream: Upgraded, idle: Option<Duration>) {
+    let Upgraded { io, first, home } = upstream;
+    let mut tunnel = Tunnel::new((client, &ahead), (io, &first), idle);
+    drop((ahead, first));
+    let ended = (&mut tunnel).await;
+    let carried = tunnel.carried();
+    match ended {
+        Ok(()) => tracing::trace!(from_client = carried.there, to_client = carried.back, "a tunnel has ended"),
+        Err(cut) => tracing::debug!(from_client = carried.there, to_client = carried.back, "a tunnel was cut: {cut}"),
+    }
+    // The pool may let another connection take its place only when both streams are closed.
+    drop(tunnel);
+    drop(home);
+}
+
+/// How many tunnels are open. A clone counts the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gauge(Arc<AtomicUsize>);
+
+impl Gauge {
+    #[cfg(feature = "serve")]
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn enter(&self) -> Entered {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Entered(self.clone())
+    }
+}
+
+/// One of those that are counted, until it is dropped.
+struct Entered(Gauge);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,91 @@
+//! [`Upgraded`]: the upstream's end of a tunnel, in a caller's own hands.
+
+use std::{
+    fmt, io,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+};
+
+use bytes::{Buf, BytesMut};
+use http::Response;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::transport::{io::Io, pool::Home};
+
+/// The connection to an upstream after a `101 Switching Protocols`, or a `2xx` to `CONNECT`: reads what the upstream sends, from its first
+/// byte, and writes to it.
+///
+/// Such a response carries it, unless the request came from a hyper server and is joined with its client already.
+pub struct Upgraded {
+    pub(super) io: Io,
+    /// Bytes that came with the head.
+    pub(super) first: BytesMut,
+    /// Counts the connection as long as it is there; dropped after the stream.
+    pub(super) home: Home,
+}
+
+impl Upgraded {
+    pub(crate) fn new(io: Io, first: BytesMut, home: Home) -> Self {
+        Self { io, first, home }
+    }
+
+    /// Takes the connection out of a response; `None` if it carries none, or it was taken.
+    pub fn take<B>(response: &mut Response<B>) -> Option<Self> {
+        let slot = response.extensions_mut().remove::<Slot>()?;
+        slot.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Puts it where [`take`](Self::take) finds it.
+    pub(super) fn put<B>(self, response: &mut Response<B>) {
+        response.extensions_mut().insert(Slot(Arc::new(Mutex::new(Some(self)))));
+    }
+}
+
+/// Extensions must be `Clone`; the first to ask gets the connection.
+#[derive(Clone)]
+struct Slot(Arc<Mutex<Option<Upgraded>>>);
+
+impl AsyncRead for Upgraded {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.first.is_empty() {
+            return Pin::new(&mut self.io).poll_read(cx, buf);
+        }
+        let n = self.first.len().min(buf.remaining());
+        buf.put_slice(self.first.get(..n).unwrap_or_default());
+        self.first.advance(n);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Upgraded {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+impl fmt::Debug for Upgraded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upgraded").field("io", &self.io).finish_non_exhaustive()
+    }
+}
