@@ -12,15 +12,15 @@ use std::{
 use bytes::Bytes;
 use http::{Method, Request, Response, request::Parts};
 use http_body::{Body as _, Frame};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::service::Inner;
 use crate::{
     body::Body,
-    error::{Error, ErrorKind, Phase},
+    error::{Error, ErrorKind},
     ext::ConnectTo,
     transport::{
-        Connector, Destination, Home,
+        Connector, Destination, Home, Offer,
         http1::{self, Conn, First, RequestFraming, request_framing},
     },
 };
@@ -203,14 +203,8 @@ impl http_body::Body for Rejoined {
 }
 
 async fn connect(connector: Arc<Connector>, home: Home, limit: Option<Duration>) -> Result<Box<Conn>, Error> {
-    let connecting = connector.connect(&home.destination);
-    let io = match limit {
-        None => connecting.await?,
-        Some(limit) => timeout(limit, connecting).await.map_err(|_| {
-            Error::new(ErrorKind::Timeout, "no connection to the upstream in time").in_phase(Phase::Connect)
-        })??,
-    };
-    Ok(Box::new(Conn::new(io, home, Instant::now())))
+    let connected = connector.connect(&home.destination, Offer::Http1, limit).await?;
+    Ok(Box::new(Conn::new(connected.io, home, Instant::now())))
 }
 
 /// A request that cannot be repeated takes only connections idle for less than this: common servers close after 5 s.

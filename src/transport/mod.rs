@@ -30,17 +30,15 @@ pub(crate) mod http1;
 mod io;
 mod limits;
 mod pool;
-#[cfg(feature = "tls")]
-mod tls;
 mod tunnel;
 
+#[cfg(feature = "tls")]
+pub use connect::Tls;
 pub use connect::{Connect, Connecting};
 pub use destination::Destination;
 pub use io::Stream;
-#[cfg(feature = "tls")]
-pub use tls::Tls;
 pub use tunnel::Upgraded;
 
-pub(crate) use connect::Connector;
+pub(crate) use connect::{Connector, Offer};
 pub(crate) use limits::Limits;
 pub(crate) use pool::{Home, Pool};

@@ -10,8 +10,11 @@ use rustls::{
 use rustls_platform_verifier::BuilderVerifierExt;
 use tokio_rustls::TlsConnector;
 
-use super::{destination::Destination, io::Io};
-use crate::error::{ConfigError, Error, ErrorKind, Phase};
+use super::connector::{Alpn, Offer};
+use crate::{
+    error::{ConfigError, Error, ErrorKind, Phase},
+    transport::{destination::Destination, io::Io},
+};
 
 /// How https upstreams are verified: the platform's roots unless others are given. Verification cannot be turned off here; a
 /// [`rustls_config`](Self::rustls_config) of one's own can do anything.
@@ -56,14 +59,13 @@ impl Tls {
         Ok(Self::given(builder.with_client_auth_cert(chain, key).map_err(tls)?))
     }
 
-    /// Takes rustls's own configuration. ALPN is set to `http/1.1`, the only protocol spoken to https upstreams.
+    /// Takes rustls's own configuration. Its ALPN protocols are replaced by those that are spoken.
     #[must_use]
     pub fn rustls_config(config: ClientConfig) -> Self {
         Self::given(config)
     }
 
-    fn given(mut config: ClientConfig) -> Self {
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    fn given(config: ClientConfig) -> Self {
         Self(Arc::new(Trust::Given(Arc::new(config))))
     }
 
@@ -77,7 +79,8 @@ impl Tls {
         })
     }
 
-    pub(super) async fn connect(&self, io: Io, to: &Destination) -> Result<Io, Error> {
+    /// Speaks TLS over `io`, offering the protocols of `offer`.
+    pub(super) async fn connect(&self, io: Io, to: &Destination, offer: Offer) -> Result<(Io, Option<Alpn>), Error> {
         let failed = |error: io::Error| {
             Error::new(ErrorKind::Connect, "TLS handshake with the upstream failed")
                 .with_source(error)
@@ -87,8 +90,14 @@ impl Tls {
         let name = ServerName::try_from(name)
             .map_err(|_| Error::new(ErrorKind::Target, "the host cannot be the name of a certificate"))?;
         let connector = TlsConnector::from(self.client_config()?);
-        let stream = connector.connect(name, io).await.map_err(failed)?;
-        Ok(Io::Tls(Box::new(stream)))
+        let stream = connector.with_alpn(offer.names()).connect(name, io).await.map_err(failed)?;
+        let alpn = match stream.get_ref().1.alpn_protocol() {
+            Some(b"h2") => Some(Alpn::Http2),
+            // rustls refuses a choice that was not offered.
+            Some(_) => Some(Alpn::Http1),
+            None => None,
+        };
+        Ok((Io::Tls(Box::new(stream)), alpn))
     }
 }
 
@@ -109,9 +118,8 @@ impl fmt::Debug for Tls {
 
 fn platform() -> Result<Arc<ClientConfig>, ConfigError> {
     let builder = ClientConfig::builder_with_provider(provider()?).with_safe_default_protocol_versions();
-    let mut config = builder.map_err(tls)?.with_platform_verifier().map_err(tls)?.with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    let builder = builder.map_err(tls)?.with_platform_verifier().map_err(tls)?;
+    Ok(Arc::new(builder.with_no_client_auth()))
 }
 
 fn roots(pem: &[u8]) -> Result<RootCertStore, ConfigError> {
