@@ -4,7 +4,7 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Weak},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -18,9 +18,8 @@ use super::service::Inner;
 use crate::{
     body::Body,
     error::{Error, ErrorKind},
-    ext::ConnectTo,
     transport::{
-        Connector, Destination, Home, Offer,
+        Connector, Home, Offer, Stream,
         http1::{self, Conn, First, RequestFraming, request_framing},
     },
 };
@@ -72,6 +71,8 @@ pub(crate) struct Exchange<P> {
 
 enum State {
     Start,
+    /// On a stream of the caller's own.
+    StartOn(Option<Box<dyn Stream>>),
     Connecting(RequestFraming, Pin<Box<dyn Future<Output = Result<Box<Conn>, Error>> + Send>>),
     Sending(http1::Exchange),
     Done,
@@ -90,6 +91,10 @@ impl<P: Prepare> Exchange<P> {
         loop {
             self.state = match &mut self.state {
                 State::Start => self.start()?,
+                State::StartOn(stream) => {
+                    let stream = stream.take();
+                    self.start_on(stream)?
+                }
                 State::Connecting(framing, connecting) => {
                     let (framing, conn) = (*framing, ready!(connecting.as_mut().poll(cx))?);
                     self.send_on(conn, framing, Instant::now())?
@@ -113,8 +118,28 @@ impl<P: Prepare> Exchange<P> {
         }
     }
 
-    /// A connection from the pool, or a new one on its way.
-    fn start(&mut self) -> Result<State, Error> {
+    /// On this stream instead of a connection of the pool's. Nothing else uses it, before or after.
+    pub(super) fn on(mut self, stream: Box<dyn Stream>) -> Self {
+        self.state = State::StartOn(Some(stream));
+        self
+    }
+
+    fn start_on(&mut self, stream: Option<Box<dyn Stream>>) -> Result<State, Error> {
+        let stream = stream.ok_or_else(|| Error::new(ErrorKind::Internal, "polled after it failed"))?;
+        let framing = self.frame()?;
+        let (proxy, destination) = (self.proxy.clone(), self.proxy.connector.destination(&self.parts)?);
+        let connecting = async move {
+            let limit = proxy.limits.connect;
+            let connected = proxy.connector.over(stream, &destination, Offer::Http1, limit).await?;
+            // It has no way into a pool.
+            let home = Home { pool: Weak::new(), destination };
+            Ok(Box::new(Conn::new(connected.io, home, Instant::now())))
+        };
+        Ok(State::Connecting(framing, Box::pin(connecting)))
+    }
+
+    /// How the body is framed, looked at once.
+    fn frame(&mut self) -> Result<RequestFraming, Error> {
         if self.parts.method == Method::CONNECT {
             return Err(Error::new(ErrorKind::Unsupported, "CONNECT is not carried"));
         }
@@ -123,7 +148,13 @@ impl<P: Prepare> Exchange<P> {
             None => request_framing(&self.parts.method, &self.parts.headers, self.body.size_hint())?,
         };
         self.framing = Some(framing);
-        let destination = Destination::of(&self.parts.uri, self.parts.extensions.get::<ConnectTo>())?;
+        Ok(framing)
+    }
+
+    /// A connection from the pool, or a new one on its way.
+    fn start(&mut self) -> Result<State, Error> {
+        let framing = self.frame()?;
+        let destination = self.proxy.connector.destination(&self.parts)?;
         let now = Instant::now();
         // What was lost on one pooled connection is not tried on another.
         if self.attempt == 0 {

@@ -32,9 +32,11 @@ mod limits;
 mod pool;
 mod tunnel;
 
+#[cfg(feature = "proxy-protocol")]
+pub use connect::ProxyProtocolVersion;
+pub use connect::{Connect, Connecting, Resolve, Resolving};
 #[cfg(feature = "tls")]
-pub use connect::Tls;
-pub use connect::{Connect, Connecting};
+pub use connect::{Tls, TlsBuilder, TlsVersion};
 pub use destination::Destination;
 pub use io::Stream;
 pub use tunnel::Upgraded;

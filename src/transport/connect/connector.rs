@@ -1,19 +1,31 @@
 //! [`Connector`]: every way to a connection, one step after the other.
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use tokio::net::TcpStream;
+use http::request::Parts;
 
-use super::{custom::Connect, deadline::Deadline};
+#[cfg(feature = "proxy-protocol")]
+use super::proxy_protocol::{ProxyProtocolVersion, client};
+use super::{
+    custom::Connect,
+    deadline::Deadline,
+    tcp::{Tcp, not_connected},
+};
 use crate::{
-    error::{Error, ErrorKind, Phase},
-    transport::{destination::Destination, io::Io},
+    error::{Error, Phase},
+    transport::{
+        destination::Destination,
+        io::{Io, Stream},
+    },
 };
 
 /// Opens connections: TCP and unix sockets, or a user's own way, and TLS over either.
 #[derive(Clone, Default)]
 pub(crate) struct Connector {
     pub(crate) custom: Option<Arc<dyn Connect>>,
+    pub(crate) tcp: Tcp,
+    #[cfg(feature = "proxy-protocol")]
+    pub(crate) proxy_protocol: Option<ProxyProtocolVersion>,
     #[cfg(feature = "tls")]
     pub(crate) tls: super::tls::Tls,
 }
@@ -53,10 +65,27 @@ pub(crate) struct ConnectTimings {
 }
 
 impl Connector {
+    /// Where a request goes, with all that keeps its connection apart from others.
+    ///
+    /// # Errors
+    /// `Target` (400), as [`Destination::of`].
+    pub(crate) fn destination(&self, parts: &Parts) -> Result<Destination, Error> {
+        let to = Destination::of(&parts.uri, parts.extensions.get())?;
+        let to = match parts.extensions.get() {
+            None => to,
+            Some(with) => to.with(with),
+        };
+        #[cfg(feature = "proxy-protocol")]
+        if self.proxy_protocol.is_some() {
+            return Ok(to.on_behalf_of(client(&parts.extensions)));
+        }
+        Ok(to)
+    }
+
     /// Opens a connection to `to` on which one of the offered protocols is spoken, within `limit`.
     ///
     /// # Errors
-    /// `Connect` (502) and `Timeout` (504), in the phase where it went wrong.
+    /// `Connect` (502), `Denied` (403) and `Timeout` (504), in the phase where it went wrong.
     pub(crate) async fn connect(
         &self,
         to: &Destination,
@@ -64,14 +93,70 @@ impl Connector {
         limit: Option<Duration>,
     ) -> Result<Connected, Error> {
         let mut deadline = Deadline::after(limit);
-        let io = match &self.custom {
-            Some(custom) => {
-                let connecting = custom.connect(to);
-                let connecting = async { connecting.await.map_err(not_connected) };
-                Io::Custom(deadline.within(Phase::Connect, connecting).await?)
-            }
-            None => dial(to, &mut deadline).await?,
+        let io = self.open(to, &mut deadline).await?;
+        #[cfg(feature = "proxy-protocol")]
+        let io = match self.proxy_protocol {
+            None => io,
+            Some(version) => self.announce(version, io, to, &mut deadline).await?,
         };
+        self.secure(io, to, offer, deadline).await
+    }
+
+    /// Makes a connection of a stream that is open already: speaks TLS over it where `to` asks for that.
+    pub(crate) async fn over(
+        &self,
+        stream: Box<dyn Stream>,
+        to: &Destination,
+        offer: Offer,
+        limit: Option<Duration>,
+    ) -> Result<Connected, Error> {
+        self.secure(Io::Custom(stream), to, offer, Deadline::after(limit)).await
+    }
+
+    async fn open(&self, to: &Destination, deadline: &mut Deadline) -> Result<Io, Error> {
+        if let Some(custom) = &self.custom {
+            let connecting = custom.connect(to);
+            let connecting = async { connecting.await.map_err(not_connected) };
+            return deadline.within(Phase::Connect, connecting).await.map(Io::Custom);
+        }
+        let Some(path) = to.unix_path() else { return self.tcp.connect(to, deadline).await.map(Io::Tcp) };
+        #[cfg(unix)]
+        {
+            let connecting = async { tokio::net::UnixStream::connect(path).await.map_err(not_connected) };
+            deadline.within(Phase::Connect, connecting).await.map(Io::Unix)
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = path;
+            Err(Error::new(crate::error::ErrorKind::Unsupported, "unix sockets are not to be had on this system"))
+        }
+    }
+
+    /// Names the client, before anything else is said.
+    #[cfg(feature = "proxy-protocol")]
+    async fn announce(
+        &self,
+        version: ProxyProtocolVersion,
+        mut io: Io,
+        to: &Destination,
+        deadline: &mut Deadline,
+    ) -> Result<Io, Error> {
+        use tokio::io::AsyncWriteExt;
+
+        let upstream = match &io {
+            Io::Tcp(stream) => stream.peer_addr().ok(),
+            _ => None,
+        };
+        let header = version.header(to.client(), upstream)?;
+        let writing = async {
+            io.write_all(&header).await.map_err(not_connected)?;
+            io.flush().await.map_err(not_connected)
+        };
+        deadline.within(Phase::Connect, writing).await?;
+        Ok(io)
+    }
+
+    async fn secure(&self, io: Io, to: &Destination, offer: Offer, mut deadline: Deadline) -> Result<Connected, Error> {
         if !to.is_tls() {
             return Ok(Connected { io, alpn: None, timings: deadline.timings });
         }
@@ -82,8 +167,8 @@ impl Connector {
         }
         #[cfg(not(feature = "tls"))]
         {
-            let _ = offer;
-            Err(Error::new(ErrorKind::Unsupported, "https needs the feature tls"))
+            let _ = (offer, &mut deadline);
+            Err(Error::new(crate::error::ErrorKind::Unsupported, "https needs the feature tls"))
         }
     }
 }
@@ -105,49 +190,4 @@ impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connector").field("custom", &self.custom.is_some()).finish_non_exhaustive()
     }
-}
-
-async fn dial(to: &Destination, deadline: &mut Deadline) -> Result<Io, Error> {
-    if let Some(path) = to.unix_path() {
-        #[cfg(unix)]
-        {
-            let connecting = async { tokio::net::UnixStream::connect(path).await.map_err(not_connected) };
-            return Ok(Io::Unix(deadline.within(Phase::Connect, connecting).await?));
-        }
-        #[cfg(not(unix))]
-        return Err(Error::new(ErrorKind::Unsupported, "unix sockets are not to be had on this system"));
-    }
-    let (Some(host), Some(port)) = (to.host(), to.port()) else {
-        return Err(Error::new(ErrorKind::Target, "the request names no host to connect to"));
-    };
-    let resolving = async {
-        let addresses = tokio::net::lookup_host((host, port)).await.map_err(|error| {
-            let error = Error::new(ErrorKind::Connect, "the upstream's name is not known").with_source(error);
-            error.in_phase(Phase::Resolve)
-        })?;
-        Ok(addresses.collect::<Vec<_>>())
-    };
-    let addresses = deadline.within(Phase::Resolve, resolving).await?;
-    let connecting = async {
-        let mut last = None;
-        for address in addresses {
-            match connect_tcp(address).await {
-                Ok(stream) => return Ok(Io::Tcp(stream)),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(not_connected(last.unwrap_or_else(|| io::ErrorKind::NotFound.into())))
-    };
-    deadline.within(Phase::Connect, connecting).await
-}
-
-async fn connect_tcp(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
-    // Without it, a body written after its head waits for the peer's delayed acknowledgement, some 40 ms.
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
-fn not_connected(error: io::Error) -> Error {
-    Error::new(ErrorKind::Connect, "no connection to the upstream").with_source(error).in_phase(Phase::Connect)
 }

@@ -38,12 +38,12 @@ impl Deadline {
                 Err(Error::new(ErrorKind::Timeout, "no connection to the upstream in time").in_phase(phase))
             }),
         };
-        let took = Some(begun.elapsed());
-        match phase {
-            Phase::Resolve => self.timings.resolve = took,
-            Phase::Tls => self.timings.tls = took,
-            _ => self.timings.connect = took,
-        }
+        let spent = match phase {
+            Phase::Resolve => &mut self.timings.resolve,
+            Phase::Tls => &mut self.timings.tls,
+            _ => &mut self.timings.connect,
+        };
+        *spent = Some(spent.unwrap_or_default() + begun.elapsed());
         done
     }
 }

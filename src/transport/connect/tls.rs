@@ -2,15 +2,13 @@
 
 use std::{fmt, io, sync::Arc, sync::OnceLock};
 
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::CryptoProvider,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
-};
-use rustls_platform_verifier::BuilderVerifierExt;
+use rustls::{ClientConfig, pki_types::ServerName};
 use tokio_rustls::TlsConnector;
 
-use super::connector::{Alpn, Offer};
+use super::{
+    connector::{Alpn, Offer},
+    tls_builder::{Settings, TlsBuilder},
+};
 use crate::{
     error::{ConfigError, Error, ErrorKind, Phase},
     transport::{destination::Destination, io::Io},
@@ -20,21 +18,43 @@ use crate::{
 /// [`rustls_config`](Self::rustls_config) of one's own can do anything.
 ///
 /// The crypto provider is named explicitly and never taken from or put into the process: aws-lc-rs or ring by the feature of that name,
-/// or any other through [`rustls_config`](Self::rustls_config).
+/// or any other through [`rustls_config`](Self::rustls_config). Sessions are resumed, 256 of them kept in memory.
+///
+/// ```
+/// # fn read(_: &str) -> std::io::Result<Vec<u8>> { Err(std::io::ErrorKind::NotFound.into()) }
+/// # fn run() -> Result<(), nexthop::BoxError> {
+/// use nexthop::transport::{Tls, TlsVersion};
+///
+/// let tls = Tls::builder()
+///     .extra_roots_pem(&read("company-ca.pem")?)
+///     .identity_pem(&read("client.pem")?, &read("client.key")?)
+///     .min_version(TlsVersion::Tls13)
+///     .build()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
-pub struct Tls(Arc<Trust>);
+pub struct Tls {
+    trust: Arc<Trust>,
+    server_name: Option<Arc<str>>,
+}
 
 enum Trust {
     /// Loaded at the first https request, because reading the platform's store takes milliseconds.
-    Platform(OnceLock<Result<Arc<ClientConfig>, String>>),
+    Platform(Box<Platform>),
     Given(Arc<ClientConfig>),
+}
+
+struct Platform {
+    settings: Settings,
+    loaded: OnceLock<Result<Arc<ClientConfig>, String>>,
 }
 
 impl Tls {
     /// Verifies by the platform's own roots and rules. They are loaded at the first https request.
     #[must_use]
     pub fn platform() -> Self {
-        Self(Arc::new(Trust::Platform(OnceLock::new())))
+        Self::lazily(Settings::default(), None)
     }
 
     /// Verifies by the certificates in `pem` and by no others.
@@ -42,9 +62,7 @@ impl Tls {
     /// # Errors
     /// [`ConfigError::Tls`] if `pem` holds no certificate or one that cannot be a root, or without a crypto provider.
     pub fn roots_pem(pem: &[u8]) -> Result<Self, ConfigError> {
-        let builder = ClientConfig::builder_with_provider(provider()?).with_safe_default_protocol_versions();
-        let config = builder.map_err(tls)?.with_root_certificates(roots(pem)?).with_no_client_auth();
-        Ok(Self::given(config))
+        Self::builder().roots_pem(pem).build()
     }
 
     /// The same as [`roots_pem`](Self::roots_pem), showing a client certificate (`chain` and `key` in PEM) to who asks for one.
@@ -52,30 +70,41 @@ impl Tls {
     /// # Errors
     /// [`ConfigError::Tls`] as there, or if chain and key cannot be read or do not fit each other.
     pub fn roots_and_identity_pem(roots_pem: &[u8], chain: &[u8], key: &[u8]) -> Result<Self, ConfigError> {
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>().map_err(tls)?;
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(tls)?;
-        let builder = ClientConfig::builder_with_provider(provider()?).with_safe_default_protocol_versions();
-        let builder = builder.map_err(tls)?.with_root_certificates(roots(roots_pem)?);
-        Ok(Self::given(builder.with_client_auth_cert(chain, key).map_err(tls)?))
+        Self::builder().roots_pem(roots_pem).identity_pem(chain, key).build()
+    }
+
+    /// Starts with the platform's roots, no identity, TLS 1.2 and 1.3.
+    pub fn builder() -> TlsBuilder {
+        TlsBuilder::default()
     }
 
     /// Takes rustls's own configuration. Its ALPN protocols are replaced by those that are spoken.
     #[must_use]
     pub fn rustls_config(config: ClientConfig) -> Self {
-        Self::given(config)
+        Self { trust: Arc::new(Trust::Given(Arc::new(config))), server_name: None }
     }
 
-    fn given(config: ClientConfig) -> Self {
-        Self(Arc::new(Trust::Given(Arc::new(config))))
+    pub(super) fn lazily(settings: Settings, server_name: Option<Arc<str>>) -> Self {
+        let platform = Platform { settings, loaded: OnceLock::new() };
+        Self { trust: Arc::new(Trust::Platform(Box::new(platform))), server_name }
+    }
+
+    pub(super) fn given(config: ClientConfig, server_name: Option<Arc<str>>) -> Self {
+        Self { trust: Arc::new(Trust::Given(Arc::new(config))), server_name }
     }
 
     fn client_config(&self) -> Result<Arc<ClientConfig>, Error> {
-        let config = match &*self.0 {
+        let config = match &*self.trust {
             Trust::Given(config) => return Ok(config.clone()),
-            Trust::Platform(cell) => cell.get_or_init(|| platform().map_err(|error| error.to_string())),
+            Trust::Platform(platform) => {
+                let load = || platform.settings.platform().map(Arc::new).map_err(|error| error.to_string());
+                platform.loaded.get_or_init(load)
+            }
         };
         config.clone().map_err(|why| {
-            Error::new(ErrorKind::Connect, "the platform's certificates are not usable").with_source(why)
+            Error::new(ErrorKind::Connect, "the platform's certificates are not usable")
+                .with_source(why)
+                .in_phase(Phase::Tls)
         })
     }
 
@@ -86,8 +115,9 @@ impl Tls {
                 .with_source(error)
                 .in_phase(Phase::Tls)
         };
-        let name = to.server_name().unwrap_or_default().to_owned();
-        let name = ServerName::try_from(name)
+        // The request's word before the builder's, and that before the URI's.
+        let name = to.asked_server_name().or(self.server_name.as_deref()).or(to.server_name());
+        let name = ServerName::try_from(name.unwrap_or_default().to_owned())
             .map_err(|_| Error::new(ErrorKind::Target, "the host cannot be the name of a certificate"))?;
         let connector = TlsConnector::from(self.client_config()?);
         let stream = connector.with_alpn(offer.names()).connect(name, io).await.map_err(failed)?;
@@ -109,39 +139,9 @@ impl Default for Tls {
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match &*self.0 {
+        f.write_str(match &*self.trust {
             Trust::Given(_) => "Tls(given)",
             Trust::Platform(_) => "Tls(platform)",
         })
     }
-}
-
-fn platform() -> Result<Arc<ClientConfig>, ConfigError> {
-    let builder = ClientConfig::builder_with_provider(provider()?).with_safe_default_protocol_versions();
-    let builder = builder.map_err(tls)?.with_platform_verifier().map_err(tls)?;
-    Ok(Arc::new(builder.with_no_client_auth()))
-}
-
-fn roots(pem: &[u8]) -> Result<RootCertStore, ConfigError> {
-    let mut store = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        store.add(certificate.map_err(tls)?).map_err(tls)?;
-    }
-    if store.is_empty() {
-        return Err(ConfigError::tls("no certificate in the PEM text of the roots"));
-    }
-    Ok(store)
-}
-
-fn provider() -> Result<Arc<CryptoProvider>, ConfigError> {
-    #[cfg(feature = "aws-lc-rs")]
-    return Ok(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
-    #[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
-    return Ok(Arc::new(rustls::crypto::ring::default_provider()));
-    #[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
-    Err(ConfigError::tls("no crypto provider: enable the feature aws-lc-rs or ring, or give a rustls configuration"))
-}
-
-fn tls(error: impl fmt::Display) -> ConfigError {
-    ConfigError::tls(error.to_string())
 }
