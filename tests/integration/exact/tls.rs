@@ -128,13 +128,16 @@ async fn the_name_is_the_uris_unless_the_builder_or_the_request_says_another() {
 
 #[tokio::test]
 async fn a_certificate_that_is_not_believed_is_refused_with_the_reason_and_no_address() {
-    let (ca, other) = (TestCa::new(), TestCa::new());
+    let ca = TestCa::new();
     let key = KeyPair::generate().unwrap();
+    let der = || PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let mut own = CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
+    own.distinguished_name.push(rcgen::DnType::CommonName, "nobody");
+    let unknown = (own.self_signed(&key).unwrap().der().clone(), der());
     let mut old = CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
     (old.not_before, old.not_after) = (rcgen::date_time_ymd(2001, 1, 1), rcgen::date_time_ymd(2002, 1, 1));
-    let expired = (ca.sign(old, &key), PrivateKeyDer::try_from(key.serialize_der()).unwrap());
-    for (leaf, why) in
-        [(expired, "expired"), (other.leaf(&["a.test"]), "UnknownIssuer"), (ca.leaf(&["b.test"]), "not valid for name")]
+    let expired = (ca.sign(old, &key), der());
+    for (leaf, why) in [(expired, "expired"), (unknown, "UnknownIssuer"), (ca.leaf(&["b.test"]), "not valid for name")]
     {
         let server = Server::new(config(leaf)).await;
         let proxy = proxy(Tls::roots_pem(ca.root_pem().as_bytes()).unwrap());
