@@ -43,6 +43,7 @@ pub(crate) enum Offer {
 
 /// The protocol that the upstream chose by ALPN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "chosen by TLS alone"))]
 pub(crate) enum Alpn {
     Http1,
     Http2,

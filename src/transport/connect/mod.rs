@@ -13,7 +13,8 @@ mod tls;
 #[cfg(feature = "tls")]
 mod tls_builder;
 
-#[cfg(all(test, feature = "aws-lc-rs"))]
+#[cfg(test)]
+#[cfg(feature = "aws-lc-rs")]
 mod tests;
 
 pub(crate) use connector::{Connector, Offer};
