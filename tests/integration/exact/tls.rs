@@ -136,7 +136,7 @@ async fn a_certificate_that_is_not_believed_is_refused_with_the_reason_and_no_ad
     let unknown = (own.self_signed(&key).unwrap().der().clone(), der());
     let mut old = CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
     (old.not_before, old.not_after) = (rcgen::date_time_ymd(2001, 1, 1), rcgen::date_time_ymd(2002, 1, 1));
-    let expired = (ca.sign(old, &key), der());
+    let expired = (ca.sign(&old, &key), der());
     for (leaf, why) in [(expired, "expired"), (unknown, "UnknownIssuer"), (ca.leaf(&["b.test"]), "not valid for name")]
     {
         let server = Server::new(config(leaf)).await;
@@ -153,7 +153,7 @@ async fn a_certificate_that_is_not_believed_is_refused_with_the_reason_and_no_ad
 async fn a_client_certificate_is_shown_to_who_asks() {
     let ca = TestCa::new();
     let key = KeyPair::generate().unwrap();
-    let certificate = ca.sign_pem(CertificateParams::new(vec!["client.test".to_owned()]).unwrap(), &key);
+    let certificate = ca.sign_pem(&CertificateParams::new(vec!["client.test".to_owned()]).unwrap(), &key);
     let mut roots = RootCertStore::empty();
     roots.add(ca.root()).unwrap();
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build().unwrap();

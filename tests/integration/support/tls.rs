@@ -38,12 +38,12 @@ impl TestCa {
     }
 
     /// A certificate as `params` say, for `key`.
-    pub fn sign(&self, params: CertificateParams, key: &KeyPair) -> CertificateDer<'static> {
+    pub fn sign(&self, params: &CertificateParams, key: &KeyPair) -> CertificateDer<'static> {
         params.signed_by(key, &self.0).unwrap().der().clone()
     }
 
     /// The same in PEM.
-    pub fn sign_pem(&self, params: CertificateParams, key: &KeyPair) -> String {
+    pub fn sign_pem(&self, params: &CertificateParams, key: &KeyPair) -> String {
         params.signed_by(key, &self.0).unwrap().pem()
     }
 
