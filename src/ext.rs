@@ -12,6 +12,10 @@ use http::{
     uri::{Authority, Scheme},
 };
 
+mod connect;
+
+pub use connect::{ConnectWith, DialPolicy};
+
 /// The socket's peer, as the operating system names it.
 ///
 /// Put there by [`serve`](crate::serve()) or another acceptor, once per request; believed. Never a claimed address: `ProxyMiddleware`
@@ -116,9 +120,11 @@ impl OverTls {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConnectTo {
+    /// Addresses, which need no resolving: the first that connects is taken.
+    Addresses(Arc<[SocketAddr]>),
     /// A host name or address, and a port.
     Authority(Authority),
-    /// A unix socket's path.
+    /// A unix socket's path. On Linux a leading zero byte makes it an abstract name.
     Unix(Arc<std::path::Path>),
 }
 

@@ -68,6 +68,7 @@
 //! | `http2` | yes | HTTP/2 (prior knowledge, or ALPN behind a TLS acceptor) on the accept side |
 //! | `aws-lc-rs` | yes | `tls` with the aws-lc-rs provider |
 //! | `ring` | | `tls` with the ring provider, lighter to build |
+//! | `proxy-protocol` | with `serve` | the client's address at the head of connections to upstreams: [`transport::ProxyProtocolVersion`] |
 //! | `tls` | with a provider | https upstreams: [`transport::Tls`] |
 //! | `axum` | | for apps on axum: [extractors](mod@axum); `ConnectInfo` and `OriginalUri` behind `ProxyMiddleware`; the prefix that `nest_service` took off, in `ProxyApp` |
 //! | `config` | | serde types from which services and layers are built: [`config`] |

@@ -13,7 +13,7 @@ use crate::{
         service::Settings,
     },
     error::{Error, ErrorKind},
-    ext::{ConnectTo, RequestOrigin},
+    ext::{ConnectTo, ConnectWith, RequestOrigin},
     message::{
         framing::check_framing,
         hop,
@@ -64,6 +64,10 @@ pub(super) fn strip(parts: &mut request::Parts, settings: &Settings) {
     }
     // Where to connect is for this service and its hooks to say.
     parts.extensions.remove::<ConnectTo>();
+    // A dial policy stays: it only forbids.
+    if let Some(with) = parts.extensions.get_mut::<ConnectWith>() {
+        with.server_name = None;
+    }
 }
 
 /// RFC 9110 §7.6.2: counts `Max-Forwards` of `OPTIONS` and `TRACE` down; true if this is as far as the request goes.

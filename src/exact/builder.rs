@@ -1,17 +1,20 @@
 //! [`ExactProxyBuilder`]: limits, TLS and ways to connect.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use super::{
     replay::ReplayBudget,
     retries::Retries,
     service::{ExactProxy, Inner},
 };
+#[cfg(feature = "proxy-protocol")]
+use crate::transport::ProxyProtocolVersion;
 #[cfg(feature = "tls")]
 use crate::transport::Tls;
 use crate::{
     error::ConfigError,
-    transport::{Connect, Connector, Limits, Listener, Pool, PoolEvent},
+    ext::DialPolicy,
+    transport::{Connect, Connector, Limits, Listener, Pool, PoolEvent, Resolve},
 };
 
 /// Settings of an [`ExactProxy`]. Each has a default that suits a proxy in production.
@@ -165,6 +168,48 @@ impl ExactProxyBuilder {
         self
     }
 
+    /// Finds the addresses of hosts in a way of one's own: the system's resolver.
+    pub fn resolver(mut self, resolver: impl Resolve) -> Self {
+        self.connector.tcp.resolver = Some(Arc::new(resolver));
+        self
+    }
+
+    /// Which addresses may be connected to: all. Asked for each address of a name, and for given ones; `Denied` (403) if none may be.
+    pub fn dial_policy(mut self, policy: DialPolicy) -> Self {
+        self.connector.tcp.policy = Some(policy);
+        self
+    }
+
+    /// Time for one address of an upstream: none but [`connect_timeout`](Self::connect_timeout). An address that is silent for 250 ms
+    /// does not keep the next one waiting in any case (RFC 8305); this ends the attempt.
+    pub fn address_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.connector.tcp.attempt = limit.into();
+        self
+    }
+
+    /// The address that TCP connections come from: the system's choice. Upstreams of the other family cannot be reached then.
+    pub fn local_address(mut self, address: impl Into<Option<IpAddr>>) -> Self {
+        self.connector.tcp.local = address.into();
+        self
+    }
+
+    /// Silence on a TCP connection after which the kernel asks whether the peer is still there: 60 s. It finds peers that vanished during
+    /// an exchange without a limit of time, and keeps the memory of firewalls fresh.
+    pub fn tcp_keepalive(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.connector.tcp.keepalive = time.into();
+        self
+    }
+
+    /// Begins each connection with a header of the PROXY protocol, before TLS, which names the client: nothing is sent. The client is the
+    /// one that `ProxyMiddleware` restored, else the socket's peer; a unix or missing one is sent as unknown.
+    ///
+    /// A connection serves one client address and port, so few requests find one in the pool.
+    #[cfg(feature = "proxy-protocol")]
+    pub fn send_proxy_protocol(mut self, version: ProxyProtocolVersion) -> Self {
+        self.connector.proxy_protocol = Some(version);
+        self
+    }
+
     /// Connects in a way of one's own instead of by TCP and unix sockets.
     pub fn connector(mut self, connect: impl Connect) -> Self {
         self.connector.custom = Some(Arc::new(connect));
@@ -181,13 +226,16 @@ impl ExactProxyBuilder {
     /// Makes the service, with a pool of its own.
     ///
     /// # Errors
-    /// [`ConfigError::Invalid`] for a limit of 0 bytes, connections or uses, or no time at all.
+    /// [`ConfigError::Invalid`] for a limit of 0 bytes, connections or uses, or no time at all; [`ConfigError::Conflict`] for a dial policy
+    /// that a connector of one's own would not ask.
     pub fn build(self) -> Result<ExactProxy, ConfigError> {
         let limits = &self.limits;
         let times = [
+            ("address_timeout", self.connector.tcp.attempt),
             ("connect_timeout", limits.connect),
             ("response_timeout", limits.response_head),
             ("body_idle_timeout", limits.body_idle),
+            ("tcp_keepalive", self.connector.tcp.keepalive),
             ("tunnel_idle_timeout", limits.tunnel_idle),
             ("pool_wait_timeout", limits.pool_wait),
         ];
@@ -195,6 +243,12 @@ impl ExactProxyBuilder {
             if limit == Some(Duration::ZERO) {
                 return Err(ConfigError::invalid(name, "0s", "no time at all; None turns the limit off"));
             }
+        }
+        if self.connector.custom.is_some() && self.connector.tcp.policy.is_some() {
+            return Err(ConfigError::conflict(
+                "connector, dial_policy",
+                "a connector of one's own chooses its addresses itself",
+            ));
         }
         if limits.max_head == 0 {
             return Err(ConfigError::invalid("max_response_head_bytes", "0", "no response has an empty head"));

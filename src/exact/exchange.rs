@@ -11,7 +11,7 @@ use std::{
 
 use http::{Extensions, Method, Request, Response, request::Parts};
 use http_body::Body as _;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::{
     replay::{Keep, Tee},
@@ -19,14 +19,14 @@ use super::{
 };
 use crate::{
     body::Body,
-    error::{Error, ErrorKind, Phase},
+    error::{Error, ErrorKind},
     ext::ConnectTo,
     message::{
         fields::Fields,
         target::{Form, form},
     },
     transport::{
-        Connector, Destination, Home, Taken, Waiting,
+        Connector, Home, Offer, Stream, Taken, Waiting,
         http1::{self, Conn, RequestFraming, request_framing},
     },
 };
@@ -83,6 +83,8 @@ pub(crate) struct Exchange<P> {
 enum State {
     Start,
     Waiting(RequestFraming, Box<Waiting>),
+    /// On a stream of the caller's own.
+    StartOn(Option<Box<dyn Stream>>),
     Connecting(RequestFraming, Pin<Box<dyn Future<Output = Result<Box<Conn>, Error>> + Send>>),
     Sending(http1::Exchange),
     Refused(Error),
@@ -113,6 +115,10 @@ impl<P: Prepare> Exchange<P> {
                     let (framing, taken) = (*framing, ready!(waiting.poll(cx))?);
                     self.go_on(taken, framing, Instant::now())?
                 }
+                State::StartOn(stream) => {
+                    let stream = stream.take();
+                    self.start_on(stream)?
+                }
                 State::Connecting(framing, connecting) => {
                     let (framing, conn) = (*framing, ready!(connecting.as_mut().poll(cx))?);
                     self.send_on(conn, framing, Instant::now())?
@@ -142,15 +148,43 @@ impl<P: Prepare> Exchange<P> {
         }
     }
 
-    /// A connection from the pool, a new one on its way, or a place in the queue for one.
-    fn start(&mut self) -> Result<State, Error> {
+    /// On this stream instead of a connection of the pool's. Nothing else uses it, before or after.
+    pub(super) fn on(mut self, stream: Box<dyn Stream>) -> Self {
+        if matches!(self.state, State::Start) {
+            self.state = State::StartOn(Some(stream));
+        }
+        self
+    }
+
+    fn start_on(&mut self, stream: Option<Box<dyn Stream>>) -> Result<State, Error> {
+        let stream = stream.ok_or_else(|| Error::new(ErrorKind::Internal, "polled after it failed"))?;
+        let framing = self.frame()?;
+        let (proxy, destination) = (self.proxy.clone(), self.proxy.connector.destination(&self.parts)?);
+        let connecting = async move {
+            let limit = proxy.limits.connect;
+            let connected = proxy.connector.over(stream, &destination, Offer::Http1, limit).await?;
+            // It has no way into a pool.
+            let home = Home::none(destination);
+            Ok(Box::new(Conn::new(connected.io, home, Instant::now())))
+        };
+        Ok(State::Connecting(framing, Box::pin(connecting)))
+    }
+
+    /// How the body is framed, looked at once.
+    fn frame(&mut self) -> Result<RequestFraming, Error> {
         let framing = match self.framing {
             Some(framing) => framing,
             None if self.parts.method == Method::CONNECT => connect_framing(&self.parts, &self.body)?,
             None => request_framing(&self.parts.method, &self.parts.headers, self.body.size_hint())?,
         };
         self.framing = Some(framing);
-        let destination = Destination::of(&self.parts.uri, self.parts.extensions.get::<ConnectTo>())?;
+        Ok(framing)
+    }
+
+    /// A connection from the pool, or a new one on its way.
+    fn start(&mut self) -> Result<State, Error> {
+        let framing = self.frame()?;
+        let destination = self.proxy.connector.destination(&self.parts)?;
         let now = Instant::now();
         let repeatable = self.parts.method.is_idempotent() && self.body.fits(&self.proxy.replay);
         let taken = self.proxy.pool.take(destination, now, (!repeatable).then_some(FRESH))?;
@@ -231,14 +265,8 @@ fn connect_framing(parts: &Parts, body: &Tee) -> Result<RequestFraming, Error> {
 }
 
 async fn connect(connector: Arc<Connector>, home: Home, limit: Option<Duration>) -> Result<Box<Conn>, Error> {
-    let connecting = connector.connect(&home.destination);
-    let io = match limit {
-        None => connecting.await?,
-        Some(limit) => timeout(limit, connecting).await.map_err(|_| {
-            Error::new(ErrorKind::Timeout, "no connection to the upstream in time").in_phase(Phase::Connect)
-        })??,
-    };
-    Ok(Box::new(Conn::new(io, home, Instant::now())))
+    let connected = connector.connect(&home.destination, Offer::Http1, limit).await?;
+    Ok(Box::new(Conn::new(connected.io, home, Instant::now())))
 }
 
 /// A request that cannot be repeated takes only connections idle for less than this: common servers close after 5 s.

@@ -22,7 +22,7 @@ use crate::{
     body::Body,
     error::{BoxError, Error},
     message::hop,
-    transport::{Connector, Limits, Pool, PoolStats},
+    transport::{Connector, Limits, Pool, PoolStats, Stream},
 };
 
 /// Sends the request it is given, unchanged, to the authority in its URI.
@@ -104,6 +104,59 @@ pub(super) struct Inner {
 }
 
 impl ExactProxy {
+    /// Sends one request on a stream of the caller's own, such as a tunnel through another proxy, and on no other. TLS is spoken over it if
+    /// the URI's scheme is `https`. The stream never enters the pool: it is closed after the response, or becomes the upgraded connection.
+    ///
+    /// No address is resolved, no policy asked and no PROXY header sent: to whom the stream leads is the caller's business. All else,
+    /// limits and errors, is as with [`call`](Service::call).
+    ///
+    /// ```
+    /// # use nexthop::{Body, ExactProxy};
+    /// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), nexthop::BoxError> {
+    /// let (ours, mut theirs) = tokio::io::duplex(1024);
+    /// let request = http::Request::get("http://example.test/").body(Body::empty())?;
+    /// let answer = async {
+    ///     theirs.read_exact(&mut [0; 14]).await?;
+    ///     theirs.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await
+    /// };
+    /// let (response, answered) = tokio::join!(ExactProxy::new().send_on(ours, request), answer);
+    /// answered?;
+    /// assert_eq!(response?.status(), 204);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn send_on<B>(&self, stream: impl Stream, request: Request<B>) -> ResponseFuture
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        ResponseFuture(self.exchange(request).on(Box::new(stream)))
+    }
+
+    /// Takes off a request what concerns the client's connection alone.
+    fn exchange<B>(&self, request: Request<B>) -> Exchange<()>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let (mut parts, body) = request.into_parts();
+        let extended = extended::receive(&mut parts);
+        if !self.0.keep_hop_by_hop {
+            hop::strip_request(&mut parts.headers, parts.version);
+        } else if parts.version == Version::HTTP_10 {
+            // RFC 9110 §7.8: no handshake in HTTP/1.0.
+            parts.headers.remove(http::header::UPGRADE);
+        }
+        let announced = if extended { extended::announce(&mut parts) } else { Ok(()) };
+        let mut exchange = self.send(Request::from_parts(parts, body), ());
+        if let Err(error) = announced {
+            exchange.refuse(error);
+        }
+        exchange
+    }
+
     /// With the defaults of the [builder](ExactProxyBuilder), and a pool of its own.
     #[must_use]
     pub fn new() -> Self {
@@ -157,20 +210,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> ResponseFuture {
-        let (mut parts, body) = request.into_parts();
-        let extended = extended::receive(&mut parts);
-        if !self.0.keep_hop_by_hop {
-            hop::strip_request(&mut parts.headers, parts.version);
-        } else if parts.version == Version::HTTP_10 {
-            // RFC 9110 §7.8: no handshake in HTTP/1.0.
-            parts.headers.remove(http::header::UPGRADE);
-        }
-        let announced = if extended { extended::announce(&mut parts) } else { Ok(()) };
-        let mut exchange = self.send(Request::from_parts(parts, body), ());
-        if let Err(error) = announced {
-            exchange.refuse(error);
-        }
-        ResponseFuture(exchange)
+        ResponseFuture(self.exchange(request))
     }
 }
 

@@ -1,12 +1,12 @@
 //! [`Destination`]: what makes two connections different.
 
-use std::{cmp::Ordering, fmt, path::Path, sync::Arc};
+use std::{cmp::Ordering, fmt, net::SocketAddr, path::Path, sync::Arc};
 
 use http::uri::{Authority, Scheme, Uri};
 
 use crate::{
     error::{Error, ErrorKind},
-    ext::ConnectTo,
+    ext::{ConnectTo, ConnectWith, DialPolicy},
 };
 
 /// Where a connection goes and what is spoken on it; connections are shared only between equal destinations.
@@ -16,10 +16,20 @@ pub struct Destination {
     /// Whose certificate is asked for (https only), which differs from the place under a `ConnectTo`.
     server: Option<Site>,
     place: Place,
+    /// What keeps few connections apart.
+    more: Option<Arc<More>>,
+}
+
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct More {
+    with: ConnectWith,
+    /// Whom a PROXY header names; the inner one is none where nobody knows.
+    client: Option<Option<SocketAddr>>,
 }
 
 #[derive(Clone)]
 enum Place {
+    Addresses(Arc<[SocketAddr]>),
     Site(Site),
     Unix(Arc<Path>),
 }
@@ -56,10 +66,37 @@ impl Destination {
         let place = match (connect_to, named) {
             (Some(ConnectTo::Authority(authority)), _) => Place::Site(Site::of(authority, tls)?),
             (Some(ConnectTo::Unix(path)), _) => Place::Unix(path.clone()),
+            (Some(ConnectTo::Addresses(addresses)), _) if addresses.is_empty() => {
+                return Err(target("the request names no address to connect to"));
+            }
+            (Some(ConnectTo::Addresses(addresses)), _) => Place::Addresses(addresses.clone()),
             (None, Some(named)) => Place::Site(named),
             (None, None) => return Err(target("the request names no host to connect to")),
         };
-        Ok(Self { tls, server, place })
+        Ok(Self { tls, server, place, more: None })
+    }
+
+    /// The same, connected to as the request asks.
+    pub(super) fn with(mut self, with: &ConnectWith) -> Self {
+        self.more().with = with.clone();
+        self
+    }
+
+    /// The same, for one client alone, whom a PROXY header names.
+    #[cfg(feature = "proxy-protocol")]
+    pub(super) fn on_behalf_of(mut self, client: Option<SocketAddr>) -> Self {
+        self.more().client = Some(client);
+        self
+    }
+
+    fn more(&mut self) -> &mut More {
+        Arc::make_mut(self.more.get_or_insert_default())
+    }
+
+    /// Whom a PROXY header names.
+    #[cfg(feature = "proxy-protocol")]
+    pub(super) fn client(&self) -> Option<SocketAddr> {
+        self.more.as_ref()?.client?
     }
 
     /// True if TLS is spoken.
@@ -68,21 +105,36 @@ impl Destination {
         self.tls
     }
 
-    /// The host name or address to connect to, an IPv6 address without brackets; none for a unix socket.
+    /// The addresses to connect to, if they are given and need no resolving.
+    #[must_use]
+    pub fn addresses(&self) -> Option<&[SocketAddr]> {
+        match &self.place {
+            Place::Addresses(addresses) => Some(addresses),
+            Place::Site(_) | Place::Unix(_) => None,
+        }
+    }
+
+    /// Which addresses the request allows to be connected to. A [`Connect`](super::Connect) that dials addresses must ask it.
+    #[must_use]
+    pub fn dial_policy(&self) -> Option<&DialPolicy> {
+        self.more.as_ref()?.with.dial_policy.as_ref()
+    }
+
+    /// The host name or address to connect to, an IPv6 address without brackets; none for a unix socket or given addresses.
     #[must_use]
     pub fn host(&self) -> Option<&str> {
         match &self.place {
             Place::Site(site) => Some(site.host()),
-            Place::Unix(_) => None,
+            Place::Addresses(_) | Place::Unix(_) => None,
         }
     }
 
-    /// The port to connect to: the authority's, else the scheme's default; none for a unix socket.
+    /// The port to connect to: the authority's, else the scheme's default; none for a unix socket or given addresses.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         match &self.place {
             Place::Site(site) => Some(site.port),
-            Place::Unix(_) => None,
+            Place::Addresses(_) | Place::Unix(_) => None,
         }
     }
 
@@ -90,7 +142,7 @@ impl Destination {
     #[must_use]
     pub fn unix_path(&self) -> Option<&Path> {
         match &self.place {
-            Place::Site(_) => None,
+            Place::Addresses(_) | Place::Site(_) => None,
             Place::Unix(path) => Some(path),
         }
     }
@@ -98,7 +150,13 @@ impl Destination {
     /// The name the peer's certificate must hold, an IPv6 address without brackets; none without TLS.
     #[must_use]
     pub fn server_name(&self) -> Option<&str> {
-        self.server.as_ref().map(Site::host)
+        let site = self.server.as_ref()?;
+        Some(self.asked_server_name().unwrap_or_else(|| site.host()))
+    }
+
+    /// The name that the request asks the certificate for, instead of its host.
+    pub(super) fn asked_server_name(&self) -> Option<&str> {
+        self.more.as_ref()?.with.server_name.as_deref()
     }
 
     /// The order of pool keys.
@@ -106,14 +164,29 @@ impl Destination {
         let place = match (&self.place, &other.place) {
             (Place::Site(one), Place::Site(other)) => one.port.cmp(&other.port).then_with(|| one.order(other)),
             (Place::Unix(one), Place::Unix(other)) => one.cmp(other),
-            (Place::Site(_), Place::Unix(_)) => Ordering::Less,
-            (Place::Unix(_), Place::Site(_)) => Ordering::Greater,
+            (Place::Addresses(one), Place::Addresses(other)) => one.cmp(other),
+            (one, other) => one.rank().cmp(&other.rank()),
         };
-        place.then_with(|| match (&self.server, &other.server) {
+        let order = place.then_with(|| match (&self.server, &other.server) {
             // A certificate names no port.
             (Some(one), Some(other)) => one.order(other),
             (one, other) => one.is_some().cmp(&other.is_some()),
+        });
+        order.then_with(|| match (&self.more, &other.more) {
+            (None, None) => Ordering::Equal,
+            (one, other) => one.cmp(other),
         })
+    }
+}
+
+impl Place {
+    /// The order of places of different kinds.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Site(_) => 0,
+            Self::Unix(_) => 1,
+            Self::Addresses(_) => 2,
+        }
     }
 }
 
@@ -192,6 +265,7 @@ impl fmt::Debug for Destination {
         match &self.place {
             Place::Site(site) => out.field("authority", &site.authority),
             Place::Unix(path) => out.field("unix", path),
+            Place::Addresses(addresses) => out.field("addresses", addresses),
         };
         out.field("server_name", &self.server_name()).finish()
     }

@@ -45,19 +45,19 @@ pub(crate) mod http1;
 mod io;
 mod limits;
 mod pool;
-#[cfg(feature = "tls")]
-mod tls;
 mod tunnel;
 
-pub use connect::{Connect, Connecting};
+#[cfg(feature = "proxy-protocol")]
+pub use connect::ProxyProtocolVersion;
+pub use connect::{Connect, Connecting, Resolve, Resolving};
+#[cfg(feature = "tls")]
+pub use connect::{Tls, TlsBuilder, TlsVersion};
 pub use destination::Destination;
 pub use io::Stream;
 pub use pool::{CloseReason, PoolChange, PoolEvent, PoolStats};
-#[cfg(feature = "tls")]
-pub use tls::Tls;
 pub use tunnel::Upgraded;
 
-pub(crate) use connect::Connector;
+pub(crate) use connect::{Connector, Offer};
 pub(crate) use limits::Limits;
 pub(crate) use pool::{Home, Listener, Pool, Taken, Waiting};
 #[cfg(feature = "serve")]

@@ -29,6 +29,11 @@ impl Home {
         Self { pool: Arc::downgrade(pool), destination, permit, open: false, reason: CloseReason::Broken }
     }
 
+    /// Of a connection that belongs to no pool.
+    pub(crate) fn none(destination: Destination) -> Self {
+        Self { pool: Weak::new(), destination, permit: false, open: false, reason: CloseReason::Broken }
+    }
+
     /// Notes that the connection is there.
     pub(crate) fn opened(&mut self) {
         self.open = true;

@@ -37,6 +37,16 @@ impl TestCa {
         (leaf.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).unwrap())
     }
 
+    /// A certificate as `params` say, for `key`.
+    pub fn sign(&self, params: &CertificateParams, key: &KeyPair) -> CertificateDer<'static> {
+        params.signed_by(key, &self.0).unwrap().der().clone()
+    }
+
+    /// The same in PEM.
+    pub fn sign_pem(&self, params: &CertificateParams, key: &KeyPair) -> String {
+        params.signed_by(key, &self.0).unwrap().pem()
+    }
+
     /// A server for `localhost` and 127.0.0.1.
     pub fn server_config(&self, alpn: &[&str]) -> ServerConfig {
         let (leaf, key) = self.leaf(&["localhost", "127.0.0.1"]);

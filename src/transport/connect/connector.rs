@@ -1,0 +1,196 @@
+//! [`Connector`]: every way to a connection, one step after the other.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use http::request::Parts;
+
+#[cfg(feature = "proxy-protocol")]
+use super::proxy_protocol::{ProxyProtocolVersion, client};
+use super::{
+    custom::Connect,
+    deadline::Deadline,
+    tcp::{Tcp, not_connected},
+};
+use crate::{
+    error::{Error, Phase},
+    transport::{
+        destination::Destination,
+        io::{Io, Stream},
+    },
+};
+
+/// Opens connections: TCP and unix sockets, or a user's own way, and TLS over either.
+#[derive(Clone, Default)]
+pub(crate) struct Connector {
+    pub(crate) custom: Option<Arc<dyn Connect>>,
+    pub(crate) tcp: Tcp,
+    #[cfg(feature = "proxy-protocol")]
+    pub(crate) proxy_protocol: Option<ProxyProtocolVersion>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: super::tls::Tls,
+}
+
+/// The protocols that a connection may speak. Over TLS they are offered by ALPN (RFC 7301).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(not(test), expect(dead_code, reason = "HTTP/2 is not spoken to upstreams yet"))]
+pub(crate) enum Offer {
+    #[default]
+    Http1,
+    Http2,
+    /// Whichever the upstream chooses; HTTP/2 is named first.
+    Either,
+}
+
+/// The protocol that the upstream chose by ALPN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "chosen by TLS alone"))]
+pub(crate) enum Alpn {
+    Http1,
+    Http2,
+}
+
+/// An open connection, and how it came to be.
+#[derive(Debug)]
+#[cfg_attr(not(test), expect(dead_code, reason = "HTTP/2 and spans are not there yet to read these"))]
+pub(crate) struct Connected {
+    pub(crate) io: Io,
+    /// None without TLS, and from an upstream that does not know ALPN (HTTP/1.1 is spoken there).
+    pub(crate) alpn: Option<Alpn>,
+    pub(crate) timings: ConnectTimings,
+}
+
+/// How long each step took; none for a step that was not needed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ConnectTimings {
+    pub(crate) resolve: Option<Duration>,
+    pub(crate) connect: Option<Duration>,
+    pub(crate) tls: Option<Duration>,
+}
+
+impl Connector {
+    /// Where a request goes, with all that keeps its connection apart from others.
+    ///
+    /// # Errors
+    /// `Target` (400), as [`Destination::of`].
+    pub(crate) fn destination(&self, parts: &Parts) -> Result<Destination, Error> {
+        let to = Destination::of(&parts.uri, parts.extensions.get())?;
+        let to = match parts.extensions.get() {
+            None => to,
+            Some(with) => to.with(with),
+        };
+        #[cfg(feature = "proxy-protocol")]
+        if self.proxy_protocol.is_some() {
+            return Ok(to.on_behalf_of(client(&parts.extensions)));
+        }
+        Ok(to)
+    }
+
+    /// Opens a connection to `to` on which one of the offered protocols is spoken, within `limit`.
+    ///
+    /// # Errors
+    /// `Connect` (502), `Denied` (403) and `Timeout` (504), in the phase where it went wrong.
+    pub(crate) async fn connect(
+        &self,
+        to: &Destination,
+        offer: Offer,
+        limit: Option<Duration>,
+    ) -> Result<Connected, Error> {
+        let mut deadline = Deadline::after(limit);
+        let io = self.open(to, &mut deadline).await?;
+        #[cfg(feature = "proxy-protocol")]
+        let io = match self.proxy_protocol {
+            None => io,
+            Some(version) => self.announce(version, io, to, &mut deadline).await?,
+        };
+        self.secure(io, to, offer, deadline).await
+    }
+
+    /// Makes a connection of a stream that is open already: speaks TLS over it where `to` asks for that.
+    pub(crate) async fn over(
+        &self,
+        stream: Box<dyn Stream>,
+        to: &Destination,
+        offer: Offer,
+        limit: Option<Duration>,
+    ) -> Result<Connected, Error> {
+        self.secure(Io::Custom(stream), to, offer, Deadline::after(limit)).await
+    }
+
+    async fn open(&self, to: &Destination, deadline: &mut Deadline) -> Result<Io, Error> {
+        if let Some(custom) = &self.custom {
+            let connecting = custom.connect(to);
+            let connecting = async { connecting.await.map_err(not_connected) };
+            return deadline.within(Phase::Connect, connecting).await.map(Io::Custom);
+        }
+        let Some(path) = to.unix_path() else { return self.tcp.connect(to, deadline).await.map(Io::Tcp) };
+        #[cfg(unix)]
+        {
+            let connecting = async { tokio::net::UnixStream::connect(path).await.map_err(not_connected) };
+            deadline.within(Phase::Connect, connecting).await.map(Io::Unix)
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = path;
+            Err(Error::new(crate::error::ErrorKind::Unsupported, "unix sockets are not to be had on this system"))
+        }
+    }
+
+    /// Names the client, before anything else is said.
+    #[cfg(feature = "proxy-protocol")]
+    async fn announce(
+        &self,
+        version: ProxyProtocolVersion,
+        mut io: Io,
+        to: &Destination,
+        deadline: &mut Deadline,
+    ) -> Result<Io, Error> {
+        use tokio::io::AsyncWriteExt;
+
+        let upstream = match &io {
+            Io::Tcp(stream) => stream.peer_addr().ok(),
+            _ => None,
+        };
+        let header = version.header(to.client(), upstream)?;
+        let writing = async {
+            io.write_all(&header).await.map_err(not_connected)?;
+            io.flush().await.map_err(not_connected)
+        };
+        deadline.within(Phase::Connect, writing).await?;
+        Ok(io)
+    }
+
+    async fn secure(&self, io: Io, to: &Destination, offer: Offer, mut deadline: Deadline) -> Result<Connected, Error> {
+        if !to.is_tls() {
+            return Ok(Connected { io, alpn: None, timings: deadline.timings });
+        }
+        #[cfg(feature = "tls")]
+        {
+            let (io, alpn) = deadline.within(Phase::Tls, self.tls.connect(io, to, offer)).await?;
+            Ok(Connected { io, alpn, timings: deadline.timings })
+        }
+        #[cfg(not(feature = "tls"))]
+        {
+            let _ = (offer, &mut deadline);
+            Err(Error::new(crate::error::ErrorKind::Unsupported, "https needs the feature tls"))
+        }
+    }
+}
+
+impl Offer {
+    /// The protocols by their names on the wire, the favoured one first.
+    #[cfg(feature = "tls")]
+    pub(super) fn names(self) -> Vec<Vec<u8>> {
+        let names: &[&[u8]] = match self {
+            Self::Http1 => &[b"http/1.1"],
+            Self::Http2 => &[b"h2"],
+            Self::Either => &[b"h2", b"http/1.1"],
+        };
+        names.iter().map(|name| name.to_vec()).collect()
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").field("custom", &self.custom.is_some()).finish_non_exhaustive()
+    }
+}

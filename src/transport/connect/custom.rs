@@ -1,0 +1,30 @@
+//! [`Connect`]: a way of a user's own.
+
+use std::{future::Future, io, pin::Pin};
+
+use crate::transport::{destination::Destination, io::Stream};
+
+/// What a [`Connect`] answers with, sooner or later.
+pub type Connecting = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send>>;
+
+/// A way of one's own to reach an upstream, such as an in-memory duplex or another proxy's tunnel.
+///
+/// Called once per connection, not once per request. TLS, where the destination asks for it, is spoken over what it returns.
+///
+/// ```
+/// use nexthop::transport::{Connect, Connecting, Destination, Stream};
+///
+/// struct InMemory(tokio::sync::mpsc::UnboundedSender<tokio::io::DuplexStream>);
+///
+/// impl Connect for InMemory {
+///     fn connect(&self, _: &Destination) -> Connecting {
+///         let (ours, theirs) = tokio::io::duplex(64 * 1024);
+///         let sent = self.0.send(theirs).map_err(|_| std::io::ErrorKind::ConnectionRefused.into());
+///         Box::pin(async move { sent.map(|()| Box::new(ours) as Box<dyn Stream>) })
+///     }
+/// }
+/// ```
+pub trait Connect: Send + Sync + 'static {
+    /// Opens one stream to `to`.
+    fn connect(&self, to: &Destination) -> Connecting;
+}

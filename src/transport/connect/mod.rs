@@ -1,0 +1,28 @@
+//! From a destination to a byte stream: names resolved, sockets connected, TLS spoken, all within one limit of time.
+
+mod connector;
+mod custom;
+mod deadline;
+#[cfg(feature = "proxy-protocol")]
+mod proxy_protocol;
+mod race;
+mod resolve;
+mod tcp;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(feature = "tls")]
+mod tls_builder;
+
+#[cfg(test)]
+#[cfg(feature = "aws-lc-rs")]
+mod tests;
+
+pub(crate) use connector::{Connector, Offer};
+pub use custom::{Connect, Connecting};
+#[cfg(feature = "proxy-protocol")]
+pub use proxy_protocol::ProxyProtocolVersion;
+pub use resolve::{Resolve, Resolving};
+#[cfg(feature = "tls")]
+pub use tls::Tls;
+#[cfg(feature = "tls")]
+pub use tls_builder::{TlsBuilder, TlsVersion};

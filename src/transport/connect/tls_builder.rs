@@ -1,0 +1,206 @@
+//! [`TlsBuilder`]: roots, identity and versions of a [`Tls`].
+
+use std::{fmt, sync::Arc};
+
+use rustls::{
+    ClientConfig, RootCertStore, SupportedProtocolVersion,
+    client::ResolvesClientCert,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
+use rustls_platform_verifier::Verifier;
+
+use super::tls::Tls;
+use crate::error::ConfigError;
+
+/// The oldest version of TLS that is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TlsVersion {
+    /// TLS 1.2, and 1.3 with who knows it.
+    #[default]
+    Tls12,
+    /// TLS 1.3 alone.
+    Tls13,
+}
+
+/// Settings of a [`Tls`].
+#[derive(Default)]
+#[must_use]
+pub struct TlsBuilder {
+    roots: Roots,
+    identity: Option<(Vec<u8>, Vec<u8>)>,
+    min_version: TlsVersion,
+    server_name: Option<String>,
+}
+
+#[derive(Default)]
+enum Roots {
+    #[default]
+    Platform,
+    PlatformAnd(Vec<u8>),
+    Only(Vec<u8>),
+}
+
+impl TlsBuilder {
+    /// Verifies by the certificates in `pem` and by no others.
+    pub fn roots_pem(mut self, pem: &[u8]) -> Self {
+        self.roots = Roots::Only(pem.to_vec());
+        self
+    }
+
+    /// Verifies by the platform's roots and by the certificates in `pem`. On Android these cannot be had together.
+    pub fn extra_roots_pem(mut self, pem: &[u8]) -> Self {
+        self.roots = Roots::PlatformAnd(pem.to_vec());
+        self
+    }
+
+    /// Shows a client certificate (`chain` and `key` in PEM) to who asks for one.
+    pub fn identity_pem(mut self, chain: &[u8], key: &[u8]) -> Self {
+        self.identity = Some((chain.to_vec(), key.to_vec()));
+        self
+    }
+
+    /// The oldest version that is spoken: TLS 1.2.
+    pub fn min_version(mut self, version: TlsVersion) -> Self {
+        self.min_version = version;
+        self
+    }
+
+    /// The name that certificates must hold, and that is sent as SNI: the URI's host. For one upstream whose name differs from where it is
+    /// found; [`ConnectWith`](crate::ext::ConnectWith) says it for one request.
+    pub fn server_name(mut self, name: impl Into<String>) -> Self {
+        self.server_name = Some(name.into());
+        self
+    }
+
+    /// Reads everything but the platform's roots, which are loaded at the first https request.
+    ///
+    /// # Errors
+    /// [`ConfigError::Tls`] if no certificate is where one should be, one cannot be a root, chain and key do not fit each other, or there
+    /// is no crypto provider; [`ConfigError::Invalid`] for a name that no certificate can hold.
+    pub fn build(self) -> Result<Tls, ConfigError> {
+        if let Some(name) = &self.server_name
+            && rustls::pki_types::ServerName::try_from(name.as_str()).is_err()
+        {
+            return Err(ConfigError::invalid("server_name", name, "neither a host name nor an IP address"));
+        }
+        let name = self.server_name.map(Arc::from);
+        let mut settings = Settings { extra: Vec::new(), identity: None, min_version: self.min_version };
+        if let Some((chain, key)) = &self.identity {
+            settings.identity = Some(identity(chain, key)?);
+        }
+        match self.roots {
+            Roots::Only(pem) => {
+                let builder = ClientConfig::builder_with_provider(provider()?);
+                let builder = builder.with_protocol_versions(settings.versions()).map_err(tls)?;
+                Ok(Tls::given(settings.finish(builder.with_root_certificates(store(certificates(&pem)?)?)), name))
+            }
+            Roots::PlatformAnd(pem) => {
+                settings.extra = certificates(&pem)?;
+                store(settings.extra.clone())?;
+                Ok(Tls::lazily(settings, name))
+            }
+            Roots::Platform => Ok(Tls::lazily(settings, name)),
+        }
+    }
+}
+
+impl fmt::Debug for TlsBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsBuilder").field("min_version", &self.min_version).finish_non_exhaustive()
+    }
+}
+
+/// What is left of a builder once everything in it was read.
+#[derive(Default)]
+pub(super) struct Settings {
+    /// Roots beside the platform's.
+    extra: Vec<CertificateDer<'static>>,
+    identity: Option<Arc<dyn ResolvesClientCert>>,
+    min_version: TlsVersion,
+}
+
+type WithRoots = rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>;
+
+impl Settings {
+    /// Loads the platform's roots.
+    pub(super) fn platform(&self) -> Result<ClientConfig, ConfigError> {
+        let provider = provider()?;
+        let verifier = self.verifier(provider.clone())?;
+        let builder = ClientConfig::builder_with_provider(provider);
+        let builder = builder.with_protocol_versions(self.versions()).map_err(tls)?;
+        // Dangerous in the hands of who verifies less than the platform does.
+        Ok(self.finish(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))))
+    }
+
+    #[cfg(not(target_os = "android"))]
+    fn verifier(&self, provider: Arc<CryptoProvider>) -> Result<Verifier, ConfigError> {
+        if self.extra.is_empty() {
+            return Verifier::new(provider).map_err(tls);
+        }
+        Verifier::new_with_extra_roots(self.extra.iter().cloned(), provider).map_err(tls)
+    }
+
+    #[cfg(target_os = "android")]
+    fn verifier(&self, provider: Arc<CryptoProvider>) -> Result<Verifier, ConfigError> {
+        if !self.extra.is_empty() {
+            return Err(ConfigError::tls("Android takes no roots beside its own"));
+        }
+        Verifier::new(provider).map_err(tls)
+    }
+
+    fn versions(&self) -> &'static [&'static SupportedProtocolVersion] {
+        match self.min_version {
+            TlsVersion::Tls12 => rustls::DEFAULT_VERSIONS,
+            TlsVersion::Tls13 => TLS13_ALONE,
+        }
+    }
+
+    fn finish(&self, builder: WithRoots) -> ClientConfig {
+        match &self.identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => builder.with_client_cert_resolver(identity.clone()),
+        }
+    }
+}
+
+/// Reads chain and key, and proves that they fit each other.
+fn identity(chain: &[u8], key: &[u8]) -> Result<Arc<dyn ResolvesClientCert>, ConfigError> {
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(tls)?;
+    let builder = ClientConfig::builder_with_provider(provider()?).with_safe_default_protocol_versions();
+    // rustls checks the pair only where a whole configuration is made.
+    let builder = builder.map_err(tls)?.with_root_certificates(RootCertStore::empty());
+    Ok(builder.with_client_auth_cert(certificates(chain)?, key).map_err(tls)?.client_auth_cert_resolver)
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+    let found: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(tls)?;
+    if found.is_empty() {
+        return Err(ConfigError::tls("no certificate in the PEM text"));
+    }
+    Ok(found)
+}
+
+fn store(certificates: Vec<CertificateDer<'static>>) -> Result<RootCertStore, ConfigError> {
+    let mut store = RootCertStore::empty();
+    for certificate in certificates {
+        store.add(certificate).map_err(tls)?;
+    }
+    Ok(store)
+}
+
+fn provider() -> Result<Arc<CryptoProvider>, ConfigError> {
+    #[cfg(feature = "aws-lc-rs")]
+    return Ok(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    #[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
+    return Ok(Arc::new(rustls::crypto::ring::default_provider()));
+    #[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
+    Err(ConfigError::tls("no crypto provider: enable the feature aws-lc-rs or ring, or give a rustls configuration"))
+}
+
+static TLS13_ALONE: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+
+fn tls(error: impl fmt::Display) -> ConfigError {
+    ConfigError::tls(error.to_string())
+}
