@@ -26,6 +26,9 @@ pub(crate) struct Limits {
 
     /// Bytes in the head of a response, and in its trailers.
     pub(crate) max_head: usize,
+    /// What is peculiar to HTTP/2.
+    #[cfg(feature = "http2")]
+    pub(crate) http2: super::http2::Settings,
 }
 
 impl Default for Limits {
@@ -41,6 +44,8 @@ impl Default for Limits {
             max_idle: 128,
 
             max_head: 64 * 1024,
+            #[cfg(feature = "http2")]
+            http2: super::http2::Settings::default(),
         }
     }
 }

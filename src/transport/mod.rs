@@ -27,6 +27,8 @@ mod alarm;
 mod connect;
 mod destination;
 pub(crate) mod http1;
+#[cfg(feature = "http2")]
+pub(crate) mod http2;
 mod io;
 mod limits;
 mod pool;

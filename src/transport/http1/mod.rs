@@ -15,6 +15,8 @@ mod upload;
 
 pub(crate) use body::Incoming;
 pub(crate) use conn::Conn;
+#[cfg(feature = "http2")]
+pub(crate) use encode::{forbidden_in_trailers, parse_length};
 pub(crate) use encode::request_framing;
 pub(crate) use exchange::Exchange;
 pub(crate) use framing::RequestFraming;
