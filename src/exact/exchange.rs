@@ -1,5 +1,8 @@
 //! [`Exchange`]: a request until its response: a connection is found, the request sent, and sent again where that is safe.
 
+#[cfg(feature = "http2")]
+mod over_http2;
+
 use std::{
     fmt,
     future::Future,
@@ -15,6 +18,8 @@ use http_body::{Body as _, Frame};
 use tokio::time::Instant;
 
 use super::service::Inner;
+#[cfg(feature = "http2")]
+use crate::transport::http2;
 use crate::{
     body::Body,
     error::{Error, ErrorKind},
@@ -63,7 +68,7 @@ pub(crate) struct Exchange<P> {
     body: Body,
     prepare: P,
     attempt: u32,
-    /// The whole body, if the request may be sent twice: idempotent (RFC 9110 §9.2.2), and its body empty or in memory.
+    /// The whole body, if it is empty or in memory.
     replay: Option<Bytes>,
     /// Where the body ends, known since the first attempt.
     framing: Option<RequestFraming>,
@@ -72,16 +77,24 @@ pub(crate) struct Exchange<P> {
 
 enum State {
     Start,
-    Connecting(RequestFraming, Pin<Box<dyn Future<Output = Result<Box<Conn>, Error>> + Send>>),
+    Connecting(RequestFraming, Pin<Box<dyn Future<Output = Result<Opened, Error>> + Send>>),
     Sending(http1::Exchange),
+    #[cfg(feature = "http2")]
+    SendingOnStream(Box<http2::Exchange>),
     Done,
+}
+
+enum Opened {
+    Http1(Box<Conn>),
+    #[cfg(feature = "http2")]
+    Http2(http2::Stream),
 }
 
 impl<P: Prepare> Exchange<P> {
     pub(super) fn new(proxy: Arc<Inner>, request: Request<Body>, prepare: P) -> Self {
         let (parts, body) = request.into_parts();
         // Asked now: a body that was sent looks as empty as one that never was.
-        let replay = if parts.method.is_idempotent() { body.in_memory() } else { None };
+        let replay = body.in_memory();
         Self { proxy, parts, body, prepare, attempt: 0, replay, framing: None, state: State::Start }
     }
 
@@ -91,8 +104,12 @@ impl<P: Prepare> Exchange<P> {
             self.state = match &mut self.state {
                 State::Start => self.start()?,
                 State::Connecting(framing, connecting) => {
-                    let (framing, conn) = (*framing, ready!(connecting.as_mut().poll(cx))?);
-                    self.send_on(conn, framing, Instant::now())?
+                    let (framing, opened) = (*framing, ready!(connecting.as_mut().poll(cx))?);
+                    match opened {
+                        Opened::Http1(conn) => self.send_on(conn, framing, Instant::now())?,
+                        #[cfg(feature = "http2")]
+                        Opened::Http2(stream) => self.send_on_stream(stream, framing, Instant::now())?,
+                    }
                 }
                 State::Sending(sending) => {
                     let head = ready!(sending.poll(cx, &mut self.parts.headers, &mut self.body));
@@ -104,6 +121,18 @@ impl<P: Prepare> Exchange<P> {
                             return Poll::Ready(Ok(response.map(Body::from)));
                         }
                         Err(error) => self.again(sending, error)?,
+                    }
+                }
+                #[cfg(feature = "http2")]
+                State::SendingOnStream(sending) => {
+                    let head = ready!(sending.poll(cx, &mut self.body));
+                    let State::SendingOnStream(sending) = std::mem::replace(&mut self.state, State::Done) else { continue };
+                    match head {
+                        Ok(head) => {
+                            let body = std::mem::take(&mut self.body);
+                            return Poll::Ready(Ok(sending.respond(head, body).map(Body::from)));
+                        }
+                        Err(failure) => self.again_on_stream(*sending, failure)?,
                     }
                 }
                 State::Done => {
@@ -125,9 +154,13 @@ impl<P: Prepare> Exchange<P> {
         self.framing = Some(framing);
         let destination = Destination::of(&self.parts.uri, self.parts.extensions.get::<ConnectTo>())?;
         let now = Instant::now();
+        #[cfg(feature = "http2")]
+        if let offer @ (Offer::Http2 | Offer::Either) = self.offer(&destination)? {
+            return self.start_on_stream(destination, offer, framing, now);
+        }
         // What was lost on one pooled connection is not tried on another.
         if self.attempt == 0 {
-            let fresh = self.replay.is_none().then_some(FRESH);
+            let fresh = (!self.may_repeat()).then_some(FRESH);
             if let Some(conn) = self.proxy.pool.take(&destination, now, fresh) {
                 return self.send_on(conn, framing, now);
             }
@@ -144,22 +177,34 @@ impl<P: Prepare> Exchange<P> {
         Ok(State::Sending(http1::Exchange::new(conn, &self.parts, framing, ended, limits, keep, now)))
     }
 
+    /// True if the request may be sent twice: idempotent (RFC 9110 §9.2.2), and its body empty or in memory.
+    fn may_repeat(&self) -> bool {
+        self.parts.method.is_idempotent() && self.replay.is_some()
+    }
+
+    /// Puts what an attempt that sent nothing has taken from the body in front of it again.
+    fn put_back(&mut self, first: First) {
+        let rest = std::mem::take(&mut self.body);
+        self.body = match first {
+            First::Nothing => rest,
+            First::Data(data) => Body::new(Rejoined { first: Some(Frame::data(data)), rest }),
+            First::End(None) => Body::empty(),
+            First::End(Some(trailers)) => {
+                Body::new(Rejoined { first: Some(Frame::trailers(trailers)), rest: Body::empty() })
+            }
+        };
+    }
+
     /// What becomes of a failed attempt: another one, or the error.
     fn again(&mut self, mut sending: http1::Exchange, error: Error) -> Result<State, Error> {
         if self.attempt > 0 || !sending.is_stale() {
             return Err(error);
         }
         if sending.is_unsent() {
-            let rest = std::mem::take(&mut self.body);
-            self.body = match sending.unsent() {
-                First::Nothing => rest,
-                First::Data(data) => Body::new(Rejoined { first: Some(Frame::data(data)), rest }),
-                First::End(None) => Body::empty(),
-                First::End(Some(trailers)) => {
-                    Body::new(Rejoined { first: Some(Frame::trailers(trailers)), rest: Body::empty() })
-                }
-            };
-        } else if let Some(whole) = self.replay.take() {
+            self.put_back(sending.unsent());
+        } else if self.may_repeat()
+            && let Some(whole) = self.replay.take()
+        {
             self.body = whole.into();
         } else {
             return Err(error);
@@ -202,9 +247,9 @@ impl http_body::Body for Rejoined {
     }
 }
 
-async fn connect(connector: Arc<Connector>, home: Home, limit: Option<Duration>) -> Result<Box<Conn>, Error> {
+async fn connect(connector: Arc<Connector>, home: Home, limit: Option<Duration>) -> Result<Opened, Error> {
     let connected = connector.connect(&home.destination, Offer::Http1, limit).await?;
-    Ok(Box::new(Conn::new(connected.io, home, Instant::now())))
+    Ok(Opened::Http1(Box::new(Conn::new(connected.io, home, Instant::now()))))
 }
 
 /// A request that cannot be repeated takes only connections idle for less than this: common servers close after 5 s.

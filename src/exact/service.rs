@@ -15,6 +15,8 @@ use super::{
     builder::ExactProxyBuilder,
     exchange::{Exchange, Prepare, ResponseFuture},
 };
+#[cfg(feature = "http2")]
+use crate::transport::{HttpVersions, http2::Origins};
 use crate::{
     body::Body,
     error::{BoxError, Error},
@@ -84,6 +86,10 @@ pub(super) struct Inner {
     pub(super) connector: Arc<Connector>,
     pub(super) pool: Arc<Pool>,
     pub(super) keep_hop_by_hop: bool,
+    #[cfg(feature = "http2")]
+    pub(super) versions: HttpVersions,
+    #[cfg(feature = "http2")]
+    pub(super) origins: Arc<Origins>,
 }
 
 impl ExactProxy {

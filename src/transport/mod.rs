@@ -33,6 +33,8 @@ mod io;
 mod limits;
 mod pool;
 mod tunnel;
+#[cfg(feature = "http2")]
+mod versions;
 
 #[cfg(feature = "tls")]
 pub use connect::Tls;
@@ -40,7 +42,11 @@ pub use connect::{Connect, Connecting};
 pub use destination::Destination;
 pub use io::Stream;
 pub use tunnel::Upgraded;
+#[cfg(feature = "http2")]
+pub use versions::HttpVersions;
 
+#[cfg(feature = "http2")]
+pub(crate) use connect::Alpn;
 pub(crate) use connect::{Connector, Offer};
 pub(crate) use limits::Limits;
 pub(crate) use pool::{Home, Pool};

@@ -68,6 +68,11 @@ impl Incoming {
         body
     }
 
+    /// True if it was over with its head, and its length says nothing else.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.step == Step::End
+    }
+
     /// The response is over. What is left of the request may go on for a while.
     fn end(&mut self) {
         self.step = Step::End;

@@ -119,7 +119,7 @@ fn builder(limits: &Limits) -> Builder {
     builder
         .enable_push(false)
         .initial_window_size(window)
-        .initial_connection_window_size(window.saturating_mul(MAX_STREAMS).min(MAX_WINDOW))
+        .initial_connection_window_size(window.saturating_mul(MAX_STREAMS))
         .max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_reset_streams(MAX_RESET)
@@ -212,8 +212,21 @@ impl Stream {
         self.conn.0.state.used.load(Ordering::Relaxed)
     }
 
+    pub(super) fn mark(&self) -> Mark {
+        Mark(self.conn.0.state.clone())
+    }
+
     pub(super) fn answered(&self) {
         self.conn.0.state.used.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Tells a connection from others.
+pub(crate) struct Mark(Arc<State>);
+
+impl Conn {
+    pub(super) fn is(&self, mark: &Mark) -> bool {
+        Arc::ptr_eq(&self.0.state, &mark.0)
     }
 }
 
@@ -252,8 +265,6 @@ const CLOSED: usize = 1 << (usize::BITS - 1);
 /// What `h2` takes for the upstream's limit before its SETTINGS: a number that none of them names.
 pub(super) const UNSETTLED: usize = usize::MAX - 1;
 const SETTLE_TIME: Duration = Duration::from_secs(1);
-/// RFC 9113 §6.9.1.
-const MAX_WINDOW: u32 = (1 << 31) - 1;
 /// Bytes of a request's body that wait for the connection to take them.
 const SEND_BUFFER: usize = 64 * 1024;
 /// Streams cancelled here of which late frames are still expected.

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::{
     body::{Incoming, Place},
-    conn::Stream,
+    conn::{Mark, Stream},
     failure::Failure,
     head, two_way,
     upload::Upload,
@@ -55,7 +55,7 @@ impl Exchange {
         strip: bool,
         now: Instant,
     ) -> Result<Self, Failure> {
-        let request = head::request(parts, framing, strip).map_err(Failure::ours)?;
+        let request = head::request(parts, framing, !strip).map_err(Failure::ours)?;
         // A body that is over although a length was announced is asked for its end like any other, and found to be short.
         let complete = ended && matches!(framing, RequestFraming::None | RequestFraming::Length(0));
         let (response, send) = stream.open(request, complete).map_err(Failure::not_opened)?;
@@ -69,6 +69,11 @@ impl Exchange {
     /// True if a failure may be the end of an old connection, which came as the request was sent.
     pub(crate) fn is_stale(&self, failure: &Failure) -> bool {
         failure.lost && self.stream.is_used()
+    }
+
+    /// The connection, for another attempt to avoid.
+    pub(crate) fn mark(&self) -> Mark {
+        self.stream.mark()
     }
 
     /// What was taken from the body, if little enough was to try again.

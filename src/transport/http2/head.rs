@@ -16,14 +16,17 @@ use crate::{
 ///
 /// # Errors
 /// `Target` (400) if there is more than one `Host`, or one that cannot be an authority.
-pub(super) fn request(parts: &Parts, framing: RequestFraming, strip: bool) -> Result<Request<()>, Error> {
+pub(super) fn request(parts: &Parts, framing: RequestFraming, unstripped: bool) -> Result<Request<()>, Error> {
     let mut headers = parts.headers.clone();
-    if strip {
+    if unstripped {
         hop::strip_request(&mut headers, Version::HTTP_2);
     }
     let authority = authority(&parts.uri, &headers)?;
-    for name in [header::HOST, header::CONNECTION, header::UPGRADE, header::TRANSFER_ENCODING, header::CONTENT_LENGTH] {
+    for name in NOT_IN_HTTP_2 {
         headers.remove(name);
+    }
+    if headers.get(header::TE).is_some_and(|te| te != "trailers") {
+        headers.remove(header::TE);
     }
     if let RequestFraming::Length(length) = framing {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
@@ -94,3 +97,14 @@ pub(super) fn settle<B>(response: &mut Response<B>, strip: bool) {
 fn target(reason: &'static str) -> Error {
     Error::new(ErrorKind::Target, reason)
 }
+
+/// RFC 9113 §8.2.2, what says the same as `:authority`, and what is written anew.
+const NOT_IN_HTTP_2: [HeaderName; 7] = [
+    header::HOST,
+    header::CONNECTION,
+    header::UPGRADE,
+    header::TRANSFER_ENCODING,
+    header::CONTENT_LENGTH,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];

@@ -16,11 +16,14 @@ mod two_way;
 mod upload;
 
 pub(crate) use body::Incoming;
-pub(crate) use conn::Stream;
+pub(crate) use conn::{Mark, Stream};
 pub(crate) use exchange::Exchange;
+pub(crate) use failure::Failure;
 pub(crate) use origins::{Opened, Origins};
 
 use std::time::Duration;
+
+use crate::error::ConfigError;
 
 /// What is told to each connection when it is opened.
 #[derive(Clone, Debug)]
@@ -43,6 +46,23 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        for (name, limit) in [("http2_ping_interval", self.ping_interval), ("http2_ping_timeout", Some(self.ping_timeout))] {
+            if limit == Some(Duration::ZERO) {
+                return Err(ConfigError::invalid(name, "0s", "no time at all"));
+            }
+        }
+        if !(65_535..=MAX_WINDOW).contains(&self.stream_window) {
+            let text = self.stream_window.to_string();
+            return Err(ConfigError::invalid("http2_stream_window_bytes", text, "not from 65535 to 20 MiB"));
+        }
+        Ok(())
+    }
+}
+
 /// Streams on one connection, at the most, whatever the upstream allows. The window of the connection is that of so many streams, so that
 /// clients that do not read never hold up others.
 pub(crate) const MAX_STREAMS: u32 = 100;
+/// So that the connection's window is one (RFC 9113 §6.9.1).
+const MAX_WINDOW: u32 = 20 * 1024 * 1024;

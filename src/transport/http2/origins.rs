@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{runtime, sync::watch};
 
-use super::conn::{Conn, State, Stream};
+use super::conn::{Conn, Mark, State, Stream};
 use crate::{
     error::Error,
     transport::{destination::Destination, io::Io, limits::Limits},
@@ -70,14 +70,14 @@ impl Origins {
             return None;
         }
         let runtime = runtime::Handle::try_current().ok()?.id();
-        self.find(to)?.lock().take(runtime)
+        self.find(to)?.lock().take(runtime, None)
     }
 
     /// Finds a stream or opens a connection: one for all requests that come meanwhile, as far as its streams are likely to do. `connect`
     /// opens a byte stream, and says whether HTTP/2 is spoken on it.
     ///
     /// Where an origin is unknown, the others wait for the first to find out, because it most likely speaks HTTP/2; where it spoke
-    /// HTTP/1.1 last, each opens its own. The caller bounds the time.
+    /// HTTP/1.1 last, each opens its own. The caller bounds the time. The connection that is marked is avoided.
     ///
     /// # Cancel safety
     /// If the one that connects is dropped, another one of those that wait connects.
@@ -85,6 +85,7 @@ impl Origins {
         self: &Arc<Self>,
         to: &Destination,
         limits: &Limits,
+        avoid: Option<&Mark>,
         connect: impl Fn() -> F,
     ) -> Result<Opened, Error>
     where
@@ -93,7 +94,7 @@ impl Origins {
         let runtime = runtime::Handle::current().id();
         loop {
             let origin = self.origin(to);
-            let step = origin.lock().step(runtime);
+            let step = origin.lock().step(runtime, avoid);
             match step {
                 Step::Take(stream) => return Ok(Opened::Http2(stream)),
                 Step::Settle(conn) => conn.settled().await,
@@ -174,20 +175,22 @@ impl Origin {
 }
 
 impl Inner {
-    fn take(&mut self, runtime: runtime::Id) -> Option<Stream> {
+    fn take(&mut self, runtime: runtime::Id, avoid: Option<&Mark>) -> Option<Stream> {
         self.conns.retain(|conn| !conn.state().is_closed());
-        self.conns.iter().filter(|conn| conn.state().runtime == runtime).find_map(Conn::try_take)
+        let ours = |conn: &&Conn| conn.state().runtime == runtime && !avoid.is_some_and(|avoid| conn.is(avoid));
+        self.conns.iter().filter(ours).find_map(Conn::try_take)
     }
 
-    fn step(&mut self, runtime: runtime::Id) -> Step {
-        if let Some(stream) = self.take(runtime) {
+    fn step(&mut self, runtime: runtime::Id, avoid: Option<&Mark>) -> Step {
+        if let Some(stream) = self.take(runtime, avoid) {
             return Step::Take(stream);
         }
         let (tell, outcome) = watch::channel(None);
         if self.is_http1 {
             return Step::Open(tell);
         }
-        let mut ours = self.conns.iter().filter(|conn| conn.state().runtime == runtime);
+        let ours = |conn: &&Conn| conn.state().runtime == runtime && !avoid.is_some_and(|avoid| conn.is(avoid));
+        let mut ours = self.conns.iter().filter(ours);
         if let Some(conn) = ours.clone().find(|conn| !conn.state().is_settled() && !conn.state().is_closed()) {
             return Step::Settle(conn.clone());
         }

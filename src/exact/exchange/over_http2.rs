@@ -1,0 +1,126 @@
+//! The same over HTTP/2: a stream on a shared connection instead of a connection.
+
+use std::sync::Arc;
+
+use http::Version;
+use http_body::Body as _;
+use tokio::time::{Instant, timeout};
+
+use super::{Exchange, FRESH, Opened, Prepare, State};
+use crate::{
+    error::{Error, ErrorKind, Phase},
+    message::upgrade,
+    transport::{
+        Alpn, Destination, Home, HttpVersions, Offer,
+        http1::{Conn, RequestFraming},
+        http2::{self, Failure, Mark},
+    },
+};
+
+impl<P: Prepare> Exchange<P> {
+    /// What may be spoken with `to` for this request.
+    pub(super) fn offer(&self, to: &Destination) -> Result<Offer, Error> {
+        let upgrades = || upgrade::handshake(&self.parts.headers, Version::HTTP_11).is_some();
+        match self.proxy.versions {
+            HttpVersions::Http2Only if upgrades() => {
+                Err(Error::new(ErrorKind::Unsupported, "an upgrade is not carried over HTTP/2"))
+            }
+            HttpVersions::Http2Only => Ok(Offer::Http2),
+            HttpVersions::Auto if to.is_tls() && !upgrades() => Ok(Offer::Either),
+            HttpVersions::Auto | HttpVersions::Http1Only => Ok(Offer::Http1),
+        }
+    }
+
+    /// A stream on an open connection, a connection of HTTP/1.1 from the pool, or either on its way.
+    pub(super) fn start_on_stream(
+        &mut self,
+        to: Destination,
+        offer: Offer,
+        framing: RequestFraming,
+        now: Instant,
+    ) -> Result<State, Error> {
+        if self.attempt == 0 {
+            if let Some(stream) = self.proxy.origins.take(&to) {
+                return self.send_on_stream(stream, framing, now);
+            }
+            let fresh = (!self.may_repeat()).then_some(FRESH);
+            if offer == Offer::Either
+                && let Some(conn) = self.proxy.pool.take(&to, now, fresh)
+            {
+                return self.send_on(conn, framing, now);
+            }
+        }
+        Ok(self.open_on_stream(to, offer, framing, None))
+    }
+
+    fn open_on_stream(&self, to: Destination, offer: Offer, framing: RequestFraming, avoid: Option<Mark>) -> State {
+        let home = Home { pool: Arc::downgrade(&self.proxy.pool), destination: to };
+        let (origins, connector) = (self.proxy.origins.clone(), self.proxy.connector.clone());
+        let limits = self.proxy.limits.clone();
+        State::Connecting(
+            framing,
+            Box::pin(async move {
+                let to = &home.destination;
+                let connect = || async {
+                    let connected = connector.connect(to, offer, limits.connect).await?;
+                    // With prior knowledge, an upstream without ALPN is believed to know, too.
+                    let is_http2 = offer == Offer::Http2 || connected.alpn == Some(Alpn::Http2);
+                    Ok((connected.io, is_http2))
+                };
+                let acquiring = origins.acquire(to, &limits, avoid.as_ref(), connect);
+                let acquired = match limits.connect {
+                    None => acquiring.await?,
+                    Some(limit) => timeout(limit, acquiring).await.map_err(|_| {
+                        Error::new(ErrorKind::Timeout, "no connection to the upstream in time").in_phase(Phase::Connect)
+                    })??,
+                };
+                Ok(match acquired {
+                    http2::Opened::Http1(io) => Opened::Http1(Box::new(Conn::new(io, home, Instant::now()))),
+                    http2::Opened::Http2(stream) => Opened::Http2(stream),
+                })
+            }),
+        )
+    }
+
+    pub(super) fn send_on_stream(
+        &mut self,
+        stream: http2::Stream,
+        framing: RequestFraming,
+        now: Instant,
+    ) -> Result<State, Error> {
+        self.prepare.prepare(self.attempt, &mut self.parts)?;
+        let ended = self.body.is_end_stream();
+        let (limits, strip) = (self.proxy.limits.clone(), !self.proxy.keep_hop_by_hop);
+        match http2::Exchange::new(stream, &self.parts, framing, ended, limits, strip, now) {
+            Ok(sending) => Ok(State::SendingOnStream(Box::new(sending))),
+            // It was closed since it was taken; nothing was taken from the body.
+            Err(failure) if failure.unprocessed && self.attempt == 0 => self.once_more(&failure.error, framing, None),
+            Err(failure) => Err(failure.error),
+        }
+    }
+
+    /// What becomes of a failed attempt: another one, or the error.
+    ///
+    /// What the upstream has not processed is sent again whatever its method (RFC 9113 §8.7), as far as its body is still to be had.
+    pub(super) fn again_on_stream(&mut self, mut sending: http2::Exchange, failure: Failure) -> Result<State, Error> {
+        let again = failure.unprocessed || (sending.is_stale(&failure) && self.may_repeat());
+        let Some(framing) = self.framing.filter(|_| again && self.attempt == 0) else { return Err(failure.error) };
+        if let Some(first) = sending.taken() {
+            self.put_back(first);
+        } else if let Some(whole) = self.replay.take() {
+            self.body = whole.into();
+        } else {
+            return Err(failure.error);
+        }
+        self.once_more(&failure.error, framing, Some(sending.mark()))
+    }
+
+    /// The second and last attempt, on another connection than the one that is to be avoided.
+    fn once_more(&mut self, error: &Error, framing: RequestFraming, avoid: Option<Mark>) -> Result<State, Error> {
+        tracing::debug!(%error, "sending again on another connection");
+        self.attempt += 1;
+        let to = Destination::of(&self.parts.uri, self.parts.extensions.get())?;
+        let offer = self.offer(&to)?;
+        Ok(self.open_on_stream(to, offer, framing, avoid))
+    }
+}
