@@ -67,6 +67,8 @@ pub enum ErrorKind {
 pub enum Phase {
     /// Its head was looked at; nobody else has heard of it.
     Decide,
+    /// It waited for one of the connections that there may be.
+    Queue,
     /// The upstream's name was resolved.
     Resolve,
     /// A socket was connected.

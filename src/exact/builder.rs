@@ -9,7 +9,7 @@ use crate::transport::{HttpVersions, http2::Origins};
 use crate::transport::Tls;
 use crate::{
     error::ConfigError,
-    transport::{Connect, Connector, Limits, Pool},
+    transport::{Connect, Connector, Limits, Listener, Pool, PoolEvent},
 };
 
 /// Settings of an [`ExactProxy`]. Each has a default that suits a proxy in production.
@@ -20,6 +20,7 @@ use crate::{
 pub struct ExactProxyBuilder {
     limits: Limits,
     connector: Connector,
+    listener: Option<Listener>,
     keep_hop_by_hop: bool,
     #[cfg(feature = "http2")]
     versions: HttpVersions,
@@ -63,9 +64,58 @@ impl ExactProxyBuilder {
         self
     }
 
-    /// Unused connections kept to one destination, by each thread: 128. With 0, each connection serves one request.
+    /// Unused connections kept to one destination: 128. By each thread, or in all with [`pool_max_connections`](Self::pool_max_connections).
+    /// The one unused for the longest is closed for another. With 0, each connection serves one request.
     pub fn pool_max_idle(mut self, connections: usize) -> Self {
         self.limits.max_idle = connections;
+        self
+    }
+
+    /// Unused connections kept to all destinations together: 1024. Counted, and closed, as for [`pool_max_idle`](Self::pool_max_idle).
+    pub fn pool_max_idle_total(mut self, connections: usize) -> Self {
+        self.limits.max_idle_total = connections;
+        self
+    }
+
+    /// Requests that one connection serves: any number. Fewer, where the upstream says so in `Keep-Alive`.
+    pub fn pool_max_uses(mut self, requests: u64) -> Self {
+        self.limits.max_uses = Some(requests);
+        self
+    }
+
+    /// Connections to one destination, whether being opened, in use (tunnels, too) or unused: any number.
+    ///
+    /// A request that finds all of them in use waits for one, first come, first served. Requests on several runtimes close and open
+    /// connections for each other where they must, since a connection serves only the runtime that opened it. The pool then has one lock
+    /// instead of one for each thread.
+    pub fn pool_max_connections(mut self, connections: usize) -> Self {
+        self.limits.max_connections = Some(connections);
+        self
+    }
+
+    /// How long a request waits for one of [`pool_max_connections`](Self::pool_max_connections): 10 s. After it, `Unavailable` (503) in
+    /// [`Phase::Queue`](crate::Phase::Queue), retryable.
+    pub fn pool_wait_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.limits.pool_wait = limit.into();
+        self
+    }
+
+    /// How many requests wait for a connection to one destination: 1024. Another one is `Unavailable` (503) at once.
+    pub fn pool_max_waiting(mut self, requests: usize) -> Self {
+        self.limits.max_waiting = requests;
+        self
+    }
+
+    /// Calls `listener` whenever something happens to a connection. It must neither block nor panic, for requests wait for it.
+    ///
+    /// ```
+    /// use nexthop::ExactProxy;
+    ///
+    /// let proxy = ExactProxy::builder().on_pool_event(|event| println!("{:?}: {:?}", event.destination.host(), event.change)).build();
+    /// # assert!(proxy.is_ok());
+    /// ```
+    pub fn on_pool_event(mut self, listener: impl Fn(&PoolEvent<'_>) + Send + Sync + 'static) -> Self {
+        self.listener = Some(Arc::new(listener));
         self
     }
 
@@ -135,7 +185,7 @@ impl ExactProxyBuilder {
     /// Makes the service, with a pool of its own.
     ///
     /// # Errors
-    /// [`ConfigError::Invalid`] for a limit of 0 bytes or no time at all, or a window out of its range.
+    /// [`ConfigError::Invalid`] for a limit of 0 bytes, connections or uses, or no time at all, or a window out of its range.
     pub fn build(self) -> Result<ExactProxy, ConfigError> {
         let limits = &self.limits;
         let times = [
@@ -143,6 +193,7 @@ impl ExactProxyBuilder {
             ("response_timeout", limits.response_head),
             ("body_idle_timeout", limits.body_idle),
             ("tunnel_idle_timeout", limits.tunnel_idle),
+            ("pool_wait_timeout", limits.pool_wait),
         ];
         for (name, limit) in times {
             if limit == Some(Duration::ZERO) {
@@ -154,16 +205,22 @@ impl ExactProxyBuilder {
         }
         #[cfg(feature = "http2")]
         limits.http2.check()?;
+        if limits.max_connections == Some(0) {
+            return Err(ConfigError::invalid("pool_max_connections", "0", "no request could ever be sent"));
+        }
+        if limits.max_uses == Some(0) {
+            return Err(ConfigError::invalid("pool_max_uses", "0", "a connection serves one request at least"));
+        }
         Ok(self.assemble())
     }
 
     /// Without the checks, which the defaults pass.
     pub(super) fn assemble(self) -> ExactProxy {
-        let pool = Arc::new(Pool::new(&self.limits));
+        let limits = Arc::new(self.limits);
         ExactProxy(Arc::new(Inner {
-            limits: Arc::new(self.limits),
+            pool: Arc::new(Pool::new(limits.clone(), self.listener)),
+            limits,
             connector: Arc::new(self.connector),
-            pool,
             keep_hop_by_hop: self.keep_hop_by_hop,
             #[cfg(feature = "http2")]
             versions: self.versions,

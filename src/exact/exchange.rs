@@ -25,7 +25,7 @@ use crate::{
     error::{Error, ErrorKind},
     ext::ConnectTo,
     transport::{
-        Connector, Destination, Home, Offer,
+        Connector, Destination, Home, Offer, Taken, Waiting,
         http1::{self, Conn, First, RequestFraming, request_framing},
     },
 };
@@ -77,6 +77,7 @@ pub(crate) struct Exchange<P> {
 
 enum State {
     Start,
+    Waiting(RequestFraming, Box<Waiting>),
     Connecting(RequestFraming, Pin<Box<dyn Future<Output = Result<Opened, Error>> + Send>>),
     Sending(http1::Exchange),
     #[cfg(feature = "http2")]
@@ -103,6 +104,10 @@ impl<P: Prepare> Exchange<P> {
         loop {
             self.state = match &mut self.state {
                 State::Start => self.start()?,
+                State::Waiting(framing, waiting) => {
+                    let (framing, taken) = (*framing, ready!(waiting.poll(cx))?);
+                    self.go_on(taken, framing, Instant::now())?
+                }
                 State::Connecting(framing, connecting) => {
                     let (framing, opened) = (*framing, ready!(connecting.as_mut().poll(cx))?);
                     match opened {
@@ -142,7 +147,7 @@ impl<P: Prepare> Exchange<P> {
         }
     }
 
-    /// A connection from the pool, or a new one on its way.
+    /// A connection from the pool, a new one on its way, or a place in the queue for one.
     fn start(&mut self) -> Result<State, Error> {
         if self.parts.method == Method::CONNECT {
             return Err(Error::new(ErrorKind::Unsupported, "CONNECT is not carried"));
@@ -158,16 +163,22 @@ impl<P: Prepare> Exchange<P> {
         if let offer @ (Offer::Http2 | Offer::Either) = self.offer(&destination)? {
             return self.start_on_stream(destination, offer, framing, now);
         }
-        // What was lost on one pooled connection is not tried on another.
-        if self.attempt == 0 {
-            let fresh = (!self.may_repeat()).then_some(FRESH);
-            if let Some(conn) = self.proxy.pool.take(&destination, now, fresh) {
-                return self.send_on(conn, framing, now);
-            }
+        let fresh = (!self.may_repeat()).then_some(FRESH);
+        let taken = self.proxy.pool.take(destination, now, fresh)?;
+        self.go_on(taken, framing, now)
+    }
+
+    fn go_on(&mut self, taken: Taken, framing: RequestFraming, now: Instant) -> Result<State, Error> {
+        match taken {
+            Taken::Idle(conn) => self.send_on(conn, framing, now),
+            Taken::Dial(home) => Ok(self.dial(home, framing)),
+            Taken::Wait(waiting) => Ok(State::Waiting(framing, waiting)),
         }
-        let home = Home { pool: Arc::downgrade(&self.proxy.pool), destination };
+    }
+
+    fn dial(&self, home: Home, framing: RequestFraming) -> State {
         let limit = self.proxy.limits.connect;
-        Ok(State::Connecting(framing, Box::pin(connect(self.proxy.connector.clone(), home, limit))))
+        State::Connecting(framing, Box::pin(connect(self.proxy.connector.clone(), home, limit)))
     }
 
     fn send_on(&mut self, conn: Box<Conn>, framing: RequestFraming, now: Instant) -> Result<State, Error> {
@@ -197,9 +208,9 @@ impl<P: Prepare> Exchange<P> {
 
     /// What becomes of a failed attempt: another one, or the error.
     fn again(&mut self, mut sending: http1::Exchange, error: Error) -> Result<State, Error> {
-        if self.attempt > 0 || !sending.is_stale() {
+        let Some(framing) = self.framing.filter(|_| self.attempt == 0 && sending.is_stale()) else {
             return Err(error);
-        }
+        };
         if sending.is_unsent() {
             self.put_back(sending.unsent());
         } else if self.may_repeat()
@@ -211,7 +222,8 @@ impl<P: Prepare> Exchange<P> {
         }
         tracing::debug!(%error, "sending again on a fresh connection");
         self.attempt += 1;
-        self.start()
+        // What was lost on one pooled connection is not tried on another, but on a new one in its place.
+        Ok(self.dial(sending.into_home(), framing))
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     body::Body,
     error::{BoxError, Error},
     message::hop,
-    transport::{Connector, Limits, Pool},
+    transport::{Connector, Limits, Pool, PoolStats},
 };
 
 /// Sends the request it is given, unchanged, to the authority in its URI.
@@ -41,7 +41,8 @@ use crate::{
 ///
 /// # Errors
 /// `Target` (400: no authority, another scheme, nothing sent), `RequestBody` (400: not the length it was said to be), `RequestTimeout`
-/// (408), `Connect` and `Upstream` (502), `Timeout` (504), `Unsupported` (501: `CONNECT`). [`Error::is_retryable`] is true only if no
+/// (408), `Connect` and `Upstream` (502), `Unavailable` (503: every connection that [there may be](ExactProxyBuilder::pool_max_connections)
+/// is in use), `Timeout` (504), `Unsupported` (501: `CONNECT`). [`Error::is_retryable`] is true only if no
 /// byte of the request left this process.
 ///
 /// A request is sent again, once, on a fresh connection, if the pooled one turns out to be closed: always if nothing was sent, else if its
@@ -102,6 +103,12 @@ impl ExactProxy {
     /// Starts with the defaults.
     pub fn builder() -> ExactProxyBuilder {
         ExactProxyBuilder::default()
+    }
+
+    /// How many connections there are now, to all destinations together, and what became of the others. Looks through the whole pool.
+    #[must_use]
+    pub fn pool_stats(&self) -> PoolStats {
+        self.0.pool.stats()
     }
 
     /// The limit between two frames of a body.

@@ -21,8 +21,18 @@ pub(crate) struct Limits {
     pub(crate) pool_idle: Option<Duration>,
     /// Age after which a connection is not used for another request.
     pub(crate) max_age: Option<Duration>,
-    /// Idle connections kept to one destination.
+    /// Idle connections kept to one destination, in each shard.
     pub(crate) max_idle: usize,
+    /// The same to all destinations together.
+    pub(crate) max_idle_total: usize,
+    /// Requests that one connection serves.
+    pub(crate) max_uses: Option<u64>,
+    /// Connections to one destination, in use or not.
+    pub(crate) max_connections: Option<usize>,
+    /// Requests that wait for a connection to one destination.
+    pub(crate) max_waiting: usize,
+    /// How long each of them waits.
+    pub(crate) pool_wait: Option<Duration>,
 
     /// Bytes in the head of a response, and in its trailers.
     pub(crate) max_head: usize,
@@ -42,6 +52,11 @@ impl Default for Limits {
             pool_idle: Some(Duration::from_secs(90)),
             max_age: None,
             max_idle: 128,
+            max_idle_total: 1024,
+            max_uses: None,
+            max_connections: None,
+            max_waiting: 1024,
+            pool_wait: Some(Duration::from_secs(10)),
 
             max_head: 64 * 1024,
             #[cfg(feature = "http2")]

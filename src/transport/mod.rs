@@ -41,6 +41,7 @@ pub use connect::Tls;
 pub use connect::{Connect, Connecting};
 pub use destination::Destination;
 pub use io::Stream;
+pub use pool::{CloseReason, PoolChange, PoolEvent, PoolStats};
 pub use tunnel::Upgraded;
 #[cfg(feature = "http2")]
 pub use versions::HttpVersions;
@@ -49,4 +50,4 @@ pub use versions::HttpVersions;
 pub(crate) use connect::Alpn;
 pub(crate) use connect::{Connector, Offer};
 pub(crate) use limits::Limits;
-pub(crate) use pool::{Home, Pool};
+pub(crate) use pool::{Home, Listener, Pool, Taken, Waiting};

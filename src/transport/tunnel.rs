@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::io::Io;
+use super::{io::Io, pool::Home};
 
 /// The connection to an upstream after a `101 Switching Protocols`: reads what the upstream sends, from its first byte, and writes to it.
 ///
@@ -28,11 +28,13 @@ pub struct Upgraded {
     io: Io,
     /// Bytes that came with the 101.
     first: BytesMut,
+    /// Counts the connection as long as it is there.
+    _home: Home,
 }
 
 impl Upgraded {
-    pub(crate) fn new(io: Io, first: BytesMut) -> Self {
-        Self { io, first }
+    pub(crate) fn new(io: Io, first: BytesMut, home: Home) -> Self {
+        Self { io, first, _home: home }
     }
 
     /// Takes the connection out of a response; `None` if it carries none, or it was taken.

@@ -1,7 +1,5 @@
 //! The same over HTTP/2: a stream on a shared connection instead of a connection.
 
-use std::sync::Arc;
-
 use http::Version;
 use http_body::Body as _;
 use tokio::time::{Instant, timeout};
@@ -11,7 +9,7 @@ use crate::{
     error::{Error, ErrorKind, Phase},
     message::upgrade,
     transport::{
-        Alpn, Destination, Home, HttpVersions, Offer,
+        Alpn, Destination, HttpVersions, Offer, Taken,
         http1::{Conn, RequestFraming},
         http2::{self, Failure, Mark},
     },
@@ -39,47 +37,52 @@ impl<P: Prepare> Exchange<P> {
         framing: RequestFraming,
         now: Instant,
     ) -> Result<State, Error> {
-        if self.attempt == 0 {
-            if let Some(stream) = self.proxy.origins.take(&to) {
-                return self.send_on_stream(stream, framing, now);
-            }
-            let fresh = (!self.may_repeat()).then_some(FRESH);
-            if offer == Offer::Either
-                && let Some(conn) = self.proxy.pool.take(&to, now, fresh)
-            {
-                return self.send_on(conn, framing, now);
-            }
+        if let Some(stream) = self.proxy.origins.take(&to) {
+            return self.send_on_stream(stream, framing, now);
         }
-        Ok(self.open_on_stream(to, offer, framing, None))
+        let fresh = (!self.may_repeat()).then_some(FRESH);
+        match self.proxy.pool.take(to.clone(), now, fresh)? {
+            Taken::Idle(conn) => self.send_on(conn, framing, now),
+            first => Ok(self.open_on_stream(to, offer, framing, None, first)),
+        }
     }
 
-    fn open_on_stream(&self, to: Destination, offer: Offer, framing: RequestFraming, avoid: Option<Mark>) -> State {
-        let home = Home { pool: Arc::downgrade(&self.proxy.pool), destination: to };
-        let (origins, connector) = (self.proxy.origins.clone(), self.proxy.connector.clone());
-        let limits = self.proxy.limits.clone();
-        State::Connecting(
-            framing,
-            Box::pin(async move {
-                let to = &home.destination;
-                let connect = || async {
-                    let connected = connector.connect(to, offer, limits.connect).await?;
-                    // With prior knowledge, an upstream without ALPN is believed to know, too.
-                    let is_http2 = offer == Offer::Http2 || connected.alpn == Some(Alpn::Http2);
-                    Ok((connected.io, is_http2))
-                };
-                let acquiring = origins.acquire(to, &limits, avoid.as_ref(), connect);
-                let acquired = match limits.connect {
-                    None => acquiring.await?,
-                    Some(limit) => timeout(limit, acquiring).await.map_err(|_| {
+    fn open_on_stream(
+        &self,
+        to: Destination,
+        offer: Offer,
+        framing: RequestFraming,
+        avoid: Option<Mark>,
+        first: Taken,
+    ) -> State {
+        let proxy = self.proxy.clone();
+        let fresh = (!self.may_repeat()).then_some(FRESH);
+        let opening = async move {
+            let limits = &proxy.limits;
+            let permit = || proxy.pool.take(to.clone(), Instant::now(), fresh);
+            let connect = || async {
+                let connected = proxy.connector.connect(&to, offer, limits.connect).await?;
+                // With prior knowledge, an upstream without ALPN is believed to know, too.
+                let is_http2 = offer == Offer::Http2 || connected.alpn == Some(Alpn::Http2);
+                Ok((connected.io, is_http2))
+            };
+            let acquiring = proxy.origins.acquire(&to, limits, avoid.as_ref(), first, permit, connect);
+            let acquired = match limits.connect {
+                None => acquiring.await?,
+                Some(limit) => {
+                    let queue = limits.max_connections.and(limits.pool_wait).unwrap_or_default();
+                    timeout(limit + queue, acquiring).await.map_err(|_| {
                         Error::new(ErrorKind::Timeout, "no connection to the upstream in time").in_phase(Phase::Connect)
-                    })??,
-                };
-                Ok(match acquired {
-                    http2::Opened::Http1(io) => Opened::Http1(Box::new(Conn::new(io, home, Instant::now()))),
-                    http2::Opened::Http2(stream) => Opened::Http2(stream),
-                })
-            }),
-        )
+                    })??
+                }
+            };
+            Ok(match acquired {
+                http2::Opened::Http1(io, home) => Opened::Http1(Box::new(Conn::new(io, home, Instant::now()))),
+                http2::Opened::Idle(conn) => Opened::Http1(conn),
+                http2::Opened::Http2(stream) => Opened::Http2(stream),
+            })
+        };
+        State::Connecting(framing, Box::pin(opening))
     }
 
     pub(super) fn send_on_stream(
@@ -115,12 +118,21 @@ impl<P: Prepare> Exchange<P> {
         self.once_more(&failure.error, framing, Some(sending.mark()))
     }
 
-    /// The second and last attempt, on another connection than the one that is to be avoided.
+    /// The second and last attempt, on another connection than the one that is to be avoided, if there may be another.
     fn once_more(&mut self, error: &Error, framing: RequestFraming, avoid: Option<Mark>) -> Result<State, Error> {
         tracing::debug!(%error, "sending again on another connection");
         self.attempt += 1;
+        let now = Instant::now();
         let to = Destination::of(&self.parts.uri, self.parts.extensions.get())?;
         let offer = self.offer(&to)?;
-        Ok(self.open_on_stream(to, offer, framing, avoid))
+        let fresh = (!self.may_repeat()).then_some(FRESH);
+        match self.proxy.pool.take(to.clone(), now, fresh)? {
+            Taken::Idle(conn) => self.send_on(conn, framing, now),
+            Taken::Wait(waiting) => match self.proxy.origins.take(&to) {
+                Some(stream) => self.send_on_stream(stream, framing, now),
+                None => Ok(self.open_on_stream(to, offer, framing, None, Taken::Wait(waiting))),
+            },
+            first @ Taken::Dial(_) => Ok(self.open_on_stream(to, offer, framing, avoid, first)),
+        }
     }
 }

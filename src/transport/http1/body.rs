@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     error::{BoxError, Error, ErrorKind, Phase},
-    transport::limits::Limits,
+    transport::{CloseReason, limits::Limits},
 };
 
 /// The body of a response. Dropped before its end, it closes the connection; read to its end, it gives it back to the pool.
@@ -82,11 +82,11 @@ impl Direct {
 
     /// The response is over: back to the pool, unless something says that this connection is not to be used again.
     fn release(&mut self) {
-        if let Some(conn) = self.conn.take()
-            && self.download.keep
-            && conn.read.is_empty()
-        {
+        let Some(mut conn) = self.conn.take() else { return };
+        if self.download.keep && conn.read.is_empty() {
             conn.go_home();
+        } else {
+            conn.home.reason = CloseReason::Finished;
         }
     }
 }

@@ -31,8 +31,10 @@ pub(crate) struct Conn {
     pub(crate) opened: Instant,
     /// Where its socket and its timer live, and die.
     pub(crate) runtime: runtime::Id,
-    /// True once it has answered a request.
-    pub(crate) used: bool,
+    /// How many requests it has answered.
+    pub(crate) uses: u64,
+    /// How many it answers, as far as the upstream said.
+    pub(crate) max_uses: Option<u64>,
     /// How long the upstream said it keeps the connection, less the second that a request may be on its way.
     pub(crate) keep_alive: Option<Duration>,
     /// True while bytes that were written may still be held by the stream, as TLS does.
@@ -45,7 +47,8 @@ impl Conn {
     ///
     /// # Panics
     /// Outside a runtime, as its socket does.
-    pub(crate) fn new(io: Io, home: Home, opened: Instant) -> Self {
+    pub(crate) fn new(io: Io, mut home: Home, opened: Instant) -> Self {
+        home.opened();
         Self {
             io,
             read: BytesMut::new(),
@@ -55,7 +58,8 @@ impl Conn {
             home,
             opened,
             runtime: runtime::Handle::current().id(),
-            used: false,
+            uses: 0,
+            max_uses: None,
             keep_alive: None,
             unflushed: false,
             read_size: READ_START,
@@ -110,8 +114,8 @@ impl Conn {
 
     /// Gives the connection back to the pool it came from, if that still exists.
     pub(crate) fn go_home(mut self: Box<Self>) {
-        if let Some(pool) = self.home.pool.upgrade() {
-            self.used = true;
+        if let Some(pool) = self.home.pool() {
+            self.uses += 1;
             self.alarm.set(None);
             if self.read_size > READ_START {
                 // An idle connection does not keep what bulk needed.
@@ -120,6 +124,13 @@ impl Conn {
             }
             pool.put(self);
         }
+    }
+
+    /// Closes the connection; what remains is the right to another.
+    pub(crate) fn into_home(self: Box<Self>) -> Home {
+        let Self { io, home, .. } = *self;
+        drop(io);
+        home.closed()
     }
 }
 

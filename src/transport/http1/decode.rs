@@ -27,6 +27,8 @@ pub(crate) struct Head {
     pub(crate) keep: bool,
     /// The seconds of `Keep-Alive: timeout=`.
     pub(crate) keep_alive: Option<u64>,
+    /// How many more requests `Keep-Alive: max=` allows, this one included.
+    pub(crate) keep_alive_max: Option<u64>,
 }
 
 /// What the head says of its body, before the method and the status are looked at.
@@ -147,6 +149,7 @@ struct Control {
     length: Option<u64>,
     chunked: bool,
     keep_alive: Option<u64>,
+    keep_alive_max: Option<u64>,
 }
 
 impl Control {
@@ -172,7 +175,8 @@ impl Control {
         if name == header::CONNECTION {
             self.connection(value);
         } else if name.as_str() == "keep-alive" {
-            self.keep_alive = keep_alive_timeout(value);
+            self.keep_alive = keep_alive(value, "timeout").or(self.keep_alive);
+            self.keep_alive_max = keep_alive(value, "max").or(self.keep_alive_max);
         } else if !hop::is_hop_by_hop(name) {
             return Ok(false);
         }
@@ -220,18 +224,19 @@ impl Control {
             (false, None) => Framing::Unsaid,
         };
         let headers = std::mem::take(headers);
-        Ok(Head { status, reason, headers, framing, keep, keep_alive: self.keep_alive })
+        let Self { keep_alive, keep_alive_max, .. } = self;
+        Ok(Head { status, reason, headers, framing, keep, keep_alive, keep_alive_max })
     }
 }
 
-/// The seconds of `timeout=` in a `Keep-Alive` field.
-fn keep_alive_timeout(value: &HeaderValue) -> Option<u64> {
+/// The number of a parameter in a `Keep-Alive` field.
+fn keep_alive(value: &HeaderValue, parameter: &str) -> Option<u64> {
     let text = value.to_str().ok()?;
-    let parameter = text.split(',').map(str::trim).find_map(|part| {
+    let number = text.split(',').map(str::trim).find_map(|part| {
         let (name, value) = part.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("timeout").then_some(value)
+        name.trim().eq_ignore_ascii_case(parameter).then_some(value)
     });
-    parameter?.trim().trim_matches('"').parse().ok()
+    number?.trim().trim_matches('"').parse().ok()
 }
 
 fn bad(reason: &'static str) -> Error {

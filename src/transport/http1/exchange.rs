@@ -27,7 +27,7 @@ use crate::{
         hop,
         upgrade::{self, Handshake},
     },
-    transport::{limits::Limits, tunnel},
+    transport::{CloseReason, Home, limits::Limits, tunnel},
 };
 
 /// A request on its way and its response awaited. No task and no channel: [`poll`](Self::poll) writes and reads.
@@ -92,7 +92,13 @@ impl Exchange {
 
     /// True if a connection that had served before ended without a byte of a response: the upstream had closed it when we wrote.
     pub(crate) fn is_stale(&self) -> bool {
-        self.conn.used && self.lost
+        self.conn.uses > 0 && self.lost
+    }
+
+    /// Closes the connection, which the upstream had closed; what remains is the right to another.
+    pub(crate) fn into_home(mut self) -> Home {
+        self.conn.home.reason = CloseReason::Peer;
+        self.conn.into_home()
     }
 
     /// What was taken from the body and not sent, for another attempt.
@@ -275,7 +281,7 @@ impl Exchange {
             return self.switch(head, extensions);
         }
         let remaining = self.remaining(&head);
-        let Head { status, reason, headers, framing, mut keep, keep_alive } = head;
+        let Head { status, reason, headers, framing, mut keep, keep_alive, keep_alive_max } = head;
         let mut response = Response::new(Incoming::empty());
         *response.status_mut() = status;
         *response.headers_mut() = headers;
@@ -289,6 +295,9 @@ impl Exchange {
         }
         // A second off, because a request may be on its way when the upstream's own time is up.
         self.conn.keep_alive = keep_alive.map(|seconds| Duration::from_secs(seconds.saturating_sub(1)));
+        // Some count down and some always say the same: either way, this response is the first of those.
+        let max_uses = keep_alive_max.map(|max| self.conn.uses.saturating_add(max));
+        self.conn.max_uses = [self.conn.max_uses, max_uses].into_iter().flatten().min();
         let keep = keep && !self.is_last && !matches!(remaining, Remaining::UntilClose);
         *response.body_mut() = if self.upload.is_unfinished() || !self.conn.is_written() {
             relay::start(self, body, remaining, keep)
@@ -323,8 +332,9 @@ impl Exchange {
         hop::strip_response(response.headers_mut(), true);
         // RFC 9110 §8.6: no length in a 1xx.
         response.headers_mut().remove(header::CONTENT_LENGTH);
-        let Conn { io, read, .. } = *self.conn;
-        tunnel::open(tunnel::Upgraded::new(io, read), extensions, &mut response, self.limits.tunnel_idle);
+        let Conn { io, read, mut home, .. } = *self.conn;
+        home.reason = CloseReason::Upgraded;
+        tunnel::open(tunnel::Upgraded::new(io, read, home), extensions, &mut response, self.limits.tunnel_idle);
         Ok(response)
     }
 }

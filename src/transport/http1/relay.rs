@@ -20,7 +20,10 @@ use super::{
     framing::Remaining,
     slot::{self, Writer},
 };
-use crate::error::{BoxError, Error, ErrorKind, Phase};
+use crate::{
+    error::{BoxError, Error, ErrorKind, Phase},
+    transport::CloseReason,
+};
 
 /// Moves the whole exchange into a task and returns the body that reads from it.
 pub(super) fn start<B>(mut exchange: Exchange, body: B, remaining: Remaining, keep: bool) -> Incoming
@@ -154,10 +157,14 @@ where
         self.over = Some(Over { at: Instant::now(), pulled: self.exchange.upload.pulled });
     }
 
-    fn finish(self) {
-        let kept = self.over.is_some() && self.download.keep && self.exchange.is_clean();
-        if kept {
+    fn finish(mut self) {
+        if self.over.is_none() {
+            return;
+        }
+        if self.download.keep && self.exchange.is_clean() {
             self.exchange.conn.go_home();
+        } else {
+            self.exchange.conn.home.reason = CloseReason::Finished;
         }
     }
 }

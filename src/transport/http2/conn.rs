@@ -48,14 +48,17 @@ pub(super) struct State {
     changed: Notify,
     /// Told when there is something for the driver to do that its connection does not tell it.
     pub(super) drive: Notify,
+    /// Of the origin: told when a stream has ended.
+    freed: Arc<Notify>,
 }
 
 impl Conn {
     /// Speaks the preface on `io` and starts the task that drives the connection, which calls `ended` when no stream can be opened any
-    /// more. The upstream's word is not waited for. Returns the place of the first stream, too.
+    /// more. The upstream's word is not waited for. Returns the place of the first stream, too. `freed` is told of the end of each.
     pub(super) async fn open(
         io: Io,
         limits: &Limits,
+        freed: Arc<Notify>,
         ended: impl FnOnce(&Arc<State>) + Send + 'static,
     ) -> Result<(Self, Stream), Error> {
         let (io, heard) = driver::Watched::new(io);
@@ -72,6 +75,7 @@ impl Conn {
             settled: AtomicBool::new(false),
             changed: Notify::new(),
             drive: Notify::new(),
+            freed,
         });
         tokio::spawn(driver::run(connection, heard, state.clone(), limits, ended));
         let conn = Self(Arc::new(Handle { sender: sender.clone(), state }));
@@ -240,6 +244,7 @@ impl Drop for Stream {
         if !state.is_settled() {
             state.changed.notify_waiters();
         }
+        state.freed.notify_waiters();
     }
 }
 

@@ -3,18 +3,30 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    future::{Future, poll_fn},
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
         atomic::{AtomicUsize, Ordering},
     },
+    task::Poll,
 };
 
-use tokio::{runtime, sync::watch};
+use tokio::{
+    runtime,
+    sync::{Notify, watch},
+};
 
 use super::conn::{Conn, Mark, State, Stream};
 use crate::{
     error::Error,
-    transport::{destination::Destination, io::Io, limits::Limits},
+    transport::{
+        destination::Destination,
+        http1,
+        io::Io,
+        limits::Limits,
+        pool::{Home, Taken},
+    },
 };
 
 /// The HTTP/2 connections to each destination. Requests over HTTP/1.1 alone never come here.
@@ -27,11 +39,17 @@ pub(crate) struct Origins {
 
 /// What a request is sent on.
 pub(crate) enum Opened {
-    Http1(Io),
+    Http1(Io, Home),
+    /// From the pool.
+    Idle(Box<http1::Conn>),
     Http2(Stream),
 }
 
-struct Origin(Mutex<Inner>);
+struct Origin {
+    inner: Mutex<Inner>,
+    /// Told when a stream has ended.
+    freed: Arc<Notify>,
+}
 
 struct Inner {
     conns: Vec<Conn>,
@@ -74,7 +92,7 @@ impl Origins {
     }
 
     /// Finds a stream or opens a connection: one for all requests that come meanwhile, as far as its streams are likely to do. `connect`
-    /// opens a byte stream, and says whether HTTP/2 is spoken on it.
+    /// opens a byte stream, and says whether HTTP/2 is spoken on it. `first` is the pool's permit to do so, `permit` asks for another.
     ///
     /// Where an origin is unknown, the others wait for the first to find out, because it most likely speaks HTTP/2; where it spoke
     /// HTTP/1.1 last, each opens its own. The caller bounds the time. The connection that is marked is avoided.
@@ -86,14 +104,19 @@ impl Origins {
         to: &Destination,
         limits: &Limits,
         avoid: Option<&Mark>,
+        first: Taken,
+        permit: impl Fn() -> Result<Taken, Error>,
         connect: impl Fn() -> F,
     ) -> Result<Opened, Error>
     where
         F: Future<Output = Result<(Io, bool), Error>>,
     {
         let runtime = runtime::Handle::current().id();
+        let mut permitted = Some(first);
         loop {
             let origin = self.origin(to);
+            // Before it is looked for one, so that none is missed.
+            let freed = origin.freed.notified();
             let step = origin.lock().step(runtime, avoid);
             match step {
                 Step::Take(stream) => return Ok(Opened::Http2(stream)),
@@ -106,7 +129,25 @@ impl Origins {
                     }
                 }
                 Step::Open(tell) => {
-                    let opened = self.open(to, &origin, limits, connect()).await;
+                    let mut taken = match permitted.take() {
+                        Some(taken) => taken,
+                        None => permit()?,
+                    };
+                    if let Taken::Wait(waiting) = &mut taken {
+                        match either(poll_fn(|cx| waiting.poll(cx)), freed).await {
+                            Some(granted) => taken = granted?,
+                            // Instead of a connection, there is a stream.
+                            None => {
+                                permitted = Some(taken);
+                                continue;
+                            }
+                        }
+                    }
+                    let opened = match taken {
+                        Taken::Idle(conn) => Ok(Opened::Idle(conn)),
+                        Taken::Dial(home) => self.open(&origin, limits, home, connect()).await,
+                        Taken::Wait(_) => continue,
+                    };
                     tell.send_replace(Some(match &opened {
                         Ok(_) => Outcome::Open,
                         Err(error) => Outcome::Failed(error.clone()),
@@ -119,18 +160,20 @@ impl Origins {
 
     async fn open(
         self: &Arc<Self>,
-        to: &Destination,
         origin: &Origin,
         limits: &Limits,
+        mut home: Home,
         connecting: impl Future<Output = Result<(Io, bool), Error>>,
     ) -> Result<Opened, Error> {
         let (io, is_http2) = connecting.await?;
         if !is_http2 {
             origin.lock().is_http1 = true;
-            return Ok(Opened::Http1(io));
+            return Ok(Opened::Http1(io, home));
         }
-        let (home, place) = (Arc::downgrade(self), to.clone());
-        let (conn, stream) = Conn::open(io, limits, move |state| Self::forget(&home, &place, state)).await?;
+        home.opened();
+        let origins = Arc::downgrade(self);
+        let ended = move |state: &Arc<State>| Self::forget(&origins, &home, state);
+        let (conn, stream) = Conn::open(io, limits, origin.freed.clone(), ended).await?;
         self.open.fetch_add(1, Ordering::AcqRel);
         let mut origin = origin.lock();
         origin.is_http1 = false;
@@ -157,10 +200,10 @@ impl Origins {
     }
 
     /// A connection takes no more streams.
-    fn forget(home: &Weak<Self>, to: &Destination, state: &Arc<State>) {
-        let Some(origins) = home.upgrade() else { return };
+    fn forget(origins: &Weak<Self>, home: &Home, state: &Arc<State>) {
+        let Some(origins) = origins.upgrade() else { return };
         origins.open.fetch_sub(1, Ordering::AcqRel);
-        if let Some(origin) = origins.find(to) {
+        if let Some(origin) = origins.find(&home.destination) {
             // Dropped outside the lock.
             let _gone = origin.lock().remove(state);
         }
@@ -170,7 +213,7 @@ impl Origins {
 impl Origin {
     /// A poisoned lock guards lists that are whole between any two statements.
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -222,7 +265,8 @@ impl Inner {
 impl Default for Origin {
     fn default() -> Self {
         let expects = super::MAX_STREAMS as usize;
-        Self(Mutex::new(Inner { conns: Vec::new(), opening: Vec::new(), expects, is_http1: false }))
+        let inner = Inner { conns: Vec::new(), opening: Vec::new(), expects, is_http1: false };
+        Self { inner: Mutex::new(inner), freed: Arc::default() }
     }
 }
 
@@ -230,6 +274,16 @@ impl fmt::Debug for Origins {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Origins").field("open", &self.open.load(Ordering::Relaxed)).finish_non_exhaustive()
     }
+}
+
+/// Awaits `first`, unless `other` is ready before it.
+async fn either<T>(first: impl Future<Output = T>, other: impl Future<Output = ()>) -> Option<T> {
+    let (mut first, mut other) = (pin!(first), pin!(other));
+    poll_fn(|cx| match first.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => other.as_mut().poll(cx).map(|()| None),
+    })
+    .await
 }
 
 /// Destinations of which it is remembered what they speak.

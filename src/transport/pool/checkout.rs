@@ -1,0 +1,266 @@
+//! [`Pool`]: out of it and back into it.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::{runtime, time::Instant};
+
+use super::{
+    event::{CloseReason, Listener, PoolChange, PoolEvent},
+    home::Home,
+    places::{Closing, Found, Idle, Reaped, Shard, Want},
+    reaper::Reaper,
+    stats::PoolStats,
+    waiting::{Grant, Waiting, unavailable},
+};
+use crate::{
+    error::Error,
+    transport::{destination::Destination, http1::Conn, limits::Limits},
+};
+
+/// The connections of a service.
+///
+/// Idle ones are sharded by thread, so that no lock is shared on the way of a request: a thread looks in its own shard, then in the
+/// others before anybody connects. With a maximum of connections there is one shard, because what is counted is counted of the whole.
+///
+/// A connection is only handed out on the runtime it was opened on, because its socket dies with that runtime's reactor.
+pub(crate) struct Pool {
+    pub(super) shards: Box<[Shard]>,
+    pub(super) limits: Arc<Limits>,
+    listener: Option<Listener>,
+    tickets: AtomicU64,
+}
+
+/// What the pool has for a request.
+pub(crate) enum Taken {
+    /// A connection that serves this request alone.
+    Idle(Box<Conn>),
+    /// The right to open one.
+    Dial(Home),
+    /// A place in the queue for one of the two.
+    Wait(Box<Waiting>),
+}
+
+impl Pool {
+    pub(crate) fn new(limits: Arc<Limits>, listener: Option<Listener>) -> Self {
+        let threads = || std::thread::available_parallelism().map_or(1, usize::from).next_power_of_two();
+        let shards = if limits.max_connections.is_some() { 1 } else { threads() };
+        let shards = (0..shards).map(|_| Shard::new(limits.max_connections.is_some())).collect();
+        Self { shards, limits, listener, tickets: AtomicU64::new(0) }
+    }
+
+    /// The connection to `to` that was used last, if it is still quiet, else what there is instead of it. Closes those it finds closed by
+    /// the peer.
+    ///
+    /// With `fresh`, for a request that must not be lost: only a connection idle for less than that, and the kernel is asked whether the
+    /// peer has closed it in this moment.
+    ///
+    /// # Errors
+    /// `Unavailable` (503) if too many wait already.
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        to: Destination,
+        now: Instant,
+        fresh: Option<Duration>,
+    ) -> Result<Taken, Error> {
+        // There is no cheaper way to learn the runtime than to clone its handle; and to use a connection of one that is not driven is to hang.
+        let Ok(runtime) = runtime::Handle::try_current() else { return Ok(Taken::Dial(Home::new(self, to, false))) };
+        let want = Want { runtime: runtime.id(), now, fresh };
+        if let Some(max) = self.limits.max_connections {
+            return self.take_one_of(max, to, want);
+        }
+        let mut closing = Closing::new();
+        let first = shard_of_this_thread();
+        let shards = (0..self.shards.len()).filter_map(|step| self.shards.get((first + step) % self.shards.len()));
+        let found = { shards }.find_map(|shard| shard.lock().take(&to, &want, &mut closing));
+        Ok(match found {
+            Some(conn) => {
+                self.tell(&to, PoolChange::Reused);
+                Taken::Idle(conn)
+            }
+            None => Taken::Dial(Home::new(self, to, false)),
+        })
+    }
+
+    /// The same where there may be `max` connections to a destination.
+    fn take_one_of(self: &Arc<Self>, max: usize, to: Destination, want: Want) -> Result<Taken, Error> {
+        let Some(shard) = self.shards.first() else { return Ok(Taken::Dial(Home::new(self, to, false))) };
+        let mut closing = Closing::new();
+        let mut places = shard.lock();
+        let found = places.take_one_of(max, &to, &want, &mut closing);
+        let waits = match found {
+            Found::Nothing => {
+                let ticket = self.tickets.fetch_add(1, Relaxed);
+                places.enqueue(&to, ticket, want, self.limits.max_waiting).map(|granted| (ticket, granted))
+            }
+            _ => None,
+        };
+        drop(places);
+        match (found, waits) {
+            (Found::Alive(conn), _) => {
+                self.tell(&to, PoolChange::Reused);
+                Ok(Taken::Idle(conn))
+            }
+            (Found::Room, _) => Ok(Taken::Dial(Home::new(self, to, true))),
+            (Found::InPlaceOf(conn), _) => Ok(Taken::Dial(conn.into_home())),
+            (Found::Nothing, Some((ticket, granted))) => {
+                self.tell(&to, PoolChange::Waiting);
+                Ok(Taken::Wait(Box::new(Waiting::new(self.clone(), to, ticket, want, granted))))
+            }
+            (Found::Nothing, None) => {
+                self.refused(&to);
+                Err(unavailable("too many requests wait for a connection to the upstream"))
+            }
+        }
+    }
+
+    /// Takes a connection back after a response that was read to its end: for whoever waits, or to be kept, if it may serve again.
+    pub(crate) fn put(self: &Arc<Self>, mut conn: Box<Conn>) {
+        let now = Instant::now();
+        if let Some(reason) = self.is_over(&conn, now) {
+            conn.home.reason = reason;
+            return;
+        }
+        self.tell(&conn.home.destination, PoolChange::Returned);
+        self.keep(conn, now);
+    }
+
+    /// Why `conn` cannot serve another request, if so.
+    fn is_over(&self, conn: &Conn, now: Instant) -> Option<CloseReason> {
+        let limits = &self.limits;
+        if limits.max_idle == 0 || limits.max_idle_total == 0 {
+            return Some(CloseReason::Excess);
+        }
+        if limits.max_uses.is_some_and(|max| conn.uses >= max) || conn.max_uses.is_some_and(|max| conn.uses >= max) {
+            return Some(CloseReason::Uses);
+        }
+        if limits.max_age.is_some_and(|age| conn.opened + age <= now) {
+            return Some(CloseReason::Age);
+        }
+        let waits = [limits.pool_idle, conn.keep_alive];
+        waits.contains(&Some(Duration::ZERO)).then_some(CloseReason::Idle)
+    }
+
+    /// Gives a connection to the first who waits, or keeps it.
+    pub(super) fn keep(self: &Arc<Self>, mut conn: Box<Conn>, now: Instant) {
+        let index = shard_of_this_thread() % self.shards.len();
+        let Some(shard) = self.shards.get(index) else { return };
+        let mut closing = Closing::new();
+        loop {
+            // One lock for looking who waits and for keeping: nobody begins to wait in between.
+            let mut places = shard.lock();
+            let Some(waiter) = places.next_waiter(&conn.home.destination) else {
+                let reaped = places.reaper(conn.runtime);
+                if let Reaped::Never = reaped {
+                    conn.home.reason = CloseReason::Runtime;
+                    closing.push(conn);
+                } else {
+                    places.put(self.until(conn, now), &self.limits, &mut closing);
+                }
+                // A runtime that shuts down drops the task on the spot, and that takes the lock.
+                drop(places);
+                if let Reaped::Needed(runtime) = reaped {
+                    runtime.spawn(Reaper::new(self, index, runtime.id()).run());
+                }
+                return;
+            };
+            drop(places);
+            if waiter.want.runtime != conn.runtime {
+                conn.home.reason = CloseReason::Excess;
+                return match waiter.grant.send(Grant::Dial(conn.into_home())) {
+                    Err(Grant::Dial(home)) => self.pass_on(home),
+                    Ok(()) | Err(Grant::Idle(_)) => {}
+                };
+            }
+            match waiter.grant.send(Grant::Idle(conn)) {
+                // That one has just left.
+                Err(Grant::Idle(back)) => conn = back,
+                Ok(()) | Err(Grant::Dial(_)) => return,
+            }
+        }
+    }
+
+    fn until(&self, conn: Box<Conn>, now: Instant) -> Idle {
+        let limits = [
+            self.limits.pool_idle.map(|limit| now + limit),
+            conn.keep_alive.map(|limit| now + limit),
+            self.limits.max_age.map(|limit| conn.opened + limit),
+        ];
+        Idle { conn, since: now, until: limits.into_iter().flatten().min() }
+    }
+
+    /// Gives a permit to the first who waits, or notes that it is free.
+    pub(super) fn pass_on(&self, mut home: Home) {
+        let Some(shard) = self.shards.first() else { return };
+        loop {
+            let mut places = shard.lock();
+            let Some(waiter) = places.next_waiter(&home.destination) else {
+                places.release(&home.destination);
+                home.permit = false;
+                return drop(places);
+            };
+            drop(places);
+            match waiter.grant.send(Grant::Dial(home)) {
+                Err(Grant::Dial(back)) => home = back,
+                Ok(()) | Err(Grant::Idle(_)) => return,
+            }
+        }
+    }
+
+    pub(super) fn forget_waiter(&self, to: &Destination, ticket: u64) {
+        let Some(shard) = self.shards.first() else { return };
+        let waiter = shard.lock().map.get_mut(to).and_then(|place| place.waiting.remove(&ticket));
+        // Nobody else has its sender now.
+        drop(waiter);
+    }
+
+    pub(crate) fn stats(&self) -> PoolStats {
+        let mut stats = PoolStats::default();
+        for shard in &self.shards {
+            shard.add_to(&mut stats);
+        }
+        // What happens meanwhile must not make it negative.
+        let live = stats.opened.saturating_sub(stats.closed());
+        stats.in_use = usize::try_from(live).unwrap_or(usize::MAX).saturating_sub(stats.idle);
+        stats
+    }
+
+    pub(super) fn tell(&self, destination: &Destination, change: PoolChange) {
+        if let Some(listener) = &self.listener {
+            listener(&PoolEvent { destination, change });
+        }
+    }
+
+    pub(super) fn refused(&self, to: &Destination) {
+        if let Some(shard) = self.shard() {
+            shard.counts.refused.fetch_add(1, Relaxed);
+        }
+        self.tell(to, PoolChange::Refused);
+    }
+
+    /// The shard of this thread.
+    pub(super) fn shard(&self) -> Option<&Shard> {
+        self.shards.get(shard_of_this_thread() % self.shards.len())
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").finish_non_exhaustive()
+    }
+}
+
+fn shard_of_this_thread() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static MINE: usize = NEXT.fetch_add(1, Relaxed);
+    }
+    // None while the thread ends, where a connection may still be dropped.
+    MINE.try_with(|mine| *mine).unwrap_or_default()
+}

@@ -1,0 +1,71 @@
+//! [`PoolStats`]: how many connections there are, and what became of the others.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::event::CloseReason;
+
+/// Figures of a pool, from [`ExactProxy::pool_stats`](crate::ExactProxy::pool_stats). They are read one after the other, so that they
+/// add up exactly only while nothing happens: then `opened` is `closed()`, `idle` and `in_use` together.
+///
+/// ```
+/// use nexthop::{ExactProxy, transport::CloseReason};
+///
+/// let stats = ExactProxy::new().pool_stats();
+/// assert_eq!((stats.opened, stats.idle, stats.closed_by(CloseReason::Peer)), (0, 0, 0));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolStats {
+    /// Connections that no request uses.
+    pub idle: usize,
+    /// Connections within an exchange, and tunnels.
+    pub in_use: usize,
+    /// Requests that wait for a connection.
+    pub waiting: usize,
+    /// Connections opened so far.
+    pub opened: u64,
+    /// Requests so far that took a connection which had served before.
+    pub reused: u64,
+    /// Requests so far that were answered with `Unavailable` (503) because all connections were in use.
+    pub refused: u64,
+    pub(super) closed: [u64; CloseReason::COUNT],
+}
+
+impl PoolStats {
+    /// Connections closed so far.
+    #[must_use]
+    pub fn closed(&self) -> u64 {
+        self.closed.iter().sum()
+    }
+
+    /// Connections closed so far for this reason.
+    #[must_use]
+    pub fn closed_by(&self, reason: CloseReason) -> u64 {
+        self.closed.get(reason as usize).copied().unwrap_or_default()
+    }
+}
+
+/// What a shard counts outside its lock: nothing that happens for each request.
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) opened: AtomicU64,
+    pub(super) refused: AtomicU64,
+    closed: [AtomicU64; CloseReason::COUNT],
+}
+
+impl Counts {
+    pub(super) fn count_closed(&self, reason: CloseReason) {
+        if let Some(count) = self.closed.get(reason as usize) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub(super) fn add_to(&self, stats: &mut PoolStats) {
+        // Closed first: whoever is closed was opened before, so that the difference is never negative.
+        for (sum, count) in stats.closed.iter_mut().zip(&self.closed) {
+            *sum += count.load(Relaxed);
+        }
+        stats.opened += self.opened.load(Relaxed);
+        stats.refused += self.refused.load(Relaxed);
+    }
+}

@@ -1,0 +1,116 @@
+//! [`Waiting`]: a request's turn in the queue for a connection.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tokio::{
+    sync::oneshot::{Receiver, Sender},
+    time::Instant,
+};
+
+use super::{
+    checkout::{Pool, Taken},
+    event::{CloseReason, PoolChange},
+    home::Home,
+    places::Want,
+};
+use crate::{
+    error::{Error, ErrorKind, Phase},
+    transport::{alarm::Alarm, destination::Destination, http1::Conn},
+};
+
+/// What one who waits is given.
+pub(super) enum Grant {
+    /// A connection that came back.
+    Idle(Box<Conn>),
+    /// The right to open one.
+    Dial(Home),
+}
+
+/// The pool's end of it.
+pub(super) struct Waiter {
+    pub(super) want: Want,
+    pub(super) grant: Sender<Grant>,
+}
+
+/// The request's end of it. Dropped, it leaves the queue, and what it was given in this moment goes to the next.
+pub(crate) struct Waiting {
+    pub(super) pool: Arc<Pool>,
+    pub(super) to: Destination,
+    pub(super) ticket: u64,
+    pub(super) want: Want,
+    pub(super) grant: Receiver<Grant>,
+    alarm: Alarm,
+    over: bool,
+}
+
+impl Waiting {
+    pub(super) fn new(pool: Arc<Pool>, to: Destination, ticket: u64, want: Want, grant: Receiver<Grant>) -> Self {
+        let mut alarm = Alarm::default();
+        alarm.set(pool.limits.pool_wait.map(|limit| want.now + limit));
+        Self { pool, to, ticket, want, grant, alarm, over: false }
+    }
+
+    /// A connection, or the right to open one.
+    ///
+    /// # Errors
+    /// `Unavailable` (503) after the limit on waiting.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Taken, Error>> {
+        let granted = match Pin::new(&mut self.grant).poll(cx) {
+            Poll::Ready(granted) => granted.ok(),
+            Poll::Pending if self.alarm.poll(cx).is_pending() => return Poll::Pending,
+            // What was given at the last moment counts.
+            Poll::Pending => self.leave(),
+        };
+        self.over = true;
+        Poll::Ready(match granted {
+            Some(Grant::Dial(home)) => Ok(Taken::Dial(home)),
+            Some(Grant::Idle(conn)) => Ok(self.use_again(conn)),
+            None => {
+                self.pool.refused(&self.to);
+                Err(unavailable("no connection to the upstream became free in time"))
+            }
+        })
+    }
+
+    /// What came back may have been closed since; then its place is ours all the same.
+    fn use_again(&self, mut conn: Box<Conn>) -> Taken {
+        if !self.want.is_alive(&mut conn) {
+            conn.home.reason = CloseReason::Peer;
+            return Taken::Dial(conn.into_home());
+        }
+        if let Some(shard) = self.pool.shard() {
+            shard.lock().reused += 1;
+        }
+        self.pool.tell(&self.to, PoolChange::Reused);
+        Taken::Idle(conn)
+    }
+
+    /// Leaves the queue; what was given already is not lost.
+    fn leave(&mut self) -> Option<Grant> {
+        self.pool.forget_waiter(&self.to, self.ticket);
+        self.grant.close();
+        self.grant.try_recv().ok()
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        match self.leave() {
+            Some(Grant::Idle(conn)) => self.pool.keep(conn, Instant::now()),
+            // Dropped, it goes to the next.
+            Some(Grant::Dial(_)) | None => {}
+        }
+    }
+}
+
+pub(super) fn unavailable(reason: &'static str) -> Error {
+    Error::new(ErrorKind::Unavailable, reason).in_phase(Phase::Queue)
+}
