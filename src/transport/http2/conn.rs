@@ -203,7 +203,7 @@ impl Stream {
     }
 
     /// True if the upstream takes extended `CONNECT` (RFC 8441), which its first SETTINGS tell: they are waited for, one second at the most.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for websockets"))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "websockets over HTTP/2 are carried by what is built on this"))]
     pub(crate) async fn takes_extended_connect(&self) -> bool {
         let state = &self.conn.0.state;
         // Without an answer in time, it is taken for a no.
@@ -276,3 +276,38 @@ const SEND_BUFFER: usize = 64 * 1024;
 const MAX_RESET: usize = 128;
 /// Errors of the upstream that cost it one stream each; more cost it the connection.
 const MAX_LOCAL_ERRORS: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stream on a connection to a server that allows extended `CONNECT`, or not; nobody is there without a word.
+    async fn opened(allows: Option<bool>) -> (Stream, tokio::task::JoinHandle<()>) {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let server = tokio::spawn(async move {
+            let Some(allows) = allows else {
+                let _theirs = theirs;
+                return std::future::pending().await;
+            };
+            let mut builder = h2::server::Builder::new();
+            if allows {
+                builder.enable_connect_protocol();
+            }
+            let mut connection = builder.handshake::<_, Bytes>(theirs).await.unwrap();
+            while connection.accept().await.is_some() {}
+        });
+        let io = Io::Custom(Box::new(ours));
+        let (_, stream) = Conn::open(io, &Limits::default(), Arc::default(), |_| {}).await.unwrap();
+        (stream, server)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn extended_connect_is_known_with_the_first_settings_or_not_to_be_had_after_a_second() {
+        let begin = Instant::now();
+        assert!(opened(Some(true)).await.0.takes_extended_connect().await);
+        assert!(!opened(Some(false)).await.0.takes_extended_connect().await);
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+        assert!(!opened(None).await.0.takes_extended_connect().await);
+        assert_eq!(begin.elapsed(), SETTLE_TIME);
+    }
+}
