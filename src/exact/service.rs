@@ -43,13 +43,14 @@ use crate::{
 /// `Target` (400: no authority, another scheme, nothing sent), `RequestBody` (400: not the length it was said to be), `RequestTimeout`
 /// (408), `Connect` and `Upstream` (502), `Unavailable` (503: every connection that [there may be](ExactProxyBuilder::pool_max_connections)
 /// is in use), `Timeout` (504), `Unsupported` (501: `CONNECT`). [`Error::is_retryable`] is true only if no
-/// byte of the request left this process.
+/// byte of the request left this process, or the upstream said that it has not processed it.
 ///
 /// A request is sent again, once, on a fresh connection, if the pooled one turns out to be closed: always if nothing was sent, else if its
-/// method is idempotent, its body empty or in memory ([`Body::from`]) and no byte came back. `POST` is never sent twice.
+/// method is idempotent, its body empty or in memory ([`Body::from`]) and no byte came back. `POST` is sent twice only where the upstream said
+/// over HTTP/2 that it has not processed it. What is peculiar to HTTP/2 is in the [`transport`](crate::transport) module's table.
 ///
 /// # Cancel safety
-/// Dropping the future or the response's body closes the upstream connection.
+/// Dropping the future or the response's body closes the upstream connection; over HTTP/2, it resets the stream.
 ///
 /// # Example
 /// As an HTTP client: each call takes a clone, and `http_body_util` reads bodies (see [`Body`]).
