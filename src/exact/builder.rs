@@ -3,10 +3,10 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::service::{ExactProxy, Inner};
-#[cfg(feature = "http2")]
-use crate::transport::{HttpVersions, http2::Origins};
 #[cfg(feature = "tls")]
 use crate::transport::Tls;
+#[cfg(feature = "http2")]
+use crate::transport::{HttpVersions, http2::Origins};
 use crate::{
     error::ConfigError,
     transport::{Connect, Connector, Limits, Listener, Pool, PoolEvent},

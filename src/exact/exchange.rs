@@ -131,7 +131,9 @@ impl<P: Prepare> Exchange<P> {
                 #[cfg(feature = "http2")]
                 State::SendingOnStream(sending) => {
                     let head = ready!(sending.poll(cx, &mut self.body));
-                    let State::SendingOnStream(sending) = std::mem::replace(&mut self.state, State::Done) else { continue };
+                    let State::SendingOnStream(sending) = std::mem::replace(&mut self.state, State::Done) else {
+                        continue;
+                    };
                     match head {
                         Ok(head) => {
                             let body = std::mem::take(&mut self.body);

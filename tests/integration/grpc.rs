@@ -5,7 +5,10 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use bytes::{Buf, BufMut};
 use http::uri::PathAndQuery;
 use hyper::body::Incoming;
-use nexthop::{ExactProxy, ProxyApp, transport::{HttpVersions, Tls}};
+use nexthop::{
+    ExactProxy, ProxyApp,
+    transport::{HttpVersions, Tls},
+};
 use tokio::{net::TcpListener, sync::Notify};
 use tokio_stream::{StreamExt, iter};
 use tonic::{
@@ -95,7 +98,8 @@ async fn answer(
             grpc.unary(service_fn(unary), request).await
         }
         "/test.Texts/Fail" => {
-            let fail = |_: Request<String>| async { Err::<Response<String>, _>(Status::failed_precondition("not now")) };
+            let fail =
+                |_: Request<String>| async { Err::<Response<String>, _>(Status::failed_precondition("not now")) };
             grpc.unary(service_fn(fail), request).await
         }
         "/test.Texts/Count" => {

@@ -15,9 +15,9 @@ mod upload;
 
 pub(crate) use body::Incoming;
 pub(crate) use conn::Conn;
+pub(crate) use encode::request_framing;
 #[cfg(feature = "http2")]
 pub(crate) use encode::{forbidden_in_trailers, parse_length};
-pub(crate) use encode::request_framing;
 pub(crate) use exchange::Exchange;
 pub(crate) use framing::RequestFraming;
 pub(crate) use upload::First;

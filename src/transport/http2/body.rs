@@ -36,7 +36,7 @@ pub(crate) struct Incoming {
 
 /// What keeps the stream's place on its connection.
 pub(super) enum Place {
-    Alone(Stream),
+    Alone(#[expect(dead_code, reason = "held until the end, and dropped then")] Stream),
     /// Together with the task that sends the rest of the request.
     Shared(Arc<TwoWay>),
 }
@@ -86,7 +86,9 @@ impl Incoming {
             let step = match self.step {
                 Step::End => return Poll::Ready(None),
                 Step::Data => self.receive.poll_data(cx).map(|data| data.map(|data| data.map(Frame::data))),
-                Step::Trailers => self.receive.poll_trailers(cx).map(|trailers| trailers.map(|t| t.map(Frame::trailers)).transpose()),
+                Step::Trailers => {
+                    self.receive.poll_trailers(cx).map(|trailers| trailers.map(|t| t.map(Frame::trailers)).transpose())
+                }
             };
             match step {
                 Poll::Pending => return self.poll_alarm(cx).map(|error| Some(Err(error))),

@@ -159,7 +159,9 @@ impl Watch {
     fn next(&self) -> Option<Instant> {
         match (self.waiting, self.interval) {
             (Some(waiting), _) => Some(waiting + self.patience),
-            (None, Some(interval)) => Some(self.asked.map_or(self.last + interval, |asked| asked + interval.max(APART))),
+            (None, Some(interval)) => {
+                Some(self.asked.map_or(self.last + interval, |asked| asked + interval.max(APART)))
+            }
             (None, None) => None,
         }
     }

@@ -82,11 +82,7 @@ impl Exchange {
     }
 
     /// Sends, and waits for the head of the response.
-    pub(crate) fn poll<B>(
-        &mut self,
-        cx: &mut Context<'_>,
-        body: &mut B,
-    ) -> Poll<Result<Response<RecvStream>, Failure>>
+    pub(crate) fn poll<B>(&mut self, cx: &mut Context<'_>, body: &mut B) -> Poll<Result<Response<RecvStream>, Failure>>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: Into<BoxError>,

@@ -37,7 +37,8 @@ pub(super) fn request(parts: &Parts, framing: RequestFraming, unstripped: bool) 
     uri.path_and_query = Some(path_and_query(&parts.uri)?);
     let mut request = Request::new(());
     *request.method_mut() = parts.method.clone();
-    *request.uri_mut() = Uri::from_parts(uri).map_err(|error| target("the target cannot be sent").with_source(error))?;
+    *request.uri_mut() =
+        Uri::from_parts(uri).map_err(|error| target("the target cannot be sent").with_source(error))?;
     *request.version_mut() = Version::HTTP_2;
     *request.headers_mut() = headers;
     Ok(request)

@@ -48,7 +48,9 @@ impl Default for Settings {
 
 impl Settings {
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        for (name, limit) in [("http2_ping_interval", self.ping_interval), ("http2_ping_timeout", Some(self.ping_timeout))] {
+        for (name, limit) in
+            [("http2_ping_interval", self.ping_interval), ("http2_ping_timeout", Some(self.ping_timeout))]
+        {
             if limit == Some(Duration::ZERO) {
                 return Err(ConfigError::invalid(name, "0s", "no time at all"));
             }

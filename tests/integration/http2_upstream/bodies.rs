@@ -65,7 +65,10 @@ async fn a_reset_stream_never_looks_like_an_end() {
         let (bytes, _, end) = all(response.into_body()).await;
         let error = end.expect_err("cut");
         assert_eq!(bytes, b"half");
-        assert_eq!((error.kind(), error.phase(), error.is_retryable()), (ErrorKind::Upstream, Phase::ResponseBody, false));
+        assert_eq!(
+            (error.kind(), error.phase(), error.is_retryable()),
+            (ErrorKind::Upstream, Phase::ResponseBody, false)
+        );
     }
 }
 
@@ -245,9 +248,8 @@ async fn no_more_of_a_request_is_taken_than_the_upstream_lets_through() {
         frames.drain().await;
     });
     let (feed, body) = fed();
-    let _calling = tokio::spawn(async move {
-        call(&proxy, Request::post("http://h/").body(Body::new(body)).unwrap()).await
-    });
+    let _calling =
+        tokio::spawn(async move { call(&proxy, Request::post("http://h/").body(Body::new(body)).unwrap()).await });
     // The window of a stream is 65,535 bytes unless the upstream says more.
     let mut taken = 0;
     while tokio::time::timeout(super::seconds(5), feed.data(Bytes::from(vec![0; 10_000]))).await == Ok(true) {

@@ -119,17 +119,17 @@ impl nexthop::transport::Connect for Refusing {
 
 #[tokio::test(start_paused = true)]
 async fn if_the_one_that_connects_gives_up_another_one_connects() {
-    let (proxy, upstream) = to(|index, mut frames| async move {
+    let upstream = Scripted::frames(|index, frames| async move {
         if index == 0 {
             pending::<()>().await;
         }
+        let mut frames = frames.greet(&[]).await;
         loop {
             let stream = frames.request().await;
             frames.ok(stream, true).await;
         }
     });
-    let slow = Slow(upstream.clone());
-    let proxy = { drop(proxy); super::with(&upstream).connector(slow).build().unwrap() };
+    let proxy = with(&upstream).connector(Slow(upstream.clone())).build().unwrap();
     let first = tokio::spawn({
         let proxy = proxy.clone();
         async move { call(&proxy, get("http://h/")).await }

@@ -8,7 +8,11 @@ use nexthop::{Body, ErrorKind, Phase};
 use tokio::{io::DuplexStream, sync::mpsc};
 
 use super::{all, call, to, with};
-use crate::support::{Scripted, frames::{END_HEADERS, HEADERS}, get, post};
+use crate::support::{
+    Scripted,
+    frames::{END_HEADERS, HEADERS},
+    get, post,
+};
 
 /// An upstream of the h2 crate that tells of each request and answers what `answer` makes of it, without a body.
 fn upstream(answer: fn() -> Response<()>) -> (Scripted, mpsc::UnboundedReceiver<Request<()>>) {
@@ -98,13 +102,15 @@ async fn fields_that_were_to_be_kept_are_not_kept_here() {
 
 #[tokio::test(start_paused = true)]
 async fn answers_without_body_keep_their_length_only_where_it_means_something() {
-    let (upstream, _seen) = upstream(|| Response::builder().status(304).header("content-length", "7").body(()).unwrap());
+    let (upstream, _seen) =
+        upstream(|| Response::builder().status(304).header("content-length", "7").body(()).unwrap());
     let proxy = with(&upstream).build().unwrap();
     let response = call(&proxy, get("http://h/")).await.unwrap();
     assert_eq!(response.headers()["content-length"], "7");
     assert_eq!(all(response.into_body()).await.0, b"");
 
-    let (upstream, _seen) = self::upstream(|| Response::builder().status(204).header("content-length", "0").body(()).unwrap());
+    let (upstream, _seen) =
+        self::upstream(|| Response::builder().status(204).header("content-length", "0").body(()).unwrap());
     let proxy = with(&upstream).build().unwrap();
     assert!(call(&proxy, get("http://h/")).await.unwrap().headers().get("content-length").is_none());
 

@@ -23,9 +23,8 @@ async fn the_head_of_a_response_is_awaited_60_s_from_the_last_byte_of_the_reques
 
     let (feed, body) = fed();
     let begin = Instant::now();
-    let calling = tokio::spawn(async move {
-        call(&proxy, Request::post("http://h/").body(Body::new(body)).unwrap()).await
-    });
+    let calling =
+        tokio::spawn(async move { call(&proxy, Request::post("http://h/").body(Body::new(body)).unwrap()).await });
     for _ in 0..3 {
         sleep(seconds(50)).await;
         feed.data("more").await;

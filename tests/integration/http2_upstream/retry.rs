@@ -69,9 +69,8 @@ async fn a_body_that_cannot_be_had_again_is_left_to_the_caller() {
         frames.drain().await;
     });
     let (feed, body) = fed();
-    let calling = tokio::spawn(async move {
-        call(&proxy, Request::post("http://h/").body(Body::new(body)).unwrap()).await
-    });
+    let calling =
+        tokio::spawn(async move { call(&proxy, Request::post("http://h/").body(Body::new(body)).unwrap()).await });
     for text in ["one", "two", "three"] {
         feed.data(text).await;
     }

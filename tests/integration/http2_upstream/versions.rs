@@ -6,7 +6,10 @@ use std::sync::{
 };
 
 use http::{Request, Version};
-use nexthop::{Body, ErrorKind, ExactProxy, transport::{HttpVersions, Tls}};
+use nexthop::{
+    Body, ErrorKind, ExactProxy,
+    transport::{HttpVersions, Tls},
+};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use super::call;
