@@ -63,7 +63,7 @@ fn authority(uri: &Uri, headers: &HeaderMap) -> Result<Authority, Error> {
 fn path_and_query(uri: &Uri) -> Result<PathAndQuery, Error> {
     match uri.path_and_query() {
         Some(target) if target.as_str().starts_with(['/', '*']) => Ok(target.clone()),
-        Some(rest) => PathAndQuery::try_from(format!("/{rest}"))
+        Some(rest) => PathAndQuery::try_from(format!("/{}", rest.as_str()))
             .map_err(|error| target("the target cannot be sent").with_source(error)),
         None => Ok(PathAndQuery::from_static("/")),
     }

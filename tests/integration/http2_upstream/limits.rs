@@ -107,7 +107,8 @@ async fn a_stream_that_is_silent_for_a_day_lives_if_nothing_limits_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_two_way_stream_is_not_cut_while_either_way_moves() {
-    let (proxy, _upstream) = to(|_, mut frames| async move {
+    let upstream = Scripted::frames(|_, frames| async move {
+        let mut frames = frames.greet(&[]).await;
         let stream = frames.request().await;
         frames.ok(stream, false).await;
         for _ in 0..4 {
@@ -116,6 +117,8 @@ async fn a_two_way_stream_is_not_cut_while_either_way_moves() {
         }
         frames.drain().await;
     });
+    // The script does not read, and would not answer.
+    let proxy = with(&upstream).http2_ping_interval(None).build().unwrap();
     let (feed, body) = fed();
     let response = call(&proxy, Request::post("http://h/").body(Body::new(body)).unwrap()).await.unwrap();
     let begin = Instant::now();
