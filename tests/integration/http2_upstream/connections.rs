@@ -89,10 +89,9 @@ async fn more_than_one_stream_waits_for_the_upstreams_word_but_no_longer_than_a_
 
 #[tokio::test(start_paused = true)]
 async fn all_that_wait_for_a_connection_learn_that_there_is_none() {
-    let upstream = Scripted::frames(|_, frames| async move { drop(frames) });
     let proxy = nexthop::ExactProxy::builder()
         .http_versions(nexthop::transport::HttpVersions::Http2Only)
-        .connector(Refusing(upstream.clone()))
+        .connector(Refusing)
         .build()
         .unwrap();
     let mut calls = JoinSet::new();
@@ -106,7 +105,7 @@ async fn all_that_wait_for_a_connection_learn_that_there_is_none() {
 }
 
 /// Refuses after three seconds.
-struct Refusing(Scripted);
+struct Refusing;
 
 impl nexthop::transport::Connect for Refusing {
     fn connect(&self, _: &nexthop::transport::Destination) -> nexthop::transport::Connecting {
