@@ -12,6 +12,8 @@ use std::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
+#[cfg(feature = "http2")]
+use crate::transport::http2;
 use crate::{
     error::{BoxError, Error, ErrorKind},
     transport::http1,
@@ -46,6 +48,8 @@ enum Kind {
     Full(Bytes),
     Server(hyper::body::Incoming),
     Upstream(http1::Incoming),
+    #[cfg(feature = "http2")]
+    Stream(Box<http2::Incoming>),
     Boxed(Pin<Box<dyn http_body::Body<Data = Bytes, Error = Error> + Send>>),
 }
 
@@ -116,6 +120,8 @@ impl http_body::Body for Body {
                 Poll::Ready(frame.map(|frame| frame.map_err(body_error)))
             }
             Kind::Upstream(incoming) => Pin::new(incoming).poll_frame(cx),
+            #[cfg(feature = "http2")]
+            Kind::Stream(incoming) => Pin::new(&mut **incoming).poll_frame(cx),
             Kind::Boxed(boxed) => boxed.as_mut().poll_frame(cx),
         }
     }
@@ -126,6 +132,8 @@ impl http_body::Body for Body {
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Server(incoming) => incoming.is_end_stream(),
             Kind::Upstream(incoming) => incoming.is_end_stream(),
+            #[cfg(feature = "http2")]
+            Kind::Stream(incoming) => http_body::Body::is_end_stream(&**incoming),
             Kind::Boxed(boxed) => boxed.is_end_stream(),
         }
     }
@@ -136,6 +144,8 @@ impl http_body::Body for Body {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Server(incoming) => incoming.size_hint(),
             Kind::Upstream(incoming) => incoming.size_hint(),
+            #[cfg(feature = "http2")]
+            Kind::Stream(incoming) => http_body::Body::size_hint(&**incoming),
             Kind::Boxed(boxed) => boxed.size_hint(),
         }
     }
@@ -144,6 +154,13 @@ impl http_body::Body for Body {
 impl From<http1::Incoming> for Body {
     fn from(incoming: http1::Incoming) -> Self {
         Self(Kind::Upstream(incoming))
+    }
+}
+
+#[cfg(feature = "http2")]
+impl From<http2::Incoming> for Body {
+    fn from(incoming: http2::Incoming) -> Self {
+        if incoming.is_empty() { Self::empty() } else { Self(Kind::Stream(Box::new(incoming))) }
     }
 }
 

@@ -106,7 +106,7 @@ impl Error {
         self
     }
 
-    /// Notes that bytes of the request may have left this process.
+    /// Notes that bytes of the request may have left this process, and may have been processed.
     pub(crate) fn after_send(mut self) -> Self {
         Arc::make_mut(&mut self.0).sent = true;
         self
@@ -144,7 +144,8 @@ impl Error {
         }
     }
 
-    /// True only if no byte of the request left this process, so that sending it again cannot repeat an effect.
+    /// True only if sending the request again cannot repeat an effect: no byte of it left this process, or the upstream said over HTTP/2 that
+    /// it has not processed it (RFC 9113 §8.7).
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         !self.0.sent

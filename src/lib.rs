@@ -65,7 +65,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `serve` | yes | [`serve()`]: the accept side |
-//! | `http2` | yes | HTTP/2 (prior knowledge, or ALPN behind a TLS acceptor) on the accept side |
+//! | `http2` | yes | HTTP/2: on the accept side (prior knowledge, or ALPN behind a TLS acceptor) and towards upstreams (ALPN, or prior knowledge) |
 //! | `aws-lc-rs` | yes | `tls` with the aws-lc-rs provider |
 //! | `ring` | | `tls` with the ring provider, lighter to build |
 //! | `proxy-protocol` | with `serve` | the client's address at the head of connections to upstreams: [`transport::ProxyProtocolVersion`] |
@@ -78,7 +78,7 @@
 //! | `full` | | all but `ring` and `bincode` |
 //!
 //! # Limits
-//! Upstreams are spoken to in HTTP/1.1; HTTP/2 is for clients. Interim responses other than `100` cannot be passed on by hyper's server,
+//! Interim responses other than `100` cannot be passed on by hyper's server,
 //! nor trailers that are not announced.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

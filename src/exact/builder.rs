@@ -11,6 +11,8 @@ use super::{
 use crate::transport::ProxyProtocolVersion;
 #[cfg(feature = "tls")]
 use crate::transport::Tls;
+#[cfg(feature = "http2")]
+use crate::transport::{HttpVersions, http2::Origins};
 use crate::{
     error::ConfigError,
     ext::DialPolicy,
@@ -28,6 +30,8 @@ pub struct ExactProxyBuilder {
     listener: Option<Listener>,
     keep_hop_by_hop: bool,
     replay: Replay,
+    #[cfg(feature = "http2")]
+    versions: HttpVersions,
 }
 
 /// Bytes of request bodies that are kept for another attempt.
@@ -161,6 +165,37 @@ impl ExactProxyBuilder {
         self
     }
 
+    /// Which versions of HTTP are spoken with upstreams: [`HttpVersions::Auto`].
+    #[cfg(feature = "http2")]
+    pub fn http_versions(mut self, versions: HttpVersions) -> Self {
+        self.versions = versions;
+        self
+    }
+
+    /// How long an upstream may be silent on an HTTP/2 connection with open streams before it is asked whether it is still there: 20 s.
+    /// It is asked once then, and while it stays silent again not before 5 minutes have passed, because gRPC servers take more for an
+    /// attack.
+    #[cfg(feature = "http2")]
+    pub fn http2_ping_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.limits.http2.ping_interval = interval.into();
+        self
+    }
+
+    /// How long it has to answer that: 10 s. After it, the connection is closed, and each request on it fails with `Upstream` (502).
+    #[cfg(feature = "http2")]
+    pub fn http2_ping_timeout(mut self, limit: Duration) -> Self {
+        self.limits.http2.ping_timeout = limit;
+        self
+    }
+
+    /// Bytes of one HTTP/2 response that may be on their way or not read yet: 512 KiB, from 65,535 to 20 MiB. The window of a connection is
+    /// a hundred times that, for as many streams as are opened on it at the most, so that a client that does not read holds up no other.
+    #[cfg(feature = "http2")]
+    pub fn http2_stream_window_bytes(mut self, bytes: u32) -> Self {
+        self.limits.http2.stream_window = bytes;
+        self
+    }
+
     /// Whom https upstreams must prove to be: the platform's roots.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: Tls) -> Self {
@@ -226,7 +261,7 @@ impl ExactProxyBuilder {
     /// Makes the service, with a pool of its own.
     ///
     /// # Errors
-    /// [`ConfigError::Invalid`] for a limit of 0 bytes, connections or uses, or no time at all; [`ConfigError::Conflict`] for a dial policy
+    /// [`ConfigError::Invalid`] for a limit of 0 bytes, connections or uses, no time at all, or a window out of its range; [`ConfigError::Conflict`] for a dial policy
     /// that a connector of one's own would not ask.
     pub fn build(self) -> Result<ExactProxy, ConfigError> {
         let limits = &self.limits;
@@ -253,6 +288,8 @@ impl ExactProxyBuilder {
         if limits.max_head == 0 {
             return Err(ConfigError::invalid("max_response_head_bytes", "0", "no response has an empty head"));
         }
+        #[cfg(feature = "http2")]
+        limits.http2.check()?;
         if limits.max_connections == Some(0) {
             return Err(ConfigError::invalid("pool_max_connections", "0", "no request could ever be sent"));
         }
@@ -272,6 +309,10 @@ impl ExactProxyBuilder {
             keep_hop_by_hop: self.keep_hop_by_hop,
             replay: Arc::new(ReplayBudget::new(self.replay.per_request, self.replay.in_all)),
             retries: Retries::default(),
+            #[cfg(feature = "http2")]
+            versions: self.versions,
+            #[cfg(feature = "http2")]
+            origins: Arc::new(Origins::default()),
         }))
     }
 }

@@ -1,5 +1,8 @@
 //! [`Exchange`]: a request until its response: a connection is found, the request sent, and sent again where that is safe.
 
+#[cfg(feature = "http2")]
+mod over_http2;
+
 use std::{
     fmt,
     future::Future,
@@ -17,6 +20,8 @@ use super::{
     replay::{Keep, Tee},
     service::Inner,
 };
+#[cfg(feature = "http2")]
+use crate::transport::http2;
 use crate::{
     body::Body,
     error::{Error, ErrorKind},
@@ -85,10 +90,18 @@ enum State {
     Waiting(RequestFraming, Box<Waiting>),
     /// On a stream of the caller's own.
     StartOn(Option<Box<dyn Stream>>),
-    Connecting(RequestFraming, Pin<Box<dyn Future<Output = Result<Box<Conn>, Error>> + Send>>),
+    Connecting(RequestFraming, Pin<Box<dyn Future<Output = Result<Opened, Error>> + Send>>),
     Sending(http1::Exchange),
     Refused(Error),
+    #[cfg(feature = "http2")]
+    SendingOnStream(Box<http2::Exchange>),
     Done,
+}
+
+enum Opened {
+    Http1(Box<Conn>),
+    #[cfg(feature = "http2")]
+    Http2(http2::Stream),
 }
 
 impl<P: Prepare> Exchange<P> {
@@ -120,8 +133,12 @@ impl<P: Prepare> Exchange<P> {
                     self.start_on(stream)?
                 }
                 State::Connecting(framing, connecting) => {
-                    let (framing, conn) = (*framing, ready!(connecting.as_mut().poll(cx))?);
-                    self.send_on(conn, framing, Instant::now())?
+                    let (framing, opened) = (*framing, ready!(connecting.as_mut().poll(cx))?);
+                    match opened {
+                        Opened::Http1(conn) => self.send_on(conn, framing, Instant::now())?,
+                        #[cfg(feature = "http2")]
+                        Opened::Http2(stream) => self.send_on_stream(stream, framing, Instant::now())?,
+                    }
                 }
                 State::Sending(sending) => {
                     let polled = sending.poll(cx, &mut self.parts, &mut self.body);
@@ -141,6 +158,21 @@ impl<P: Prepare> Exchange<P> {
                     }
                 }
                 State::Refused(error) => return Poll::Ready(Err(error.clone())),
+                #[cfg(feature = "http2")]
+                State::SendingOnStream(sending) => {
+                    let head = ready!(sending.poll(cx, &self.parts.extensions, &mut self.body));
+                    let State::SendingOnStream(sending) = std::mem::replace(&mut self.state, State::Done) else {
+                        continue;
+                    };
+                    match head {
+                        Ok(head) => {
+                            let mut body = std::mem::take(&mut self.body);
+                            body.forget();
+                            return Poll::Ready(Ok(sending.respond(head, body).map(Body::from)));
+                        }
+                        Err(failure) => self.again_on_stream(&sending, &failure)?,
+                    }
+                }
                 State::Done => {
                     return Poll::Ready(Err(Error::new(ErrorKind::Internal, "polled after it was ready")));
                 }
@@ -165,7 +197,7 @@ impl<P: Prepare> Exchange<P> {
             let connected = proxy.connector.over(stream, &destination, Offer::Http1, limit).await?;
             // It has no way into a pool.
             let home = Home::none(destination);
-            Ok(Box::new(Conn::new(connected.io, home, Instant::now())))
+            Ok(Opened::Http1(Box::new(Conn::new(connected.io, home, Instant::now()))))
         };
         Ok(State::Connecting(framing, Box::pin(connecting)))
     }
@@ -186,8 +218,11 @@ impl<P: Prepare> Exchange<P> {
         let framing = self.frame()?;
         let destination = self.proxy.connector.destination(&self.parts)?;
         let now = Instant::now();
-        let repeatable = self.parts.method.is_idempotent() && self.body.fits(&self.proxy.replay);
-        let taken = self.proxy.pool.take(destination, now, (!repeatable).then_some(FRESH))?;
+        #[cfg(feature = "http2")]
+        if let offer @ (Offer::Http2 | Offer::Either) = self.offer(&destination)? {
+            return self.start_on_stream(destination, offer, framing, now);
+        }
+        let taken = self.proxy.pool.take(destination, now, self.freshness())?;
         self.go_on(taken, framing, now)
     }
 
@@ -218,23 +253,35 @@ impl<P: Prepare> Exchange<P> {
         Ok(State::Sending(http1::Exchange::new(conn, &self.parts, framing, ended, limits, keep, now, more)))
     }
 
-    /// What becomes of a failed attempt: another one, or the error.
-    fn again(&mut self, sending: http1::Exchange, error: Error) -> Result<State, Error> {
-        let Some(framing) = self.framing.filter(|_| self.attempt == 0 && sending.is_stale()) else {
-            return Err(error);
-        };
-        let safe = sending.is_unsent() || self.parts.method.is_idempotent();
+    /// How old a connection may be that is taken for the request: any, if it can be sent again.
+    fn freshness(&self) -> Option<Duration> {
+        let repeatable = self.parts.method.is_idempotent() && self.body.fits(&self.proxy.replay);
+        (!repeatable).then_some(FRESH)
+    }
+
+    /// Makes the request whole again for another attempt, if there may be one. `unsent`: the upstream has not processed it.
+    fn may_go_again(&mut self, unsent: bool) -> bool {
+        let safe = unsent || self.parts.method.is_idempotent();
         let bound = self.prepare.binds_trailers() && self.body.gave_trailers();
-        if !safe || bound || !self.body.rewind() {
-            return Err(error);
+        if self.attempt > 0 || !safe || bound || !self.body.rewind() {
+            return false;
         }
         // What was not sent costs the upstream nothing to be sent.
-        if !sending.is_unsent() && !self.proxy.retries.allows(Instant::now(), self.proxy.pool.stats().reused) {
+        if !unsent && !self.proxy.retries.allows(Instant::now(), self.proxy.pool.stats().reused) {
             tracing::warn!("the retry budget is used up");
+            return false;
+        }
+        self.attempt += 1;
+        true
+    }
+
+    /// What becomes of a failed attempt: another one, or the error.
+    fn again(&mut self, sending: http1::Exchange, error: Error) -> Result<State, Error> {
+        let Some(framing) = self.framing.filter(|_| sending.is_stale()) else { return Err(error) };
+        if !self.may_go_again(sending.is_unsent()) {
             return Err(error);
         }
         tracing::debug!(%error, "sending again on a fresh connection");
-        self.attempt += 1;
         // What was lost on one pooled connection is not tried on another, but on a new one in its place.
         Ok(self.dial(sending.into_home(), framing))
     }
@@ -264,9 +311,9 @@ fn connect_framing(parts: &Parts, body: &Tee) -> Result<RequestFraming, Error> {
     Ok(RequestFraming::None)
 }
 
-async fn connect(connector: Arc<Connector>, home: Home, limit: Option<Duration>) -> Result<Box<Conn>, Error> {
+async fn connect(connector: Arc<Connector>, home: Home, limit: Option<Duration>) -> Result<Opened, Error> {
     let connected = connector.connect(&home.destination, Offer::Http1, limit).await?;
-    Ok(Box::new(Conn::new(connected.io, home, Instant::now())))
+    Ok(Opened::Http1(Box::new(Conn::new(connected.io, home, Instant::now()))))
 }
 
 /// A request that cannot be repeated takes only connections idle for less than this: common servers close after 5 s.

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
@@ -14,10 +14,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::{
-    body::Body,
-    error::{Error, ErrorKind},
-};
+use crate::{body::Body, error::Error};
 
 /// A request's body, and what was taken from it: frames are kept while they stream through, never read ahead, never copied.
 ///
@@ -202,56 +199,6 @@ impl Piece {
     }
 }
 
-/// A body in the hands of a connection that takes bodies by value, as hyper's HTTP/2 does.
-pub(crate) struct Lent(Loan);
-
-/// Gets a [`Lent`] body back from a connection that refused the request.
-#[derive(Clone)]
-pub(crate) struct Loan(Arc<Mutex<Option<Tee>>>);
-
-#[cfg_attr(not(test), expect(dead_code, reason = "HTTP/1.1 borrows its bodies; HTTP/2 will not"))]
-impl Tee {
-    /// Splits into what a connection may keep and what gets it back.
-    pub(crate) fn lend(self) -> (Lent, Loan) {
-        let loan = Loan(Arc::new(Mutex::new(Some(self))));
-        (Lent(loan.clone()), loan)
-    }
-}
-
-#[cfg_attr(not(test), expect(dead_code, reason = "as above"))]
-impl Loan {
-    /// The body, to be rewound. Whoever has the other half sees it break off, not end.
-    pub(crate) fn call_in(&self) -> Option<Tee> {
-        self.lock().take()
-    }
-}
-
-impl Loan {
-    fn lock(&self) -> MutexGuard<'_, Option<Tee>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl HttpBody for Lent {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        match self.0.lock().as_mut() {
-            Some(tee) => Pin::new(tee).poll_frame(cx),
-            None => Poll::Ready(Some(Err(Error::new(ErrorKind::Internal, "the body was taken back")))),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.lock().as_ref().is_some_and(HttpBody::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.lock().as_ref().map_or_else(SizeHint::default, HttpBody::size_hint)
-    }
-}
-
 /// How many bytes of bodies are kept for another attempt: of one request, and of all requests together.
 pub(crate) struct ReplayBudget {
     per_request: usize,
@@ -426,17 +373,5 @@ mod tests {
         whole.sent();
         assert!(whole.rewind());
         assert_eq!(take(&mut whole, 1).await, "whole");
-    }
-
-    #[tokio::test]
-    async fn a_body_that_was_lent_comes_back_and_breaks_off_where_it_was() {
-        let mut tee = body(&["one", "two"], false);
-        tee.keep(Keep::UntilAnswered, &budget(1000, 10_000));
-        let (mut lent, loan) = tee.lend();
-        assert_eq!(take(&mut lent, 1).await, "one");
-        let mut back = loan.call_in().unwrap();
-        assert!(back.rewind() && !lent.is_end_stream());
-        assert_eq!(take(&mut back, 3).await, "onetwo");
-        assert!(lent.frame().await.unwrap().is_err());
     }
 }

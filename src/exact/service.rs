@@ -18,6 +18,8 @@ use super::{
     replay::ReplayBudget,
     retries::Retries,
 };
+#[cfg(feature = "http2")]
+use crate::transport::{HttpVersions, http2::Origins};
 use crate::{
     body::Body,
     error::{BoxError, Error},
@@ -55,13 +57,15 @@ use crate::{
 /// A request is sent again, once, on a fresh connection, if the pooled one turns out to be closed: always if nothing was sent, else if its
 /// method is idempotent, no byte came back, and what was taken of its body is still there. That is a body in memory ([`Body::from`]), and
 /// of a streamed one what passed so far, as long as that is no more than [`replay_max_bytes`](ExactProxyBuilder::replay_max_bytes): it is
-/// kept while it streams, until the response's head arrives, and the rest streams on from the client. `POST` is never sent twice.
+/// kept while it streams, until the response's head arrives, and the rest streams on from the client. `POST` is sent twice only where the
+/// upstream said over HTTP/2 that it has not processed it. What is peculiar to HTTP/2 is in the [`transport`](crate::transport) module's
+/// table.
 ///
 /// So that repeating does not make an outage worse, no more requests are repeated than one in five of those on pooled connections, and 10 a
 /// second; up to 1,000 are saved up. Beyond that, the first failure is the answer.
 ///
 /// # Cancel safety
-/// Dropping the future or the response's body closes the upstream connection.
+/// Dropping the future or the response's body closes the upstream connection; over HTTP/2, it resets the stream.
 ///
 /// # Example
 /// As an HTTP client: each call takes a clone, and `http_body_util` reads bodies (see [`Body`]).
@@ -101,6 +105,10 @@ pub(super) struct Inner {
     pub(super) keep_hop_by_hop: bool,
     pub(super) replay: Arc<ReplayBudget>,
     pub(super) retries: Retries,
+    #[cfg(feature = "http2")]
+    pub(super) versions: HttpVersions,
+    #[cfg(feature = "http2")]
+    pub(super) origins: Arc<Origins>,
 }
 
 impl ExactProxy {

@@ -36,6 +36,9 @@ pub(crate) struct Limits {
 
     /// Bytes in the head of a response, and in its trailers.
     pub(crate) max_head: usize,
+    /// What is peculiar to HTTP/2.
+    #[cfg(feature = "http2")]
+    pub(crate) http2: super::http2::Settings,
 }
 
 impl Default for Limits {
@@ -56,6 +59,8 @@ impl Default for Limits {
             pool_wait: Some(Duration::from_secs(10)),
 
             max_head: 64 * 1024,
+            #[cfg(feature = "http2")]
+            http2: super::http2::Settings::default(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One byte stream and the connections on it: how requests reach upstreams.
 //!
-//! HTTP/1.1 is spoken by a codec of our own. An exchange is driven by the task that awaits its response: no task, no channel and no lock
+//! HTTP/1.1 is spoken by a codec of our own, HTTP/2 (feature `http2`) by the `h2` crate. Over HTTP/1.1, an exchange is driven by the task that awaits its response: no task, no channel and no lock
 //! that other threads wait for stand between a request and the wire. Connections are kept in a pool, by everything that makes two of them
 //! different ([`Destination`]).
 //!
@@ -37,15 +37,49 @@
 //! A streamed body is kept while it passes, not before: 64 KiB of each request and 16 MiB of all, and none of it once the head of the
 //! response has come ([`replay_max_bytes`](crate::exact::ExactProxyBuilder::replay_max_bytes)). Trailers that were signed with a head that
 //! was lost are not sent behind another.
+//!
+//! # Over HTTP/2
+//!
+//! `https` upstreams are offered `h2` and `http/1.1` by ALPN; `HttpVersions` says otherwise, and is the way to HTTP/2 without TLS (prior
+//! knowledge). Requests share connections, up to 100 streams on each or as many as the upstream takes. While nothing is known of an origin,
+//! one request connects and up to 99 others wait for what it finds; where it finds HTTP/1.1, they connect for themselves, as all do from then
+//! on. Behind the first request on a connection, others wait for the upstream's SETTINGS, one second at the most. One task drives each
+//! connection; exchanges are driven by whoever polls them, and only a request that is still being sent when its response begins gets a task.
+//!
+//! | | |
+//! |---|---|
+//! | `:authority` | what `Host` says, else the URI's authority; a `Host` that cannot be one, or a second one, is `Target` (400) |
+//! | fields of the connection (RFC 9113 §8.2.2) | never sent, also with `keep_hop_by_hop`; `TE: trailers` is |
+//! | `Content-Length` | written anew from the body, which must keep to it |
+//! | trailers | both ways, always |
+//! | `Expect: 100-continue` | the body waits as over HTTP/1.1; other interim responses are dropped, up to 100 |
+//! | an upgrade | over HTTP/1.1; with HTTP/2 alone, `Unsupported` (501) |
+//! | the response's version | HTTP/2; over HTTP/1.1, it is HTTP/1.1 whatever the upstream wrote |
+//! | a response head over the limit, fields of the connection in it, another length than announced | 502, or the body ends in an error |
+//! | a stream that is reset, a connection that ends | 502, or the body ends in an error |
+//! | `RST_STREAM(NO_ERROR)` before all of the request was sent | the response was complete (RFC 9113 §8.1), if its length does not deny it |
+//! | `GOAWAY` | open streams go on, new ones go elsewhere |
+//! | `REFUSED_STREAM`, or a stream above the last that a `GOAWAY` names | not processed (RFC 9113 §8.7): sent again once on another connection, whatever its method, if what was taken of its body is in memory or kept; else 502, retryable |
+//! | nothing but the end of a connection that had answered before | sent again once, if idempotent and what was taken of its body is in memory or kept; else 502 |
+//! | the future or the response's body dropped | `RST_STREAM(CANCEL)`; the connection goes on |
+//! | silence while streams are open | `PING` after 20 s; without an answer within 10 s, the connection is closed |
+//! | a client that does not read | holds up no other: a connection's window is as wide as that of all its streams |
+//!
+//! A shared connection counts as one against the pool's maximum. A request that finds the maximum reached and all streams taken waits for
+//! whichever is free first.
 
 mod alarm;
 mod connect;
 mod destination;
 pub(crate) mod http1;
+#[cfg(feature = "http2")]
+pub(crate) mod http2;
 mod io;
 mod limits;
 mod pool;
 mod tunnel;
+#[cfg(feature = "http2")]
+mod versions;
 
 #[cfg(feature = "proxy-protocol")]
 pub use connect::ProxyProtocolVersion;
@@ -56,7 +90,11 @@ pub use destination::Destination;
 pub use io::Stream;
 pub use pool::{CloseReason, PoolChange, PoolEvent, PoolStats};
 pub use tunnel::Upgraded;
+#[cfg(feature = "http2")]
+pub use versions::HttpVersions;
 
+#[cfg(feature = "http2")]
+pub(crate) use connect::Alpn;
 pub(crate) use connect::{Connector, Offer};
 pub(crate) use limits::Limits;
 pub(crate) use pool::{Home, Listener, Pool, Taken, Waiting};

@@ -6,6 +6,8 @@ mod config;
 mod exact;
 mod examples;
 mod extract;
+mod grpc;
+mod http2_upstream;
 mod middleware;
 mod serve;
 mod signed;

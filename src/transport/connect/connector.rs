@@ -32,7 +32,7 @@ pub(crate) struct Connector {
 
 /// The protocols that a connection may speak. Over TLS they are offered by ALPN (RFC 7301).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "HTTP/2 is not spoken to upstreams yet"))]
+#[cfg_attr(not(feature = "http2"), allow(dead_code, reason = "offered only with HTTP/2"))]
 pub(crate) enum Offer {
     #[default]
     Http1,
@@ -43,7 +43,10 @@ pub(crate) enum Offer {
 
 /// The protocol that the upstream chose by ALPN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "chosen by TLS alone"))]
+#[cfg_attr(
+    not(all(feature = "tls", feature = "http2")),
+    allow(dead_code, reason = "chosen by TLS, and asked for HTTP/2")
+)]
 pub(crate) enum Alpn {
     Http1,
     Http2,
@@ -51,7 +54,7 @@ pub(crate) enum Alpn {
 
 /// An open connection, and how it came to be.
 #[derive(Debug)]
-#[cfg_attr(not(test), expect(dead_code, reason = "HTTP/2 and spans are not there yet to read these"))]
+#[allow(dead_code, reason = "spans are not there yet to read the timings")]
 pub(crate) struct Connected {
     pub(crate) io: Io,
     /// None without TLS, and from an upstream that does not know ALPN (HTTP/1.1 is spoken there).

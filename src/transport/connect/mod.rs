@@ -17,6 +17,8 @@ mod tls_builder;
 #[cfg(feature = "aws-lc-rs")]
 mod tests;
 
+#[cfg(feature = "http2")]
+pub(crate) use connector::Alpn;
 pub(crate) use connector::{Connector, Offer};
 pub use custom::{Connect, Connecting};
 #[cfg(feature = "proxy-protocol")]

@@ -16,5 +16,7 @@ mod upload;
 pub(crate) use body::Incoming;
 pub(crate) use conn::Conn;
 pub(crate) use encode::{Lines, request_framing};
+#[cfg(feature = "http2")]
+pub(crate) use encode::{forbidden_in_trailers, parse_length};
 pub(crate) use exchange::Exchange;
 pub(crate) use framing::RequestFraming;

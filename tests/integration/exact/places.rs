@@ -21,7 +21,7 @@ fn at(place: ConnectTo, uri: &str) -> Request<Body> {
 }
 
 fn https(ca: &TestCa) -> RawUpstream {
-    RawUpstream::tls(ca, &["h2", "http/1.1"], |mut conn| async move {
+    RawUpstream::tls(ca, &["http/1.1"], |mut conn| async move {
         loop {
             conn.request().await;
             conn.write(OK).await;

@@ -5,6 +5,7 @@
 //!   [`echo`], an axum app that answers with what it saw.
 //! * [`child`]: programs that a test starts.
 //! * [`client`]: [`RawClient`], which writes bytes and reads whole responses, never longer than [`DEADLINE`].
+//! * [`frames`]: an HTTP/2 peer scripted frame by frame, in memory.
 //! * [`front`]: [`Front`], any tower service behind a real server on port 0.
 //! * [`memory`]: the same without sockets, for tests with a paused clock.
 //! * [`mock`]: an application that shows what reached it through a layer.
@@ -17,6 +18,7 @@
 pub mod body;
 pub mod child;
 pub mod client;
+pub mod frames;
 pub mod front;
 pub mod memory;
 pub mod mock;
@@ -38,6 +40,7 @@ use nexthop::{Body, BoxError, Error, ExactProxy};
 use tower::ServiceExt;
 
 pub use client::{RawClient, RawResponse};
+pub use frames::{Frames, Scripted};
 pub use front::{Front, Memory};
 pub use memory::{Gate, InMemory};
 pub use upstream::{Echo, RawConn, RawUpstream, Seen, echo};

@@ -1,0 +1,313 @@
+//! [`Conn`]: one connection that many requests share, and [`Stream`]: the place of one of them on it.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::client::{Builder, SendRequest};
+use tokio::{
+    runtime,
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
+
+use super::{MAX_STREAMS, driver};
+use crate::{
+    error::{Error, ErrorKind, Phase},
+    transport::{io::Io, limits::Limits},
+};
+
+/// A connection on which requests open streams. Cheap to clone; it is closed once neither a clone nor a stream is left.
+#[derive(Clone, Debug)]
+pub(crate) struct Conn(Arc<Handle>);
+
+struct Handle {
+    sender: SendRequest<Bytes>,
+    state: Arc<State>,
+}
+
+/// What the handle of a connection, its streams and its driver tell each other.
+#[derive(Debug)]
+pub(super) struct State {
+    /// Streams in flight; with [`CLOSED`], no more are opened.
+    streams: AtomicUsize,
+    pub(super) opened: Instant,
+    pub(super) runtime: runtime::Id,
+    /// True once it has answered a request.
+    used: AtomicBool,
+    /// True once it is known how many streams the upstream takes.
+    settled: AtomicBool,
+    /// Told when `settled` or `streams` changes for those who wait for it.
+    changed: Notify,
+    /// Told when there is something for the driver to do that its connection does not tell it.
+    pub(super) drive: Notify,
+    /// Of the origin: told when a stream has ended.
+    freed: Arc<Notify>,
+}
+
+impl Conn {
+    /// Speaks the preface on `io` and starts the task that drives the connection, which calls `ended` when no stream can be opened any
+    /// more. The upstream's word is not waited for. Returns the place of the first stream, too. `freed` is told of the end of each.
+    pub(super) async fn open(
+        io: Io,
+        limits: &Limits,
+        freed: Arc<Notify>,
+        ended: impl FnOnce(&Arc<State>) + Send + 'static,
+    ) -> Result<(Self, Stream), Error> {
+        let (io, heard) = driver::Watched::new(io);
+        let handshake = builder(limits).handshake(io).await;
+        let (sender, connection) = handshake.map_err(|error| {
+            let error = Error::new(ErrorKind::Connect, "no HTTP/2 connection to the upstream").with_source(error);
+            error.in_phase(Phase::Connect)
+        })?;
+        let state = Arc::new(State {
+            streams: AtomicUsize::new(1),
+            opened: Instant::now(),
+            runtime: runtime::Handle::current().id(),
+            used: AtomicBool::new(false),
+            settled: AtomicBool::new(false),
+            changed: Notify::new(),
+            drive: Notify::new(),
+            freed,
+        });
+        tokio::spawn(driver::run(connection, heard, state.clone(), limits, ended));
+        let conn = Self(Arc::new(Handle { sender: sender.clone(), state }));
+        Ok((conn.clone(), Stream { sender, conn }))
+    }
+
+    /// Takes the place of one stream, if the connection takes more.
+    pub(super) fn try_take(&self) -> Option<Stream> {
+        let Handle { sender, state } = &*self.0;
+        let max = if state.is_settled() { self.max_streams() } else { 1 };
+        if !state.take(max) {
+            return None;
+        }
+        let mut stream = Stream { sender: sender.clone(), conn: self.clone() };
+        // After a GOAWAY, its streams go on, but no others.
+        if let Poll::Ready(Err(_)) = stream.sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            state.close();
+            return None;
+        }
+        Some(stream)
+    }
+
+    /// How many streams the upstream takes at once, and we open.
+    pub(super) fn max_streams(&self) -> usize {
+        self.0.sender.current_max_send_streams().min(MAX_STREAMS as usize)
+    }
+
+    pub(super) fn state(&self) -> &Arc<State> {
+        &self.0.state
+    }
+
+    /// Waits until the upstream's first SETTINGS have come, for one second at the most, and then goes on without them.
+    pub(super) async fn settled(&self) {
+        let state = &self.0.state;
+        let free = || state.is_settled() || state.streams.load(Ordering::Acquire) != 1;
+        if state.wait_for(free).await.is_err() {
+            state.settle();
+        }
+    }
+}
+
+fn builder(limits: &Limits) -> Builder {
+    let window = limits.http2.stream_window;
+    let mut builder = Builder::new();
+    builder
+        .enable_push(false)
+        .initial_window_size(window)
+        .initial_connection_window_size(window.saturating_mul(MAX_STREAMS))
+        .max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX))
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_concurrent_reset_streams(MAX_RESET)
+        .max_local_error_reset_streams(Some(MAX_LOCAL_ERRORS))
+        .initial_max_send_streams(UNSETTLED);
+    builder
+}
+
+impl State {
+    fn take(&self, max: usize) -> bool {
+        let more = |streams: usize| (streams & CLOSED == 0 && streams < max).then_some(streams + 1);
+        self.streams.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
+    }
+
+    /// Streams in flight.
+    pub(super) fn streams(&self) -> usize {
+        self.streams.load(Ordering::Acquire) & !CLOSED
+    }
+
+    /// True if no stream will be opened any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.streams.load(Ordering::Acquire) & CLOSED != 0
+    }
+
+    /// Opens no more streams.
+    pub(super) fn close(&self) {
+        self.streams.fetch_or(CLOSED, Ordering::AcqRel);
+        self.changed.notify_waiters();
+        self.drive.notify_one();
+    }
+
+    /// The same, unless a stream is in flight.
+    pub(super) fn close_unused(&self) -> bool {
+        let unused = |streams: usize| (streams & !CLOSED == 0).then_some(CLOSED);
+        self.streams.fetch_update(Ordering::AcqRel, Ordering::Acquire, unused).is_ok()
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire)
+    }
+
+    /// Notes that the upstream's SETTINGS are known, or that they are not waited for any longer.
+    pub(super) fn settle(&self) {
+        self.settled.store(true, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    /// Waits for `done`, until the connection is one second old.
+    async fn wait_for(&self, done: impl Fn() -> bool) -> Result<(), tokio::time::error::Elapsed> {
+        loop {
+            let changed = self.changed.notified();
+            if done() {
+                return Ok(());
+            }
+            timeout_at(self.opened + SETTLE_TIME, changed).await?;
+        }
+    }
+}
+
+/// The place of one stream on a connection, held until its response was read and its request sent.
+pub(crate) struct Stream {
+    sender: SendRequest<Bytes>,
+    conn: Conn,
+}
+
+impl Stream {
+    /// Opens the stream.
+    pub(super) fn open(
+        &mut self,
+        request: http::Request<()>,
+        end: bool,
+    ) -> Result<(h2::client::ResponseFuture, h2::SendStream<Bytes>), h2::Error> {
+        let opened = self.sender.send_request(request, end);
+        // The upstream's silence counts from here.
+        self.conn.0.state.drive.notify_one();
+        opened
+    }
+
+    /// True if the upstream takes extended `CONNECT` (RFC 8441), which its first SETTINGS tell: they are waited for, one second at the most.
+    #[cfg_attr(not(test), expect(dead_code, reason = "websockets over HTTP/2 are carried by what is built on this"))]
+    pub(crate) async fn takes_extended_connect(&self) -> bool {
+        let state = &self.conn.0.state;
+        // Without an answer in time, it is taken for a no.
+        let _ = state.wait_for(|| state.is_settled() || state.is_closed()).await;
+        self.sender.is_extended_connect_protocol_enabled()
+    }
+
+    /// True if the connection had answered another request before.
+    pub(super) fn is_used(&self) -> bool {
+        self.conn.0.state.used.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        Mark(self.conn.0.state.clone())
+    }
+
+    pub(super) fn answered(&self) {
+        self.conn.0.state.used.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Tells a connection from others.
+pub(crate) struct Mark(Arc<State>);
+
+impl Conn {
+    pub(super) fn is(&self, mark: &Mark) -> bool {
+        Arc::ptr_eq(&self.0.state, &mark.0)
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let state = &self.conn.0.state;
+        let left = (state.streams.fetch_sub(1, Ordering::AcqRel) & !CLOSED) - 1;
+        if left == 0 {
+            state.drive.notify_one();
+        }
+        if !state.is_settled() {
+            state.changed.notify_waiters();
+        }
+        state.freed.notify_waiters();
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").field("conn", &self.conn).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.state.close();
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+const CLOSED: usize = 1 << (usize::BITS - 1);
+/// What `h2` takes for the upstream's limit before its SETTINGS: a number that none of them names.
+pub(super) const UNSETTLED: usize = usize::MAX - 1;
+const SETTLE_TIME: Duration = Duration::from_secs(1);
+/// Bytes of a request's body that wait for the connection to take them.
+const SEND_BUFFER: usize = 64 * 1024;
+/// Streams cancelled here of which late frames are still expected.
+const MAX_RESET: usize = 128;
+/// Errors of the upstream that cost it one stream each; more cost it the connection.
+const MAX_LOCAL_ERRORS: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stream on a connection to a server that allows extended `CONNECT`, or not; nobody is there without a word.
+    async fn opened(allows: Option<bool>) -> (Stream, tokio::task::JoinHandle<()>) {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let server = tokio::spawn(async move {
+            let Some(allows) = allows else {
+                let _theirs = theirs;
+                return std::future::pending().await;
+            };
+            let mut builder = h2::server::Builder::new();
+            if allows {
+                builder.enable_connect_protocol();
+            }
+            let mut connection = builder.handshake::<_, Bytes>(theirs).await.unwrap();
+            while connection.accept().await.is_some() {}
+        });
+        let io = Io::Custom(Box::new(ours));
+        let (_, stream) = Conn::open(io, &Limits::default(), Arc::default(), |_| {}).await.unwrap();
+        (stream, server)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn extended_connect_is_known_with_the_first_settings_or_not_to_be_had_after_a_second() {
+        let begin = Instant::now();
+        assert!(opened(Some(true)).await.0.takes_extended_connect().await);
+        assert!(!opened(Some(false)).await.0.takes_extended_connect().await);
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+        assert!(!opened(None).await.0.takes_extended_connect().await);
+        assert_eq!(begin.elapsed(), SETTLE_TIME);
+    }
+}

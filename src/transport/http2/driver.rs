@@ -1,0 +1,249 @@
+//! The task behind a connection: it reads and writes, asks a silent upstream whether it is still there, and closes what nobody uses.
+
+use std::{
+    future::{Future, poll_fn},
+    io::{self, IoSlice},
+    ops::ControlFlow,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::{Ping, PingPong, client::Connection};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, timeout},
+};
+
+use super::conn::{State, UNSETTLED};
+use crate::transport::{alarm::Alarm, io::Io, limits::Limits};
+
+/// Drives `connection` to its end. `ended` is called once it takes no more streams, also where this task is dropped.
+pub(super) fn run(
+    mut connection: Connection<Watched, Bytes>,
+    heard: Arc<AtomicBool>,
+    state: Arc<State>,
+    limits: &Limits,
+    ended: impl FnOnce(&Arc<State>) + Send + 'static,
+) -> impl Future<Output = ()> + Send + 'static {
+    let mut driver = Driver {
+        watch: Watch {
+            ping: connection.ping_pong(),
+            heard,
+            interval: limits.http2.ping_interval,
+            patience: limits.http2.ping_timeout,
+            in_use: true,
+            last: state.opened,
+            asked: None,
+            waiting: None,
+        },
+        connection,
+        alarm: Alarm::default(),
+        idle: if limits.max_idle == 0 { Some(Duration::ZERO) } else { limits.pool_idle },
+        retire: limits.max_age.map(|age| state.opened + age),
+        idle_since: None,
+    };
+    let guard = Guard { state, ended: Some(ended) };
+    async move {
+        if driver.work(&guard.state).await.is_continue() {
+            // With this, the last handle may go, upon which the connection says goodbye by itself.
+            drop(guard);
+            let _ = timeout(GOODBYE_TIME, driver.connection).await;
+        }
+    }
+}
+
+struct Driver {
+    connection: Connection<Watched, Bytes>,
+    watch: Watch,
+    alarm: Alarm,
+    /// How long it is kept unused.
+    idle: Option<Duration>,
+    /// When it is too old for another stream.
+    retire: Option<Instant>,
+    idle_since: Option<Instant>,
+}
+
+impl Driver {
+    /// Breaks when the connection has ended or is to be cut, continues where it is to be closed in peace.
+    async fn work(&mut self, state: &State) -> ControlFlow<()> {
+        let mut told = pin!(state.drive.notified());
+        poll_fn(|cx| {
+            while told.as_mut().poll(cx).is_ready() {
+                told.set(state.drive.notified());
+            }
+            self.poll(state, cx)
+        })
+        .await
+    }
+
+    fn poll(&mut self, state: &State, cx: &mut Context<'_>) -> Poll<ControlFlow<()>> {
+        loop {
+            if Pin::new(&mut self.connection).poll(cx).is_ready() {
+                return Poll::Ready(ControlFlow::Break(()));
+            }
+            if !state.is_settled() && self.connection.max_concurrent_send_streams() != UNSETTLED {
+                state.settle();
+            }
+            let now = Instant::now();
+            let in_use = state.streams() > 0;
+            self.watch.note(now, in_use, cx);
+            self.idle_since = if in_use { None } else { self.idle_since.or(Some(now)) };
+            if self.is_over(state, now) {
+                return Poll::Ready(ControlFlow::Continue(()));
+            }
+            let idle = self.idle_since.zip(self.idle).map(|(since, idle)| since + idle);
+            let ask = if in_use { self.watch.next() } else { None };
+            self.alarm.set([self.retire, idle, ask].into_iter().flatten().min());
+            ready!(self.alarm.poll(cx));
+            if ask.is_some_and(|at| at <= Instant::now()) && self.watch.ask().is_break() {
+                tracing::debug!("an upstream's connection does not answer any more");
+                return Poll::Ready(ControlFlow::Break(()));
+            }
+        }
+    }
+
+    /// True if it is to be closed: too old, unused for too long, or closed to new streams and the last one has ended.
+    fn is_over(&mut self, state: &State, now: Instant) -> bool {
+        if self.retire.is_some_and(|at| at <= now) {
+            self.retire = None;
+            state.close();
+        }
+        let Some(since) = self.idle_since else { return false };
+        let enough = self.idle.is_some_and(|idle| since + idle <= now);
+        (enough || state.is_closed()) && state.close_unused()
+    }
+}
+
+/// What is known of the upstream's being there.
+struct Watch {
+    ping: Option<PingPong>,
+    heard: Arc<AtomicBool>,
+    interval: Option<Duration>,
+    patience: Duration,
+    in_use: bool,
+    /// When the silence began: with the last byte read that was no answer of ours, or with the first stream.
+    last: Instant,
+    /// When it was last asked in this silence.
+    asked: Option<Instant>,
+    /// The same, until it answers.
+    waiting: Option<Instant>,
+}
+
+impl Watch {
+    fn note(&mut self, now: Instant, in_use: bool, cx: &mut Context<'_>) {
+        if in_use && !self.in_use {
+            self.restart(now);
+        }
+        self.in_use = in_use;
+        if self.waiting.is_some() && self.ping.as_mut().is_some_and(|ping| ping.poll_pong(cx).is_ready()) {
+            self.waiting = None;
+            self.heard.store(false, Ordering::Relaxed);
+        } else if self.heard.swap(false, Ordering::Relaxed) {
+            self.restart(now);
+        }
+    }
+
+    fn restart(&mut self, now: Instant) {
+        self.last = now;
+        self.asked = None;
+        self.waiting = self.waiting.map(|_| now);
+    }
+
+    /// When it is to be asked, or its time to answer is up.
+    fn next(&self) -> Option<Instant> {
+        match (self.waiting, self.interval) {
+            (Some(waiting), _) => Some(waiting + self.patience),
+            (None, Some(interval)) => {
+                Some(self.asked.map_or(self.last + interval, |asked| asked + interval.max(APART)))
+            }
+            (None, None) => None,
+        }
+    }
+
+    /// Asks; breaks if it was asked before and did not answer.
+    fn ask(&mut self) -> ControlFlow<()> {
+        if self.waiting.is_some() {
+            return ControlFlow::Break(());
+        }
+        let now = Instant::now();
+        self.asked = Some(now);
+        let asked = self.ping.as_mut().is_some_and(|ping| ping.send_ping(Ping::opaque()).is_ok());
+        self.waiting = asked.then_some(now);
+        ControlFlow::Continue(())
+    }
+}
+
+/// Says that the connection takes no more streams.
+struct Guard<F: FnOnce(&Arc<State>)> {
+    state: Arc<State>,
+    ended: Option<F>,
+}
+
+impl<F: FnOnce(&Arc<State>)> Drop for Guard<F> {
+    fn drop(&mut self) {
+        self.state.close();
+        if let Some(ended) = self.ended.take() {
+            ended(&self.state);
+        }
+    }
+}
+
+/// A stream that notes when something was read from it.
+pub(super) struct Watched {
+    io: Io,
+    heard: Arc<AtomicBool>,
+}
+
+impl Watched {
+    pub(super) fn new(io: Io) -> (Self, Arc<AtomicBool>) {
+        let heard = Arc::new(AtomicBool::new(false));
+        (Self { io, heard: heard.clone() }, heard)
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        if read.is_ready() {
+            self.heard.store(true, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// Between two questions in one silence: gRPC servers take a third one within 5 minutes for an attack, and cut the connection.
+const APART: Duration = Duration::from_secs(310);
+/// For what is still to be written when a connection is closed.
+const GOODBYE_TIME: Duration = Duration::from_secs(5);

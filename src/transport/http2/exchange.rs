@@ -1,0 +1,181 @@
+//! [`Exchange`]: one request on a stream of its own, and the head of its response, driven by whoever awaits it.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use h2::{RecvStream, client::ResponseFuture};
+use http::{Extensions, HeaderMap, Method, Response, StatusCode, header, request::Parts};
+use http_body::Body;
+use tokio::time::Instant;
+
+use super::{
+    body::{Incoming, Place},
+    conn::{Mark, Stream},
+    failure::Failure,
+    head, two_way,
+    upload::Upload,
+};
+use crate::{
+    error::{BoxError, Error, ErrorKind, Phase},
+    ext::OnInformational,
+    transport::{alarm::Alarm, http1::RequestFraming, limits::Limits},
+};
+
+/// A request on its way and its response awaited. The stream is reset where this is dropped.
+pub(crate) struct Exchange {
+    stream: Stream,
+    response: ResponseFuture,
+    upload: Upload,
+    limits: Arc<Limits>,
+    alarm: Alarm,
+    /// When something last moved.
+    clock: Instant,
+    /// Interim responses so far. Each is progress, so their number must be limited, too.
+    interim: u32,
+    strip: bool,
+    is_head: bool,
+}
+
+impl Exchange {
+    /// Opens a stream with the request's head. `ended` if the body is at its end.
+    #[expect(clippy::too_many_arguments, reason = "each is one fact of the request")]
+    pub(crate) fn new(
+        mut stream: Stream,
+        parts: &Parts,
+        framing: RequestFraming,
+        ended: bool,
+        limits: Arc<Limits>,
+        strip: bool,
+        now: Instant,
+        more: impl FnOnce(&Extensions, &mut HeaderMap),
+    ) -> Result<Self, Failure> {
+        let request = head::request(parts, framing, !strip, more).map_err(Failure::ours)?;
+        // A body that is over although a length was announced is asked for its end like any other, and found to be short.
+        let complete = ended && matches!(framing, RequestFraming::None | RequestFraming::Length(0));
+        let (response, send) = stream.open(request, complete).map_err(Failure::not_opened)?;
+        let expect = parts.headers.get(header::EXPECT);
+        let gated = expect.is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        let upload = Upload::new(send, framing, gated, complete);
+        let is_head = parts.method == Method::HEAD;
+        Ok(Self { stream, response, upload, limits, alarm: Alarm::default(), clock: now, interim: 0, strip, is_head })
+    }
+
+    /// True if a failure may be the end of an old connection, which came as the request was sent.
+    pub(crate) fn is_stale(&self, failure: &Failure) -> bool {
+        failure.lost && self.stream.is_used()
+    }
+
+    /// The connection, for another attempt to avoid.
+    pub(crate) fn mark(&self) -> Mark {
+        self.stream.mark()
+    }
+
+    /// Sends, and waits for the head of the response.
+    pub(crate) fn poll<B>(
+        &mut self,
+        cx: &mut Context<'_>,
+        extensions: &Extensions,
+        body: &mut B,
+    ) -> Poll<Result<Response<RecvStream>, Failure>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+    {
+        loop {
+            if let Poll::Ready(Err(error)) = self.upload.poll(cx, body) {
+                self.upload.cancel();
+                return Poll::Ready(Err(Failure::ours(error.after_send())));
+            }
+            if self.upload.has_moved() {
+                self.clock = Instant::now();
+            }
+            let gated = self.upload.gated;
+            self.poll_interim(cx, extensions)?;
+            if let Poll::Ready(response) = Pin::new(&mut self.response).poll(cx) {
+                let phase = if self.upload.is_complete() { Phase::ResponseHead } else { Phase::Send };
+                return Poll::Ready(response.map_err(|error| Failure::of(error, phase)));
+            }
+            if gated && !self.upload.gated {
+                continue;
+            }
+            ready!(self.poll_alarm(cx))?;
+        }
+    }
+
+    /// Tells whoever asked; hyper's server cannot pass interim responses on (RFC 9110 §15.2 lets a proxy drop them).
+    fn poll_interim(&mut self, cx: &mut Context<'_>, extensions: &Extensions) -> Result<(), Failure> {
+        // Of an error, the response itself tells.
+        while let Poll::Ready(Some(Ok(interim))) = self.response.poll_informational(cx) {
+            self.interim += 1;
+            if self.interim > MAX_INTERIM {
+                let error = Error::new(ErrorKind::Upstream, "the upstream answers in the interim for ever");
+                return Err(Failure::ours(error.in_phase(Phase::ResponseHead).after_send()));
+            }
+            self.upload.gated &= interim.status() != StatusCode::CONTINUE;
+            if let Some(on_informational) = extensions.get::<OnInformational>() {
+                on_informational.call(&interim);
+            }
+            self.clock = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// The limit of the phase we are in. `Ok`: the wait for `100 Continue` is over, the body goes.
+    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let waits_for_client = self.upload.waits_for_client();
+        let waits_for_window = self.upload.waits_for_window();
+        let limit = if self.upload.gated {
+            Some(self.limits.expect_continue)
+        } else if waits_for_client || waits_for_window {
+            self.limits.body_idle
+        } else {
+            self.limits.response_head
+        };
+        self.alarm.set(limit.map(|limit| self.clock + limit));
+        ready!(self.alarm.poll(cx));
+        if self.upload.gated {
+            self.upload.gated = false;
+            self.clock = Instant::now();
+            return Poll::Ready(Ok(()));
+        }
+        let error = if waits_for_client {
+            Error::new(ErrorKind::RequestTimeout, "the client's body did not arrive in time").in_phase(Phase::Send)
+        } else if waits_for_window {
+            Error::new(ErrorKind::Timeout, "the upstream did not take the request in time").in_phase(Phase::Send)
+        } else {
+            Error::new(ErrorKind::Timeout, "the upstream did not answer in time").in_phase(Phase::ResponseHead)
+        };
+        Poll::Ready(Err(Failure::ours(error.after_send())))
+    }
+
+    /// Makes the response. What is left of `body` goes on in a task where the response came before all of it was sent.
+    pub(crate) fn respond<B>(self, response: Response<RecvStream>, body: B) -> Response<Incoming>
+    where
+        B: Body<Data = Bytes> + Unpin + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.stream.answered();
+        let early = !self.upload.is_complete();
+        // A body that was never asked for is not sent after the answer.
+        let pending = early && !self.upload.gated;
+        let place = if pending {
+            Place::Shared(two_way::start(self.stream, self.upload, body, self.limits.body_idle))
+        } else {
+            Place::Alone(self.stream)
+        };
+        let (idle, is_head) = (self.limits.body_idle, self.is_head);
+        let (head, receive) = response.into_parts();
+        let incoming = Incoming::new(receive, &head, is_head, early, place, idle, self.alarm);
+        let mut response = Response::from_parts(head, incoming);
+        head::settle(&mut response, self.strip);
+        response
+    }
+}
+
+/// Interim responses to one request, at the most.
+const MAX_INTERIM: u32 = 100;

@@ -1,0 +1,43 @@
+//! What an error of `h2` means for the request it befell.
+
+use crate::error::{Error, ErrorKind, Phase};
+
+/// How a stream failed, and what that says about its request.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) error: Error,
+    /// The upstream has not processed the request: it never got it, or says so (RFC 9113 §8.7).
+    pub(crate) unprocessed: bool,
+    /// The connection ended, and with it every stream on it.
+    pub(crate) lost: bool,
+}
+
+impl Failure {
+    /// What happened on this side.
+    pub(super) fn ours(error: Error) -> Self {
+        Self { error, unprocessed: false, lost: false }
+    }
+
+    /// The stream could not be opened at all.
+    pub(super) fn not_opened(source: h2::Error) -> Self {
+        let error = Error::new(ErrorKind::Upstream, "the upstream's connection takes no more requests");
+        Self { error: error.with_source(source).in_phase(Phase::Send), unprocessed: true, lost: true }
+    }
+
+    /// The stream ended before the head of a response.
+    pub(super) fn of(source: h2::Error, phase: Phase) -> Self {
+        // h2 gives a GOAWAY of the peer to those streams alone that are above the last one it names.
+        let refused = source.is_reset() && source.reason() == Some(h2::Reason::REFUSED_STREAM);
+        let unprocessed = source.is_remote() && (refused || source.is_go_away());
+        let lost = source.is_io() || source.is_go_away();
+        let reason = if unprocessed {
+            "the upstream refused the request unread"
+        } else if lost {
+            "the upstream closed the connection without a response"
+        } else {
+            "the upstream reset the stream without a response"
+        };
+        let error = Error::new(ErrorKind::Upstream, reason).with_source(source).in_phase(phase);
+        Self { error: if unprocessed { error } else { error.after_send() }, unprocessed, lost }
+    }
+}

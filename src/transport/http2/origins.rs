@@ -1,0 +1,290 @@
+//! [`Origins`]: where the connections to each destination are found, and opened by one request for all that wait.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::Poll,
+};
+
+use tokio::{
+    runtime,
+    sync::{Notify, watch},
+};
+
+use super::conn::{Conn, Mark, State, Stream};
+use crate::{
+    error::Error,
+    transport::{
+        destination::Destination,
+        http1,
+        io::Io,
+        limits::Limits,
+        pool::{Home, Taken},
+    },
+};
+
+/// The HTTP/2 connections to each destination. Requests over HTTP/1.1 alone never come here.
+#[derive(Default)]
+pub(crate) struct Origins {
+    map: RwLock<BTreeMap<Destination, Arc<Origin>>>,
+    /// Connections in all, so that nobody looks where there is nothing.
+    open: AtomicUsize,
+}
+
+/// What a request is sent on.
+pub(crate) enum Opened {
+    Http1(Io, Home),
+    /// From the pool.
+    Idle(Box<http1::Conn>),
+    Http2(Stream),
+}
+
+struct Origin {
+    inner: Mutex<Inner>,
+    /// Told when a stream has ended.
+    freed: Arc<Notify>,
+}
+
+struct Inner {
+    conns: Vec<Conn>,
+    /// Connections on their way, each with the requests that wait for it.
+    opening: Vec<Opening>,
+    /// Streams that a connection is likely to take.
+    expects: usize,
+    /// It spoke HTTP/1.1 last, so that nobody waits for a connection that will not be shared.
+    is_http1: bool,
+}
+
+struct Opening {
+    outcome: watch::Receiver<Option<Outcome>>,
+    runtime: runtime::Id,
+    waiting: usize,
+}
+
+#[derive(Clone)]
+enum Outcome {
+    Open,
+    Failed(Error),
+}
+
+/// What a request without a stream is to do.
+enum Step {
+    Take(Stream),
+    Settle(Conn),
+    Wait(watch::Receiver<Option<Outcome>>),
+    Open(watch::Sender<Option<Outcome>>),
+}
+
+impl Origins {
+    /// A stream on a connection that is open.
+    pub(crate) fn take(&self, to: &Destination) -> Option<Stream> {
+        if self.open.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let runtime = runtime::Handle::try_current().ok()?.id();
+        self.find(to)?.lock().take(runtime, None)
+    }
+
+    /// Finds a stream or opens a connection: one for all requests that come meanwhile, as far as its streams are likely to do. `connect`
+    /// opens a byte stream, and says whether HTTP/2 is spoken on it. `first` is the pool's permit to do so, `permit` asks for another.
+    ///
+    /// Where an origin is unknown, the others wait for the first to find out, because it most likely speaks HTTP/2; where it spoke
+    /// HTTP/1.1 last, each opens its own. The caller bounds the time. The connection that is marked is avoided.
+    ///
+    /// # Cancel safety
+    /// If the one that connects is dropped, another one of those that wait connects.
+    pub(crate) async fn acquire<F>(
+        self: &Arc<Self>,
+        to: &Destination,
+        limits: &Limits,
+        avoid: Option<&Mark>,
+        first: Taken,
+        permit: impl Fn() -> Result<Taken, Error>,
+        connect: impl Fn() -> F,
+    ) -> Result<Opened, Error>
+    where
+        F: Future<Output = Result<(Io, bool), Error>>,
+    {
+        let runtime = runtime::Handle::current().id();
+        let mut permitted = Some(first);
+        loop {
+            let origin = self.origin(to);
+            // Before it is looked for one, so that none is missed.
+            let freed = origin.freed.notified();
+            let step = origin.lock().step(runtime, avoid);
+            match step {
+                Step::Take(stream) => return Ok(Opened::Http2(stream)),
+                Step::Settle(conn) => conn.settled().await,
+                Step::Wait(mut outcome) => {
+                    if let Ok(outcome) = outcome.wait_for(Option::is_some).await
+                        && let Some(Outcome::Failed(error)) = &*outcome
+                    {
+                        return Err(error.clone());
+                    }
+                }
+                Step::Open(tell) => {
+                    let mut taken = match permitted.take() {
+                        Some(taken) => taken,
+                        None => permit()?,
+                    };
+                    if let Taken::Wait(waiting) = &mut taken {
+                        match either(poll_fn(|cx| waiting.poll(cx)), freed).await {
+                            Some(granted) => taken = granted?,
+                            // Instead of a connection, there is a stream.
+                            None => {
+                                permitted = Some(taken);
+                                continue;
+                            }
+                        }
+                    }
+                    let opened = match taken {
+                        Taken::Idle(conn) => Ok(Opened::Idle(conn)),
+                        Taken::Dial(home) => self.open(&origin, limits, home, connect()).await,
+                        Taken::Wait(_) => continue,
+                    };
+                    tell.send_replace(Some(match &opened {
+                        Ok(_) => Outcome::Open,
+                        Err(error) => Outcome::Failed(error.clone()),
+                    }));
+                    return opened;
+                }
+            }
+        }
+    }
+
+    async fn open(
+        self: &Arc<Self>,
+        origin: &Origin,
+        limits: &Limits,
+        mut home: Home,
+        connecting: impl Future<Output = Result<(Io, bool), Error>>,
+    ) -> Result<Opened, Error> {
+        let (io, is_http2) = connecting.await?;
+        if !is_http2 {
+            origin.lock().is_http1 = true;
+            return Ok(Opened::Http1(io, home));
+        }
+        home.opened();
+        let origins = Arc::downgrade(self);
+        let ended = move |state: &Arc<State>| Self::forget(&origins, &home, state);
+        let (conn, stream) = Conn::open(io, limits, origin.freed.clone(), ended).await?;
+        self.open.fetch_add(1, Ordering::AcqRel);
+        let mut origin = origin.lock();
+        origin.is_http1 = false;
+        origin.conns.push(conn);
+        Ok(Opened::Http2(stream))
+    }
+}
+
+impl Origins {
+    fn find(&self, to: &Destination) -> Option<Arc<Origin>> {
+        self.map.read().unwrap_or_else(PoisonError::into_inner).get(to).cloned()
+    }
+
+    fn origin(&self, to: &Destination) -> Arc<Origin> {
+        if let Some(origin) = self.find(to) {
+            return origin;
+        }
+        let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
+        if map.len() >= MAX_REMEMBERED {
+            // Those that are only remembered. An origin that is in use under a request's hands is found anew by the next one.
+            map.retain(|_, origin| !origin.lock().is_unused());
+        }
+        map.entry(to.clone()).or_default().clone()
+    }
+
+    /// A connection takes no more streams.
+    fn forget(origins: &Weak<Self>, home: &Home, state: &Arc<State>) {
+        let Some(origins) = origins.upgrade() else { return };
+        origins.open.fetch_sub(1, Ordering::AcqRel);
+        if let Some(origin) = origins.find(&home.destination) {
+            // Dropped outside the lock.
+            let _gone = origin.lock().remove(state);
+        }
+    }
+}
+
+impl Origin {
+    /// A poisoned lock guards lists that are whole between any two statements.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn take(&mut self, runtime: runtime::Id, avoid: Option<&Mark>) -> Option<Stream> {
+        self.conns.retain(|conn| !conn.state().is_closed());
+        let ours = |conn: &&Conn| conn.state().runtime == runtime && !avoid.is_some_and(|avoid| conn.is(avoid));
+        self.conns.iter().filter(ours).find_map(Conn::try_take)
+    }
+
+    fn step(&mut self, runtime: runtime::Id, avoid: Option<&Mark>) -> Step {
+        if let Some(stream) = self.take(runtime, avoid) {
+            return Step::Take(stream);
+        }
+        let (tell, outcome) = watch::channel(None);
+        if self.is_http1 {
+            return Step::Open(tell);
+        }
+        let ours = |conn: &&Conn| conn.state().runtime == runtime && !avoid.is_some_and(|avoid| conn.is(avoid));
+        let mut ours = self.conns.iter().filter(ours);
+        if let Some(conn) = ours.clone().find(|conn| !conn.state().is_settled() && !conn.state().is_closed()) {
+            return Step::Settle(conn.clone());
+        }
+        if let Some(conn) = ours.next_back() {
+            self.expects = conn.max_streams().max(1);
+        }
+        // What is over, or was given up, is not waited for.
+        self.opening.retain(|opening| opening.outcome.borrow().is_none() && opening.outcome.has_changed().is_ok());
+        let expects = self.expects;
+        let fits = |opening: &&mut Opening| opening.runtime == runtime && opening.waiting < expects;
+        if let Some(opening) = self.opening.iter_mut().find(fits) {
+            opening.waiting += 1;
+            return Step::Wait(opening.outcome.clone());
+        }
+        self.opening.push(Opening { outcome, runtime, waiting: 1 });
+        Step::Open(tell)
+    }
+
+    fn remove(&mut self, state: &Arc<State>) -> Option<Conn> {
+        let at = self.conns.iter().position(|conn| Arc::ptr_eq(conn.state(), state))?;
+        Some(self.conns.swap_remove(at))
+    }
+
+    fn is_unused(&self) -> bool {
+        self.conns.is_empty() && self.opening.iter().all(|opening| opening.outcome.has_changed().is_err())
+    }
+}
+
+impl Default for Origin {
+    fn default() -> Self {
+        let expects = super::MAX_STREAMS as usize;
+        let inner = Inner { conns: Vec::new(), opening: Vec::new(), expects, is_http1: false };
+        Self { inner: Mutex::new(inner), freed: Arc::default() }
+    }
+}
+
+impl fmt::Debug for Origins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Origins").field("open", &self.open.load(Ordering::Relaxed)).finish_non_exhaustive()
+    }
+}
+
+/// Awaits `first`, unless `other` is ready before it.
+async fn either<T>(first: impl Future<Output = T>, other: impl Future<Output = ()>) -> Option<T> {
+    let (mut first, mut other) = (pin!(first), pin!(other));
+    poll_fn(|cx| match first.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => other.as_mut().poll(cx).map(|()| None),
+    })
+    .await
+}
+
+/// Destinations of which it is remembered what they speak.
+const MAX_REMEMBERED: usize = 1024;

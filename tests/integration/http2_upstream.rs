@@ -1,0 +1,62 @@
+//! HTTP/2 towards upstreams, on streams in memory with a paused clock where time or misbehaviour is what matters.
+
+mod bodies;
+mod connections;
+mod heads;
+mod limits;
+mod retry;
+mod versions;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request};
+use http_body_util::BodyExt;
+use nexthop::{Body, Error, ExactProxy, exact::ExactProxyBuilder, transport::HttpVersions};
+use tower::ServiceExt;
+
+use crate::support::{Frames, Scripted};
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// A client that speaks HTTP/2 alone, to a script.
+fn with(upstream: &Scripted) -> ExactProxyBuilder {
+    ExactProxy::builder().http_versions(HttpVersions::Http2Only).connector(upstream.clone())
+}
+
+/// The same, to an upstream that is scripted frame by frame and has sent empty SETTINGS.
+fn to<F, Fut>(script: F) -> (ExactProxy, Scripted)
+where
+    F: Fn(usize, Frames) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let script = std::sync::Arc::new(script);
+    let upstream = Scripted::frames(move |index, frames| {
+        let script = script.clone();
+        async move { script(index, frames.greet(&[]).await).await }
+    });
+    (with(&upstream).build().unwrap(), upstream)
+}
+
+async fn call(proxy: &ExactProxy, request: Request<Body>) -> Result<http::Response<Body>, Error> {
+    proxy.clone().oneshot(request).await
+}
+
+/// Reads a body as far as it goes: its bytes, its trailers, and how it ends.
+async fn all(mut body: Body) -> (Vec<u8>, Option<HeaderMap>, Result<(), Error>) {
+    let (mut bytes, mut trailers) = (Vec::new(), None);
+    while let Some(frame) = body.frame().await {
+        match frame.map(http_body::Frame::into_data) {
+            Ok(Ok(data)) => bytes.extend_from_slice(&data),
+            Ok(Err(frame)) => trailers = frame.into_trailers().ok(),
+            Err(error) => return (bytes, trailers, Err(error)),
+        }
+    }
+    (bytes, trailers, Ok(()))
+}
+
+async fn piece(body: &mut Body) -> Result<Bytes, Error> {
+    body.frame().await.expect("another frame").map(|frame| frame.into_data().unwrap())
+}

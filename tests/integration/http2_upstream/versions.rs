@@ -1,0 +1,172 @@
+//! Which version of HTTP is spoken: by ALPN, by prior knowledge, and what goes over HTTP/1.1 all the same.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use http::{Request, Version};
+use nexthop::{
+    Body, ErrorKind, ExactProxy,
+    transport::{HttpVersions, Tls},
+};
+use tokio::{net::TcpListener, task::JoinSet};
+
+use super::call;
+use crate::support::{Front, RawUpstream, echo, fetch, get, read, tls::TestCa, within};
+
+/// hyper's server behind TLS: what it speaks is what ALPN says.
+struct Secure {
+    url: String,
+    connections: Arc<AtomicUsize>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Secure {
+    async fn new(ca: &TestCa, alpn: &[&str]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(ca.server_config(alpn)));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = connections.clone();
+        let task = tokio::spawn(async move {
+            while let Ok((io, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let Ok(io) = acceptor.accept(io).await else { return };
+                    let is_http2 = io.get_ref().1.alpn_protocol() == Some(b"h2");
+                    let io = hyper_util::rt::TokioIo::new(io);
+                    let service = hyper_util::service::TowerToHyperService::new(echo());
+                    let executor = hyper_util::rt::TokioExecutor::new();
+                    let _ = if is_http2 {
+                        hyper::server::conn::http2::Builder::new(executor).serve_connection(io, service).await
+                    } else {
+                        hyper::server::conn::http1::Builder::new().serve_connection(io, service).await
+                    };
+                });
+            }
+        });
+        Self { url, connections, task }
+    }
+}
+
+impl Drop for Secure {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn client(ca: &TestCa, versions: HttpVersions) -> ExactProxy {
+    let tls = Tls::roots_pem(ca.root_pem().as_bytes()).unwrap();
+    ExactProxy::builder().tls(tls).http_versions(versions).build().unwrap()
+}
+
+#[tokio::test]
+async fn alpn_decides_over_tls() {
+    let ca = TestCa::new();
+    for (alpn, version) in [(&["h2", "http/1.1"][..], "HTTP/2.0"), (&["http/1.1"], "HTTP/1.1"), (&[], "HTTP/1.1")] {
+        let upstream = Secure::new(&ca, alpn).await;
+        let (status, echo) = fetch(&client(&ca, HttpVersions::Auto), get(&upstream.url)).await;
+        assert_eq!(status, 200);
+        assert!(echo.contains(version), "{alpn:?}: {echo}");
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_is_asked_for_is_the_only_one() {
+    let ca = TestCa::new();
+    let upstream = Secure::new(&ca, &["h2", "http/1.1"]).await;
+    let (_, echo) = fetch(&client(&ca, HttpVersions::Http1Only), get(&upstream.url)).await;
+    assert!(echo.contains("HTTP/1.1"), "{echo}");
+    let old = Secure::new(&ca, &["http/1.1"]).await;
+    let error = within("a refusal", call(&client(&ca, HttpVersions::Http2Only), get(&old.url))).await;
+    assert_eq!(error.expect_err("no HTTP/2").kind(), ErrorKind::Connect);
+}
+
+#[tokio::test]
+async fn a_hundred_first_requests_by_alpn_share_one_connection() {
+    let ca = TestCa::new();
+    let upstream = Secure::new(&ca, &["h2", "http/1.1"]).await;
+    let proxy = client(&ca, HttpVersions::Auto);
+    let mut calls = JoinSet::new();
+    for _ in 0..100 {
+        let (proxy, url) = (proxy.clone(), upstream.url.clone());
+        calls.spawn(async move { fetch(&proxy, get(url)).await.0 });
+    }
+    assert_eq!(calls.join_all().await, [200; 100]);
+    assert_eq!(upstream.connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_maximum_of_connections_does_not_keep_requests_from_sharing_one() {
+    let ca = TestCa::new();
+    let upstream = Secure::new(&ca, &["h2"]).await;
+    let tls = Tls::roots_pem(ca.root_pem().as_bytes()).unwrap();
+    let proxy = ExactProxy::builder().tls(tls).pool_max_connections(1).build().unwrap();
+    let mut calls = JoinSet::new();
+    for _ in 0..150 {
+        let (proxy, url) = (proxy.clone(), upstream.url.clone());
+        calls.spawn(async move { fetch(&proxy, get(url)).await.0 });
+    }
+    assert_eq!(calls.join_all().await, [200; 150]);
+    assert_eq!(upstream.connections.load(Ordering::SeqCst), 1);
+    assert_eq!(proxy.pool_stats().opened, 1);
+}
+
+#[tokio::test]
+async fn connections_of_http_1_1_over_tls_are_pooled_as_ever() {
+    let ca = TestCa::new();
+    let upstream = Secure::new(&ca, &["http/1.1"]).await;
+    let proxy = client(&ca, HttpVersions::Auto);
+    for _ in 0..3 {
+        assert_eq!(fetch(&proxy, get(&upstream.url)).await.0, 200);
+    }
+    assert_eq!(upstream.connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn prior_knowledge_needs_no_tls() {
+    let upstream = Front::hyper(echo()).await;
+    let proxy = ExactProxy::builder().http_versions(HttpVersions::Http2Only).build().unwrap();
+    let response = within("a response", call(&proxy, get(upstream.url("/")))).await.unwrap();
+    assert_eq!(response.version(), Version::HTTP_2);
+    let (body, end) = read(response).await;
+    end.unwrap();
+    assert!(String::from_utf8_lossy(&body).contains("HTTP/2.0"));
+    let (_, echo) = fetch(&ExactProxy::new(), get(upstream.url("/"))).await;
+    assert!(echo.contains("HTTP/1.1"), "{echo}");
+}
+
+fn upgrade(url: &str) -> Request<Body> {
+    let request = Request::get(url).header("connection", "upgrade").header("upgrade", "foo");
+    request.body(Body::empty()).unwrap()
+}
+
+#[tokio::test]
+async fn an_upgrade_goes_over_http_1_1_or_is_refused() {
+    let ca = TestCa::new();
+    let upstream = RawUpstream::tls(&ca, &["h2", "http/1.1"], |mut conn| async move {
+        let seen = conn.request().await;
+        assert_eq!((seen.field("connection"), seen.field("upgrade")), (Some("upgrade"), Some("foo")));
+        conn.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nno").await;
+    });
+    let url = upstream.url("/").replace("http:", "https:");
+    assert_eq!(fetch(&client(&ca, HttpVersions::Auto), upgrade(&url)).await, (200, "no".into()));
+    let error = within("a refusal", call(&client(&ca, HttpVersions::Http2Only), upgrade(&url))).await;
+    assert_eq!(error.expect_err("no upgrade").status(), 501);
+}
+
+#[test]
+fn settings_out_of_their_range_are_refused() {
+    use std::time::Duration;
+    for builder in [
+        ExactProxy::builder().http2_ping_interval(Duration::ZERO),
+        ExactProxy::builder().http2_ping_timeout(Duration::ZERO),
+        ExactProxy::builder().http2_stream_window_bytes(65_534),
+        ExactProxy::builder().http2_stream_window_bytes(20 * 1024 * 1024 + 1),
+    ] {
+        assert!(builder.build().is_err());
+    }
+    assert!(ExactProxy::builder().http2_stream_window_bytes(65_535).http2_ping_interval(None).build().is_ok());
+}
