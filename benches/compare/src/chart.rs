@@ -50,7 +50,10 @@ fn panel(svg: &mut String, report: &Report, outcome: &Outcome, left: f64, top: f
         let class = if proxy.name == "ours" { "ours" } else { "bar" };
         let (width, base) = (ratio.min(LONGEST) * scale, y + BAR - 4.0);
         text(format_args!("<text x=\"{}\" y=\"{base}\" text-anchor=\"end\">{}</text>\n", start - 6.0, proxy.name));
-        text(format_args!("<rect class=\"{class}\" x=\"{start}\" y=\"{y}\" width=\"{width:.1}\" height=\"{}\"/>\n", BAR - 4.0));
+        text(format_args!(
+            "<rect class=\"{class}\" x=\"{start}\" y=\"{y}\" width=\"{width:.1}\" height=\"{}\"/>\n",
+            BAR - 4.0
+        ));
         text(format_args!("<text x=\"{:.1}\" y=\"{base}\">{ratio:.2}</text>\n", start + width + 4.0));
         y += BAR;
     }

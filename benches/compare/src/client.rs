@@ -49,9 +49,8 @@ impl Client {
 
     async fn one(kind: Kind, address: SocketAddr) -> io::Result<Self> {
         let connect = async || Connection::new(TcpStream::connect(address).await?);
-        let keep_alive = async |request, expected| {
-            Ok(Self::KeepAlive { connection: connect().await?, request, expected })
-        };
+        let keep_alive =
+            async |request, expected| Ok(Self::KeepAlive { connection: connect().await?, request, expected });
         match kind {
             Kind::Get { fields } => keep_alive(get("/small", address, fields), Bytes::from_static(SMALL)).await,
             Kind::Download => keep_alive(get("/bulk", address, 0), PATTERN.clone()).await,
@@ -137,7 +136,10 @@ async fn http2(address: SocketAddr) -> io::Result<SendRequest<Bytes>> {
     Ok(requests)
 }
 
-async fn exchange_http2(requests: &mut SendRequest<Bytes>, host: SocketAddr) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+async fn exchange_http2(
+    requests: &mut SendRequest<Bytes>,
+    host: SocketAddr,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let request = http::Request::get(format!("http://{host}/small")).header("user-agent", "compare").body(())?;
     poll_fn(|cx| requests.poll_ready(cx)).await?;
     let (response, _) = requests.send_request(request, true)?;

@@ -27,8 +27,6 @@ const FOLDER: &str = env!("CARGO_MANIFEST_DIR");
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut options = Options::parse(std::env::args().skip(1))?;
-    build()?;
-    process::settle()?;
     let mut report = Report::default();
     options.proxies.retain(|proxy| match proxy.missing() {
         Some(why) => {
@@ -37,6 +35,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
         None => true,
     });
+    build(options.proxies.iter().any(|proxy| proxy.name == "pingora"))?;
+    process::settle()?;
     let origin = origin::start().await?;
     let pace = match options.quick {
         true => Pace { rounds: 3, length: Duration::from_millis(300) },
@@ -67,10 +67,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// `cargo run` builds the program it runs; the proxies are programs, too.
-fn build() -> Result<(), Box<dyn Error>> {
+fn build(pingora: bool) -> Result<(), Box<dyn Error>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo).args(["build", "--release", "--bins"]).current_dir(FOLDER).status()?;
-    if built.success() { Ok(()) } else { Err("the proxies do not build".into()) }
+    let target = Path::new(FOLDER).join("target");
+    for package in [FOLDER, concat!(env!("CARGO_MANIFEST_DIR"), "/pingora")].into_iter().take(1 + usize::from(pingora))
+    {
+        let mut build = Command::new(&cargo);
+        build.args(["build", "--release", "--bins", "--target-dir"]).arg(&target).current_dir(package);
+        if !build.status()?.success() {
+            return Err(format!("{package} does not build").into());
+        }
+    }
+    Ok(())
 }
 
 /// The two kinds of request where a proxy's own work is most of the time.
@@ -81,7 +89,9 @@ async fn count(options: &Options, origin: std::net::SocketAddr, report: &mut Rep
             eprintln!("instructions: {}, {}", workload.name, proxy.name);
             match callgrind::instructions(workload, proxy, origin).await {
                 Ok(count) => report.instructions.push((proxy, workload, count)),
-                Err(error) => report.left_out.push(format!("instructions of {}, {}: {error}", proxy.name, workload.name)),
+                Err(error) => {
+                    report.left_out.push(format!("instructions of {}, {}: {error}", proxy.name, workload.name))
+                }
             }
         }
     }

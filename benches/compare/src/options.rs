@@ -25,7 +25,8 @@ impl Options {
             idle: true,
         };
         while let Some(arg) = args.next() {
-            let mut names = || args.next().map(|names| names.split(',').map(str::to_owned).collect::<Vec<_>>()).ok_or(USAGE);
+            let mut names =
+                || args.next().map(|names| names.split(',').map(str::to_owned).collect::<Vec<_>>()).ok_or(USAGE);
             match arg.as_str() {
                 "--quick" => options.quick = true,
                 "--callgrind" => options.callgrind = true,

@@ -17,7 +17,8 @@ use crate::{
 pub struct Proxy {
     pub name: &'static str,
     pub what: &'static str,
-    package: Option<&'static str>,
+    /// The program it needs; its Debian package has the same name.
+    needs: Option<&'static str>,
     http2: bool,
     websocket: bool,
 }
@@ -29,43 +30,43 @@ pub const PROXIES: &[Proxy] = &[
     Proxy {
         name: "ours",
         what: "`examples/reverse_proxy.rs` of this crate",
-        package: None,
+        needs: None,
         http2: true,
         websocket: true,
     },
     Proxy {
         name: BASELINE,
         what: "access log off, 128 connections kept to the origin, buffers of 64 KiB but for small requests",
-        package: Some("nginx"),
+        needs: Some("nginx"),
         http2: true,
         websocket: true,
     },
     Proxy {
         name: "haproxy",
         what: "`http-reuse always`, else the defaults (buffers of 16 KiB)",
-        package: Some("haproxy"),
+        needs: Some("haproxy"),
         http2: true,
         websocket: true,
     },
     Proxy {
         name: "axum-reverse-proxy",
         what: "the crate, its default policy",
-        package: None,
+        needs: None,
         http2: true,
         websocket: true,
     },
     Proxy {
         name: "axum-legacy",
         what: "an axum handler around hyper-util's client: the obvious thing, defaults throughout (`TCP_NODELAY` off)",
-        package: None,
+        needs: None,
         http2: true,
         websocket: false,
     },
-    Proxy { name: "pingora", what: "pingora-proxy, its defaults", package: None, http2: true, websocket: true },
+    Proxy { name: "pingora", what: "pingora-proxy, its defaults", needs: Some("cmake"), http2: true, websocket: true },
     Proxy {
         name: "relay",
         what: "`tokio::io::copy_bidirectional` with its buffers of 8 KiB; knows nothing of HTTP: the lower bound for small requests",
-        package: None,
+        needs: None,
         http2: false,
         websocket: true,
     },
@@ -93,18 +94,16 @@ impl Proxy {
 
     /// Why it cannot be run here.
     pub fn missing(&self) -> Option<String> {
-        match self.package {
-            Some(package) if program(package).is_none() => Some(format!("{} is left out: `apt-get install {package}`", self.name)),
-            _ => None,
-        }
+        let needed = self.needs.filter(|needed| program(needed).is_none())?;
+        Some(format!("{} is left out: `apt-get install {needed}`", self.name))
     }
 
     /// Starts it, in front of `origin`, as the last argument of `wrapper` (nothing, or valgrind).
     pub async fn start(&self, origin: SocketAddr, wrapper: &[String]) -> io::Result<Running> {
-        let listening = Listening { http1: free_port()?, http2: free_port()? };
-        let folder = std::env::temp_dir().join(format!("compare-{}", std::process::id()));
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/configuration");
         fs::create_dir_all(&folder)?;
-        let (own, listening) = self.command(origin, listening, &folder)?;
+        let ports = Listening { http1: free_port()?, http2: free_port()? };
+        let (own, listening) = self.command(origin, ports, &folder)?;
         let process = Process::start(&[wrapper, &own].concat())?;
         let mut running = Running { process, listening };
         for _ in 0..1500 {
@@ -119,24 +118,28 @@ impl Proxy {
         Err(io::Error::other(format!("{} does not listen", self.name)))
     }
 
-    fn command(&self, origin: SocketAddr, listening: Listening, folder: &Path) -> io::Result<(Vec<String>, Listening)> {
-        let fill = |template: &str| {
-            let text = template.replace("{HTTP1}", &listening.http1.to_string());
-            let text = text.replace("{HTTP2}", &listening.http2.to_string());
-            text.replace("{ORIGIN}", &origin.to_string()).replace("{FOLDER}", &folder.to_string_lossy())
+    /// The command, and where it will really listen.
+    fn command(&self, origin: SocketAddr, ports: Listening, folder: &Path) -> io::Result<(Vec<String>, Listening)> {
+        let configured = |template: &str| {
+            let file = folder.join(format!("{}.conf", self.name));
+            let text =
+                template.replace("{HTTP1}", &ports.http1.to_string()).replace("{HTTP2}", &ports.http2.to_string());
+            let text = text.replace("{ORIGIN}", &origin.to_string()).replace("{FOLDER}", &folder.to_string_lossy());
+            fs::write(&file, text).map(|()| file.to_string_lossy().into_owned())
         };
-        let configuration = folder.join(format!("{}.conf", self.name)).to_string_lossy().into_owned();
-        if self.name == "nginx" {
-            fs::write(&configuration, fill(include_str!("nginx.conf")))?;
-            return Ok((vec![path("nginx")?, "-c".to_owned(), configuration], listening));
+        match self.name {
+            "nginx" => Ok((vec![path("nginx")?, "-c".to_owned(), configured(include_str!("nginx.conf"))?], ports)),
+            "haproxy" => {
+                let flags = ["-db", "-q", "-f"].map(str::to_owned);
+                let file = configured(include_str!("haproxy.cfg"))?;
+                Ok(([vec![path("haproxy")?], flags.to_vec(), vec![file]].concat(), ports))
+            }
+            name => {
+                let program = std::env::current_exe()?.with_file_name(name).to_string_lossy().into_owned();
+                let http1 = ports.http1; // these tell the two versions of HTTP apart by a connection's first bytes
+                Ok((vec![program, http1.to_string(), origin.to_string()], Listening { http1, http2: http1 }))
+            }
         }
-        if self.name == "haproxy" {
-            fs::write(&configuration, fill(include_str!("haproxy.cfg")))?;
-            return Ok((vec![path("haproxy")?, "-db".to_owned(), "-q".to_owned(), "-f".to_owned(), configuration], listening));
-        }
-        let program = std::env::current_exe()?.with_file_name(self.name).to_string_lossy().into_owned();
-        let http1 = listening.http1; // these tell the two versions apart by a connection's first bytes
-        Ok((vec![program, http1.to_string(), origin.to_string()], Listening { http1, http2: http1 }))
     }
 }
 

@@ -32,10 +32,7 @@ impl Report {
         let names = self.outcomes.iter().map(|outcome| outcome.workload.name);
         table(f, [format!("CPU time per request ÷ {BASELINE}")].into_iter().chain(names.map(str::to_owned)))?;
         for proxy in self.proxies() {
-            let ratios = self.outcomes.iter().map(|outcome| {
-                let ratio = row(outcome, proxy).and_then(|row| row.ratio);
-                ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}"))
-            });
+            let ratios = self.outcomes.iter().map(|outcome| ratio(row(outcome, proxy).and_then(|row| row.ratio)));
             line(f, [proxy.name.to_owned()].into_iter().chain(ratios))?;
         }
         writeln!(f)
@@ -44,14 +41,22 @@ impl Report {
     fn counts(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if !self.instructions.is_empty() {
             writeln!(f, "## Instructions per request in user space (callgrind, 16 connections)\n")?;
-            table(f, ["proxy", "workload", "instructions"].map(str::to_owned))?;
+            table(f, ["proxy", "workload", "instructions", "÷ nginx"].map(str::to_owned))?;
             for (proxy, workload, count) in &self.instructions {
-                line(f, [proxy.name.to_owned(), workload.name.to_owned(), count.to_string()])?;
+                let same = |(other, under, _): &&(&Proxy, &Workload, u64)| {
+                    other.name == BASELINE && under.name == workload.name
+                };
+                let baseline = self.instructions.iter().find(same);
+                let ratio = ratio(baseline.map(|(_, _, baseline)| *count as f64 / *baseline as f64));
+                line(f, [proxy.name.to_owned(), workload.name.to_owned(), count.to_string(), ratio])?;
             }
             writeln!(f)?;
         }
         if !self.idle.is_empty() {
-            writeln!(f, "## Memory of an idle client connection\n\nResident KiB for each of {IDLE_CONNECTIONS}, after one request.\n")?;
+            writeln!(
+                f,
+                "## Memory of an idle client connection\n\nResident KiB for each of {IDLE_CONNECTIONS}, after one request.\n"
+            )?;
             table(f, ["proxy", "KiB"].map(str::to_owned))?;
             for (proxy, kib) in &self.idle {
                 line(f, [proxy.name.to_owned(), format!("{kib:.1}")])?;
@@ -64,8 +69,17 @@ impl Report {
     fn details(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for outcome in &self.outcomes {
             writeln!(f, "## {}: {}\n", outcome.workload.name, outcome.workload.title)?;
-            let ratio = format!("÷ {BASELINE}");
-            table(f, ["proxy", "CPU µs/request", &ratio, "requests/s", "p50 µs", "p99 µs", "RSS MiB"].map(str::to_owned))?;
+            let heads = [
+                "proxy",
+                "CPU µs/request",
+                "÷ nginx",
+                "half of the rounds",
+                "requests/s",
+                "p50 µs",
+                "p99 µs",
+                "RSS MiB",
+            ];
+            table(f, heads.map(str::to_owned))?;
             for row in &outcome.rows {
                 let microseconds = |time: std::time::Duration| time.as_secs_f64() * 1e6;
                 line(
@@ -73,7 +87,8 @@ impl Report {
                     [
                         row.proxy.name.to_owned(),
                         format!("{:.1}", microseconds(row.cpu_per_request)),
-                        row.ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}")),
+                        ratio(row.ratio),
+                        row.quartiles.map_or_else(|| "–".to_owned(), |(low, high)| format!("{low:.2} to {high:.2}")),
                         format!("{:.0}", row.requests_per_second),
                         format!("{:.0}", microseconds(row.median)),
                         format!("{:.0}", microseconds(row.percentile_99)),
@@ -93,7 +108,10 @@ impl Report {
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "# Results of {}\n", first_line("date", &["-u", "+%F"]))?;
-        writeln!(f, "By `cargo run --release --manifest-path benches/compare/Cargo.toml`. How to read them: [README.md](README.md).\n")?;
+        writeln!(
+            f,
+            "By `cargo run --release --manifest-path benches/compare/Cargo.toml`. How to read them: [README.md](README.md).\n"
+        )?;
         writeln!(f, "{}, Linux {}, {}.\n", processor(), first_line("uname", &["-r"]), first_line("rustc", &["-V"]))?;
         for proxy in self.proxies() {
             writeln!(f, "* {}{}: {}", proxy.name, version(proxy.name), proxy.what)?;
@@ -112,6 +130,10 @@ pub fn row<'a>(outcome: &'a Outcome, proxy: &Proxy) -> Option<&'a Row> {
     outcome.rows.iter().find(|row| row.proxy.name == proxy.name)
 }
 
+fn ratio(ratio: Option<f64>) -> String {
+    ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}"))
+}
+
 fn table(f: &mut Formatter<'_>, heads: impl IntoIterator<Item = String>) -> fmt::Result {
     let heads: Vec<_> = heads.into_iter().collect();
     line(f, heads.iter().cloned())?;
@@ -124,22 +146,28 @@ fn line(f: &mut Formatter<'_>, cells: impl IntoIterator<Item = String>) -> fmt::
 }
 
 fn version(name: &str) -> String {
+    let ours = include_str!("../Cargo.lock");
     let found = match name {
-        "nginx" => first_line("nginx", &["-v"]),
-        "haproxy" => first_line("haproxy", &["-v"]),
-        "pingora" => locked("pingora-proxy"),
-        "axum-legacy" => format!("axum {}, hyper-util {}", locked("axum"), locked("hyper-util")),
-        "ours" => locked("nexthop"),
-        "relay" => format!("tokio {}", locked("tokio")),
-        name => locked(name),
+        "nginx" | "haproxy" => {
+            let line = first_line(name, &["-v"]);
+            line.split([' ', '/'])
+                .find(|word| word.starts_with(|c: char| c.is_ascii_digit()))
+                .unwrap_or("unknown")
+                .to_owned()
+        }
+        "pingora" => locked(include_str!("../pingora/Cargo.lock"), "pingora-proxy"),
+        "axum-legacy" => format!("axum {}, hyper-util {}", locked(ours, "axum"), locked(ours, "hyper-util")),
+        "ours" => locked(ours, "nexthop"),
+        "relay" => format!("tokio {}", locked(ours, "tokio")),
+        name => locked(ours, name),
     };
     format!(" ({found})")
 }
 
 /// The version of a crate in the lock file.
-fn locked(name: &str) -> String {
+fn locked(lock: &str, name: &str) -> String {
     let entry = format!("name = \"{name}\"\nversion = \"");
-    let after = include_str!("../Cargo.lock").split_once(&entry).map(|(_, after)| after);
+    let after = lock.split_once(&entry).map(|(_, after)| after);
     after.and_then(|after| after.split('"').next()).unwrap_or("unknown").to_owned()
 }
 

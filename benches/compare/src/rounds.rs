@@ -15,6 +15,8 @@ pub struct Row {
     pub cpu_per_request: Duration,
     /// CPU time per request as a multiple of the baseline's, where that was measured, too.
     pub ratio: Option<f64>,
+    /// Between these lies the middle half of the rounds' ratios.
+    pub quartiles: Option<(f64, f64)>,
     pub requests_per_second: f64,
     pub median: Duration,
     pub percentile_99: Duration,
@@ -71,26 +73,28 @@ pub async fn compare(
 
 fn row(contender: &Contender, baseline: Option<&Contender>) -> io::Result<Row> {
     let samples = &contender.samples;
-    let seconds = |of: fn(&Sample) -> Duration| Duration::from_secs_f64(median(samples.iter().map(|s| of(s).as_secs_f64())));
+    let seconds = |of: fn(&Sample) -> Duration| {
+        Duration::from_secs_f64(quantile(0.5, samples.iter().map(|sample| of(sample).as_secs_f64())))
+    };
     let cpu = |sample: &Sample| sample.cpu_per_request.as_secs_f64();
     let ratios = baseline.map(|baseline| samples.iter().zip(&baseline.samples).map(|(own, its)| cpu(own) / cpu(its)));
     Ok(Row {
         proxy: contender.proxy,
         cpu_per_request: seconds(|sample| sample.cpu_per_request),
-        ratio: ratios.map(median),
-        requests_per_second: median(samples.iter().map(|sample| sample.requests_per_second)),
+        ratio: ratios.clone().map(|ratios| quantile(0.5, ratios)),
+        quartiles: ratios.map(|ratios| (quantile(0.25, ratios.clone()), quantile(0.75, ratios))),
+        requests_per_second: quantile(0.5, samples.iter().map(|sample| sample.requests_per_second)),
         median: seconds(|sample| sample.median),
         percentile_99: seconds(|sample| sample.percentile_99),
         resident_kib: contender.running.process.resident()?,
     })
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+/// The value below which that share of the (at least one) values lies.
+fn quantile(share: f64, values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
-    let upper = values.len() / 2;
-    let lower = values.len().saturating_sub(1) / 2;
-    (values[lower] + values[upper]) / 2.0
+    values[((values.len() - 1) as f64 * share).round() as usize]
 }
 
 /// KiB of resident memory that one client connection adds, once it has had an answer and says nothing more; in a fresh process.

@@ -73,7 +73,9 @@ impl Until {
     fn reached(&self) -> bool {
         match self {
             Self::Time(end) => Instant::now() >= *end,
-            Self::Requests(left) => left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err(),
+            Self::Requests(left) => {
+                left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err()
+            }
         }
     }
 }
@@ -86,7 +88,9 @@ pub async fn measure(workload: &Workload, proxy: &Running, length: Duration) -> 
     let (cpu, wall) = (proxy.process.cpu()? - cpu, start.elapsed());
     latencies.sort_unstable();
     let count = latencies.len();
-    let at = |per_cent: usize| latencies.get(count * per_cent / 100).copied().ok_or(io::Error::other("no request was answered"));
+    let at = |per_cent: usize| {
+        latencies.get(count * per_cent / 100).copied().ok_or(io::Error::other("no request was answered"))
+    };
     Ok(Sample {
         cpu_per_request: cpu / count.max(1) as u32,
         requests_per_second: count as f64 / wall.as_secs_f64(),
