@@ -57,11 +57,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     let text = report.to_string();
     println!("{text}");
-    if options.is_complete() {
+    if options.save {
         fs::write(Path::new(FOLDER).join("RESULTS.md"), text)?;
         fs::write(Path::new(FOLDER).join("chart.svg"), chart::draw(&report))?;
-    } else {
-        eprintln!("RESULTS.md and chart.svg are left as they are: this was not the whole comparison");
     }
     Ok(())
 }

@@ -5,11 +5,12 @@ use crate::{
     workload::{IDLE, WORKLOADS, Workload},
 };
 
-const USAGE: &str = "usage: compare [--quick] [--only PROXY,...] [--workload WORKLOAD,...] [--callgrind]";
+const USAGE: &str = "usage: compare [--quick] [--only PROXY,...] [--workload WORKLOAD,...] [--callgrind] [--save]";
 
 pub struct Options {
     pub quick: bool,
     pub callgrind: bool,
+    pub save: bool,
     pub proxies: Vec<&'static Proxy>,
     pub workloads: Vec<&'static Workload>,
     pub idle: bool,
@@ -20,6 +21,7 @@ impl Options {
         let mut options = Self {
             quick: false,
             callgrind: false,
+            save: false,
             proxies: PROXIES.iter().collect(),
             workloads: WORKLOADS.iter().collect(),
             idle: true,
@@ -30,6 +32,7 @@ impl Options {
             match arg.as_str() {
                 "--quick" => options.quick = true,
                 "--callgrind" => options.callgrind = true,
+                "--save" => options.save = true,
                 "--only" => {
                     let names = names()?;
                     known(&names, PROXIES.iter().map(|proxy| proxy.name))?;
@@ -45,11 +48,6 @@ impl Options {
             }
         }
         Ok(options)
-    }
-
-    /// Whether it is the run whose results are kept.
-    pub fn is_complete(&self) -> bool {
-        !self.quick && self.idle && self.proxies.len() == PROXIES.len() && self.workloads.len() == WORKLOADS.len()
     }
 }
 
