@@ -108,10 +108,9 @@ impl Report {
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "# Results of {}\n", first_line("date", &["-u", "+%F"]))?;
-        writeln!(
-            f,
-            "By `cargo run --release --manifest-path benches/compare/Cargo.toml`. How to read them: [README.md](README.md).\n"
-        )?;
+        let args: Vec<_> = std::env::args().skip(1).collect();
+        writeln!(f, "By `cargo run --release --manifest-path benches/compare/Cargo.toml -- {}`.", args.join(" "))?;
+        writeln!(f, "How to read them: [README.md](README.md).\n")?;
         writeln!(f, "{}, Linux {}, {}.\n", processor(), first_line("uname", &["-r"]), first_line("rustc", &["-V"]))?;
         for proxy in self.proxies() {
             writeln!(f, "* {}{}: {}", proxy.name, version(proxy.name), proxy.what)?;
