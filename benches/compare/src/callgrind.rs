@@ -1,0 +1,45 @@
+//! Instructions per request in user space, counted by callgrind: repeatable to a percent, whatever else the machine does.
+
+use std::{fs, io, net::SocketAddr, path::Path, process::Command};
+
+use crate::{
+    client::Client,
+    process::find,
+    proxies::Proxy,
+    workload::{Until, Workload, load},
+};
+
+const CONNECTIONS: usize = 16;
+const WARM_UP: u64 = 2000;
+const COUNTED: u64 = 4000;
+
+pub fn missing() -> Option<&'static str> {
+    find("valgrind").is_none().then_some("instructions are left out: `apt-get install valgrind`")
+}
+
+/// Counts, and leaves the profile in `target/callgrind/NAME-WORKLOAD`, for `callgrind_annotate`.
+pub async fn instructions(workload: &Workload, proxy: &Proxy, origin: SocketAddr) -> io::Result<u64> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/callgrind");
+    fs::create_dir_all(&folder)?;
+    let profile = folder.join(format!("{}-{}", proxy.name, workload.name));
+    let out = format!("--callgrind-out-file={}", profile.display());
+    let running = proxy.start(origin, &["valgrind", "-q", "--tool=callgrind", &out].map(str::to_owned)).await?;
+    let clients = Client::open(workload.kind, CONNECTIONS, &running.listening).await?;
+    let (clients, _) = load(clients, Until::requests(WARM_UP)).await?;
+    control("--zero", running.process.id())?;
+    let (_clients, _) = load(clients, Until::requests(COUNTED)).await?;
+    control("--dump", running.process.id())?;
+    let dump = profile.with_file_name(format!("{}-{}.1", proxy.name, workload.name));
+    let text = fs::read_to_string(&dump)?;
+    fs::rename(dump, profile)?;
+    let total = text.lines().find_map(|line| line.strip_prefix("totals:")?.trim().parse::<u64>().ok());
+    Ok(total.ok_or(io::Error::other("callgrind's profile has no totals"))? / COUNTED)
+}
+
+fn control(order: &str, process: u32) -> io::Result<()> {
+    let output = Command::new("callgrind_control").args([order, &process.to_string()]).output()?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned())),
+    }
+}

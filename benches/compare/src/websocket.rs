@@ -1,0 +1,81 @@
+//! WebSocket frames (RFC 6455 §5.2): unfragmented binary messages, masked by the client and not by the origin.
+
+use std::io;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use crate::http1::Connection;
+
+const FINAL_BINARY: u8 = 0x82;
+const MASKED: u8 = 0x80;
+const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+/// A frame as it goes on the wire.
+pub fn frame(payload: &[u8], masked: bool) -> Bytes {
+    let mut frame = BytesMut::with_capacity(payload.len() + 14);
+    let mask_bit = if masked { MASKED } else { 0 };
+    frame.put_u8(FINAL_BINARY);
+    match payload.len() {
+        size @ ..126 => frame.put_u8(mask_bit | size as u8),
+        size @ ..=0xffff => {
+            frame.put_u8(mask_bit | 126);
+            frame.put_u16(size as u16);
+        }
+        size => {
+            frame.put_u8(mask_bit | 127);
+            frame.put_u64(size as u64);
+        }
+    }
+    if masked {
+        frame.put_slice(&MASK);
+    }
+    let start = frame.len();
+    frame.put_slice(payload);
+    if masked {
+        unmask(&mut frame[start..], MASK);
+    }
+    frame.freeze()
+}
+
+/// Reads one binary message and returns its payload, unmasked.
+pub async fn message(connection: &mut Connection) -> io::Result<BytesMut> {
+    need(connection, 2).await?;
+    let (kind, size) = (connection.buffer[0], connection.buffer[1]);
+    if kind != FINAL_BINARY {
+        return Err(io::Error::other(format!("an odd frame: {kind:#x}")));
+    }
+    let extended = match size & !MASKED {
+        126 => 2,
+        127 => 8,
+        _ => 0,
+    };
+    let mask_size = if size & MASKED == 0 { 0 } else { 4 };
+    need(connection, 2 + extended + mask_size).await?;
+    connection.buffer.advance(2);
+    let size = if extended == 0 { usize::from(size & !MASKED) } else { connection.buffer.get_uint(extended) as usize };
+    let mut mask = [0; 4];
+    connection.buffer.copy_to_slice(&mut mask[..mask_size]);
+    need(connection, size).await?;
+    let mut payload = connection.buffer.split_to(size);
+    if mask_size > 0 {
+        unmask(&mut payload, mask);
+    }
+    Ok(payload)
+}
+
+async fn need(connection: &mut Connection, size: usize) -> io::Result<()> {
+    while connection.buffer.len() < size {
+        let missing = size - connection.buffer.len();
+        connection.buffer.reserve(missing);
+        connection.fill().await?;
+    }
+    Ok(())
+}
+
+fn unmask(payload: &mut [u8], mask: [u8; 4]) {
+    let mut words = payload.chunks_exact_mut(4);
+    for word in &mut words {
+        word.iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
+    }
+    words.into_remainder().iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
+}
