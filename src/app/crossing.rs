@@ -19,6 +19,7 @@ use crate::{
         target::Href,
         via,
     },
+    transport::Destination,
 };
 
 /// What the client sees of a request and what the upstream sees: what is told to the one, and how its answer is brought back to the other.
@@ -119,6 +120,13 @@ impl Crossing {
 }
 
 impl Prepare for Crossing {
+    fn destination(&self) -> Option<&Destination> {
+        match self.told {
+            Told::Later => self.settings.destination.as_ref(),
+            Told::InTheMap { .. } => None,
+        }
+    }
+
     fn add_fields(&self, extensions: &Extensions, out: &mut impl Fields) {
         if matches!(self.told, Told::Later) {
             self.write(extensions, out);

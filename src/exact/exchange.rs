@@ -31,7 +31,7 @@ use crate::{
         target::{Form, form},
     },
     transport::{
-        Connector, Home, Offer, Stream, Taken, Waiting,
+        Connector, Destination, Home, Offer, Stream, Taken, Waiting,
         http1::{self, Conn, RequestFraming, request_framing},
     },
 };
@@ -41,6 +41,11 @@ pub(crate) trait Prepare: Unpin {
     /// `attempt` counts from 0.
     fn prepare(&mut self, _attempt: u32, _parts: &mut Parts) -> Result<(), Error> {
         Ok(())
+    }
+
+    /// Where the request goes, if that is known already and not to be read from its URI.
+    fn destination(&self) -> Option<&Destination> {
+        None
     }
 
     /// Adds fields to those of the head, none of which has the same name.
@@ -151,7 +156,7 @@ impl<P: Prepare> Exchange<P> {
                         Ok(head) => {
                             let mut body = std::mem::take(&mut self.body);
                             body.forget();
-                            let response = sending.respond(head, &mut self.parts.extensions, body)?;
+                            let response = sending.respond(head, &mut self.parts, body)?;
                             return Poll::Ready(Ok(response.map(Body::from)));
                         }
                         Err(error) => self.again(sending, error)?,
@@ -191,7 +196,8 @@ impl<P: Prepare> Exchange<P> {
     fn start_on(&mut self, stream: Option<Box<dyn Stream>>) -> Result<State, Error> {
         let stream = stream.ok_or_else(|| Error::new(ErrorKind::Internal, "polled after it failed"))?;
         let framing = self.frame()?;
-        let (proxy, destination) = (self.proxy.clone(), self.proxy.connector.destination(&self.parts)?);
+        let (proxy, destination) =
+            (self.proxy.clone(), self.proxy.connector.destination(&self.parts, self.prepare.destination())?);
         let connecting = async move {
             let limit = proxy.limits.connect;
             let connected = proxy.connector.over(stream, &destination, Offer::Http1, limit).await?;
@@ -216,7 +222,7 @@ impl<P: Prepare> Exchange<P> {
     /// A connection from the pool, or a new one on its way.
     fn start(&mut self) -> Result<State, Error> {
         let framing = self.frame()?;
-        let destination = self.proxy.connector.destination(&self.parts)?;
+        let destination = self.proxy.connector.destination(&self.parts, self.prepare.destination())?;
         let now = Instant::now();
         #[cfg(feature = "http2")]
         if let offer @ (Offer::Http2 | Offer::Either) = self.offer(&destination)? {

@@ -105,22 +105,14 @@ pub fn is_owned(name: &HeaderName) -> bool {
 #[must_use]
 pub fn is_identity(name: &HeaderName) -> bool {
     let name = name.as_str().as_bytes();
-    if let Some(rest) = strip(name, b"x-") {
-        return match rest.first() {
-            Some(b'f') => strip(rest, b"forwarded-")
-                .is_some_and(|rest| is_one_of(rest, FORWARDED_IDENTITIES) || starts_with_one_of(rest, CERTIFICATES)),
-            Some(b'a' | b'c' | b'e' | b'g' | b'm' | b'o' | b'p' | b'r' | b's' | b'w') => {
-                is_one_of(rest, X_IDENTITIES) || starts_with_one_of(rest, X_IDENTITY_FAMILIES)
-            }
-            _ => false,
-        };
-    }
-    match name.first() {
-        Some(b'c' | b'f' | b'p' | b'r' | b's' | b't') => {
-            is_one_of(name, IDENTITIES) || starts_with_one_of(name, IDENTITY_FAMILIES)
-        }
-        _ => false,
-    }
+    let (name, like) = match strip(name, b"x-") {
+        Some(rest) => match strip(rest, b"forwarded-") {
+            Some(rest) => (rest, FORWARDED_IDENTITIES),
+            None => (rest, x_identities(rest.first())),
+        },
+        None => (name, identities(name.first())),
+    };
+    like.iter().any(|like| is_like(name, like))
 }
 
 /// True if the two are the same name to an application that reads `_`, `.` and the like as `-`.
@@ -149,72 +141,68 @@ fn begins_wsgiproxy(rest: &[u8]) -> bool {
 const FORWARDED_SUFFIXES: &[&[u8]] =
     &[b"for", b"host", b"port", b"proto", b"prefix", b"scheme", b"server", b"script-name"];
 
+/// Behind `X-Forwarded-`; with `*`, all that begin so.
 const FORWARDED_IDENTITIES: &[&[u8]] = &[
-    b"user",
+    b"access-token",
+    b"client-cert*",
     b"email",
     b"groups",
-    b"preferred-username",
-    b"access-token",
-    b"ssl",
-    b"protocol",
     b"method",
     b"path",
+    b"preferred-username",
+    b"protocol",
+    b"ssl",
+    b"tls-client-cert*",
     b"uri",
     b"url",
+    b"user",
 ];
 
-const CERTIFICATES: &[&[u8]] = &[b"client-cert", b"tls-client-cert"];
+/// Behind `X-`, by their first letter.
+fn x_identities(first: Option<&u8>) -> &'static [&'static [u8]] {
+    match first {
+        Some(b'a') => &[
+            b"amzn-oidc-*",
+            b"appengine-user-*",
+            b"auth-request-*",
+            b"authenticated-*",
+            b"authentik-*",
+            b"azure-clientip",
+        ],
+        Some(b'c') => &[b"client-cert*", b"client-ip", b"cluster-client-ip"],
+        Some(b'e') => &[b"envoy-*"],
+        Some(b'g') => &[b"goog-authenticated-user-*", b"goog-iap-jwt-assertion"],
+        Some(b'm') => &[b"ms-client-principal*"],
+        Some(b'o') => &[b"original-method", b"original-uri", b"original-url"],
+        Some(b'p') => &[b"pomerium-*"],
+        Some(b'r') => &[b"real-ip", b"remote-*", b"rewrite-url"],
+        Some(b's') => &[b"ssl-client-*"],
+        Some(b'w') => &[b"webauth-*"],
+        _ => &[],
+    }
+}
 
-const X_IDENTITIES: &[&[u8]] = &[
-    b"azure-clientip",
-    b"client-ip",
-    b"cluster-client-ip",
-    b"goog-iap-jwt-assertion",
-    b"original-method",
-    b"original-uri",
-    b"original-url",
-    b"real-ip",
-    b"rewrite-url",
-];
-
-const X_IDENTITY_FAMILIES: &[&[u8]] = &[
-    b"amzn-oidc-",
-    b"appengine-user-",
-    b"auth-request-",
-    b"authenticated-",
-    b"authentik-",
-    b"client-cert",
-    b"envoy-",
-    b"goog-authenticated-user-",
-    b"ms-client-principal",
-    b"pomerium-",
-    b"remote-",
-    b"ssl-client-",
-    b"webauth-",
-];
-
-const IDENTITIES: &[&[u8]] = &[
-    b"cf-connecting-ip",
-    b"cf-connecting-ipv6",
-    b"fastly-client-ip",
-    b"fly-client-ip",
-    b"proxy",
-    b"remote-addr",
-    b"remote-email",
-    b"remote-groups",
-    b"remote-name",
-    b"remote-user",
-    b"true-client-ip",
-];
-
-const IDENTITY_FAMILIES: &[&[u8]] = &[b"cf-access-", b"client-cert", b"ssl-client-", b"tailscale-user-"];
+fn identities(first: Option<&u8>) -> &'static [&'static [u8]] {
+    match first {
+        Some(b'c') => &[b"cf-access-*", b"cf-connecting-ip", b"cf-connecting-ipv6", b"client-cert*"],
+        Some(b'f') => &[b"fastly-client-ip", b"fly-client-ip"],
+        Some(b'p') => &[b"proxy"],
+        Some(b'r') => &[b"remote-addr", b"remote-email", b"remote-groups", b"remote-name", b"remote-user"],
+        Some(b's') => &[b"ssl-client-*"],
+        Some(b't') => &[b"tailscale-user-*", b"true-client-ip"],
+        _ => &[],
+    }
+}
 
 fn is_one_of(name: &[u8], list: &[&[u8]]) -> bool {
     list.iter().any(|entry| same(name, entry))
 }
 
-fn starts_with_one_of(name: &[u8], list: &[&[u8]]) -> bool {
-    list.iter().any(|entry| strip(name, entry).is_some())
+fn is_like(name: &[u8], like: &[u8]) -> bool {
+    match like.strip_suffix(b"*") {
+        Some(prefix) => strip(name, prefix).is_some(),
+        None => same(name, like),
+    }
 }
 
 fn strip<'a>(name: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
