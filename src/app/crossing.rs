@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{Extensions, HeaderValue, Request, Response, header::HOST, request};
+use http::{Extensions, HeaderValue, Response, header::HOST, request};
 
 use crate::{
     app::{
@@ -12,7 +12,7 @@ use crate::{
     },
     body::Body,
     error::Error,
-    exact::{Exchange, Prepare},
+    exact::Prepare,
     message::{
         fields::Fields,
         location::{self, Mapping},
@@ -45,15 +45,15 @@ impl Crossing {
         Self { settings: settings.clone(), front, href, told: Told::Later }
     }
 
-    /// The way of a request that nothing must be awaited for.
-    pub(super) fn send(mut self, mut parts: request::Parts, body: Body) -> Result<Exchange<Self>, Refusal> {
-        let settings = self.settings.clone();
-        settings.hooks.rewrite_request_now(&mut parts)?;
+    /// Makes a request ready to be sent that nothing must be awaited for.
+    pub(super) fn prepare(&mut self, parts: &mut request::Parts) -> Result<(), Refusal> {
+        let settings = &self.settings;
+        settings.hooks.rewrite_request_now(parts)?;
         settings.carried.encode(&parts.extensions, &mut parts.headers)?;
         if settings.hooks.any_for_requests() {
-            self.tell(&mut parts);
+            self.tell(parts);
         }
-        Ok(settings.exact.send(Request::from_parts(parts, body), self))
+        Ok(())
     }
 
     /// The way of a request that something must be awaited for: hooks, or a body that is read to be signed.
@@ -68,7 +68,7 @@ impl Crossing {
         }
         self.tell(&mut parts);
         let result = match &settings.seal {
-            None => settings.exact.send(Request::from_parts(parts, body), ()).await,
+            None => settings.exact.send(parts, body, ()).await,
             Some(seal) => seal.send(&settings.exact, parts, body).await,
         };
         match self.mapped(result) {

@@ -129,12 +129,12 @@ where
             Err(refusal) => return ProxyFuture::answer(refusal.into_response(settings)),
         };
         let body = outgoing(body, front.version, settings.max_body_bytes);
-        let crossing = Crossing::new(settings, front, href);
+        let mut crossing = Crossing::new(settings, front, href);
         if settings.seal.is_some() || settings.hooks.any_later() {
             return ProxyFuture::boxed(crossing.forward(parts, body));
         }
-        match crossing.send(parts, body) {
-            Ok(exchange) => ProxyFuture::exchange(exchange),
+        match crossing.prepare(&mut parts) {
+            Ok(()) => ProxyFuture::exchange(settings.exact.send(parts, body, crossing)),
             Err(refusal) => ProxyFuture::answer(refusal.into_response(settings)),
         }
     }

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Extensions, Method, Request, Response, request::Parts};
+use http::{Extensions, Method, Response, request::Parts};
 use http_body::Body as _;
 use tokio::time::Instant;
 
@@ -110,8 +110,7 @@ enum Opened {
 }
 
 impl<P: Prepare> Exchange<P> {
-    pub(super) fn new(proxy: Arc<Inner>, request: Request<Body>, prepare: P) -> Self {
-        let (parts, body) = request.into_parts();
+    pub(super) fn new(proxy: Arc<Inner>, parts: Parts, body: Body, prepare: P) -> Self {
         Self { proxy, parts, body: Tee::new(body), prepare, attempt: 0, framing: None, state: State::Start }
     }
 
