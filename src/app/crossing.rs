@@ -71,27 +71,31 @@ impl Crossing {
             None => settings.exact.send(parts, body, ()).await,
             Some(seal) => seal.send(&settings.exact, parts, body).await,
         };
-        match self.mapped(result) {
-            Ok(response) => settings.hooks.rewrite_response(response).await,
+        match result {
+            Ok(mut response) => {
+                self.map(&mut response);
+                settings.hooks.rewrite_response(response).await
+            }
             Err(error) => settings.answer(error),
         }
     }
 
     /// The answer to the client, where nothing must be awaited for it.
     pub(super) fn answer(&self, result: Result<Response<Body>, Error>) -> Response<Body> {
-        match self.mapped(result) {
-            Ok(response) => self.settings.hooks.rewrite_response_now(response),
+        match result {
+            Ok(mut response) => {
+                self.map(&mut response);
+                self.settings.hooks.rewrite_response_now(response)
+            }
             Err(error) => self.settings.answer(error),
         }
     }
 
-    fn mapped(&self, result: Result<Response<Body>, Error>) -> Result<Response<Body>, Error> {
-        result.map(|mut response| {
-            if self.settings.map_responses && location::concerns(response.headers()) {
-                self.mapping().apply(response.headers_mut());
-            }
-            response
-        })
+    /// Brings the head to the client's view.
+    fn map(&self, response: &mut Response<Body>) {
+        if self.settings.map_responses && location::concerns(response.headers()) {
+            self.mapping().apply(response.headers_mut());
+        }
     }
 
     fn mapping(&self) -> Mapping {

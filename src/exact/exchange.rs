@@ -155,8 +155,7 @@ impl<P: Prepare> Exchange<P> {
                         Ok(head) => {
                             let mut body = std::mem::take(&mut self.body);
                             body.forget();
-                            let response = sending.respond(head, &mut self.parts, body)?;
-                            return Poll::Ready(Ok(response.map(Body::from)));
+                            return Poll::Ready(sending.respond(head, &mut self.parts, body));
                         }
                         Err(error) => self.again(sending, error)?,
                     }

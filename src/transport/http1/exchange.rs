@@ -280,7 +280,7 @@ impl Exchange {
     /// Makes the response out of its head, and decides what becomes of the connection.
     ///
     /// What is left of `body` goes on in a task where the response came before all of it was sent.
-    pub(crate) fn respond<B>(mut self, head: Head, parts: &mut Parts, body: B) -> Result<Response<Incoming>, Error>
+    pub(crate) fn respond<B>(mut self, head: Head, parts: &mut Parts, body: B) -> Result<Response<crate::Body>, Error>
     where
         B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: Into<BoxError>,
@@ -301,7 +301,7 @@ impl Exchange {
         }
         let remaining = self.remaining(&head);
         let Head { status, reason, framing, mut keep, keep_alive, keep_alive_max } = head;
-        let mut response = Response::new(Incoming::empty());
+        let mut response = Response::new(crate::Body::empty());
         *response.status_mut() = status;
         *response.headers_mut() = std::mem::take(&mut parts.headers);
         if status == StatusCode::NO_CONTENT {
@@ -319,10 +319,10 @@ impl Exchange {
         self.conn.max_uses = [self.conn.max_uses, max_uses].into_iter().flatten().min();
         let keep = keep && !self.is_last && !matches!(remaining, Remaining::UntilClose);
         *response.body_mut() = if self.upload.is_unfinished() || !self.conn.is_written() {
-            relay::start(self, body, remaining, keep)
+            relay::start(self, body, remaining, keep).into()
         } else {
             let keep = keep && self.is_sent();
-            Incoming::new(self.conn, remaining, keep, &self.limits)
+            Incoming::new(self.conn, remaining, keep, &self.limits).into()
         };
         Ok(response)
     }
@@ -339,7 +339,7 @@ impl Exchange {
     }
 
     /// A 101: what was asked for becomes a tunnel, anything else is refused.
-    fn switch(self, mut head: Head, parts: &mut Parts) -> Result<Response<Incoming>, Error> {
+    fn switch(self, mut head: Head, parts: &mut Parts) -> Result<Response<crate::Body>, Error> {
         upgrade::check_switch(self.handshake.as_deref(), &parts.headers).map_err(Error::after_send)?;
         if parts.extensions.remove::<Extended>().is_some() {
             head.status = StatusCode::OK;
@@ -349,12 +349,12 @@ impl Exchange {
     }
 
     /// What comes after the head is another protocol's (RFC 9110 §7.8, §9.3.6).
-    fn tunnel(self, head: &Head, parts: &mut Parts) -> Result<Response<Incoming>, Error> {
+    fn tunnel(self, head: &Head, parts: &mut Parts) -> Result<Response<crate::Body>, Error> {
         if !self.is_sent() {
             let error = Error::new(ErrorKind::Upstream, "the upstream switched protocols before the request was sent");
             return Err(error.in_phase(Phase::ResponseHead).after_send());
         }
-        let mut response = Response::new(Incoming::empty());
+        let mut response = Response::new(crate::Body::empty());
         *response.status_mut() = head.status;
         *response.headers_mut() = std::mem::take(&mut parts.headers);
         hop::strip_response(response.headers_mut(), head.status == StatusCode::SWITCHING_PROTOCOLS);
