@@ -301,7 +301,7 @@ impl ExactProxyBuilder {
 
     /// Without the checks, which the defaults pass.
     pub(super) fn assemble(self) -> ExactProxy {
-        let limits = Arc::new(self.limits);
+        let limits = Arc::new(self.limits.within_reach());
         ExactProxy(Arc::new(Inner {
             pool: Arc::new(Pool::new(limits.clone(), self.listener)),
             limits,
