@@ -122,9 +122,17 @@ impl Origins {
                 Step::Take(stream) => return Ok(Opened::Http2(stream)),
                 Step::Settle(conn) => conn.settled().await,
                 Step::Wait(mut outcome) => {
-                    if let Ok(outcome) = outcome.wait_for(Option::is_some).await
-                        && let Some(Outcome::Failed(error)) = &*outcome
+                    // Who connects may stand behind us in the queue: what comes to us there is not kept from it.
+                    if let Some(Taken::Wait(waiting)) = &mut permitted
+                        && let Some(granted) = either(poll_fn(|cx| waiting.poll(cx)), told(&mut outcome)).await
                     {
+                        if let Taken::Idle(conn) = granted? {
+                            return Ok(Opened::Idle(conn));
+                        }
+                        permitted = None;
+                    }
+                    told(&mut outcome).await;
+                    if let Some(Outcome::Failed(error)) = &*outcome.borrow() {
                         return Err(error.clone());
                     }
                 }
@@ -177,7 +185,10 @@ impl Origins {
         self.open.fetch_add(1, Ordering::AcqRel);
         let mut origin = origin.lock();
         origin.is_http1 = false;
-        origin.conns.push(conn);
+        // One that has ended meanwhile was looked for in vain, and would stay for ever.
+        if !conn.state().is_closed() {
+            origin.conns.push(conn);
+        }
         Ok(Opened::Http2(stream))
     }
 }
@@ -276,6 +287,11 @@ impl fmt::Debug for Origins {
     }
 }
 
+/// Waits until it is known what became of a connection, or that nobody opens it any more.
+async fn told(outcome: &mut watch::Receiver<Option<Outcome>>) {
+    let _ = outcome.wait_for(Option::is_some).await;
+}
+
 /// Awaits `first`, unless `other` is ready before it.
 async fn either<T>(first: impl Future<Output = T>, other: impl Future<Output = ()>) -> Option<T> {
     let (mut first, mut other) = (pin!(first), pin!(other));
@@ -288,3 +304,52 @@ async fn either<T>(first: impl Future<Output = T>, other: impl Future<Output = (
 
 /// Destinations of which it is remembered what they speak.
 const MAX_REMEMBERED: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::atomic::AtomicUsize, task::Context};
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::transport::pool::Pool;
+
+    /// A stream to a server that takes whatever comes.
+    fn server() -> Io {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        tokio::spawn(async move {
+            let mut connection = h2::server::handshake(theirs).await.unwrap();
+            while connection.accept().await.is_some() {}
+        });
+        Io::Custom(Box::new(ours))
+    }
+
+    fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
+        future.poll(&mut Context::from_waker(std::task::Waker::noop()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_connection_does_not_keep_the_right_to_open_it() {
+        let limits = Arc::new(Limits { max_connections: Some(1), ..Limits::default() });
+        let (pool, origins) = (Arc::new(Pool::new(limits.clone(), None)), Arc::new(Origins::default()));
+        let to = Destination::of(&"http://h/".parse().unwrap(), None).unwrap();
+        let take = || pool.take(to.clone(), Instant::now(), None);
+        let Ok(Taken::Dial(in_use)) = take() else { panic!("no room") };
+        let (before, behind) = (take().unwrap(), take().unwrap());
+        let dialled = AtomicUsize::new(0);
+        let connect = || async {
+            dialled.fetch_add(1, Ordering::Relaxed);
+            Ok((server(), true))
+        };
+        // The one whose turn is later looks first, and is to connect for both.
+        let mut connects = pin!(origins.acquire(&to, &limits, None, behind, take, connect));
+        assert!(poll_once(connects.as_mut()).is_pending());
+        let mut waits = pin!(origins.acquire(&to, &limits, None, before, take, connect));
+        assert!(poll_once(waits.as_mut()).is_pending());
+        drop(in_use);
+        let begin = Instant::now();
+        let (connects, waits) = tokio::join!(connects, waits);
+        assert!(matches!((connects, waits), (Ok(Opened::Http2(_)), Ok(Opened::Http2(_)))));
+        assert_eq!((dialled.into_inner(), begin.elapsed()), (1, std::time::Duration::ZERO));
+    }
+}
