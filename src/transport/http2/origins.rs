@@ -91,6 +91,16 @@ impl Origins {
         self.find(to)?.lock().take(runtime, None)
     }
 
+    /// Closes a connection to `to` that nobody uses, for a request that waits for one and cannot use this: one over HTTP/1.1, or on another
+    /// runtime.
+    pub(crate) fn make_room(&self, to: &Destination) {
+        if self.open.load(Ordering::Acquire) > 0
+            && let Some(origin) = self.find(to)
+        {
+            origin.lock().make_room();
+        }
+    }
+
     /// Finds a stream or opens a connection: one for all requests that come meanwhile, as far as its streams are likely to do. `connect`
     /// opens a byte stream, and says whether HTTP/2 is spoken on it. `first` is the pool's permit to do so, `permit` asks for another.
     ///
@@ -142,6 +152,7 @@ impl Origins {
                         None => permit()?,
                     };
                     if let Taken::Wait(waiting) = &mut taken {
+                        origin.lock().make_room();
                         match either(poll_fn(|cx| waiting.poll(cx)), freed).await {
                             Some(granted) => taken = granted?,
                             // Instead of a connection, there is a stream.
@@ -261,6 +272,10 @@ impl Inner {
         }
         self.opening.push(Opening { outcome, runtime, waiting: 1 });
         Step::Open(tell)
+    }
+
+    fn make_room(&self) {
+        let _one = self.conns.iter().find(|conn| !conn.state().is_closed() && conn.state().retire_unused());
     }
 
     fn remove(&mut self, state: &Arc<State>) -> Option<Conn> {
