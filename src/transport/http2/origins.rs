@@ -97,7 +97,7 @@ impl Origins {
         if self.open.load(Ordering::Acquire) > 0
             && let Some(origin) = self.find(to)
         {
-            origin.lock().make_room();
+            origin.lock().make_room(None);
         }
     }
 
@@ -152,7 +152,7 @@ impl Origins {
                         None => permit()?,
                     };
                     if let Taken::Wait(waiting) = &mut taken {
-                        origin.lock().make_room();
+                        origin.lock().make_room(Some(runtime));
                         match either(poll_fn(|cx| waiting.poll(cx)), freed).await {
                             Some(granted) => taken = granted?,
                             // Instead of a connection, there is a stream.
@@ -274,8 +274,10 @@ impl Inner {
         Step::Open(tell)
     }
 
-    fn make_room(&self) {
-        let _one = self.conns.iter().find(|conn| !conn.state().is_closed() && conn.state().retire_unused());
+    /// Closes an unused connection, unless it is on this runtime.
+    fn make_room(&self, but: Option<runtime::Id>) {
+        let others = self.conns.iter().map(Conn::state).filter(|state| but != Some(state.runtime));
+        let _one = others.filter(|state| !state.is_closed()).find(|state| state.retire_unused());
     }
 
     fn remove(&mut self, state: &Arc<State>) -> Option<Conn> {
