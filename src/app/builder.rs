@@ -100,7 +100,13 @@ impl ProxyAppBuilder {
     ///
     /// Fields of all families that came from outside are removed, whichever are written.
     pub fn families(mut self, families: impl IntoIterator<Item = Family>) -> Self {
-        self.families = families.into_iter().collect();
+        self.families.clear();
+        for family in families {
+            // Each once: its fields must not come twice.
+            if !self.families.contains(&family) {
+                self.families.push(family);
+            }
+        }
         self
     }
 

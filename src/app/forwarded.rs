@@ -63,10 +63,13 @@ pub(super) fn write(out: &mut impl Fields, families: &[Family], way: &Way<'_>, f
     let scheme = || HeaderValue::from_static(if front.scheme == Scheme::HTTPS { "https" } else { "http" });
     let host = front.host.as_ref();
     let prefix = || (!front.prefix.is_empty()).then(|| front.prefix.to_value());
+    // Two families have it, and nobody looks whether it is there already where it is written with the head.
+    if families.iter().any(|family| matches!(family, Family::WsgiProxy | Family::XForwarded)) {
+        list(out, way);
+    }
     for family in families {
         match family {
             Family::WsgiProxy => {
-                list(out, way);
                 put(out, names::X_FORWARDED_SERVER, host);
                 put(out, names::X_FORWARDED_SCHEME, Some(&scheme()));
                 put(out, names::X_FORWARDED_SCRIPT_NAME, prefix().as_ref());
@@ -74,7 +77,6 @@ pub(super) fn write(out: &mut impl Fields, families: &[Family], way: &Way<'_>, f
                 put(out, names::X_TRAVERSAL_QUERY_STRING, href.query_value());
             }
             Family::XForwarded => {
-                list(out, way);
                 put(out, names::X_FORWARDED_HOST, host);
                 put(out, names::X_FORWARDED_PROTO, Some(&scheme()));
                 put(out, names::X_FORWARDED_PORT, port(front).as_ref());

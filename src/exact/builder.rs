@@ -98,7 +98,7 @@ impl ExactProxyBuilder {
         self
     }
 
-    /// Requests that one connection serves: any number. Fewer, where the upstream says so in `Keep-Alive`.
+    /// Requests that one connection of HTTP/1.1 serves: any number. Fewer, where the upstream says so in `Keep-Alive`.
     pub fn pool_max_uses(mut self, requests: u64) -> Self {
         self.limits.max_uses = Some(requests);
         self
@@ -301,7 +301,7 @@ impl ExactProxyBuilder {
 
     /// Without the checks, which the defaults pass.
     pub(super) fn assemble(self) -> ExactProxy {
-        let limits = Arc::new(self.limits);
+        let limits = Arc::new(self.limits.within_reach());
         ExactProxy(Arc::new(Inner {
             pool: Arc::new(Pool::new(limits.clone(), self.listener)),
             limits,

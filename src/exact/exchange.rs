@@ -234,7 +234,12 @@ impl<P: Prepare> Exchange<P> {
         match taken {
             Taken::Idle(conn) => self.send_on(conn, framing, now),
             Taken::Dial(home) => Ok(self.dial(home, framing)),
-            Taken::Wait(waiting) => Ok(State::Waiting(framing, waiting)),
+            Taken::Wait(waiting) => {
+                // Shared connections count, too, and no request leaves them by itself.
+                #[cfg(feature = "http2")]
+                self.proxy.origins.make_room(waiting.destination());
+                Ok(State::Waiting(framing, waiting))
+            }
         }
     }
 

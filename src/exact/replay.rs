@@ -155,6 +155,9 @@ impl HttpBody for Tee {
         let this = &mut *self;
         if let Some(piece) = this.record.as_mut().and_then(|record| record.again.pop_front()) {
             this.note(|_| true, || piece.clone());
+            if this.again.is_empty() && this.keep == Keep::Nothing {
+                this.held = Held::default(); // all that was kept has gone on, and the rest may take long
+            }
             return Poll::Ready(piece.into_frame().map(Ok));
         }
         let frame = ready!(Pin::new(&mut this.rest).poll_frame(cx));
@@ -268,6 +271,7 @@ const FRAME_COST: usize = size_of::<Piece>();
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -388,5 +392,59 @@ mod tests {
         whole.sent();
         assert!(whole.rewind());
         assert_eq!(take(&mut whole, 1).await, "whole");
+    }
+
+    #[tokio::test]
+    async fn what_another_attempt_has_taken_back_holds_nothing_of_the_budget() {
+        let budget = budget(1000, 10_000);
+        let mut again = body(&["one", "two"], false);
+        again.keep(Keep::UntilAnswered, &budget);
+        take(&mut again, 1).await;
+        assert!(again.rewind());
+        assert_eq!(budget.free.load(Ordering::Relaxed), 10_000 - 3 - FRAME_COST);
+        // As an exchange whose response comes before its body was sent: what is left goes on for as long as it takes.
+        again.forget();
+        assert_eq!(take(&mut again, 1).await, "one");
+        assert_eq!(budget.free.load(Ordering::Relaxed), 10_000);
+        assert_eq!(take(&mut again, 1).await, "two");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// However a body is cut into frames, wherever attempts fail and whatever the budget is: either all of it comes again, with the
+        /// same trailers and in the size that was said, or `rewind` says that it does not. And nothing is held afterwards.
+        #[test]
+        fn all_comes_again_or_nothing_is_said_to(
+            pieces in proptest::collection::vec(prop_oneof![Just(""), Just("a"), Just("bc"), Just("defghijklmno")], 0..6),
+            with_trailers: bool,
+            attempts in proptest::collection::vec((0_usize..9, 0_u8..3, any::<bool>()), 0..4),
+            per_request in 0_usize..600,
+            in_all in 0_usize..600,
+        ) {
+            let budget = budget(per_request, in_all);
+            let mut body = body(&pieces, with_trailers);
+            let whole = pieces.concat() + if with_trailers { "!" } else { "" };
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            for (taken, keep, sent) in attempts {
+                body.keep([Keep::Nothing, Keep::UntilSent, Keep::UntilAnswered][usize::from(keep)], &budget);
+                let first = runtime.block_on(take(&mut body, taken));
+                prop_assert!(whole.starts_with(&first), "{first} of {whole}");
+                if sent {
+                    body.sent();
+                }
+                if !body.rewind() {
+                    drop(body);
+                    prop_assert_eq!(budget.free.load(Ordering::Relaxed), in_all);
+                    return Ok(());
+                }
+            }
+            let hint = body.size_hint();
+            let left = pieces.concat().len() as u64;
+            prop_assert!(hint.lower() <= left && hint.upper().is_none_or(|upper| upper >= left));
+            prop_assert_eq!(runtime.block_on(take(&mut body, 20)), whole);
+            body.forget();
+            prop_assert_eq!(budget.free.load(Ordering::Relaxed), in_all);
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::forwarded::into_value;
 
 /// Takes fields: a map, or the bytes of a head that is being written, which spares the map and the values.
 pub(crate) trait Fields {
-    /// One line, unless the field is there already.
+    /// One line, unless the field is there already. Only a map can tell: for a head that is being written, no field is set twice.
     fn set(&mut self, name: HeaderName, value: &HeaderValue);
 
     /// The same with a value that is text made here, without control characters.

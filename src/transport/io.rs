@@ -32,6 +32,14 @@ pub(crate) enum Io {
 }
 
 impl Io {
+    /// True if TLS is spoken here, not in a user's own stream.
+    pub(crate) fn is_tls(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return matches!(self, Self::Tls(_));
+        #[cfg(not(feature = "tls"))]
+        return false;
+    }
+
     /// True if the peer has neither closed nor sent anything: what an idle connection must be to be used again.
     ///
     /// Costs no system call on a socket whose readiness was consumed; what the kernel has not reported to the runtime yet stays unseen.

@@ -41,6 +41,34 @@ pub(crate) struct Limits {
     pub(crate) http2: super::http2::Settings,
 }
 
+impl Limits {
+    /// The same, with none in place of those that no clock reaches: a time so far ahead cannot be told.
+    pub(crate) fn within_reach(mut self) -> Self {
+        let reached = |limit: &Duration| *limit < EVER;
+        for limit in [
+            &mut self.connect,
+            &mut self.response_head,
+            &mut self.body_idle,
+            &mut self.tunnel_idle,
+            &mut self.pool_idle,
+            &mut self.max_age,
+            &mut self.pool_wait,
+        ] {
+            *limit = limit.filter(reached);
+        }
+        self.expect_continue = self.expect_continue.min(EVER);
+        #[cfg(feature = "http2")]
+        {
+            self.http2.ping_interval = self.http2.ping_interval.filter(reached);
+            self.http2.ping_timeout = self.http2.ping_timeout.min(EVER);
+        }
+        self
+    }
+}
+
+/// Thirty years.
+const EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

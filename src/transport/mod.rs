@@ -66,7 +66,7 @@
 //! | a client that does not read | holds up no other: a connection's window is as wide as that of all its streams |
 //!
 //! A shared connection counts as one against the pool's maximum. A request that finds the maximum reached and all streams taken waits for
-//! whichever is free first.
+//! whichever is free first. One that nobody uses is closed for a request that cannot use it: over HTTP/1.1, or on another runtime.
 
 mod alarm;
 mod connect;

@@ -444,6 +444,29 @@ async fn a_limit_that_is_turned_off_is_none() {
     assert_eq!(response.unwrap().into_body().collect().await.unwrap().to_bytes(), "ok");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_no_clock_reaches_is_none() {
+    const EVER: Duration = Duration::MAX;
+    let upstream = InMemory::new(|mut conn| async move {
+        for _ in 0..2 {
+            conn.request().await;
+            conn.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\no").await;
+            sleep(seconds(100_000)).await;
+            conn.write("k").await;
+        }
+    });
+    let builder = with(upstream.clone()).connect_timeout(EVER).response_timeout(EVER).body_idle_timeout(EVER);
+    let builder = builder.tunnel_idle_timeout(EVER).pool_idle_timeout(EVER).pool_max_age(EVER).pool_wait_timeout(EVER);
+    let proxy = builder.expect_continue_timeout(EVER).pool_max_connections(1).build().unwrap();
+    let one = async || {
+        let response = proxy.clone().oneshot(get("http://h/")).await.unwrap();
+        response.into_body().collect().await.unwrap().to_bytes()
+    };
+    let (first, second) = tokio::join!(one(), one());
+    assert_eq!((&first[..], &second[..]), (&b"ok"[..], &b"ok"[..]));
+    assert_eq!(upstream.connections(), 1);
+}
+
 #[test]
 fn no_time_at_all_is_refused_by_name() {
     for (builder, name) in [

@@ -90,7 +90,10 @@ impl Conn {
     /// Writes what is queued; ready when nothing is left. `written` counts the bytes the stream took.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>, written: &mut u64) -> Poll<io::Result<()>> {
         while !self.out.is_empty() {
-            let n = ready!(self.out.poll_write(&mut self.io, cx))?;
+            let n = ready!(self.out.poll_write(&mut self.io, cx)).inspect_err(|_| {
+                // Records may have gone before the one that failed, and nobody says how many.
+                *written += u64::from(self.io.is_tls());
+            })?;
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }

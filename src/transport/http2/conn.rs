@@ -161,6 +161,15 @@ impl State {
         self.streams.fetch_update(Ordering::AcqRel, Ordering::Acquire, unused).is_ok()
     }
 
+    /// The same, and has the driver close the connection.
+    pub(super) fn retire_unused(&self) -> bool {
+        let unused = self.close_unused();
+        if unused {
+            self.drive.notify_one();
+        }
+        unused
+    }
+
     pub(super) fn is_settled(&self) -> bool {
         self.settled.load(Ordering::Acquire)
     }

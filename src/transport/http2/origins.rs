@@ -91,6 +91,16 @@ impl Origins {
         self.find(to)?.lock().take(runtime, None)
     }
 
+    /// Closes a connection to `to` that nobody uses, for a request that waits for one and cannot use this: one over HTTP/1.1, or on another
+    /// runtime.
+    pub(crate) fn make_room(&self, to: &Destination) {
+        if self.open.load(Ordering::Acquire) > 0
+            && let Some(origin) = self.find(to)
+        {
+            origin.lock().make_room(None);
+        }
+    }
+
     /// Finds a stream or opens a connection: one for all requests that come meanwhile, as far as its streams are likely to do. `connect`
     /// opens a byte stream, and says whether HTTP/2 is spoken on it. `first` is the pool's permit to do so, `permit` asks for another.
     ///
@@ -122,9 +132,17 @@ impl Origins {
                 Step::Take(stream) => return Ok(Opened::Http2(stream)),
                 Step::Settle(conn) => conn.settled().await,
                 Step::Wait(mut outcome) => {
-                    if let Ok(outcome) = outcome.wait_for(Option::is_some).await
-                        && let Some(Outcome::Failed(error)) = &*outcome
+                    // Who connects may stand behind us in the queue: what comes to us there is not kept from it.
+                    if let Some(Taken::Wait(waiting)) = &mut permitted
+                        && let Some(granted) = either(poll_fn(|cx| waiting.poll(cx)), told(&mut outcome)).await
                     {
+                        if let Taken::Idle(conn) = granted? {
+                            return Ok(Opened::Idle(conn));
+                        }
+                        permitted = None;
+                    }
+                    told(&mut outcome).await;
+                    if let Some(Outcome::Failed(error)) = &*outcome.borrow() {
                         return Err(error.clone());
                     }
                 }
@@ -134,6 +152,7 @@ impl Origins {
                         None => permit()?,
                     };
                     if let Taken::Wait(waiting) = &mut taken {
+                        origin.lock().make_room(Some(runtime));
                         match either(poll_fn(|cx| waiting.poll(cx)), freed).await {
                             Some(granted) => taken = granted?,
                             // Instead of a connection, there is a stream.
@@ -177,7 +196,10 @@ impl Origins {
         self.open.fetch_add(1, Ordering::AcqRel);
         let mut origin = origin.lock();
         origin.is_http1 = false;
-        origin.conns.push(conn);
+        // One that has ended meanwhile was looked for in vain, and would stay for ever.
+        if !conn.state().is_closed() {
+            origin.conns.push(conn);
+        }
         Ok(Opened::Http2(stream))
     }
 }
@@ -252,6 +274,12 @@ impl Inner {
         Step::Open(tell)
     }
 
+    /// Closes an unused connection, unless it is on this runtime.
+    fn make_room(&self, but: Option<runtime::Id>) {
+        let others = self.conns.iter().map(Conn::state).filter(|state| but != Some(state.runtime));
+        let _one = others.filter(|state| !state.is_closed()).find(|state| state.retire_unused());
+    }
+
     fn remove(&mut self, state: &Arc<State>) -> Option<Conn> {
         let at = self.conns.iter().position(|conn| Arc::ptr_eq(conn.state(), state))?;
         Some(self.conns.swap_remove(at))
@@ -276,6 +304,11 @@ impl fmt::Debug for Origins {
     }
 }
 
+/// Waits until it is known what became of a connection, or that nobody opens it any more.
+async fn told(outcome: &mut watch::Receiver<Option<Outcome>>) {
+    let _ = outcome.wait_for(Option::is_some).await;
+}
+
 /// Awaits `first`, unless `other` is ready before it.
 async fn either<T>(first: impl Future<Output = T>, other: impl Future<Output = ()>) -> Option<T> {
     let (mut first, mut other) = (pin!(first), pin!(other));
@@ -288,3 +321,55 @@ async fn either<T>(first: impl Future<Output = T>, other: impl Future<Output = (
 
 /// Destinations of which it is remembered what they speak.
 const MAX_REMEMBERED: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::Pin,
+        task::{Context, Waker},
+    };
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::transport::pool::Pool;
+
+    /// A stream to a server that takes whatever comes.
+    fn server() -> Io {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        tokio::spawn(async move {
+            let mut connection = h2::server::handshake(theirs).await.unwrap();
+            while connection.accept().await.is_some() {}
+        });
+        Io::Custom(Box::new(ours))
+    }
+
+    fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+        future.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_connection_does_not_keep_the_right_to_open_it() {
+        let limits = Arc::new(Limits { max_connections: Some(1), ..Limits::default() });
+        let (pool, origins) = (Arc::new(Pool::new(limits.clone(), None)), Arc::new(Origins::default()));
+        let to = Destination::of(&"http://h/".parse().unwrap(), None).unwrap();
+        let take = || pool.take(to.clone(), Instant::now(), None);
+        let Ok(Taken::Dial(in_use)) = take() else { panic!("no room") };
+        let (before, behind) = (take().unwrap(), take().unwrap());
+        let dialled = AtomicUsize::new(0);
+        let connect = || async {
+            dialled.fetch_add(1, Ordering::Relaxed);
+            Ok((server(), true))
+        };
+        // The one whose turn is later looks first, and is to connect for both.
+        let mut connects = pin!(origins.acquire(&to, &limits, None, behind, take, connect));
+        assert!(poll_once(connects.as_mut()).is_pending());
+        let mut waits = pin!(origins.acquire(&to, &limits, None, before, take, connect));
+        assert!(poll_once(waits.as_mut()).is_pending());
+        drop(in_use);
+        let begin = Instant::now();
+        let (connects, waits) = tokio::join!(connects, waits);
+        assert!(matches!((connects, waits), (Ok(Opened::Http2(_)), Ok(Opened::Http2(_)))));
+        assert_eq!((dialled.load(Ordering::Relaxed), begin.elapsed()), (1, std::time::Duration::ZERO));
+    }
+}

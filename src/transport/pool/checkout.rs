@@ -189,7 +189,8 @@ impl Pool {
     fn until(&self, conn: Box<Conn>, now: Instant) -> Idle {
         let limits = [
             self.limits.pool_idle.map(|limit| now + limit),
-            conn.keep_alive.map(|limit| now + limit),
+            // The upstream's word, which may be longer than any clock counts.
+            conn.keep_alive.and_then(|limit| now.checked_add(limit)),
             self.limits.max_age.map(|limit| conn.opened + limit),
         ];
         Idle { conn, since: now, until: limits.into_iter().flatten().min() }

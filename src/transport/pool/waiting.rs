@@ -55,6 +55,12 @@ impl Waiting {
         Self { pool, to, ticket, want, grant, alarm, over: false }
     }
 
+    /// Where the connection goes.
+    #[cfg(feature = "http2")]
+    pub(crate) fn destination(&self) -> &Destination {
+        &self.to
+    }
+
     /// A connection, or the right to open one.
     ///
     /// # Errors

@@ -6,17 +6,19 @@ use http::{Request, Response, Version};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use nexthop::{
-    Body,
+    Body, ExactProxy,
     app::{ForwardedFor, HostField, PathPrefix, ProxyApp, Via},
+    ext::PeerAddr,
     message::target::Href,
     middleware::{ProxyMiddleware, Trust},
     protocol::Family,
 };
+use proptest::prelude::*;
 use tokio::net::TcpStream;
-use tower::Layer;
+use tower::{Layer, ServiceExt};
 
 use super::{OK, app};
-use crate::support::{Front, RawUpstream};
+use crate::support::{Front, InMemory, RawUpstream};
 
 #[tokio::test]
 async fn hop_by_hop_fields_end_here_and_ours_cannot_be_named_away() {
@@ -111,6 +113,72 @@ async fn each_family_is_written_as_it_is_chosen() {
             seen.head.lines().filter(|l| l.starts_with("x-") || l.starts_with("forwarded")).collect();
         lines.sort_unstable();
         assert_eq!(lines, expected);
+    }
+}
+
+/// The lines that the upstream gets of a request: written with the head, or through a hook's hands before.
+async fn told(families: &[Family], fields: &[(&str, String)], peer: bool, via: bool, hook: bool) -> Vec<String> {
+    let (seen, mut see) = tokio::sync::mpsc::unbounded_channel();
+    let upstream = InMemory::new(move |mut conn| {
+        let seen = seen.clone();
+        async move {
+            seen.send(conn.request().await.head).unwrap();
+            conn.write(OK).await;
+        }
+    });
+    let exact = ExactProxy::builder().connector(upstream).build().unwrap();
+    let builder = ProxyApp::builder("http://u.example/app?k=1".parse().unwrap()).exact(exact);
+    let builder = builder.families(families.to_vec()).via(if via { Via::Named("us".into()) } else { Via::Off });
+    let builder = builder.suppress_fields(["via-nobody", "x-forwarded-for"]);
+    let builder = if hook { builder.rewrite_request(|_| ()) } else { builder };
+    let mut request = Request::get("/x").header("host", "front.example:81");
+    for (name, value) in fields {
+        request = request.header(*name, value);
+    }
+    if peer {
+        request = request.extension(PeerAddr::Tcp("192.0.2.7:4711".parse().unwrap()));
+    }
+    let response = builder.build().unwrap().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(response.status(), 200);
+    let head = see.recv().await.unwrap();
+    let mut lines: Vec<_> = head.lines().map(str::to_owned).collect();
+    // The order between fields of different names means nothing; a stable sort keeps that of lines of one name.
+    lines.sort_by(|one, other| one.split(':').next().cmp(&other.split(':').next()));
+    lines
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_told_is_the_same_whether_a_hook_could_see_it_or_not(
+        families in proptest::collection::vec(
+            prop_oneof![Just(Family::WsgiProxy), Just(Family::XForwarded), Just(Family::Forwarded)], 0..4),
+        fields in proptest::collection::vec((
+            prop_oneof![
+                Just("via"), Just("x-forwarded-for"), Just("x_forwarded_for"), Just("x-forwarded-proto"), Just("forwarded"),
+                Just("connection"), Just("te"), Just("x-other"), Just("x-wsgiproxy-str-1"), Just("cookie"),
+            ],
+            prop_oneof![Just("via, x-forwarded-for, x-forwarded-server".to_owned()), "[a-z0-9][a-z0-9 .,=]{0,12}[a-z]"],
+        ), 0..8),
+        peer: bool,
+        via: bool,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (written, seen) = runtime.block_on(async {
+            (told(&families, &fields, peer, via, false).await, told(&families, &fields, peer, via, true).await)
+        });
+        prop_assert_eq!(written, seen);
+    }
+}
+
+#[tokio::test]
+async fn a_field_that_two_families_share_is_written_once() {
+    for families in [[Family::WsgiProxy, Family::XForwarded], [Family::Forwarded; 2]] {
+        let lines = told(&families, &[], true, true, false).await;
+        let count = |name: &str| lines.iter().filter(|line| line.starts_with(name)).count();
+        let expected = if families[0] == Family::Forwarded { (0, 1) } else { (1, 0) };
+        assert_eq!((count("x-forwarded-for:"), count("forwarded:")), expected, "{lines:?}");
     }
 }
 

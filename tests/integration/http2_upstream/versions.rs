@@ -115,6 +115,31 @@ async fn a_maximum_of_connections_does_not_keep_requests_from_sharing_one() {
 }
 
 #[tokio::test]
+async fn an_unused_connection_makes_room_for_one_of_http_1_1() {
+    let ca = TestCa::new();
+    let upstream = Secure::new(&ca, &["h2", "http/1.1"]).await;
+    let tls = Tls::roots_pem(ca.root_pem().as_bytes()).unwrap();
+    let proxy = ExactProxy::builder().tls(tls).pool_max_connections(1).build().unwrap();
+    assert!(fetch(&proxy, get(&upstream.url)).await.1.contains("HTTP/2.0"));
+    let (status, echo) = fetch(&proxy, upgrade(&upstream.url)).await;
+    assert!(status == 200 && echo.contains("HTTP/1.1"), "{status} {echo}");
+    assert_eq!(proxy.pool_stats().opened, 2);
+}
+
+#[tokio::test]
+async fn an_unused_connection_of_another_runtime_makes_room() {
+    let upstream = Front::hyper(echo()).await;
+    let builder = ExactProxy::builder().http_versions(HttpVersions::Http2Only).pool_max_connections(1);
+    let (proxy, url) = (builder.build().unwrap(), upstream.url("/"));
+    assert_eq!(fetch(&proxy, get(&url)).await.0, 200);
+    let elsewhere = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(fetch(&proxy, get(&url))).0
+    });
+    assert_eq!(elsewhere.await.unwrap(), 200);
+}
+
+#[tokio::test]
 async fn connections_of_http_1_1_over_tls_are_pooled_as_ever() {
     let ca = TestCa::new();
     let upstream = Secure::new(&ca, &["http/1.1"]).await;

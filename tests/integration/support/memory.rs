@@ -84,7 +84,12 @@ impl Gate {
         F: Fn(RawConn) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        GatedConnector { gate: self.clone(), inner: InMemory::new(script) }
+        self.before(InMemory::new(script))
+    }
+
+    /// Connects in any other way through the gate.
+    pub fn before<C: Connect>(&self, inner: C) -> impl Connect + use<C> {
+        GatedConnector { gate: self.clone(), inner }
     }
 
     /// From now on, the connections there are take nothing more.
@@ -98,12 +103,12 @@ impl Gate {
     }
 }
 
-struct GatedConnector {
+struct GatedConnector<C> {
     gate: Gate,
-    inner: InMemory,
+    inner: C,
 }
 
-impl Connect for GatedConnector {
+impl<C: Connect> Connect for GatedConnector<C> {
     fn connect(&self, to: &Destination) -> Connecting {
         let index = self.gate.opened.fetch_add(1, Ordering::SeqCst);
         let (connecting, shut_before) = (self.inner.connect(to), self.gate.shut_before.clone());

@@ -5,12 +5,13 @@
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
-use nexthop::{Body, ErrorKind, ExactProxy, Phase};
+use nexthop::{Body, ErrorKind, ExactProxy, Phase, transport::Tls};
 
 use crate::support::{
-    Gate, RawConn, RawUpstream,
+    Gate, RawConn, RawUpstream, Scripted,
     body::{fed, pieces},
     fetch, get, post, send,
+    tls::TestCa,
 };
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -168,4 +169,27 @@ async fn an_unsent_body_that_fails_is_the_clients_fault_and_not_sent_again() {
     feed.fail("gone").await;
     let error = send(&proxy, Request::post("http://h/").body(body).unwrap()).await.unwrap_err();
     assert_eq!((error.kind(), gate.connections()), (ErrorKind::RequestBody, 1));
+}
+
+/// TLS writes a request record by record, and says nothing of those that went before the one that failed.
+#[tokio::test]
+async fn a_post_of_which_some_records_were_written_is_not_sent_again() {
+    let ca = TestCa::new();
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(ca.server_config(&["http/1.1"])));
+    let upstream = Scripted::new(move |_, io| {
+        let acceptor = acceptor.clone();
+        async move {
+            let mut conn = RawConn::over(acceptor.accept(io).await.unwrap());
+            conn.request().await;
+            conn.write(OK).await;
+            conn.head().await;
+        }
+    });
+    let gate = Gate::default().deaf_after(20_000);
+    let tls = Tls::roots_pem(ca.root_pem().as_bytes()).unwrap();
+    let proxy = ExactProxy::builder().tls(tls).connector(gate.before(upstream)).build().unwrap();
+    assert_eq!(fetch(&proxy, get("https://localhost/")).await, (200, "ok".to_owned()));
+    let error = send(&proxy, post("https://localhost/", vec![b'x'; 60_000])).await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Upstream, false));
+    assert_eq!(gate.connections(), 1);
 }
