@@ -1,6 +1,12 @@
 //! A maximum of connections where requests share them: who waits is given a stream or a connection, whichever is free first.
 
-use std::{future::pending, sync::Arc};
+use std::{
+    future::{pending, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use http::StatusCode;
 use nexthop::{ErrorKind, ExactProxy, Phase};
@@ -103,6 +109,49 @@ async fn where_the_shared_connection_ends_one_that_waits_opens_the_next_and_the_
         assert_eq!(other.await.unwrap().unwrap(), StatusCode::OK);
     }
     assert_eq!((upstream.connections(), proxy.pool_stats().waiting), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_comes_to_one_that_waits_for_another_is_not_lost_on_both() {
+    let cut = Arc::new(Notify::new());
+    let cutting = cut.clone();
+    let (upstream, begun) = crowded(move |index, first, mut frames| {
+        let cutting = cutting.clone();
+        async move {
+            if index == 0 {
+                return cutting.notified().await;
+            }
+            frames.ok(first, true).await;
+            loop {
+                let stream = frames.request().await;
+                frames.ok(stream, true).await;
+            }
+        }
+    });
+    let proxy = with(&upstream).pool_max_connections(1).build().unwrap();
+    let first = calling(&proxy, "/1");
+    begun.notified().await;
+    // Of the response, only the status: what is kept of it would keep the stream.
+    let asking = async || call(&proxy, get("http://h/")).await.map(|response| response.status());
+    let [mut one, mut two, mut three] = [(); 3].map(|()| Box::pin(asking()));
+    for waits in [&mut one, &mut two, &mut three] {
+        assert!(is_pending(waits).await);
+    }
+    assert_eq!(proxy.pool_stats().waiting, 3);
+    // The next to open a connection leaves, and the last in the queue takes that on.
+    drop(one);
+    assert!(is_pending(&mut three).await && is_pending(&mut two).await);
+    let start = Instant::now();
+    cut.notify_one();
+    let (two, three) = tokio::join!(two, three);
+    assert_eq!((two.unwrap(), three.unwrap()), (StatusCode::OK, StatusCode::OK));
+    assert_eq!((start.elapsed(), upstream.connections()), (Duration::ZERO, 2));
+    first.await.unwrap().expect_err("cut");
+}
+
+/// Polls a future once.
+async fn is_pending<F: Future>(future: &mut Pin<Box<F>>) -> bool {
+    poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_pending())).await
 }
 
 #[tokio::test(start_paused = true)]

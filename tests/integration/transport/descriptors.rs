@@ -295,7 +295,8 @@ async fn no_socket_stays_open_behind_a_client_that_leaves() {
                 io.set_zero_linger().unwrap();
                 drop(io);
             } else {
-                io.shutdown().await.unwrap();
+                // It may have been cut already.
+                let _ = io.shutdown().await;
                 let _ = within("the end", io.read_to_end(&mut Vec::new())).await;
                 drop(io);
             }
