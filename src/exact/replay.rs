@@ -155,8 +155,8 @@ impl HttpBody for Tee {
         let this = &mut *self;
         if let Some(piece) = this.record.as_mut().and_then(|record| record.again.pop_front()) {
             this.note(|_| true, || piece.clone());
-            if this.again.is_empty() && this.keep == Keep::Nothing {
-                this.held = Held::default(); // all that was kept has gone on, and the rest may take long
+            if this.record.as_ref().is_some_and(|record| record.again.is_empty() && record.keep == Keep::Nothing) {
+                this.record = None; // all that was kept has gone on, and the rest may take long
             }
             return Poll::Ready(piece.into_frame().map(Ok));
         }

@@ -4,6 +4,7 @@ mod bodies;
 mod fields;
 mod hooks;
 mod mounts;
+mod over_http2;
 mod pair;
 mod responses;
 mod streams;

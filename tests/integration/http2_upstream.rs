@@ -4,6 +4,7 @@ mod bodies;
 mod connections;
 mod heads;
 mod limits;
+mod queue;
 mod retry;
 mod versions;
 

@@ -3,6 +3,7 @@
 //! | limit | default | what is waited for | kind, status | in |
 //! |---|---|---|---|---|
 //! | `connect_timeout` | 10 s | name, socket and TLS | `Timeout`, 504, `Phase::Connect`, retryable | `connecting_takes_10_s_…` |
+//! | | | each step of these, PROXY header and preface included | the same | `every_step_of_connecting_…` |
 //! | `expect_continue_timeout` | 1 s | the upstream's word on a body | none: the body goes | `an_expected_body_goes_…` |
 //! | `body_idle_timeout` | 60 s | the client's next frame | `RequestTimeout`, 408, `Phase::Send` | `a_client_may_be_silent_…` |
 //! | | | the upstream, to take bytes | `Timeout`, 504, `Phase::Send` | `an_upstream_that_takes_nothing_…` |
@@ -21,7 +22,7 @@ use http_body_util::BodyExt;
 use nexthop::{
     Body, Error, ErrorKind, ExactProxy, Phase, TransparentProxy,
     exact::ExactProxyBuilder,
-    transport::{Connect, Connecting, Destination, Upgraded},
+    transport::{Connect, Connecting, Destination, HttpVersions, ProxyProtocolVersion, Stream, Upgraded},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -86,6 +87,34 @@ async fn connecting_takes_10_s_at_the_most_or_what_is_said() {
         assert_eq!((error.kind(), error.phase(), error.status().as_u16()), (ErrorKind::Timeout, Phase::Connect, 504));
         assert!(error.is_retryable() && error.is_timeout());
         assert_eq!(start.elapsed(), seconds(limit));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_step_of_connecting_counts_in_the_same_10_s() {
+    /// Connects to somebody who takes a few bytes and says nothing.
+    struct Deaf(std::sync::Mutex<Vec<tokio::io::DuplexStream>>);
+    impl Connect for Deaf {
+        fn connect(&self, _: &Destination) -> Connecting {
+            let (ours, theirs) = tokio::io::duplex(8);
+            self.0.lock().unwrap().push(theirs);
+            Box::pin(async move {
+                sleep(seconds(4)).await;
+                Ok(Box::new(ours) as Box<dyn Stream>)
+            })
+        }
+    }
+    let with = || ExactProxy::builder().connector(Deaf(Default::default()));
+    for (builder, url, phase) in [
+        (with().send_proxy_protocol(ProxyProtocolVersion::V1), "http://h/", Phase::Connect),
+        (with().send_proxy_protocol(ProxyProtocolVersion::V2), "https://127.0.0.1/", Phase::Connect),
+        (with(), "https://127.0.0.1/", Phase::Tls),
+        (with().http_versions(HttpVersions::Http2Only), "http://h/", Phase::Connect),
+    ] {
+        let start = Instant::now();
+        let error = builder.build().unwrap().oneshot(get(url)).await.unwrap_err();
+        assert_eq!((error.kind(), error.phase(), error.is_retryable()), (ErrorKind::Timeout, phase, true));
+        assert_eq!(start.elapsed(), seconds(10));
     }
 }
 

@@ -1,6 +1,8 @@
 //! The connections to upstreams: how responses are read, and what becomes of connections.
 
 mod backpressure;
+#[cfg(target_os = "linux")]
+mod descriptors;
 mod early;
 mod interim;
 mod leaving;

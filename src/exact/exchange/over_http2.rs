@@ -68,14 +68,16 @@ impl<P: Prepare> Exchange<P> {
                 Ok((connected.io, is_http2))
             };
             let acquiring = proxy.origins.acquire(&to, limits, avoid.as_ref(), first, permit, connect);
-            let acquired = match limits.connect {
+            // Whoever opens a connection has its limit for that, and in the queue another. This one is for those that wait for them.
+            let limit = match (limits.max_connections, limits.pool_wait) {
+                (None, _) => limits.connect,
+                (Some(_), queue) => limits.connect.zip(queue).map(|(connect, queue)| connect + queue),
+            };
+            let acquired = match limit {
                 None => acquiring.await?,
-                Some(limit) => {
-                    let queue = limits.max_connections.and(limits.pool_wait).unwrap_or_default();
-                    timeout(limit + queue, acquiring).await.map_err(|_| {
-                        Error::new(ErrorKind::Timeout, "no connection to the upstream in time").in_phase(Phase::Connect)
-                    })??
-                }
+                Some(limit) => timeout(limit, acquiring).await.map_err(|_| {
+                    Error::new(ErrorKind::Timeout, "no connection to the upstream in time").in_phase(Phase::Connect)
+                })??,
             };
             Ok(match acquired {
                 http2::Opened::Http1(io, home) => Opened::Http1(Box::new(Conn::new(io, home, Instant::now()))),

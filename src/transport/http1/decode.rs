@@ -56,7 +56,10 @@ pub(crate) fn head(
     let mut response = httparse::Response::new(&mut []);
     let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, read, &mut fields);
     let length = match parsed {
-        Ok(Status::Complete(length)) if length <= max => length,
+        Ok(Status::Complete(length)) if length <= max => {
+            blank_lines(read)?;
+            length
+        }
         Ok(Status::Partial) if read.len() <= max => return blank_lines(read).map(|()| None),
         Ok(_) => return Err(bad("the head of the response is too long")),
         Err(error) => return Err(bad("the head of the response is not HTTP").with_source(error)),
@@ -455,6 +458,8 @@ mod tests {
         assert!(may_be_whole(&[b'x'; 101], 100, 100));
         assert!(!may_be_whole(&[b'x'; 101], 100, 4096));
         assert!(parse("\r\n\r\n\r\n").is_err());
+        assert!(parse("\r\n\r\n\r\nHTTP/1.1 200 OK\r\n\r\n").is_err(), "as if it came in two packets");
+        assert!(parse("\r\n\r\nHTTP/1.1 200 OK\r\n\r\n").unwrap().is_some());
         assert!(parse("\r\n\r\n").unwrap().is_none());
     }
 

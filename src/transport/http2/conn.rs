@@ -15,7 +15,7 @@ use h2::client::{Builder, SendRequest};
 use tokio::{
     runtime,
     sync::Notify,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{MAX_STREAMS, driver};
@@ -62,8 +62,14 @@ impl Conn {
         ended: impl FnOnce(&Arc<State>) + Send + 'static,
     ) -> Result<(Self, Stream), Error> {
         let (io, heard) = driver::Watched::new(io);
-        let handshake = builder(limits).handshake(io).await;
-        let (sender, connection) = handshake.map_err(|error| {
+        let speaking = builder(limits).handshake(io);
+        let spoken = match limits.connect {
+            None => speaking.await,
+            Some(limit) => timeout(limit, speaking).await.map_err(|_| {
+                Error::new(ErrorKind::Timeout, "the upstream did not take the preface in time").in_phase(Phase::Connect)
+            })?,
+        };
+        let (sender, connection) = spoken.map_err(|error| {
             let error = Error::new(ErrorKind::Connect, "no HTTP/2 connection to the upstream").with_source(error);
             error.in_phase(Phase::Connect)
         })?;

@@ -123,29 +123,27 @@ impl Origins {
     {
         let runtime = runtime::Handle::current().id();
         let mut permitted = Some(first);
+        let mut has_turn = false;
         loop {
             let origin = self.origin(to);
             // Before it is looked for one, so that none is missed.
             let freed = origin.freed.notified();
-            let step = origin.lock().step(runtime, avoid);
+            let step = origin.lock().step(runtime, avoid, has_turn);
             match step {
                 Step::Take(stream) => return Ok(Opened::Http2(stream)),
                 Step::Settle(conn) => conn.settled().await,
-                Step::Wait(mut outcome) => {
-                    // Who connects may stand behind us in the queue: what comes to us there is not kept from it.
-                    if let Some(Taken::Wait(waiting)) = &mut permitted
-                        && let Some(granted) = either(poll_fn(|cx| waiting.poll(cx)), told(&mut outcome)).await
-                    {
-                        if let Taken::Idle(conn) = granted? {
-                            return Ok(Opened::Idle(conn));
+                Step::Wait(mut outcome) => match turn_or(&mut permitted, outcome.wait_for(Option::is_some)).await {
+                    // Whoever was waited for may stand behind this one in the queue, and the turn would be lost on both.
+                    Some(turn) => {
+                        permitted = Some(turn?);
+                        has_turn = true;
+                    }
+                    None => {
+                        if let Some(Outcome::Failed(error)) = &*outcome.borrow() {
+                            return Err(error.clone());
                         }
-                        permitted = None;
                     }
-                    told(&mut outcome).await;
-                    if let Some(Outcome::Failed(error)) = &*outcome.borrow() {
-                        return Err(error.clone());
-                    }
-                }
+                },
                 Step::Open(tell) => {
                     let mut taken = match permitted.take() {
                         Some(taken) => taken,
@@ -194,12 +192,15 @@ impl Origins {
         let ended = move |state: &Arc<State>| Self::forget(&origins, &home, state);
         let (conn, stream) = Conn::open(io, limits, origin.freed.clone(), ended).await?;
         self.open.fetch_add(1, Ordering::AcqRel);
-        let mut origin = origin.lock();
-        origin.is_http1 = false;
+        let mut inner = origin.lock();
+        inner.is_http1 = false;
         // One that has ended meanwhile was looked for in vain, and would stay for ever.
         if !conn.state().is_closed() {
-            origin.conns.push(conn);
+            inner.conns.push(conn);
         }
+        drop(inner);
+        // Who waits for leave to open another may find a stream here.
+        origin.freed.notify_waiters();
         Ok(Opened::Http2(stream))
     }
 }
@@ -246,7 +247,8 @@ impl Inner {
         self.conns.iter().filter(ours).find_map(Conn::try_take)
     }
 
-    fn step(&mut self, runtime: runtime::Id, avoid: Option<&Mark>) -> Step {
+    /// One that has its turn to open a connection does not wait for others that open one.
+    fn step(&mut self, runtime: runtime::Id, avoid: Option<&Mark>, has_turn: bool) -> Step {
         if let Some(stream) = self.take(runtime, avoid) {
             return Step::Take(stream);
         }
@@ -266,7 +268,7 @@ impl Inner {
         self.opening.retain(|opening| opening.outcome.borrow().is_none() && opening.outcome.has_changed().is_ok());
         let expects = self.expects;
         let fits = |opening: &&mut Opening| opening.runtime == runtime && opening.waiting < expects;
-        if let Some(opening) = self.opening.iter_mut().find(fits) {
+        if let Some(opening) = self.opening.iter_mut().find(fits).filter(|_| !has_turn) {
             opening.waiting += 1;
             return Step::Wait(opening.outcome.clone());
         }
@@ -304,9 +306,16 @@ impl fmt::Debug for Origins {
     }
 }
 
-/// Waits until it is known what became of a connection, or that nobody opens it any more.
-async fn told(outcome: &mut watch::Receiver<Option<Outcome>>) {
-    let _ = outcome.wait_for(Option::is_some).await;
+/// Awaits the turn of one that stands in the pool's queue, unless `other` is ready before it.
+async fn turn_or(permitted: &mut Option<Taken>, other: impl Future) -> Option<Result<Taken, Error>> {
+    let turn = poll_fn(|cx| match permitted {
+        Some(Taken::Wait(waiting)) => waiting.poll(cx),
+        _ => Poll::Pending,
+    });
+    either(turn, async {
+        other.await;
+    })
+    .await
 }
 
 /// Awaits `first`, unless `other` is ready before it.

@@ -111,3 +111,32 @@ async fn the_upstream_is_chosen_by_a_function_for_each_request() {
     }
     assert_eq!((one.only().target(), two.only().target()), ("/one/x", "/two/x"));
 }
+
+#[tokio::test]
+async fn a_hook_that_panics_or_answers_itself_leaves_neither_side_waiting() {
+    const UPLOAD: &str = "POST /x HTTP/1.1\r\nhost: front.example\r\ncontent-length: 1000\r\n\r\nhalf";
+    let upstream = RawUpstream::tcp(|mut conn| async move {
+        conn.head().await;
+        conn.write("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nhalf").await;
+        conn.read_to_end().await;
+    });
+    for request in [GET, UPLOAD] {
+        let panics =
+            app(&upstream, "").rewrite_response(|_| -> Result<(), Box<Response<Body>>> { panic!("in a hook") });
+        let front = Front::serve(panics.build().unwrap()).await;
+        let mut client = front.client().await;
+        client.send(request).await;
+        client.closed().await;
+        upstream.wait_closed().await;
+
+        let refuses = app(&upstream, "").rewrite_response(|_| Err(teapot("instead")));
+        let front = Front::serve(refuses.build().unwrap()).await;
+        let answer = front.exchange(request).await;
+        assert_eq!((answer.status(), answer.text()), (418, "instead"));
+        upstream.wait_closed().await;
+    }
+    let seen = upstream.seen().len();
+    let front = Front::serve(app(&upstream, "").rewrite_request(|_| Err(teapot("early"))).build().unwrap()).await;
+    let answer = front.exchange(UPLOAD).await;
+    assert_eq!((answer.status(), answer.text(), upstream.seen().len()), (418, "early", seen));
+}

@@ -10,8 +10,9 @@ use http::{HeaderMap, Request};
 use nexthop::{Body, ErrorKind, Phase};
 use tokio::sync::Notify;
 
-use super::{all, call, piece, to};
+use super::{all, call, piece, to, with};
 use crate::support::{
+    Scripted,
     body::fed,
     frames::{CANCEL, DATA, END_HEADERS, END_STREAM, HEADERS, INTERNAL_ERROR, NO_ERROR, RST_STREAM},
     get, post,
@@ -259,4 +260,27 @@ async fn no_more_of_a_request_is_taken_than_the_upstream_lets_through() {
         taken += 10_000;
     }
     assert!((60_000..=100_000).contains(&taken), "{taken}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_that_are_dropped_unread_do_not_use_up_the_connections_window() {
+    let upstream = Scripted::new(|_, io| async move {
+        let mut connection = h2::server::handshake(io).await.unwrap();
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            // Who asked may have left.
+            if let Ok(mut body) = respond.send_response(http::Response::new(()), false) {
+                let _ = body.send_data(Bytes::from_static(&[7; 60_000]), true);
+            }
+        }
+    });
+    // That of the connection is a hundred times as wide.
+    let proxy = with(&upstream).http2_stream_window_bytes(65_535).build().unwrap();
+    for n in 0..400 {
+        let mut response = call(&proxy, get("http://h/")).await.unwrap();
+        if n % 4 > 0 {
+            piece(response.body_mut()).await.unwrap();
+        }
+    }
+    let (bytes, _, end) = all(call(&proxy, get("http://h/")).await.unwrap().into_body()).await;
+    assert_eq!((bytes.len(), end.is_ok(), upstream.connections()), (60_000, true, 1));
 }

@@ -165,3 +165,30 @@ async fn a_body_that_expects_100_waits_for_it_or_for_a_second() {
         assert_eq!(call(&proxy, request).await.unwrap().status(), StatusCode::OK);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_response_with_fields_of_a_connection_or_too_long_a_head_is_502_and_costs_nobody_else() {
+    /// `connection: close`, as a literal without indexing.
+    const CLOSE: &[u8] = b"\x88\x00\x0aconnection\x05close";
+    const CONTINUATION: u8 = 9;
+    let (proxy, upstream) = to(|_, mut frames| async move {
+        let stream = frames.request().await;
+        frames.write(HEADERS, END_HEADERS, stream, CLOSE).await;
+        let stream = frames.request().await;
+        // `x: ` and 16000 bytes, five times; the limit is 64 KiB.
+        let long = [b"\x00\x01x\x7f\x81\x7c".as_slice(), &[b'a'; 16_000]].concat();
+        frames.write(HEADERS, 0, stream, &[b"\x88", long.as_slice()].concat()).await;
+        for n in 1..5 {
+            frames.write(CONTINUATION, if n == 4 { END_HEADERS } else { 0 }, stream, &long).await;
+        }
+        let stream = frames.request().await;
+        frames.ok(stream, true).await;
+        frames.drain().await;
+    });
+    for _ in 0..2 {
+        let error = call(&proxy, post("http://h/", "x")).await.expect_err("not HTTP/2");
+        assert_eq!((error.kind(), error.status().as_u16()), (ErrorKind::Upstream, 502));
+    }
+    assert_eq!(call(&proxy, get("http://h/")).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(upstream.connections(), 1);
+}

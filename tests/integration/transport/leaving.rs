@@ -155,3 +155,58 @@ async fn a_client_that_leaves_a_served_app_leaves_the_upstream_too() {
         assert_eq!(upstream.connections(), 2, "{at:?}");
     }
 }
+
+#[tokio::test]
+async fn leaving_the_queue_for_a_connection_gives_the_turn_back_and_nothing_is_sent() {
+    let answers = Arc::new(tokio::sync::Notify::new());
+    let go = answers.clone();
+    let upstream = RawUpstream::tcp(move |mut conn| {
+        let go = go.clone();
+        async move {
+            loop {
+                if conn.request().await.target() == "/first" {
+                    go.notified().await;
+                }
+                conn.write(OK).await;
+            }
+        }
+    });
+    let proxy = ExactProxy::builder().pool_max_connections(1).build().unwrap();
+    let waiting = async |count| {
+        within("the queue", async {
+            while proxy.pool_stats().waiting != count {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+    };
+    let first = tokio::spawn(fetch(&proxy, get(upstream.url("/first"))));
+    upstream.wait_seen(1).await;
+
+    let (feed, body) = fed();
+    let request = Request::post(upstream.url("/second")).body(Body::new(body)).unwrap();
+    let mut second = Box::pin(tower::ServiceExt::oneshot(proxy.clone(), request));
+    tokio::select! {
+        biased;
+        answer = &mut second => panic!("answered: {answer:?}"),
+        () = tokio::task::yield_now() => {}
+    }
+    assert_eq!(proxy.pool_stats().waiting, 1);
+    drop(second);
+    assert_eq!(proxy.pool_stats().waiting, 0);
+    within("the end of the upload", feed.dropped()).await;
+
+    let app = ProxyApp::builder(upstream.url("").parse().unwrap()).exact(proxy.clone()).build().unwrap();
+    let front = Front::serve(app).await;
+    let mut client = front.client().await;
+    client.send("GET /third HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    waiting(1).await;
+    drop(client);
+    waiting(0).await;
+
+    answers.notify_one();
+    assert_eq!(first.await.unwrap().0, 200);
+    assert_eq!(fetch(&proxy, get(upstream.url("/fourth"))).await.0, 200);
+    let targets: Vec<_> = upstream.seen().iter().map(|seen| seen.target().to_owned()).collect();
+    assert_eq!((targets, upstream.connections()), (vec!["/first".to_owned(), "/fourth".to_owned()], 1));
+}
