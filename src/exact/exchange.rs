@@ -168,7 +168,8 @@ impl<P: Prepare> Exchange<P> {
                         Ok(head) => {
                             let mut body = std::mem::take(&mut self.body);
                             body.forget();
-                            return Poll::Ready(Ok(sending.respond(head, body).map(Body::from)));
+                            let response = sending.respond(head, &mut self.parts.extensions, body);
+                            return Poll::Ready(Ok(response.map(|body| body.map_or_else(Body::empty, Body::from))));
                         }
                         Err(failure) => self.again_on_stream(&sending, &failure)?,
                     }

@@ -5,6 +5,7 @@ mod connections;
 mod heads;
 mod limits;
 mod retry;
+mod tunnels;
 mod versions;
 
 use std::time::Duration;

@@ -366,7 +366,7 @@ impl Exchange {
         response.headers_mut().remove(header::CONTENT_LENGTH);
         let Conn { io, read, mut home, .. } = *self.conn;
         home.reason = CloseReason::Upgraded;
-        tunnel::open(tunnel::Upgraded::new(io, read, home), extensions, &mut response, self.limits.tunnel_idle);
+        tunnel::open(tunnel::Upgraded::new(io, read, Some(home)), extensions, &mut response, self.limits.tunnel_idle);
         Ok(response)
     }
 }

@@ -203,12 +203,16 @@ impl Stream {
     }
 
     /// True if the upstream takes extended `CONNECT` (RFC 8441), which its first SETTINGS tell: they are waited for, one second at the most.
-    #[cfg_attr(not(test), expect(dead_code, reason = "websockets over HTTP/2 are carried by what is built on this"))]
     pub(crate) async fn takes_extended_connect(&self) -> bool {
         let state = &self.conn.0.state;
         // Without an answer in time, it is taken for a no.
         let _ = state.wait_for(|| state.is_settled() || state.is_closed()).await;
         self.sender.is_extended_connect_protocol_enabled()
+    }
+
+    /// Lets the connection end with the streams that are on it.
+    pub(crate) fn retire(self) {
+        self.conn.0.state.close();
     }
 
     /// True if the connection had answered another request before.
