@@ -179,7 +179,15 @@ impl ExactProxy {
     /// How many connections there are now, to all destinations together, and what became of the others. Looks through the whole pool.
     #[must_use]
     pub fn pool_stats(&self) -> PoolStats {
-        self.0.pool.stats()
+        #[cfg_attr(not(feature = "http2"), expect(unused_mut, reason = "only shared connections are counted elsewhere"))]
+        let mut stats = self.0.pool.stats();
+        #[cfg(feature = "http2")]
+        {
+            let idle = self.0.origins.idle().min(stats.in_use);
+            stats.idle += idle;
+            stats.in_use -= idle;
+        }
+        stats
     }
 
     /// The limit between two frames of a body.

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod connections;
+mod counts;
 mod heads;
 mod limits;
 mod retry;

@@ -10,6 +10,7 @@ use self::search::Search;
 use super::{Exchange, Keep, Opened, Prepare, State};
 use crate::{
     error::{Error, ErrorKind},
+    exact::service::Inner,
     message::upgrade,
     transport::{
         Destination, HttpVersions, Offer, Taken,
@@ -17,6 +18,15 @@ use crate::{
         http2::{self, Failure, Mark},
     },
 };
+
+impl Inner {
+    /// A stream on a connection that is open.
+    fn take_stream(&self, to: &Destination) -> Option<http2::Stream> {
+        let stream = self.origins.take(to)?;
+        self.pool.shared(to);
+        Some(stream)
+    }
+}
 
 /// What a request asks to be made of its connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -66,7 +76,7 @@ impl<P: Prepare> Exchange<P> {
         if self.asks() == Asks::Upgrade {
             return Ok(self.open_for_upgrade(to, offer, framing, None));
         }
-        if let Some(stream) = self.proxy.origins.take(&to) {
+        if let Some(stream) = self.proxy.take_stream(&to) {
             return self.send_on_stream(stream, framing, now);
         }
         match self.proxy.pool.take(to.clone(), now, self.freshness())? {
@@ -149,7 +159,7 @@ impl<P: Prepare> Exchange<P> {
         }
         match self.proxy.pool.take(to.clone(), now, self.freshness())? {
             Taken::Idle(conn) => self.send_on(conn, framing, now),
-            Taken::Wait(waiting) => match self.proxy.origins.take(&to) {
+            Taken::Wait(waiting) => match self.proxy.take_stream(&to) {
                 Some(stream) => self.send_on_stream(stream, framing, now),
                 None => Ok(self.open_on_stream(to, offer, framing, None, Taken::Wait(waiting))),
             },

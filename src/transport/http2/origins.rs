@@ -174,7 +174,10 @@ impl Origins {
         }
         home.opened();
         let origins = Arc::downgrade(self);
-        let ended = move |state: &Arc<State>| Self::forget(&origins, &home, state);
+        let ended = move |state: &Arc<State>| {
+            home.reason = state.close_reason();
+            Self::forget(&origins, &home, state);
+        };
         let (conn, stream) = Conn::open(io, limits, origin.freed.clone(), ended).await?;
         self.open.fetch_add(1, Ordering::AcqRel);
         let mut origin = origin.lock();
@@ -195,6 +198,13 @@ impl Origins {
         if let Some(origin) = self.find(to) {
             origin.lock().upgrades_over_http1 = over_http1;
         }
+    }
+
+    /// Connections without a stream.
+    pub(crate) fn idle(&self) -> usize {
+        let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
+        let idle = |conn: &&Conn| conn.state().streams() == 0 && !conn.state().is_closed();
+        map.values().map(|origin| origin.lock().conns.iter().filter(idle).count()).sum()
     }
 
     fn find(&self, to: &Destination) -> Option<Arc<Origin>> {

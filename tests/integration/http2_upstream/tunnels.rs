@@ -45,7 +45,8 @@ fn upgrade() -> Request<Body> {
 
 async fn open(upstream: &Scripted) -> Upgraded {
     let mut response = call(&with(upstream).build().unwrap(), upgrade()).await.unwrap();
-    assert_eq!((response.status(), &response.headers()["upgrade"]), (StatusCode::SWITCHING_PROTOCOLS, &"foo"));
+    assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+    assert_eq!(response.headers()["upgrade"], "foo");
     Upgraded::take(&mut response).unwrap()
 }
 

@@ -176,7 +176,8 @@ async fn a_caller_gets_the_101_it_expects_and_the_stream() {
     let mut response = within("an answer", client.clone().oneshot(handshake(&url))).await.unwrap();
     assert_eq!((response.status(), response.version()), (StatusCode::SWITCHING_PROTOCOLS, Version::HTTP_11));
     assert_eq!(response.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-    assert_eq!((&response.headers()["connection"], &response.headers()["upgrade"]), (&"upgrade", &"websocket"));
+    assert_eq!(response.headers()["connection"], "upgrade");
+    assert_eq!(response.headers()["upgrade"], "websocket");
     let socket = WebSocketStream::from_raw_socket(Upgraded::take(&mut response).unwrap(), Role::Client, None).await;
     talk(socket).await;
 

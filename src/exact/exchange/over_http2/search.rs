@@ -51,14 +51,19 @@ impl Search {
         Ok(match acquired {
             http2::Opened::Http1(io, home) => Opened::Http1(Box::new(Conn::new(io, home, Instant::now()))),
             http2::Opened::Idle(conn) => Opened::Http1(conn),
-            http2::Opened::Http2(stream) => Opened::Http2(stream),
+            http2::Opened::Http2(stream) => {
+                if stream.is_shared() {
+                    proxy.pool.shared(to);
+                }
+                Opened::Http2(stream)
+            }
         })
     }
 
     /// The same for a request for an upgrade: a stream only where the upstream takes extended `CONNECT`, else HTTP/1.1.
     pub(super) async fn for_upgrade(self) -> Result<Opened, Error> {
         let Self { proxy, to, avoid, .. } = &self;
-        let open = if avoid.is_none() { proxy.origins.take(to) } else { None };
+        let open = if avoid.is_none() { proxy.take_stream(to) } else { None };
         let stream = match open {
             Some(stream) => stream,
             // An upstream that said no is not asked again by a connection for that alone.
