@@ -6,16 +6,16 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::table::Reading;
+#[cfg(feature = "http2")]
+use crate::transport::HttpVersions;
 #[cfg(feature = "proxy-protocol")]
 use crate::transport::ProxyProtocolVersion;
+#[cfg(feature = "tls")]
+use crate::transport::{Tls, TlsVersion};
 use crate::{
     error::ConfigError,
     exact::{ExactProxy, ExactProxyBuilder},
 };
-#[cfg(feature = "http2")]
-use crate::transport::HttpVersions;
-#[cfg(feature = "tls")]
-use crate::transport::{Tls, TlsVersion};
 
 type Set<T> = fn(ExactProxyBuilder, T) -> ExactProxyBuilder;
 
@@ -79,11 +79,8 @@ impl Reading {
         }
         #[cfg(feature = "http2")]
         {
-            let words = [
-                ("auto", HttpVersions::Auto),
-                ("http1", HttpVersions::Http1Only),
-                ("http2", HttpVersions::Http2Only),
-            ];
+            let words =
+                [("auto", HttpVersions::Auto), ("http1", HttpVersions::Http1Only), ("http2", HttpVersions::Http2Only)];
             let versions = self.word("http_versions", &words);
             builder = self.put("http_versions", builder, versions, ExactProxyBuilder::http_versions);
             let key = "http2_stream_window_bytes";

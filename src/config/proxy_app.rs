@@ -65,7 +65,10 @@ use crate::{
     doc = "| `tls_certificate_file`, `tls_key_file` | text: PEM files of a certificate to show, and its key |"
 )]
 #[cfg_attr(feature = "tls", doc = "| `tls_min_version` | `1.2` (the default) or `1.3` |")]
-#[cfg_attr(feature = "tls", doc = "| `tls_server_name` | text: the name that certificates must hold, if not the URL's host |")]
+#[cfg_attr(
+    feature = "tls",
+    doc = "| `tls_server_name` | text: the name that certificates must hold, if not the URL's host |"
+)]
 ///
 /// ```
 /// use nexthop::config::ProxyAppConfig;

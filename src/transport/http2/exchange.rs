@@ -25,14 +25,7 @@ use super::{
 use crate::{
     error::{BoxError, Error, ErrorKind, Phase},
     ext::OnInformational,
-    transport::{
-        Upgraded,
-        alarm::Alarm,
-        http1::RequestFraming,
-        io::Io,
-        limits::Limits,
-        tunnel,
-    },
+    transport::{Upgraded, alarm::Alarm, http1::RequestFraming, io::Io, limits::Limits, tunnel},
 };
 
 /// A request on its way and its response awaited. The stream is reset where this is dropped.

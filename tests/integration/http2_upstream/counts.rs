@@ -17,7 +17,7 @@ use nexthop::{
 use tokio::{task::spawn_blocking, time::sleep};
 
 use super::{all, call, piece, seconds, with};
-use crate::support::{Front, Frames, Scripted, fetch, get, within};
+use crate::support::{Frames, Front, Scripted, fetch, get, within};
 
 type Told = Arc<Mutex<Vec<PoolChange>>>;
 
@@ -55,8 +55,7 @@ async fn a_shared_connection_is_told_of_when_it_is_opened_shared_and_closed() {
     sleep(seconds(9)).await;
     let stats = proxy.pool_stats();
     assert_eq!((stats.closed_by(CloseReason::Idle), stats.closed(), stats.idle, stats.in_use), (1, 1, 0, 0));
-    let expected =
-        [PoolChange::Opened, PoolChange::Reused, PoolChange::Reused, PoolChange::Closed(CloseReason::Idle)];
+    let expected = [PoolChange::Opened, PoolChange::Reused, PoolChange::Reused, PoolChange::Closed(CloseReason::Idle)];
     assert_eq!(*told.lock().unwrap(), expected);
 }
 
@@ -130,19 +129,19 @@ async fn a_request_never_waits_for_a_connection_of_another_runtime() {
     let (other, url, endless) = (proxy.clone(), upstream.url("/"), upstream.url("/endless"));
     let elsewhere = spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let response = runtime.block_on(async {
+        let body = runtime.block_on(async {
             assert_eq!(fetch(&other, get(url)).await.0, 200);
-            call(&other, get(endless)).await.unwrap()
+            let mut body = call(&other, get(endless)).await.unwrap().into_body();
+            assert_eq!(piece(&mut body).await.unwrap(), "first");
+            body
         });
-        (runtime, response)
+        (runtime, body)
     });
-    let (runtime, response) = within("another runtime", elsewhere).await.unwrap();
+    let (runtime, body) = within("another runtime", elsewhere).await.unwrap();
     // Nobody drives that one now.
     assert_eq!(fetch(&proxy, get(upstream.url("/"))).await, (200, "done".into()));
     assert_eq!(proxy.pool_stats().opened, 2);
 
-    let mut body = response.into_body();
-    assert_eq!(within("what had come", piece(&mut body)).await.unwrap(), "first");
     let reading = tokio::spawn(all(body));
     within("its end", spawn_blocking(move || drop(runtime))).await.unwrap();
     let (_, _, end) = within("an end", reading).await.unwrap();

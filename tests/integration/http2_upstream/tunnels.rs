@@ -3,12 +3,7 @@
 use std::future::pending;
 
 use http::{Method, Request, StatusCode};
-use nexthop::{
-    Body, ErrorKind, ProxyApp,
-    ext::ConnectTo,
-    serve::Drain,
-    transport::Upgraded,
-};
+use nexthop::{Body, ErrorKind, ProxyApp, ext::ConnectTo, serve::Drain, transport::Upgraded};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::mpsc,
