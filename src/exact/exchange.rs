@@ -284,7 +284,12 @@ impl<P: Prepare> Exchange<P> {
         }
         tracing::debug!(%error, "sending again on a fresh connection");
         // What was lost on one pooled connection is not tried on another, but on a new one in its place.
-        Ok(self.dial(sending.into_home(), framing))
+        let home = sending.into_home();
+        #[cfg(feature = "http2")]
+        if let Offer::Either = self.offer(&home.destination)? {
+            return Ok(self.dial_either(home, framing));
+        }
+        Ok(self.dial(home, framing))
     }
 }
 

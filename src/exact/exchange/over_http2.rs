@@ -13,7 +13,7 @@ use crate::{
     exact::service::Inner,
     message::upgrade,
     transport::{
-        Destination, HttpVersions, Offer, Taken,
+        Destination, Home, HttpVersions, Offer, Taken,
         http1::RequestFraming,
         http2::{self, Failure, Mark},
     },
@@ -95,6 +95,14 @@ impl<P: Prepare> Exchange<P> {
     ) -> State {
         let search = Search { proxy: self.proxy.clone(), to, offer, fresh: self.freshness(), avoid };
         State::Connecting(framing, Box::pin(async move { search.any(first).await }))
+    }
+
+    /// Instead of a lost connection of HTTP/1.1: the upstream may choose anew, but for an upgrade, which was on its way over that.
+    pub(super) fn dial_either(&self, home: Home, framing: RequestFraming) -> State {
+        if self.asks() == Asks::Upgrade {
+            return self.dial(home, framing);
+        }
+        self.open_on_stream(home.destination.clone(), Offer::Either, framing, None, Taken::Dial(home))
     }
 
     fn open_for_upgrade(&self, to: Destination, offer: Offer, framing: RequestFraming, avoid: Option<Mark>) -> State {
