@@ -228,7 +228,7 @@ impl Stream {
     pub(crate) async fn takes_extended_connect(&self) -> bool {
         let state = &self.conn.0.state;
         // Without an answer in time, it is taken for a no.
-        let _ = state.wait_for(|| state.is_settled() || state.is_closed()).await;
+        let _ = state.wait_for(|| state.is_settled()).await;
         self.sender.is_extended_connect_protocol_enabled()
     }
 

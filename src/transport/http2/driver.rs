@@ -198,6 +198,8 @@ struct Guard<F: FnOnce(&Arc<State>)> {
 impl<F: FnOnce(&Arc<State>)> Drop for Guard<F> {
     fn drop(&mut self) {
         self.state.close_for(CloseReason::Runtime);
+        // Nobody is to wait for a word that does not come.
+        self.state.settle();
         if let Some(ended) = self.ended.take() {
             ended(&self.state);
         }

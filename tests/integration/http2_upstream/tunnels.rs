@@ -184,6 +184,24 @@ async fn a_handshake_that_was_not_processed_is_sent_again_elsewhere() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_that_serves_one_request_serves_an_upgrade() {
+    let upstream = upstream(|_, mut frames| async move {
+        let stream = frames.request().await;
+        frames.ok(stream, false).await;
+        frames.data(stream, b"here", true).await;
+        frames.drain().await;
+    });
+    let proxy = with(&upstream).pool_max_uses(1).build().unwrap();
+    for _ in 0..2 {
+        let mut io = Upgraded::take(&mut call(&proxy, upgrade()).await.unwrap()).unwrap();
+        let mut all = Vec::new();
+        io.read_to_end(&mut all).await.unwrap();
+        assert_eq!(all, b"here");
+    }
+    assert_eq!(upstream.connections(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_word_on_extended_connect_a_second_is_waited_and_no_longer() {
     let upstream = Scripted::frames(|_, mut frames| async move { frames.drain().await });
     let begin = Instant::now();
