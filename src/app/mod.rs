@@ -54,7 +54,7 @@
 //! | 400 | no, several or an invalid `Host`; an authority or `*` as target with the wrong method; `Content-Length` with `Transfer-Encoding`, or several that differ; a path outside of [`PathPrefix::Strip`]; the client's body broke off |
 //! | 405 | the method is not [allowed](ProxyAppBuilder::allowed_methods) (with `Allow`) |
 //! | 413 | the body is larger than [allowed](ProxyAppBuilder::max_body_bytes): before anybody is contacted if its length is declared, else as soon as the limit is passed and no answer has begun |
-//! | 501 | `CONNECT`, but for an extended one (RFC 8441), which is forwarded as a handshake of HTTP/1.1, for any protocol but HTTP and TLS; `TRACE`, unless it is allowed by name |
+//! | 501 | `CONNECT`, but for an extended one (RFC 8441), which is forwarded as the upstream understands it, for any protocol but HTTP and TLS; `TRACE`, unless it is allowed by name |
 //! | 502, 503, 504 | the upstream: not reached or garbled; no capacity or no backend; too slow |
 //! | 508 | the request has been through this very `ProxyApp` |
 //!

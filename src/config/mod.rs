@@ -32,6 +32,7 @@
 //! # Ok::<(), nexthop::BoxError>(())
 //! ```
 
+mod exact;
 mod middleware;
 mod mistakes;
 mod proxy_app;

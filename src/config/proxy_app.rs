@@ -46,15 +46,28 @@ use crate::{
 ///
 /// | key | |
 /// |---|---|
-/// | `connect_timeout`, `response_timeout`, `body_idle_timeout`, `tunnel_idle_timeout`, `pool_idle_timeout`, `pool_max_age`, `pool_wait_timeout` | time |
-/// | `pool_max_idle`, `pool_max_idle_total`, `pool_max_uses`, `pool_max_connections`, `pool_max_waiting`, `max_response_head_bytes` | number |
+/// | `connect_timeout`, `address_timeout`, `response_timeout`, `body_idle_timeout`, `tunnel_idle_timeout`, `expect_continue_timeout` | time |
+/// | `pool_idle_timeout`, `pool_max_age`, `pool_wait_timeout`, `tcp_keepalive` | time |
+/// | `pool_max_idle`, `pool_max_idle_total`, `pool_max_uses`, `pool_max_connections`, `pool_max_waiting` | number |
+/// | `max_response_head_bytes`, `replay_max_bytes`, `replay_budget_bytes` | number |
+/// | `local_address` | text: the IP address that connections come from |
+#[cfg_attr(feature = "proxy-protocol", doc = "| `send_proxy_protocol` | `v1` or `v2` |")]
+#[cfg_attr(feature = "http2", doc = "| `http_versions` | `auto` (the default), `http1`, `http2` |")]
+#[cfg_attr(feature = "http2", doc = "| `http2_ping_interval`, `http2_ping_timeout` | time |")]
+#[cfg_attr(feature = "http2", doc = "| `http2_stream_window_bytes` | number |")]
 #[cfg_attr(
     feature = "tls",
     doc = "| `tls_roots_file` | text: a PEM file of the authorities to believe, in place of the platform's |"
 )]
+#[cfg_attr(feature = "tls", doc = "| `tls_extra_roots_file` | text: the same beside the platform's |")]
 #[cfg_attr(
     feature = "tls",
     doc = "| `tls_certificate_file`, `tls_key_file` | text: PEM files of a certificate to show, and its key |"
+)]
+#[cfg_attr(feature = "tls", doc = "| `tls_min_version` | `1.2` (the default) or `1.3` |")]
+#[cfg_attr(
+    feature = "tls",
+    doc = "| `tls_server_name` | text: the name that certificates must hold, if not the URL's host |"
 )]
 ///
 /// ```

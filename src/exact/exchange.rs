@@ -171,7 +171,8 @@ impl<P: Prepare> Exchange<P> {
                         Ok(head) => {
                             let mut body = std::mem::take(&mut self.body);
                             body.forget();
-                            return Poll::Ready(Ok(sending.respond(head, body).map(Body::from)));
+                            let response = sending.respond(head, &mut self.parts.extensions, body);
+                            return Poll::Ready(Ok(response.map(|body| body.map_or_else(Body::empty, Body::from))));
                         }
                         Err(failure) => self.again_on_stream(&sending, &failure)?,
                     }
@@ -292,7 +293,12 @@ impl<P: Prepare> Exchange<P> {
         }
         tracing::debug!(%error, "sending again on a fresh connection");
         // What was lost on one pooled connection is not tried on another, but on a new one in its place.
-        Ok(self.dial(sending.into_home(), framing))
+        let home = sending.into_home();
+        #[cfg(feature = "http2")]
+        if let Offer::Either = self.offer(&home.destination)? {
+            return Ok(self.dial_either(home, framing));
+        }
+        Ok(self.dial(home, framing))
     }
 }
 

@@ -43,7 +43,8 @@ use crate::{
 ///   connection a tunnel, as a `101` does; any other answer is a response like others. `Proxy-Authorization` reaches that proxy only with
 ///   [`keep_hop_by_hop`](ExactProxyBuilder::keep_hop_by_hop).
 /// * Extended `CONNECT` of an HTTP/2 client (RFC 8441, `hyper::ext::Protocol` among the extensions) goes out as the HTTP/1.1 handshake of
-///   the same meaning, a `GET`; its `101` is answered with `200`, another `2xx` is an error, since it would look like agreement.
+///   the same meaning, a `GET`; its `101` is answered with `200`, another `2xx` is an error, since it would look like agreement. An upstream
+///   that speaks HTTP/2 and takes extended `CONNECT` gets one, whichever way the client asked.
 ///
 /// Cheap to clone; clones share one pool of connections. Always ready.
 ///
@@ -179,7 +180,18 @@ impl ExactProxy {
     /// How many connections there are now, to all destinations together, and what became of the others. Looks through the whole pool.
     #[must_use]
     pub fn pool_stats(&self) -> PoolStats {
-        self.0.pool.stats()
+        #[cfg_attr(
+            not(feature = "http2"),
+            expect(unused_mut, reason = "only shared connections are counted elsewhere")
+        )]
+        let mut stats = self.0.pool.stats();
+        #[cfg(feature = "http2")]
+        {
+            let idle = self.0.origins.idle().min(stats.in_use);
+            stats.idle += idle;
+            stats.in_use -= idle;
+        }
+        stats
     }
 
     /// The limit between two frames of a body.

@@ -1,8 +1,12 @@
 //! One byte stream and the connections on it: how requests reach upstreams.
 //!
-//! HTTP/1.1 is spoken by a codec of our own, HTTP/2 (feature `http2`) by the `h2` crate. Over HTTP/1.1, an exchange is driven by the task that awaits its response: no task, no channel and no lock
-//! that other threads wait for stand between a request and the wire. Connections are kept in a pool, by everything that makes two of them
-//! different ([`Destination`]).
+//! HTTP/1.1 is spoken by a codec of our own, HTTP/2 (feature `http2`) by the `h2` crate. Over HTTP/1.1, an exchange is driven by the task
+//! that awaits its response: no task, no channel and no lock that other threads wait for stand between a request and the wire. Connections
+//! are kept in a pool, by everything that makes two of them different ([`Destination`]).
+//!
+//! Settings are [`ExactProxyBuilder`](crate::exact::ExactProxyBuilder)'s; every other service takes the `ExactProxy` that it makes. What
+//! is looked for most: `HttpVersions` for h2c and gRPC, `Tls` for roots and client certificates, `send_proxy_protocol`,
+//! [`ext::ConnectTo`](crate::ext::ConnectTo) for unix sockets and given addresses, [`Upgraded`] for the stream behind a `101`.
 //!
 //! # What is made of a response
 //!
@@ -53,7 +57,10 @@
 //! | `Content-Length` | written anew from the body, which must keep to it |
 //! | trailers | both ways, always |
 //! | `Expect: 100-continue` | the body waits as over HTTP/1.1; other interim responses are dropped, up to 100 |
-//! | an upgrade | over HTTP/1.1; with HTTP/2 alone, `Unsupported` (501) |
+//! | an upgrade: a `GET` for one protocol without a body | extended `CONNECT` (RFC 8441), if the upstream's SETTINGS allow it; else on a connection of HTTP/1.1 (ALPN `http/1.1` alone), and so from then on until a connection's SETTINGS say otherwise; with HTTP/2 alone, `Unsupported` (501) |
+//! | any other upgrade | over HTTP/1.1; with HTTP/2 alone, `Unsupported` (501) |
+//! | `2xx` to extended `CONNECT` | `101` with the accept that the client expects, or `200` to a client of HTTP/2; the stream is a tunnel: `END_STREAM` ends one direction, `RST_STREAM` is an error |
+//! | `CONNECT` | over HTTP/1.1; with HTTP/2 alone, on a stream |
 //! | the response's version | HTTP/2; over HTTP/1.1, it is HTTP/1.1 whatever the upstream wrote |
 //! | a response head over the limit, fields of the connection in it, another length than announced | 502, or the body ends in an error |
 //! | a stream that is reset, a connection that ends | 502, or the body ends in an error |

@@ -15,6 +15,7 @@ use tower::{Layer, ServiceExt};
 use super::support::{
     Front, RawUpstream, echo,
     mock::{ask, request, through},
+    tls::TestCa,
 };
 
 fn middleware(json: Value) -> ProxyMiddlewareConfig {
@@ -272,7 +273,23 @@ fn every_mistake_is_told_with_its_key_and_text() {
         ("pool_max_idle", json!(1.5), "1.5"),
         ("pool_max_connections", json!(0), "0"),
         ("max_response_head_bytes", json!(0), "0"),
+        ("address_timeout", json!("0s"), "0s"),
+        ("expect_continue_timeout", json!("off"), "off"),
+        ("tcp_keepalive", json!("often"), "often"),
+        ("local_address", json!("localhost"), "localhost"),
+        ("replay_max_bytes", json!("-1"), "-1"),
+        ("replay_budget_bytes", json!("16 MiB"), "16 MiB"),
+        ("send_proxy_protocol", json!(2), "2"),
+        ("http_versions", json!("http3"), "http3"),
+        ("http2_ping_interval", json!("0s"), "0s"),
+        ("http2_ping_timeout", json!("off"), "off"),
+        ("http2_stream_window_bytes", json!(65_534), "65534"),
+        ("keep_hop_by_hop", json!(true), "is not known"),
         ("tls_roots_file", json!("/does/not/exist"), "/does/not/exist"),
+        ("tls_extra_roots_file", json!("/does/not/exist"), "/does/not/exist"),
+        ("tls_key_file", json!("/does/not/exist"), "/does/not/exist"),
+        ("tls_min_version", json!("1.1"), "1.1"),
+        ("tls_server_name", json!("a b"), "a b"),
         ("dangerous_uncovered", json!("some"), "some"),
     ];
     for (key, value, text) in wrong {
@@ -376,4 +393,67 @@ fn a_setting_that_would_mean_nothing_is_a_mistake() {
         let mistakes = told(middleware(json.clone()).build());
         assert!(mistakes.len() == 1 && mistakes[0].contains("trust"), "{json} {mistakes:?}");
     }
+}
+
+/// Files of the authority's certificate, of one of its own, and that one's key.
+fn identity(ca: &TestCa) -> (tempfile::NamedTempFile, tempfile::NamedTempFile, tempfile::NamedTempFile) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let chain = ca.sign_pem(&rcgen::CertificateParams::new(["client".to_owned()]).unwrap(), &key);
+    (file(&ca.root_pem()), file(&chain), file(&key.serialize_pem()))
+}
+
+/// A file of this content.
+fn file(content: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), content).unwrap();
+    file
+}
+
+#[test]
+fn what_sends_requests_has_a_key_for_each_plain_setting() {
+    let ca = TestCa::new();
+    let (roots, chain, key) = identity(&ca);
+    let path = |file: &tempfile::NamedTempFile| file.path().to_str().unwrap().to_owned();
+    let mut config = json!({
+        "href": "https://localhost", "connect_timeout": "1s", "address_timeout": "500ms", "response_timeout": "off",
+        "body_idle_timeout": "1m", "tunnel_idle_timeout": "1h", "expect_continue_timeout": "2s", "pool_idle_timeout": "1m",
+        "pool_max_age": "1h", "pool_wait_timeout": "1s", "tcp_keepalive": "off", "pool_max_idle": 1, "pool_max_idle_total": 2,
+        "pool_max_uses": 3, "pool_max_connections": 4, "pool_max_waiting": 5, "max_response_head_bytes": 8192,
+        "replay_max_bytes": 0, "replay_budget_bytes": 0, "local_address": "127.0.0.1", "send_proxy_protocol": "v2",
+        "http_versions": "auto", "http2_ping_interval": "off", "http2_ping_timeout": "1s", "http2_stream_window_bytes": 65535,
+        "tls_roots_file": path(&roots), "tls_certificate_file": path(&chain), "tls_key_file": path(&key),
+        "tls_min_version": "1.3", "tls_server_name": "app.example",
+    });
+    proxy_app(config.clone()).build().unwrap();
+    config["tls_extra_roots_file"] = path(&roots).into();
+    let mistakes = told(proxy_app(config.clone()).build());
+    assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    assert!(mistakes[0].contains("tls_roots_file and tls_extra_roots_file"), "{mistakes:?}");
+    let keys = config.as_object_mut().unwrap();
+    keys.remove("tls_roots_file");
+    keys.remove("tls_key_file");
+    let mistakes = told(proxy_app(config).build());
+    assert!(mistakes.len() == 1 && mistakes[0].contains("tls_key_file"), "{mistakes:?}");
+}
+
+#[tokio::test]
+async fn settings_of_connections_reach_them() {
+    let ca = TestCa::new();
+    let (roots, chain, key) = identity(&ca);
+    let upstream = RawUpstream::tls(&ca, &["http/1.1"], |mut conn| async move {
+        conn.request().await;
+        conn.write("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecure").await;
+    });
+    let app = proxy_app(json!({
+        "href": format!("https://127.0.0.1:{}", upstream.addr().port()), "http_versions": "http1", "local_address": "127.0.0.1",
+        "tls_roots_file": roots.path(), "tls_certificate_file": chain.path(), "tls_key_file": key.path(),
+        "tls_min_version": "1.3", "tls_server_name": "localhost",
+    }));
+    let get = "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    assert_eq!(Front::serve(app.build().unwrap()).await.exchange(get).await.text(), "secure");
+
+    let upstream = Front::serve(echo()).await;
+    let app = proxy_app(json!({"href": upstream.url(""), "http_versions": "http2"}));
+    let seen = Front::serve(app.build().unwrap()).await.exchange(get).await.echo();
+    assert_eq!(seen.version, "HTTP/2.0");
 }

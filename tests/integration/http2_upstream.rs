@@ -2,10 +2,12 @@
 
 mod bodies;
 mod connections;
+mod counts;
 mod heads;
 mod limits;
 mod queue;
 mod retry;
+mod tunnels;
 mod versions;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! WebSockets with a client and a server that know nothing of proxies, over HTTP/1.1 and HTTP/2 (RFC 8441).
 
+mod over_http2;
+
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -60,7 +62,7 @@ fn agree(asked: &Asked, mut agreed: Agreed) -> Result<Agreed, ErrorResponse> {
     Ok(agreed)
 }
 
-async fn again(mut socket: WebSocketStream<TcpStream>) {
+async fn again<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<S>) {
     while let Some(Ok(message)) = socket.next().await {
         match message {
             Message::Text(text) if text == "close" => {

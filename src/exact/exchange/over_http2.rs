@@ -1,33 +1,67 @@
 //! The same over HTTP/2: a stream on a shared connection instead of a connection.
 
-use http::{Extensions, HeaderMap, Method, Version};
-use http_body::Body as _;
-use tokio::time::{Instant, timeout};
+mod search;
 
+use http::{Extensions, HeaderMap, Method, Version, header::UPGRADE};
+use http_body::Body as _;
+use tokio::time::Instant;
+
+use self::search::Search;
 use super::{Exchange, Keep, Opened, Prepare, State};
 use crate::{
-    error::{Error, ErrorKind, Phase},
+    error::{Error, ErrorKind},
+    exact::service::Inner,
     message::upgrade,
     transport::{
-        Alpn, Destination, HttpVersions, Offer, Taken,
-        http1::{Conn, RequestFraming},
+        Destination, Home, HttpVersions, Offer, Taken,
+        http1::RequestFraming,
         http2::{self, Failure, Mark},
     },
 };
 
+impl Inner {
+    /// A stream on a connection that is open.
+    fn take_stream(&self, to: &Destination) -> Option<http2::Stream> {
+        let stream = self.origins.take(to)?;
+        self.pool.shared(to);
+        Some(stream)
+    }
+}
+
+/// What a request asks to be made of its connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asks {
+    /// Nothing, or by `CONNECT`, which both versions have.
+    Nothing,
+    /// Another protocol, for which HTTP/2 has extended `CONNECT` (RFC 8441).
+    Upgrade,
+    /// Something that HTTP/2 has no words for: a choice of protocols, another method than `GET`, a body.
+    OverHttp1,
+}
+
 impl<P: Prepare> Exchange<P> {
     /// What may be spoken with `to` for this request.
     pub(super) fn offer(&self, to: &Destination) -> Result<Offer, Error> {
-        let upgrades = || {
-            self.parts.method == Method::CONNECT || upgrade::handshake(&self.parts.headers, Version::HTTP_11).is_some()
-        };
         match self.proxy.versions {
-            HttpVersions::Http2Only if upgrades() => {
-                Err(Error::new(ErrorKind::Unsupported, "an upgrade is not carried over HTTP/2"))
+            HttpVersions::Http2Only if self.asks() == Asks::OverHttp1 => {
+                Err(Error::new(ErrorKind::Unsupported, "this upgrade cannot be asked for over HTTP/2"))
             }
             HttpVersions::Http2Only => Ok(Offer::Http2),
-            HttpVersions::Auto if to.is_tls() && !upgrades() => Ok(Offer::Either),
+            HttpVersions::Auto if to.is_tls() && self.asks() != Asks::OverHttp1 => Ok(Offer::Either),
             HttpVersions::Auto | HttpVersions::Http1Only => Ok(Offer::Http1),
+        }
+    }
+
+    fn asks(&self) -> Asks {
+        if self.parts.method == Method::CONNECT || !self.parts.headers.contains_key(UPGRADE) {
+            return Asks::Nothing;
+        }
+        match upgrade::handshake(&self.parts.headers, Version::HTTP_11) {
+            None => Asks::Nothing,
+            Some(asked) if self.parts.method == Method::GET && asked.names_one() && self.body.is_end_stream() => {
+                Asks::Upgrade
+            }
+            Some(_) => Asks::OverHttp1,
         }
     }
 
@@ -39,7 +73,10 @@ impl<P: Prepare> Exchange<P> {
         framing: RequestFraming,
         now: Instant,
     ) -> Result<State, Error> {
-        if let Some(stream) = self.proxy.origins.take(&to) {
+        if self.asks() == Asks::Upgrade {
+            return Ok(self.open_for_upgrade(to, offer, framing, None));
+        }
+        if let Some(stream) = self.proxy.take_stream(&to) {
             return self.send_on_stream(stream, framing, now);
         }
         match self.proxy.pool.take(to.clone(), now, self.freshness())? {
@@ -56,36 +93,21 @@ impl<P: Prepare> Exchange<P> {
         avoid: Option<Mark>,
         first: Taken,
     ) -> State {
-        let proxy = self.proxy.clone();
-        let fresh = self.freshness();
-        let opening = async move {
-            let limits = &proxy.limits;
-            let permit = || proxy.pool.take(to.clone(), Instant::now(), fresh);
-            let connect = || async {
-                let connected = proxy.connector.connect(&to, offer, limits.connect).await?;
-                // With prior knowledge, an upstream without ALPN is believed to know, too.
-                let is_http2 = offer == Offer::Http2 || connected.alpn == Some(Alpn::Http2);
-                Ok((connected.io, is_http2))
-            };
-            let acquiring = proxy.origins.acquire(&to, limits, avoid.as_ref(), first, permit, connect);
-            // Whoever opens a connection has its limit for that, and in the queue another. This one is for those that wait for them.
-            let limit = match (limits.max_connections, limits.pool_wait) {
-                (None, _) => limits.connect,
-                (Some(_), queue) => limits.connect.zip(queue).map(|(connect, queue)| connect + queue),
-            };
-            let acquired = match limit {
-                None => acquiring.await?,
-                Some(limit) => timeout(limit, acquiring).await.map_err(|_| {
-                    Error::new(ErrorKind::Timeout, "no connection to the upstream in time").in_phase(Phase::Connect)
-                })??,
-            };
-            Ok(match acquired {
-                http2::Opened::Http1(io, home) => Opened::Http1(Box::new(Conn::new(io, home, Instant::now()))),
-                http2::Opened::Idle(conn) => Opened::Http1(conn),
-                http2::Opened::Http2(stream) => Opened::Http2(stream),
-            })
-        };
-        State::Connecting(framing, Box::pin(opening))
+        let search = Search { proxy: self.proxy.clone(), to, offer, fresh: self.freshness(), avoid };
+        State::Connecting(framing, Box::pin(async move { search.any(first).await }))
+    }
+
+    /// Instead of a lost connection of HTTP/1.1: the upstream may choose anew, but for an upgrade, which was on its way over that.
+    pub(super) fn dial_either(&self, home: Home, framing: RequestFraming) -> State {
+        if self.asks() == Asks::Upgrade {
+            return self.dial(home, framing);
+        }
+        self.open_on_stream(home.destination.clone(), Offer::Either, framing, None, Taken::Dial(home))
+    }
+
+    fn open_for_upgrade(&self, to: Destination, offer: Offer, framing: RequestFraming, avoid: Option<Mark>) -> State {
+        let search = Search { proxy: self.proxy.clone(), to, offer, fresh: self.freshness(), avoid };
+        State::Connecting(framing, Box::pin(async move { search.for_upgrade().await }))
     }
 
     pub(super) fn send_on_stream(
@@ -94,7 +116,16 @@ impl<P: Prepare> Exchange<P> {
         framing: RequestFraming,
         now: Instant,
     ) -> Result<State, Error> {
-        self.prepare.prepare(self.attempt, &mut self.parts)?;
+        // What signs the request is to see the method that the upstream will see.
+        let upgrade = self.asks() == Asks::Upgrade;
+        if upgrade {
+            self.parts.method = Method::CONNECT;
+        }
+        let prepared = self.prepare.prepare(self.attempt, &mut self.parts);
+        if upgrade {
+            self.parts.method = Method::GET;
+        }
+        prepared?;
         // What is refused unread is sent again whatever its method.
         if self.attempt == 0 {
             self.body.keep(Keep::UntilAnswered, &self.proxy.replay);
@@ -131,9 +162,12 @@ impl<P: Prepare> Exchange<P> {
         let now = Instant::now();
         let to = self.proxy.connector.destination(&self.parts, self.prepare.destination())?;
         let offer = self.offer(&to)?;
+        if self.asks() == Asks::Upgrade {
+            return Ok(self.open_for_upgrade(to, offer, framing, avoid));
+        }
         match self.proxy.pool.take(to.clone(), now, self.freshness())? {
             Taken::Idle(conn) => self.send_on(conn, framing, now),
-            Taken::Wait(waiting) => match self.proxy.origins.take(&to) {
+            Taken::Wait(waiting) => match self.proxy.take_stream(&to) {
                 Some(stream) => self.send_on_stream(stream, framing, now),
                 None => Ok(self.open_on_stream(to, offer, framing, None, Taken::Wait(waiting))),
             },

@@ -363,7 +363,7 @@ impl Exchange {
         let Conn { io, read, mut home, .. } = *self.conn;
         home.reason = CloseReason::Upgraded;
         tunnel::open(
-            tunnel::Upgraded::new(io, read, home),
+            tunnel::Upgraded::new(io, read, Some(home)),
             &mut parts.extensions,
             &mut response,
             self.limits.tunnel_idle,

@@ -3,8 +3,8 @@
 use std::{
     fmt,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
     time::Duration,
@@ -21,7 +21,7 @@ use tokio::{
 use super::{MAX_STREAMS, driver};
 use crate::{
     error::{Error, ErrorKind, Phase},
-    transport::{io::Io, limits::Limits},
+    transport::{CloseReason, io::Io, limits::Limits},
 };
 
 /// A connection on which requests open streams. Cheap to clone; it is closed once neither a clone nor a stream is left.
@@ -38,6 +38,10 @@ struct Handle {
 pub(super) struct State {
     /// Streams in flight; with [`CLOSED`], no more are opened.
     streams: AtomicUsize,
+    /// Why no more are opened: what was noted first.
+    reason: OnceLock<CloseReason>,
+    /// Streams that may still be opened.
+    left: AtomicU64,
     pub(super) opened: Instant,
     pub(super) runtime: runtime::Id,
     /// True once it has answered a request.
@@ -74,7 +78,9 @@ impl Conn {
             error.in_phase(Phase::Connect)
         })?;
         let state = Arc::new(State {
-            streams: AtomicUsize::new(1),
+            streams: AtomicUsize::new(0),
+            reason: OnceLock::new(),
+            left: AtomicU64::new(limits.max_uses.unwrap_or(u64::MAX)),
             opened: Instant::now(),
             runtime: runtime::Handle::current().id(),
             used: AtomicBool::new(false),
@@ -83,9 +89,10 @@ impl Conn {
             drive: Notify::new(),
             freed,
         });
+        state.take(1);
         tokio::spawn(driver::run(connection, heard, state.clone(), limits, ended));
         let conn = Self(Arc::new(Handle { sender: sender.clone(), state }));
-        Ok((conn.clone(), Stream { sender, conn }))
+        Ok((conn.clone(), Stream { sender, conn, is_first: true }))
     }
 
     /// Takes the place of one stream, if the connection takes more.
@@ -95,10 +102,10 @@ impl Conn {
         if !state.take(max) {
             return None;
         }
-        let mut stream = Stream { sender: sender.clone(), conn: self.clone() };
+        let mut stream = Stream { sender: sender.clone(), conn: self.clone(), is_first: false };
         // After a GOAWAY, its streams go on, but no others.
         if let Poll::Ready(Err(_)) = stream.sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
-            state.close();
+            state.close_for(CloseReason::Peer);
             return None;
         }
         Some(stream)
@@ -141,7 +148,21 @@ fn builder(limits: &Limits) -> Builder {
 impl State {
     fn take(&self, max: usize) -> bool {
         let more = |streams: usize| (streams & CLOSED == 0 && streams < max).then_some(streams + 1);
-        self.streams.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
+        let taken = self.streams.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok();
+        if taken && self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.close_for(CloseReason::Uses);
+        }
+        taken
+    }
+
+    /// Opens no more streams, for this reason unless there was another before.
+    pub(super) fn close_for(&self, reason: CloseReason) {
+        let _ = self.reason.set(reason);
+        self.close();
+    }
+
+    pub(super) fn close_reason(&self) -> CloseReason {
+        self.reason.get().copied().unwrap_or(CloseReason::Broken)
     }
 
     /// Streams in flight.
@@ -202,6 +223,7 @@ impl State {
 pub(crate) struct Stream {
     sender: SendRequest<Bytes>,
     conn: Conn,
+    is_first: bool,
 }
 
 impl Stream {
@@ -218,12 +240,21 @@ impl Stream {
     }
 
     /// True if the upstream takes extended `CONNECT` (RFC 8441), which its first SETTINGS tell: they are waited for, one second at the most.
-    #[cfg_attr(not(test), expect(dead_code, reason = "websockets over HTTP/2 are carried by what is built on this"))]
     pub(crate) async fn takes_extended_connect(&self) -> bool {
         let state = &self.conn.0.state;
         // Without an answer in time, it is taken for a no.
-        let _ = state.wait_for(|| state.is_settled() || state.is_closed()).await;
+        let _ = state.wait_for(|| state.is_settled()).await;
         self.sender.is_extended_connect_protocol_enabled()
+    }
+
+    /// Lets the connection end with the streams that are on it.
+    pub(crate) fn retire(self) {
+        self.conn.0.state.close_for(CloseReason::Excess);
+    }
+
+    /// False for the stream that the connection was opened for.
+    pub(crate) fn is_shared(&self) -> bool {
+        !self.is_first
     }
 
     /// True if the connection had answered another request before.

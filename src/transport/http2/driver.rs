@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::conn::{State, UNSETTLED};
-use crate::transport::{alarm::Alarm, io::Io, limits::Limits};
+use crate::transport::{CloseReason, alarm::Alarm, io::Io, limits::Limits};
 
 /// Drives `connection` to its end. `ended` is called once it takes no more streams, also where this task is dropped.
 pub(super) fn run(
@@ -50,7 +50,9 @@ pub(super) fn run(
     };
     let guard = Guard { state, ended: Some(ended) };
     async move {
-        if driver.work(&guard.state).await.is_continue() {
+        if driver.work(&guard.state).await.is_break() {
+            guard.state.close_for(CloseReason::Broken);
+        } else {
             // With this, the last handle may go, upon which the connection says goodbye by itself.
             drop(guard);
             let _ = timeout(GOODBYE_TIME, driver.connection).await;
@@ -84,7 +86,11 @@ impl Driver {
 
     fn poll(&mut self, state: &State, cx: &mut Context<'_>) -> Poll<ControlFlow<()>> {
         loop {
-            if Pin::new(&mut self.connection).poll(cx).is_ready() {
+            if let Poll::Ready(ended) = Pin::new(&mut self.connection).poll(cx) {
+                // Its goodbye, or its end while nothing was asked of it.
+                if state.streams() == 0 || ended.is_ok() {
+                    state.close_for(CloseReason::Peer);
+                }
                 return Poll::Ready(ControlFlow::Break(()));
             }
             if !state.is_settled() && self.connection.max_concurrent_send_streams() != UNSETTLED {
@@ -112,11 +118,15 @@ impl Driver {
     fn is_over(&mut self, state: &State, now: Instant) -> bool {
         if self.retire.is_some_and(|at| at <= now) {
             self.retire = None;
-            state.close();
+            state.close_for(CloseReason::Age);
         }
         let Some(since) = self.idle_since else { return false };
         let enough = self.idle.is_some_and(|idle| since + idle <= now);
-        (enough || state.is_closed()) && state.close_unused()
+        let over = (enough || state.is_closed()) && state.close_unused();
+        if over && enough {
+            state.close_for(CloseReason::Idle);
+        }
+        over
     }
 }
 
@@ -187,7 +197,9 @@ struct Guard<F: FnOnce(&Arc<State>)> {
 
 impl<F: FnOnce(&Arc<State>)> Drop for Guard<F> {
     fn drop(&mut self) {
-        self.state.close();
+        self.state.close_for(CloseReason::Runtime);
+        // Nobody is to wait for a word that does not come.
+        self.state.settle();
         if let Some(ended) = self.ended.take() {
             ended(&self.state);
         }

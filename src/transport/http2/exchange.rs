@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use h2::{RecvStream, client::ResponseFuture};
 use http::{Extensions, HeaderMap, Method, Response, StatusCode, header, request::Parts};
 use http_body::Body;
@@ -15,15 +15,17 @@ use tokio::time::Instant;
 
 use super::{
     body::{Incoming, Place},
+    channel::Channel,
     conn::{Mark, Stream},
     failure::Failure,
-    head, two_way,
+    head::{self, Asked},
+    two_way,
     upload::Upload,
 };
 use crate::{
     error::{BoxError, Error, ErrorKind, Phase},
     ext::OnInformational,
-    transport::{alarm::Alarm, http1::RequestFraming, limits::Limits},
+    transport::{Upgraded, alarm::Alarm, http1::RequestFraming, io::Io, limits::Limits, tunnel},
 };
 
 /// A request on its way and its response awaited. The stream is reset where this is dropped.
@@ -39,6 +41,8 @@ pub(crate) struct Exchange {
     interim: u32,
     strip: bool,
     is_head: bool,
+    /// A `2xx` makes the stream a tunnel.
+    asked: Option<Asked>,
 }
 
 impl Exchange {
@@ -54,15 +58,17 @@ impl Exchange {
         now: Instant,
         more: impl FnOnce(&Extensions, &mut HeaderMap),
     ) -> Result<Self, Failure> {
-        let request = head::request(parts, framing, !strip, more).map_err(Failure::ours)?;
+        let (request, asked) = head::request(parts, framing, !strip, more).map_err(Failure::ours)?;
         // A body that is over although a length was announced is asked for its end like any other, and found to be short.
         let complete = ended && matches!(framing, RequestFraming::None | RequestFraming::Length(0));
-        let (response, send) = stream.open(request, complete).map_err(Failure::not_opened)?;
+        // What may become a tunnel has no body and stays open.
+        let (response, send) = stream.open(request, complete && asked.is_none()).map_err(Failure::not_opened)?;
         let expect = parts.headers.get(header::EXPECT);
         let gated = expect.is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         let upload = Upload::new(send, framing, gated, complete);
         let is_head = parts.method == Method::HEAD;
-        Ok(Self { stream, response, upload, limits, alarm: Alarm::default(), clock: now, interim: 0, strip, is_head })
+        let alarm = Alarm::default();
+        Ok(Self { stream, response, upload, limits, alarm, clock: now, interim: 0, strip, is_head, asked })
     }
 
     /// True if a failure may be the end of an old connection, which came as the request was sent.
@@ -153,13 +159,24 @@ impl Exchange {
         Poll::Ready(Err(Failure::ours(error.after_send())))
     }
 
-    /// Makes the response. What is left of `body` goes on in a task where the response came before all of it was sent.
-    pub(crate) fn respond<B>(self, response: Response<RecvStream>, body: B) -> Response<Incoming>
+    /// Makes the response, which may be a tunnel. What is left of `body` goes on in a task where the response came before all of it was sent.
+    pub(crate) fn respond<B>(
+        mut self,
+        response: Response<RecvStream>,
+        extensions: &mut Extensions,
+        body: B,
+    ) -> Response<Option<Incoming>>
     where
         B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: Into<BoxError>,
     {
         self.stream.answered();
+        if let Some(asked) = self.asked.take() {
+            if response.status().is_success() {
+                return self.tunnel(&asked, response, extensions);
+            }
+            self.upload.finish();
+        }
         let early = !self.upload.is_complete();
         // A body that was never asked for is not sent after the answer.
         let pending = early && !self.upload.gated;
@@ -173,6 +190,22 @@ impl Exchange {
         let incoming = Incoming::new(receive, &head, is_head, early, place, idle, self.alarm);
         let mut response = Response::from_parts(head, incoming);
         head::settle(&mut response, self.strip);
+        response.map(Some)
+    }
+
+    /// From here on, both ends send what they like (RFC 9113 §8.5, RFC 8441 §4).
+    fn tunnel(
+        self,
+        asked: &Asked,
+        response: Response<RecvStream>,
+        extensions: &mut Extensions,
+    ) -> Response<Option<Incoming>> {
+        let (head, receive) = response.into_parts();
+        let channel = Channel::new(self.upload.into_send(), receive, self.stream);
+        let mut response = Response::from_parts(head, None);
+        head::agree(asked, extensions, &mut response);
+        let upgraded = Upgraded::new(Io::Custom(Box::new(channel)), BytesMut::new(), None);
+        tunnel::open(upgraded, extensions, &mut response, self.limits.tunnel_idle);
         response
     }
 }

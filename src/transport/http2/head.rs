@@ -1,18 +1,31 @@
 //! The heads of messages, between HTTP/1.1's shape and HTTP/2's.
 
 use http::{
-    Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header,
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
     request::Parts,
     uri::{Authority, PathAndQuery, Scheme},
 };
 
 use crate::{
     error::{Error, ErrorKind},
-    message::hop,
+    message::{
+        extended::{self, Extended, extended_connect},
+        hop,
+        upgrade::Handshake,
+    },
     transport::http1::{RequestFraming, forbidden_in_trailers},
 };
 
+/// What becomes a tunnel by a `2xx`.
+pub(super) enum Asked {
+    /// Extended `CONNECT` (RFC 8441), for this handshake.
+    Switch(Handshake),
+    /// `CONNECT`.
+    Connect,
+}
+
 /// The head of a request as HTTP/2 has it (RFC 9113 §8.3.1): `Host` as `:authority`, `Content-Length` anew, no field of the connection.
+/// A handshake becomes an extended `CONNECT`.
 ///
 /// # Errors
 /// `Target` (400) if there is more than one `Host`, or one that cannot be an authority.
@@ -21,13 +34,24 @@ pub(super) fn request(
     framing: RequestFraming,
     unstripped: bool,
     more: impl FnOnce(&Extensions, &mut HeaderMap),
-) -> Result<Request<()>, Error> {
+) -> Result<(Request<()>, Option<Asked>), Error> {
     let mut headers = parts.headers.clone();
     more(&parts.extensions, &mut headers);
     if unstripped {
-        hop::strip_request(&mut headers, Version::HTTP_2);
+        hop::strip_request(&mut headers, Version::HTTP_11);
     }
-    let authority = authority(&parts.uri, &headers)?;
+    let asked = match parts.method {
+        Method::CONNECT => Some(Asked::Connect),
+        Method::GET if headers.contains_key(header::UPGRADE) => {
+            extended_connect(&parts.method, Version::HTTP_11, &mut headers).map(Asked::Switch)
+        }
+        _ => None,
+    };
+    let named = match (&asked, parts.uri.authority()) {
+        // RFC 9113 §8.5: what it asks for, whatever Host says.
+        (Some(Asked::Connect), Some(authority)) => authority.clone(),
+        _ => authority(&parts.uri, &headers)?,
+    };
     for name in NOT_IN_HTTP_2 {
         headers.remove(name);
     }
@@ -38,16 +62,21 @@ pub(super) fn request(
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     let mut uri = http::uri::Parts::default();
-    uri.scheme = Some(parts.uri.scheme().cloned().unwrap_or(Scheme::HTTP));
-    uri.authority = Some(authority);
-    uri.path_and_query = Some(path_and_query(&parts.uri)?);
+    uri.authority = Some(named);
+    if !matches!(asked, Some(Asked::Connect)) {
+        uri.scheme = Some(parts.uri.scheme().cloned().unwrap_or(Scheme::HTTP));
+        uri.path_and_query = Some(path_and_query(&parts.uri)?);
+    }
     let mut request = Request::new(());
-    *request.method_mut() = parts.method.clone();
+    *request.method_mut() = if asked.is_some() { Method::CONNECT } else { parts.method.clone() };
+    if let Some(Asked::Switch(handshake)) = &asked {
+        request.extensions_mut().insert(h2::ext::Protocol::from(handshake.protocol()));
+    }
     *request.uri_mut() =
         Uri::from_parts(uri).map_err(|error| target("the target cannot be sent").with_source(error))?;
     *request.version_mut() = Version::HTTP_2;
     *request.headers_mut() = headers;
-    Ok(request)
+    Ok((request, asked))
 }
 
 /// What the client asked for is what `Host` says; the URI may say only where to find it.
@@ -98,6 +127,22 @@ pub(super) fn settle<B>(response: &mut Response<B>, strip: bool) {
     {
         // h2 has refused those that differ.
         headers.insert(header::CONTENT_LENGTH, length);
+    }
+}
+
+/// Makes the head of a `2xx` to what was asked what the client expects: the `101` of its handshake, or a `200` without a length.
+pub(super) fn agree<B>(asked: &Asked, extensions: &mut Extensions, response: &mut Response<B>) {
+    let headers = response.headers_mut();
+    hop::strip_response(headers, false);
+    // RFC 9110 §8.6, §9.3.6: no body, and no length.
+    headers.remove(header::CONTENT_LENGTH);
+    if extensions.remove::<Extended>().is_some() {
+        extended::accept(headers);
+        *response.status_mut() = StatusCode::OK;
+    } else if let Asked::Switch(handshake) = asked {
+        extended::switch(handshake, headers);
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        *response.version_mut() = Version::HTTP_11;
     }
 }
 

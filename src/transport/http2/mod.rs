@@ -2,10 +2,11 @@
 //!
 //! [`conn`] is one connection and the count of its streams, [`driver`] the one task behind it, [`origins`] where connections are found and
 //! opened by one request for all. [`exchange`] sends a request and waits for the head of its response, [`upload`] sends its body, [`body`]
-//! reads the response's. hyper's own client is not used: it runs one or two tasks per request, takes a stream that was reset with `NO_ERROR`
+//! reads the response's, [`channel`] is a stream that became a tunnel. hyper's own client is not used: it runs one or two tasks per request, takes a stream that was reset with `NO_ERROR`
 //! for a body that ended, and does not tell whether a stream was opened.
 
 mod body;
+mod channel;
 mod conn;
 mod driver;
 mod exchange;

@@ -59,6 +59,8 @@ struct Inner {
     expects: usize,
     /// It spoke HTTP/1.1 last, so that nobody waits for a connection that will not be shared.
     is_http1: bool,
+    /// It took no extended `CONNECT` when it was asked last.
+    upgrades_over_http1: bool,
 }
 
 struct Opening {
@@ -189,7 +191,10 @@ impl Origins {
         }
         home.opened();
         let origins = Arc::downgrade(self);
-        let ended = move |state: &Arc<State>| Self::forget(&origins, &home, state);
+        let ended = move |state: &Arc<State>| {
+            home.reason = state.close_reason();
+            Self::forget(&origins, &home, state);
+        };
         let (conn, stream) = Conn::open(io, limits, origin.freed.clone(), ended).await?;
         self.open.fetch_add(1, Ordering::AcqRel);
         let mut inner = origin.lock();
@@ -206,6 +211,25 @@ impl Origins {
 }
 
 impl Origins {
+    /// True if the origin took no extended `CONNECT` when it was asked last.
+    pub(crate) fn upgrades_over_http1(&self, to: &Destination) -> bool {
+        self.find(to).is_some_and(|origin| origin.lock().upgrades_over_http1)
+    }
+
+    /// Notes whether it takes none.
+    pub(crate) fn note_upgrades(&self, to: &Destination, over_http1: bool) {
+        if let Some(origin) = self.find(to) {
+            origin.lock().upgrades_over_http1 = over_http1;
+        }
+    }
+
+    /// Connections without a stream.
+    pub(crate) fn idle(&self) -> usize {
+        let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
+        let idle = |conn: &&Conn| conn.state().streams() == 0 && !conn.state().is_closed();
+        map.values().map(|origin| origin.lock().conns.iter().filter(idle).count()).sum()
+    }
+
     fn find(&self, to: &Destination) -> Option<Arc<Origin>> {
         self.map.read().unwrap_or_else(PoisonError::into_inner).get(to).cloned()
     }
@@ -295,7 +319,8 @@ impl Inner {
 impl Default for Origin {
     fn default() -> Self {
         let expects = super::MAX_STREAMS as usize;
-        let inner = Inner { conns: Vec::new(), opening: Vec::new(), expects, is_http1: false };
+        let (conns, opening) = (Vec::new(), Vec::new());
+        let inner = Inner { conns, opening, expects, is_http1: false, upgrades_over_http1: false };
         Self { inner: Mutex::new(inner), freed: Arc::default() }
     }
 }

@@ -71,6 +71,16 @@ impl Upload {
         self.abandon();
     }
 
+    /// Ends a stream that was left open for a tunnel.
+    pub(super) fn finish(&mut self) {
+        // An error would say that the stream is over already.
+        let _ = self.send.send_data(Bytes::new(), true);
+    }
+
+    pub(super) fn into_send(self) -> SendStream<Bytes> {
+        self.send
+    }
+
     /// Sends no more of the body.
     pub(super) fn abandon(&mut self) {
         self.gated = false;

@@ -238,6 +238,15 @@ impl Pool {
         }
     }
 
+    /// Notes a request on a connection that others use, too.
+    #[cfg(feature = "http2")]
+    pub(crate) fn shared(&self, to: &Destination) {
+        if let Some(shard) = self.shard() {
+            shard.counts.shared.fetch_add(1, Relaxed);
+        }
+        self.tell(to, PoolChange::Reused);
+    }
+
     pub(super) fn refused(&self, to: &Destination) {
         if let Some(shard) = self.shard() {
             shard.counts.refused.fetch_add(1, Relaxed);

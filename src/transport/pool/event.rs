@@ -9,7 +9,9 @@ pub(crate) type Listener = Arc<dyn Fn(&PoolEvent<'_>) + Send + Sync>;
 
 /// Something that happened in the pool, for [`on_pool_event`](crate::exact::ExactProxyBuilder::on_pool_event).
 ///
-/// Events of one connection come in their order: `Opened`, then `Returned` and `Reused` in turn, then `Closed`.
+/// Events of one connection come in their order: `Opened`, then `Returned` and `Reused` in turn, then `Closed`. A connection of HTTP/2,
+/// which requests share, is `Reused` by each that finds it open, never `Returned`, and `Closed` once it takes no more requests and those
+/// on it have ended.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct PoolEvent<'a> {

@@ -50,6 +50,9 @@ impl PoolStats {
 pub(super) struct Counts {
     pub(super) opened: AtomicU64,
     pub(super) refused: AtomicU64,
+    /// Requests on connections that are shared; the others are counted under the lock.
+    #[cfg(feature = "http2")]
+    pub(super) shared: AtomicU64,
     closed: [AtomicU64; CloseReason::COUNT],
 }
 
@@ -66,5 +69,9 @@ impl Counts {
         }
         stats.opened += self.opened.load(Relaxed);
         stats.refused += self.refused.load(Relaxed);
+        #[cfg(feature = "http2")]
+        {
+            stats.reused += self.shared.load(Relaxed);
+        }
     }
 }

@@ -21,12 +21,12 @@ pub struct Upgraded {
     pub(super) io: Io,
     /// Bytes that came with the head.
     pub(super) first: BytesMut,
-    /// Counts the connection as long as it is there; dropped after the stream.
-    pub(super) home: Home,
+    /// Counts the connection as long as it is there, if it is one of its own; dropped after the stream.
+    pub(super) home: Option<Home>,
 }
 
 impl Upgraded {
-    pub(crate) fn new(io: Io, first: BytesMut, home: Home) -> Self {
+    pub(crate) fn new(io: Io, first: BytesMut, home: Option<Home>) -> Self {
         Self { io, first, home }
     }
 
