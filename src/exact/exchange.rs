@@ -33,6 +33,7 @@ use crate::{
     transport::{
         Connector, Home, Offer, Stream, Taken, Waiting,
         http1::{self, Conn, RequestFraming, request_framing},
+        observe::{Progress, Watch},
     },
 };
 
@@ -82,6 +83,7 @@ pub(crate) struct Exchange<P> {
     attempt: u32,
     /// Where the body ends, known since the first attempt.
     framing: Option<RequestFraming>,
+    watch: Watch,
     state: State,
 }
 
@@ -107,7 +109,10 @@ enum Opened {
 impl<P: Prepare> Exchange<P> {
     pub(super) fn new(proxy: Arc<Inner>, request: Request<Body>, prepare: P) -> Self {
         let (parts, body) = request.into_parts();
-        Self { proxy, parts, body: Tee::new(body), prepare, attempt: 0, framing: None, state: State::Start }
+        let watch = Watch::new(proxy.observers.as_ref(), &parts.method, &parts.uri);
+        let mut body = Tee::new(body);
+        body.count_for(watch.progress());
+        Self { proxy, parts, body, prepare, attempt: 0, framing: None, watch, state: State::Start }
     }
 
     pub(crate) fn prepare(&self) -> &P {
@@ -145,13 +150,14 @@ impl<P: Prepare> Exchange<P> {
                     if !sending.is_unsent() {
                         self.body.sent();
                     }
+                    self.watch.sent_if(|| sending.is_sent());
                     let head = ready!(polled);
                     let State::Sending(sending) = std::mem::replace(&mut self.state, State::Done) else { continue };
                     match head {
                         Ok(head) => {
                             let mut body = std::mem::take(&mut self.body);
                             body.forget();
-                            let response = sending.respond(head, &mut self.parts.extensions, body)?;
+                            let response = sending.respond(head, &mut self.parts.extensions, body, &mut self.watch)?;
                             return Poll::Ready(Ok(response.map(Body::from)));
                         }
                         Err(error) => self.again(sending, error)?,
@@ -160,7 +166,9 @@ impl<P: Prepare> Exchange<P> {
                 State::Refused(error) => return Poll::Ready(Err(error.clone())),
                 #[cfg(feature = "http2")]
                 State::SendingOnStream(sending) => {
-                    let head = ready!(sending.poll(cx, &self.parts.extensions, &mut self.body));
+                    let polled = sending.poll(cx, &self.parts.extensions, &mut self.body);
+                    self.watch.sent_if(|| sending.is_sent());
+                    let head = ready!(polled);
                     let State::SendingOnStream(sending) = std::mem::replace(&mut self.state, State::Done) else {
                         continue;
                     };
@@ -192,9 +200,12 @@ impl<P: Prepare> Exchange<P> {
         let stream = stream.ok_or_else(|| Error::new(ErrorKind::Internal, "polled after it failed"))?;
         let framing = self.frame()?;
         let (proxy, destination) = (self.proxy.clone(), self.proxy.connector.destination(&self.parts)?);
+        self.watch.bound_for(&destination);
+        let progress = self.watch.progress();
         let connecting = async move {
             let limit = proxy.limits.connect;
-            let connected = proxy.connector.over(stream, &destination, Offer::Http1, limit).await?;
+            let connected =
+                proxy.connector.over(stream, &destination, Offer::Http1, limit, progress.as_deref()).await?;
             // It has no way into a pool.
             let home = Home::none(destination);
             Ok(Opened::Http1(Box::new(Conn::new(connected.io, home, Instant::now()))))
@@ -217,6 +228,7 @@ impl<P: Prepare> Exchange<P> {
     fn start(&mut self) -> Result<State, Error> {
         let framing = self.frame()?;
         let destination = self.proxy.connector.destination(&self.parts)?;
+        self.watch.bound_for(&destination);
         let now = Instant::now();
         #[cfg(feature = "http2")]
         if let offer @ (Offer::Http2 | Offer::Either) = self.offer(&destination)? {
@@ -230,16 +242,20 @@ impl<P: Prepare> Exchange<P> {
         match taken {
             Taken::Idle(conn) => self.send_on(conn, framing, now),
             Taken::Dial(home) => Ok(self.dial(home, framing)),
-            Taken::Wait(waiting) => Ok(State::Waiting(framing, waiting)),
+            Taken::Wait(waiting) => {
+                self.watch.waits();
+                Ok(State::Waiting(framing, waiting))
+            }
         }
     }
 
     fn dial(&self, home: Home, framing: RequestFraming) -> State {
         let limit = self.proxy.limits.connect;
-        State::Connecting(framing, Box::pin(connect(self.proxy.connector.clone(), home, limit)))
+        State::Connecting(framing, Box::pin(connect(self.proxy.connector.clone(), home, limit, self.watch.progress())))
     }
 
     fn send_on(&mut self, conn: Box<Conn>, framing: RequestFraming, now: Instant) -> Result<State, Error> {
+        self.watch.on_connection(conn.uses > 0);
         self.prepare.prepare(self.attempt, &mut self.parts)?;
         // Only what a connection from the pool has lost is sent again (RFC 9110 §9.2.2).
         if conn.uses > 0 {
@@ -272,6 +288,7 @@ impl<P: Prepare> Exchange<P> {
             return false;
         }
         self.attempt += 1;
+        self.watch.again();
         true
     }
 
@@ -287,13 +304,34 @@ impl<P: Prepare> Exchange<P> {
     }
 }
 
+impl<P> Exchange<P> {
+    /// Notes what came out of it; the response's body notes the rest.
+    #[cold]
+    fn observed(&mut self, outcome: Result<Response<Body>, Error>) -> Result<Response<Body>, Error> {
+        match outcome {
+            Ok(response) => {
+                self.watch.head(response.status());
+                let watch = std::mem::take(&mut self.watch);
+                Ok(response.map(|body| body.watched(watch)))
+            }
+            Err(error) => {
+                self.watch.failed(&error);
+                Err(error)
+            }
+        }
+    }
+}
+
 impl<P: Prepare> Future for Exchange<P> {
     type Output = Result<Response<Body>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let outcome = ready!(self.advance(cx));
+        let outcome = match self.watch.span() {
+            None => ready!(self.advance(cx)),
+            Some(span) => ready!(span.in_scope(|| self.advance(cx))),
+        };
         self.state = State::Done;
-        Poll::Ready(outcome)
+        Poll::Ready(if self.watch.is_on() { self.observed(outcome) } else { outcome })
     }
 }
 
@@ -311,8 +349,13 @@ fn connect_framing(parts: &Parts, body: &Tee) -> Result<RequestFraming, Error> {
     Ok(RequestFraming::None)
 }
 
-async fn connect(connector: Arc<Connector>, home: Home, limit: Option<Duration>) -> Result<Opened, Error> {
-    let connected = connector.connect(&home.destination, Offer::Http1, limit).await?;
+async fn connect(
+    connector: Arc<Connector>,
+    home: Home,
+    limit: Option<Duration>,
+    progress: Option<Arc<Progress>>,
+) -> Result<Opened, Error> {
+    let connected = connector.connect(&home.destination, Offer::Http1, limit, progress.as_deref()).await?;
     Ok(Opened::Http1(Box::new(Conn::new(connected.io, home, Instant::now()))))
 }
 

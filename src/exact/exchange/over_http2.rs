@@ -49,7 +49,7 @@ impl<P: Prepare> Exchange<P> {
     }
 
     fn open_on_stream(
-        &self,
+        &mut self,
         to: Destination,
         offer: Offer,
         framing: RequestFraming,
@@ -58,11 +58,17 @@ impl<P: Prepare> Exchange<P> {
     ) -> State {
         let proxy = self.proxy.clone();
         let fresh = self.freshness();
+        if matches!(first, Taken::Wait(_)) {
+            self.watch.waits()
+        } else {
+            self.watch.may_wait()
+        };
+        let progress = self.watch.progress();
         let opening = async move {
             let limits = &proxy.limits;
             let permit = || proxy.pool.take(to.clone(), Instant::now(), fresh);
             let connect = || async {
-                let connected = proxy.connector.connect(&to, offer, limits.connect).await?;
+                let connected = proxy.connector.connect(&to, offer, limits.connect, progress.as_deref()).await?;
                 // With prior knowledge, an upstream without ALPN is believed to know, too.
                 let is_http2 = offer == Offer::Http2 || connected.alpn == Some(Alpn::Http2);
                 Ok((connected.io, is_http2))
@@ -92,6 +98,7 @@ impl<P: Prepare> Exchange<P> {
         framing: RequestFraming,
         now: Instant,
     ) -> Result<State, Error> {
+        self.watch.on_stream();
         self.prepare.prepare(self.attempt, &mut self.parts)?;
         // What is refused unread is sent again whatever its method.
         if self.attempt == 0 {

@@ -29,7 +29,7 @@ use crate::{
         hop,
         upgrade::{self, Handshake},
     },
-    transport::{CloseReason, Home, limits::Limits, tunnel},
+    transport::{CloseReason, Home, limits::Limits, observe::Watch, tunnel},
 };
 
 /// A request on its way and its response awaited. No task and no channel: [`poll`](Self::poll) writes and reads.
@@ -268,7 +268,7 @@ impl Exchange {
         self.is_sent() && self.conn.read.is_empty()
     }
 
-    fn is_sent(&self) -> bool {
+    pub(crate) fn is_sent(&self) -> bool {
         self.upload.is_complete() && self.conn.is_written() && self.write_error.is_none()
     }
 
@@ -284,17 +284,18 @@ impl Exchange {
         head: Head,
         extensions: &mut Extensions,
         body: B,
+        watch: &mut Watch,
     ) -> Result<Response<Incoming>, Error>
     where
         B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: Into<BoxError>,
     {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return self.switch(head, extensions);
+            return self.switch(head, extensions, watch);
         }
         if head.status.is_success() {
             if self.is_connect {
-                return self.tunnel(head, extensions);
+                return self.tunnel(head, extensions, watch);
             }
             // RFC 8441 §5: to the client, any 2xx would say that the tunnel is there.
             if self.handshake.is_some() && extensions.get::<Extended>().is_some() {
@@ -343,17 +344,22 @@ impl Exchange {
     }
 
     /// A 101: what was asked for becomes a tunnel, anything else is refused.
-    fn switch(self, mut head: Head, extensions: &mut Extensions) -> Result<Response<Incoming>, Error> {
+    fn switch(
+        self,
+        mut head: Head,
+        extensions: &mut Extensions,
+        watch: &mut Watch,
+    ) -> Result<Response<Incoming>, Error> {
         upgrade::check_switch(self.handshake.as_deref(), &head.headers).map_err(Error::after_send)?;
         if extensions.remove::<Extended>().is_some() {
             head.status = StatusCode::OK;
             extended::accept(&mut head.headers);
         }
-        self.tunnel(head, extensions)
+        self.tunnel(head, extensions, watch)
     }
 
     /// What comes after the head is another protocol's (RFC 9110 §7.8, §9.3.6).
-    fn tunnel(self, head: Head, extensions: &mut Extensions) -> Result<Response<Incoming>, Error> {
+    fn tunnel(self, head: Head, extensions: &mut Extensions, watch: &mut Watch) -> Result<Response<Incoming>, Error> {
         if !self.is_sent() {
             let error = Error::new(ErrorKind::Upstream, "the upstream switched protocols before the request was sent");
             return Err(error.in_phase(Phase::ResponseHead).after_send());
@@ -366,7 +372,9 @@ impl Exchange {
         response.headers_mut().remove(header::CONTENT_LENGTH);
         let Conn { io, read, mut home, .. } = *self.conn;
         home.reason = CloseReason::Upgraded;
-        tunnel::open(tunnel::Upgraded::new(io, read, home), extensions, &mut response, self.limits.tunnel_idle);
+        watch.tunnel(head.status);
+        let upgraded = tunnel::Upgraded::new(io, read, home, std::mem::take(watch));
+        tunnel::open(upgraded, extensions, &mut response, self.limits.tunnel_idle);
         Ok(response)
     }
 }

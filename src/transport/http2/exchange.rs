@@ -70,6 +70,11 @@ impl Exchange {
         failure.lost && self.stream.is_used()
     }
 
+    /// True if the whole request was handed to the connection.
+    pub(crate) fn is_sent(&self) -> bool {
+        self.upload.is_complete()
+    }
+
     /// The connection, for another attempt to avoid.
     pub(crate) fn mark(&self) -> Mark {
         self.stream.mark()
