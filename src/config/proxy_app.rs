@@ -49,6 +49,10 @@ use crate::{
 /// | `connect_timeout`, `response_timeout`, `body_idle_timeout`, `tunnel_idle_timeout`, `pool_idle_timeout`, `pool_max_age`, `pool_wait_timeout` | time |
 /// | `pool_max_idle`, `pool_max_idle_total`, `pool_max_uses`, `pool_max_connections`, `pool_max_waiting`, `max_response_head_bytes` | number |
 #[cfg_attr(
+    feature = "metrics",
+    doc = "| `metrics` | text: the name under which exchanges and connections are counted, see [`observe`](crate::transport::observe) |"
+)]
+#[cfg_attr(
     feature = "tls",
     doc = "| `tls_roots_file` | text: a PEM file of the authorities to believe, in place of the platform's |"
 )]

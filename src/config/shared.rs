@@ -110,6 +110,10 @@ impl Reading {
             self.check("max_response_head_bytes", ExactProxy::builder().max_response_head_bytes(bytes).build());
             builder = builder.max_response_head_bytes(bytes);
         }
+        #[cfg(feature = "metrics")]
+        if let Some(name) = self.text("metrics") {
+            builder = builder.metrics(name);
+        }
         #[cfg(feature = "tls")]
         if let Some(tls) = self.tls() {
             builder = builder.tls(tls);
