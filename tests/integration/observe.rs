@@ -7,10 +7,12 @@ mod spans;
 use std::{
     collections::BTreeMap,
     fmt::Debug,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Once},
 };
 
+use nexthop::ExactProxy;
 use tokio::sync::Notify;
+use tower::Service;
 use tracing::{
     Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
@@ -22,7 +24,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use crate::support::within;
+use crate::support::{get, within};
 
 /// Collects what this thread's tasks tell: the spans of exchanges as they close, and every word of everything.
 #[derive(Clone, Default)]
@@ -41,6 +43,13 @@ struct Fields(BTreeMap<&'static str, String>);
 
 impl Capture {
     fn start() -> (Self, DefaultGuard) {
+        // A subscriber that comes while another thread is the first at a span may be missed by it for good: so they are all seen before.
+        static SEEN: Once = Once::new();
+        SEEN.call_once(|| {
+            tracing::subscriber::with_default(tracing_subscriber::registry().with(Self::default()), || {
+                drop(ExactProxy::new().call(get("http://up.test/")));
+            });
+        });
         let capture = Self::default();
         let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(capture.clone()));
         (capture, guard)

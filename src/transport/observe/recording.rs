@@ -52,6 +52,7 @@ pub(super) struct Recording {
 pub(super) enum Waits {
     No,
     /// Unless it connects itself.
+    #[cfg_attr(not(feature = "http2"), allow(dead_code, reason = "only connections of HTTP/2 are opened for others"))]
     Perhaps,
     Yes,
 }

@@ -1,6 +1,6 @@
 //! Figures through the `metrics` facade.
 
-use std::{collections::BTreeMap, future::poll_fn, pin::pin, task::Poll};
+use std::{cell::RefCell, collections::BTreeMap, future::poll_fn, pin::pin, task::Poll};
 
 use http::Request;
 use http_body_util::BodyExt;
@@ -13,31 +13,39 @@ use super::OK;
 use crate::support::{RawUpstream, fetch, get, post, send};
 
 /// A service whose figures go to a recorder of the test's own.
-fn counted(builder: ExactProxyBuilder) -> (ExactProxy, Snapshotter) {
+fn counted(builder: ExactProxyBuilder) -> (ExactProxy, Figures) {
     let recorder = DebuggingRecorder::new();
-    let snapshotter = recorder.snapshotter();
+    let figures = Figures { snapshotter: recorder.snapshotter(), sums: RefCell::default() };
     let proxy = metrics::with_local_recorder(&recorder, || builder.metrics("shop").build().unwrap());
-    (proxy, snapshotter)
+    (proxy, figures)
 }
 
-/// All figures but those that are 0, as `name{label=value,...}`; of a histogram, how many values. Counters begin anew with each.
-fn figures(snapshotter: &Snapshotter) -> BTreeMap<String, f64> {
-    let all = snapshotter.snapshot().into_vec().into_iter().map(|(key, _, described, value)| {
-        assert!(described.is_some(), "{key:?}");
-        let mut labels: Vec<_> = key.key().labels().map(|label| (label.key(), label.value())).collect();
-        labels.sort_unstable();
-        assert!(labels.contains(&("proxy", "shop")));
-        let labels: Vec<_> =
-            labels.iter().filter(|(key, _)| *key != "proxy").map(|(key, value)| format!("{key}={value}")).collect();
-        let name = key.key().name().strip_prefix("nexthop_").unwrap();
-        let value = match value {
-            DebugValue::Counter(count) => count as f64,
-            DebugValue::Gauge(value) => *value,
-            DebugValue::Histogram(values) => values.len() as f64,
-        };
-        (format!("{name}{{{}}}", labels.join(",")), value)
-    });
-    all.filter(|(_, value)| *value != 0.0).collect()
+/// What was counted. Each snapshot begins all of it anew, so that they are added up.
+struct Figures {
+    snapshotter: Snapshotter,
+    sums: RefCell<BTreeMap<String, f64>>,
+}
+
+impl Figures {
+    /// All but those that are 0, as `name{label=value,...}`; of a histogram, how many values.
+    fn now(&self) -> BTreeMap<String, f64> {
+        let mut sums = self.sums.borrow_mut();
+        for (key, _, description, value) in self.snapshotter.snapshot().into_vec() {
+            assert!(description.is_some(), "{key:?}");
+            let mut labels: Vec<_> = key.key().labels().map(|label| (label.key(), label.value())).collect();
+            labels.sort_unstable();
+            assert!(labels.contains(&("proxy", "shop")));
+            let labels = labels.iter().filter(|(key, _)| *key != "proxy").map(|(key, value)| format!("{key}={value}"));
+            let name = key.key().name().strip_prefix("nexthop_").unwrap();
+            let name = format!("{name}{{{}}}", labels.collect::<Vec<_>>().join(","));
+            *sums.entry(name).or_default() += match value {
+                DebugValue::Counter(count) => count as f64,
+                DebugValue::Gauge(value) => *value,
+                DebugValue::Histogram(values) => values.len() as f64,
+            };
+        }
+        sums.iter().filter(|(_, value)| **value != 0.0).map(|(name, value)| (name.clone(), *value)).collect()
+    }
 }
 
 /// Answers by the target: `/N` with a status of N, `/cut` with half a body, `/silent` not at all.
@@ -57,7 +65,7 @@ fn upstream() -> RawUpstream {
 #[tokio::test]
 async fn a_hundred_mixed_requests_add_up() {
     let upstream = upstream();
-    let (proxy, snapshotter) = counted(ExactProxy::builder());
+    let (proxy, figures) = counted(ExactProxy::builder());
     let refusing = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for round in 0..10 {
         for status in ["200", "204", "302", "404", "503"] {
@@ -75,7 +83,7 @@ async fn a_hundred_mixed_requests_add_up() {
         }
         assert_eq!(upstream.seen().len(), 8 * (round + 1));
     }
-    let figures = figures(&snapshotter);
+    let figures = figures.now();
     let counts = |name: &str| -> f64 {
         figures.iter().filter(|(key, _)| key.split('{').next() == Some(name)).map(|(_, count)| count).sum()
     };
@@ -113,24 +121,24 @@ async fn a_hundred_mixed_requests_add_up() {
 #[tokio::test]
 async fn what_is_open_is_counted_until_it_is_closed() {
     let upstream = upstream();
-    let (proxy, snapshotter) = counted(ExactProxy::builder());
+    let (proxy, figures) = counted(ExactProxy::builder());
     let mut response = send(&proxy, get(upstream.url("/200"))).await.unwrap();
-    let open = figures(&snapshotter);
+    let open = figures.now();
     assert_eq!((open["requests_in_flight{}"], open["connections_open{}"]), (1.0, 1.0));
     response.body_mut().collect().await.unwrap();
-    let idle = figures(&snapshotter);
+    let idle = figures.now();
     assert_eq!((idle.get("requests_in_flight{}"), idle["connections_open{}"]), (None, 1.0));
     drop(proxy);
-    assert_eq!(figures(&snapshotter).get("connections_open{}"), None);
+    assert_eq!(figures.now().get("connections_open{}"), None);
 }
 
 #[tokio::test]
 async fn nothing_stays_in_flight_where_a_hook_panics() {
     let upstream = upstream();
-    let (proxy, snapshotter) = counted(ExactProxy::builder().on_exchange(|_| panic!("as told")));
+    let (proxy, figures) = counted(ExactProxy::builder().on_exchange(|_| panic!("as told")));
     fetch(&proxy, get(upstream.url("/200"))).await;
     drop(send(&proxy, get(upstream.url("/cut"))).await.unwrap());
-    assert_eq!(figures(&snapshotter).get("requests_in_flight{}"), None);
+    assert_eq!(figures.now().get("requests_in_flight{}"), None);
 }
 
 #[tokio::test]
@@ -140,16 +148,16 @@ async fn a_tunnel_is_no_request_in_flight_but_counted_while_it_is_open() {
         conn.write("HTTP/1.1 101 X\r\nconnection: upgrade\r\nupgrade: foo\r\n\r\n").await;
         conn.read_to_end().await;
     });
-    let (proxy, snapshotter) = counted(ExactProxy::builder());
+    let (proxy, figures) = counted(ExactProxy::builder());
     let request = Request::get(upstream.url("/")).header("connection", "upgrade").header("upgrade", "foo");
     let mut response = send(&proxy, request.body(Body::empty()).unwrap()).await.unwrap();
     let mut io = Upgraded::take(&mut response).unwrap();
-    let open = figures(&snapshotter);
+    let open = figures.now();
     assert_eq!((open.get("requests_in_flight{}"), open["tunnels_open{}"]), (None, 1.0));
     assert_eq!(open["requests_total{outcome=upgraded,status=1xx}"], 1.0);
     io.write_all(b"ping").await.unwrap();
     drop((io, response));
-    let over = figures(&snapshotter);
+    let over = figures.now();
     assert_eq!((over.get("tunnels_open{}"), over["tunnel_bytes_total{direction=to_upstream}"]), (None, 4.0));
     assert_eq!(over["connections_closed_total{reason=upgraded}"], 1.0);
     assert_eq!(over.get("request_duration_seconds{}"), None);
@@ -165,10 +173,10 @@ async fn requests_that_are_repeated_or_wait_are_counted() {
             conn.write(OK).await;
         }
     });
-    let (proxy, snapshotter) = counted(ExactProxy::builder().pool_max_connections(1));
+    let (proxy, figures) = counted(ExactProxy::builder().pool_max_connections(1));
     fetch(&proxy, get(upstream.url("/"))).await;
     fetch(&proxy, get(upstream.url("/"))).await;
-    let counted = figures(&snapshotter);
+    let counted = figures.now();
     assert_eq!(counted.get("retries_total{}"), Some(&1.0), "{counted:#?}");
 
     let slow = RawUpstream::tcp(|mut conn| async move {
@@ -183,7 +191,7 @@ async fn requests_that_are_repeated_or_wait_are_counted() {
             poll_fn(|cx| Poll::Ready(assert!(second.as_mut().poll(cx).is_pending()))).await;
         } => {}
     }
-    let counted = figures(&snapshotter);
+    let counted = figures.now();
     assert_eq!(counted["queue_entered_total{}"], 1.0, "{counted:#?}");
     assert_eq!(
         (counted["requests_total{outcome=cancelled,status=none}"], counted.get("requests_in_flight{}")),

@@ -9,7 +9,8 @@ use nexthop::{
     transport::{Connect, Connecting, Destination, HttpVersions, Upgraded},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tower::ServiceExt;
+use tower::{Service, ServiceExt};
+use tracing_subscriber::layer::SubscriberExt;
 
 use super::{Capture, OK};
 use crate::support::{Front, InMemory, RawUpstream, body::fed, fetch, get, post, read, send, within};
@@ -66,7 +67,10 @@ async fn a_connection_that_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn a_time_limit_that_runs_out_in_the_tls_handshake() {
     let (capture, _guard) = Capture::start();
-    let silent = InMemory::new(|_conn| pending());
+    let silent = InMemory::new(|conn| async move {
+        let _conn = conn;
+        pending().await
+    });
     let limit = Duration::from_secs(3);
     let proxy = ExactProxy::builder().connector(silent).connect_timeout(limit).build().unwrap();
     send(&proxy, get("https://up.test/")).await.unwrap_err();
@@ -307,9 +311,8 @@ async fn no_span_is_made_for_who_takes_other_things() {
 
 #[tokio::test]
 async fn a_span_is_below_the_one_that_was_current_at_the_call() {
-    use tracing_subscriber::layer::SubscriberExt;
-
     let upstream = RawUpstream::answering([OK]);
+    drop(Capture::start());
     let (writer, text) = buffer();
     let layer = tracing_subscriber::fmt::layer()
         .with_ansi(false)
@@ -320,7 +323,7 @@ async fn a_span_is_below_the_one_that_was_current_at_the_call() {
         .with_target("outer", tracing::Level::INFO);
     let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(filtered).with(layer));
     let outer = tracing::info_span!(target: "outer", "page");
-    let exchange = outer.in_scope(|| ExactProxy::new().oneshot(get(upstream.url("/"))));
+    let exchange = outer.in_scope(|| ExactProxy::new().call(get(upstream.url("/"))));
     let response: Response<Body> = within("a response", exchange).await.unwrap();
     read(response).await.1.unwrap();
     let text = String::from_utf8(text.lock().unwrap().clone()).unwrap();
