@@ -1,6 +1,6 @@
 use std::{fmt, future::Future, sync::Arc};
 
-use http::{HeaderName, HeaderValue, Method, Response, request, response, uri::Scheme};
+use http::{HeaderName, HeaderValue, Method, Response, Uri, request, response, uri::Scheme};
 
 #[cfg(feature = "classic-signature")]
 use crate::protocol::signature::classic::ClassicSigner;
@@ -15,8 +15,12 @@ use crate::{
     body::Body,
     error::ConfigError,
     exact::ExactProxy,
-    message::{target::is_host, via::Pseudonym},
+    message::{
+        target::{Href, is_host},
+        via::Pseudonym,
+    },
     protocol::{Family, carry::CarriedKeys, signature::Signer},
+    transport::Destination,
 };
 
 /// Builds a [`ProxyApp`].
@@ -299,8 +303,11 @@ impl ProxyAppBuilder {
             (signer, classic) => signer.map(Seal::Signer).or(classic.map(Seal::Classic)),
         };
         let allow = self.methods.as_deref().map(allow).transpose()?;
+        let decided = seal.is_none() && !self.hooks.any_for_requests() && !self.hooks.any_later();
+        let destination = self.upstream.fixed().filter(|_| decided).map(destination).transpose()?;
         Ok(ProxyApp::new(Settings {
             upstream: self.upstream,
+            destination,
             exact: self.exact,
             host: self.host,
             prefix: self.prefix,
@@ -325,6 +332,14 @@ impl ProxyAppBuilder {
 fn allow(methods: &[Method]) -> Result<HeaderValue, ConfigError> {
     let list = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
     HeaderValue::from_str(&list).map_err(|_| ConfigError::invalid("allowed_methods", list, "not a list of methods"))
+}
+
+fn destination(href: &Href) -> Result<Destination, ConfigError> {
+    let uri =
+        Uri::builder().scheme(href.scheme().clone()).authority(href.authority().clone()).path_and_query("/").build();
+    let refuse = |why: &dyn fmt::Display| ConfigError::invalid("href", href.to_string(), why.to_string());
+    let uri = uri.map_err(|error| refuse(&error))?;
+    Destination::of(&uri, href.connect_to().as_ref()).map_err(|error| refuse(&error))
 }
 
 fn pseudonym(via: Via) -> Result<Option<Pseudonym>, ConfigError> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{Extensions, HeaderValue, Request, Response, header::HOST, request};
+use http::{Extensions, HeaderValue, Response, header::HOST, request};
 
 use crate::{
     app::{
@@ -12,13 +12,14 @@ use crate::{
     },
     body::Body,
     error::Error,
-    exact::{Exchange, Prepare},
+    exact::Prepare,
     message::{
         fields::Fields,
         location::{self, Mapping},
         target::Href,
         via,
     },
+    transport::Destination,
 };
 
 /// What the client sees of a request and what the upstream sees: what is told to the one, and how its answer is brought back to the other.
@@ -44,15 +45,15 @@ impl Crossing {
         Self { settings: settings.clone(), front, href, told: Told::Later }
     }
 
-    /// The way of a request that nothing must be awaited for.
-    pub(super) fn send(mut self, mut parts: request::Parts, body: Body) -> Result<Exchange<Self>, Refusal> {
-        let settings = self.settings.clone();
-        settings.hooks.rewrite_request_now(&mut parts)?;
+    /// Makes a request ready to be sent that nothing must be awaited for.
+    pub(super) fn prepare(&mut self, parts: &mut request::Parts) -> Result<(), Refusal> {
+        let settings = &self.settings;
+        settings.hooks.rewrite_request_now(parts)?;
         settings.carried.encode(&parts.extensions, &mut parts.headers)?;
         if settings.hooks.any_for_requests() {
-            self.tell(&mut parts);
+            self.tell(parts);
         }
-        Ok(settings.exact.send(Request::from_parts(parts, body), self))
+        Ok(())
     }
 
     /// The way of a request that something must be awaited for: hooks, or a body that is read to be signed.
@@ -67,30 +68,34 @@ impl Crossing {
         }
         self.tell(&mut parts);
         let result = match &settings.seal {
-            None => settings.exact.send(Request::from_parts(parts, body), ()).await,
+            None => settings.exact.send(parts, body, ()).await,
             Some(seal) => seal.send(&settings.exact, parts, body).await,
         };
-        match self.mapped(result) {
-            Ok(response) => settings.hooks.rewrite_response(response).await,
+        match result {
+            Ok(mut response) => {
+                self.map(&mut response);
+                settings.hooks.rewrite_response(response).await
+            }
             Err(error) => settings.answer(error),
         }
     }
 
     /// The answer to the client, where nothing must be awaited for it.
     pub(super) fn answer(&self, result: Result<Response<Body>, Error>) -> Response<Body> {
-        match self.mapped(result) {
-            Ok(response) => self.settings.hooks.rewrite_response_now(response),
+        match result {
+            Ok(mut response) => {
+                self.map(&mut response);
+                self.settings.hooks.rewrite_response_now(response)
+            }
             Err(error) => self.settings.answer(error),
         }
     }
 
-    fn mapped(&self, result: Result<Response<Body>, Error>) -> Result<Response<Body>, Error> {
-        result.map(|mut response| {
-            if self.settings.map_responses && location::concerns(response.headers()) {
-                self.mapping().apply(response.headers_mut());
-            }
-            response
-        })
+    /// Brings the head to the client's view.
+    fn map(&self, response: &mut Response<Body>) {
+        if self.settings.map_responses && location::concerns(response.headers()) {
+            self.mapping().apply(response.headers_mut());
+        }
     }
 
     fn mapping(&self) -> Mapping {
@@ -119,6 +124,13 @@ impl Crossing {
 }
 
 impl Prepare for Crossing {
+    fn destination(&self) -> Option<&Destination> {
+        match self.told {
+            Told::Later => self.settings.destination.as_ref(),
+            Told::InTheMap { .. } => None,
+        }
+    }
+
     fn add_fields(&self, extensions: &Extensions, out: &mut impl Fields) {
         if matches!(self.told, Told::Later) {
             self.write(extensions, out);

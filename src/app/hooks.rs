@@ -93,6 +93,9 @@ impl Hooks {
 
     /// Runs the response hooks that need no waiting; only called where all are such.
     pub(super) fn rewrite_response_now(&self, response: Response<Body>) -> Response<Body> {
+        if self.response.is_empty() {
+            return response;
+        }
         self.response.iter().fold(response, |response, hook| match hook {
             ResponseHook::Now(hook) => rewritten(response, &**hook),
             ResponseHook::Later(_) => response,

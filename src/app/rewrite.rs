@@ -16,7 +16,7 @@ use crate::{
     ext::{ConnectTo, ConnectWith, RequestOrigin},
     message::{
         framing::check_framing,
-        hop,
+        hop::{self, Found},
         target::{Href, Prefix, check_host, form},
         via,
     },
@@ -24,7 +24,12 @@ use crate::{
 };
 
 /// Refuses what cannot be forwarded; gives the host the client asked.
-pub(super) fn check(parts: &request::Parts, declared: u64, settings: &Settings) -> Result<Option<HeaderValue>, Error> {
+pub(super) fn check(
+    parts: &request::Parts,
+    found: Found,
+    declared: u64,
+    settings: &Settings,
+) -> Result<Option<HeaderValue>, Error> {
     if settings.methods.as_ref().is_some_and(|methods| !methods.contains(&parts.method)) {
         return Err(Error::new(ErrorKind::Method, "method is not allowed here"));
     }
@@ -37,8 +42,10 @@ pub(super) fn check(parts: &request::Parts, declared: u64, settings: &Settings) 
     }
     form(&parts.method, &parts.uri)?;
     let host = check_host(&parts.uri, parts.version, &parts.headers)?;
-    check_framing(&parts.headers)?;
-    if settings.via.as_ref().is_some_and(|us| via::has_been_here(&parts.headers, us)) {
+    if found.has_length() {
+        check_framing(&parts.headers)?;
+    }
+    if found.has_via() && settings.via.as_ref().is_some_and(|us| via::has_been_here(&parts.headers, us)) {
         return Err(Error::new(ErrorKind::Loop, "request has been here before"));
     }
     if declared > settings.max_body_bytes {
@@ -49,8 +56,8 @@ pub(super) fn check(parts: &request::Parts, declared: u64, settings: &Settings) 
 
 /// Takes off what must not go on: hop-by-hop fields, ours that came from outside, those by which a stranger names a user, and those the
 /// user of this crate suppresses.
-pub(super) fn strip(parts: &mut request::Parts, settings: &Settings) {
-    hop::strip_request(&mut parts.headers, parts.version);
+pub(super) fn strip(parts: &mut request::Parts, found: Found, settings: &Settings) {
+    hop::strip_found(&mut parts.headers, parts.version, found);
     // What `ProxyMiddleware` has left was vouched for.
     let keeps_identity = settings.pass_identity || parts.extensions.get::<RequestOrigin>().is_some();
     let is_unwanted = |name: &HeaderName| {
@@ -94,22 +101,28 @@ pub(super) fn aim(
     let target = match parts.uri.path_and_query() {
         // The whole target is what came: nothing to join, nothing to read again.
         Some(target) if href.is_bare() && mount.path == target.path() && target.as_str().starts_with('/') => {
-            target.clone()
+            // Where it goes is known without it.
+            let stays = settings.destination.as_ref().is_some_and(|to| !to.is_tls()) && parts.uri.authority().is_none();
+            if stays { None } else { Some(target.clone()) }
         }
-        _ => href.join(&mount.path, parts.uri.query())?,
+        _ => Some(href.join(&mount.path, parts.uri.query())?),
     };
     let front = Front { scheme: scheme(parts, settings.scheme.as_ref()), host, prefix, version: parts.version };
 
-    let mut uri = uri::Parts::default();
-    uri.scheme = Some(href.scheme().clone());
-    uri.authority = Some(href.authority().clone());
-    uri.path_and_query = Some(target);
-    parts.uri = Uri::from_parts(uri)
-        .map_err(|error| Error::new(ErrorKind::Target, "target is not valid").with_source(error))?;
+    if let Some(target) = target {
+        let mut uri = uri::Parts::default();
+        uri.scheme = Some(href.scheme().clone());
+        uri.authority = Some(href.authority().clone());
+        uri.path_and_query = Some(target);
+        parts.uri = Uri::from_parts(uri)
+            .map_err(|error| Error::new(ErrorKind::Target, "target is not valid").with_source(error))?;
+    }
     // The next hop's version is for the next hop's connection to say.
     parts.version = Version::HTTP_11;
     parts.headers.insert(HOST, settings.host(&front, href).clone());
-    if let Some(to) = href.connect_to() {
+    if settings.destination.is_none()
+        && let Some(to) = href.connect_to()
+    {
         parts.extensions.insert(to);
     }
     Ok(front)

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use http::{Request, Response, request};
+use http::{Response, request};
 
 #[cfg(feature = "classic-signature")]
 use crate::protocol::signature::classic::ClassicSigner;
@@ -35,10 +35,10 @@ impl Seal {
                     Covering::Ready(stamp, body) => (stamp, body),
                     Covering::Reading(reading) => read_within(exact.body_timeout(), reading).await?,
                 };
-                exact.send(Request::from_parts(parts, body), Signing(stamp)).await
+                exact.send(parts, Body::new(body), Signing(stamp)).await
             }
             #[cfg(feature = "classic-signature")]
-            Self::Classic(signer) => exact.send(Request::from_parts(parts, body), ClassicSigning(signer)).await,
+            Self::Classic(signer) => exact.send(parts, body, ClassicSigning(signer)).await,
         }
     }
 }

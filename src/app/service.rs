@@ -26,8 +26,9 @@ use crate::{
     body::Body,
     error::{BoxError, Error},
     exact::{ExactProxy, answer, extended},
-    message::{target::Href, via::Pseudonym},
+    message::{hop::Found, target::Href, via::Pseudonym},
     protocol::{Family, carry::CarriedKeys},
+    transport::Destination,
 };
 
 /// Forwards every request to an upstream, and maps its answers back. See the [module](crate::app).
@@ -43,6 +44,8 @@ pub struct ProxyApp(Arc<Settings>);
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) upstream: Upstream,
+    /// Where that is, where it is always the same and nothing but this service has a say in it.
+    pub(super) destination: Option<Destination>,
     pub(super) exact: ExactProxy,
     pub(super) host: HostField,
     pub(super) prefix: PathPrefix,
@@ -126,12 +129,12 @@ where
             Err(refusal) => return ProxyFuture::answer(refusal.into_response(settings)),
         };
         let body = outgoing(body, front.version, settings.max_body_bytes);
-        let crossing = Crossing::new(settings, front, href);
+        let mut crossing = Crossing::new(settings, front, href);
         if settings.seal.is_some() || settings.hooks.any_later() {
             return ProxyFuture::boxed(crossing.forward(parts, body));
         }
-        match crossing.send(parts, body) {
-            Ok(exchange) => ProxyFuture::exchange(exchange),
+        match crossing.prepare(&mut parts) {
+            Ok(()) => ProxyFuture::exchange(settings.exact.send(parts, body, crossing)),
             Err(refusal) => ProxyFuture::answer(refusal.into_response(settings)),
         }
     }
@@ -141,11 +144,12 @@ impl Settings {
     /// Looks at a request, strips it and aims it at its upstream.
     fn aim(&self, parts: &mut request::Parts, declared: u64) -> Result<(Front, Href), Refusal> {
         let extended = extended::receive(parts);
-        let host = rewrite::check(parts, declared, self)?;
+        let found = Found::scan(&parts.headers);
+        let host = rewrite::check(parts, found, declared, self)?;
         if rewrite::is_last_hop(parts) {
             return Err(Refusal::Answer(self.last_hop()));
         }
-        rewrite::strip(parts, self);
+        rewrite::strip(parts, found, self);
         if extended {
             extended::announce(parts)?;
         }

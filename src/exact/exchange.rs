@@ -12,9 +12,10 @@ use std::{
     time::Duration,
 };
 
-use http::{Extensions, Method, Request, Response, request::Parts};
+use http::{Extensions, Method, Response, request::Parts};
 use http_body::Body as _;
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::{
     replay::{Keep, Tee},
@@ -31,7 +32,7 @@ use crate::{
         target::{Form, form},
     },
     transport::{
-        Connector, Home, Offer, Stream, Taken, Waiting,
+        Connector, Destination, Home, Offer, Stream, Taken, Waiting,
         http1::{self, Conn, RequestFraming, request_framing},
         observe::{Progress, Watch},
     },
@@ -42,6 +43,11 @@ pub(crate) trait Prepare: Unpin {
     /// `attempt` counts from 0.
     fn prepare(&mut self, _attempt: u32, _parts: &mut Parts) -> Result<(), Error> {
         Ok(())
+    }
+
+    /// Where the request goes, if that is known already and not to be read from its URI.
+    fn destination(&self) -> Option<&Destination> {
+        None
     }
 
     /// Adds fields to those of the head, none of which has the same name.
@@ -107,8 +113,7 @@ enum Opened {
 }
 
 impl<P: Prepare> Exchange<P> {
-    pub(super) fn new(proxy: Arc<Inner>, request: Request<Body>, prepare: P) -> Self {
-        let (parts, body) = request.into_parts();
+    pub(super) fn new(proxy: Arc<Inner>, parts: Parts, body: Body, prepare: P) -> Self {
         let watch = Watch::new(proxy.observers.as_ref(), &parts.method, &parts.uri);
         let mut body = Tee::new(body);
         body.count_for(watch.progress());
@@ -157,8 +162,7 @@ impl<P: Prepare> Exchange<P> {
                         Ok(head) => {
                             let mut body = std::mem::take(&mut self.body);
                             body.forget();
-                            let response = sending.respond(head, &mut self.parts.extensions, body, &mut self.watch)?;
-                            return Poll::Ready(Ok(response.map(Body::from)));
+                            return Poll::Ready(sending.respond(head, &mut self.parts, body, &mut self.watch));
                         }
                         Err(error) => self.again(sending, error)?,
                     }
@@ -199,7 +203,8 @@ impl<P: Prepare> Exchange<P> {
     fn start_on(&mut self, stream: Option<Box<dyn Stream>>) -> Result<State, Error> {
         let stream = stream.ok_or_else(|| Error::new(ErrorKind::Internal, "polled after it failed"))?;
         let framing = self.frame()?;
-        let (proxy, destination) = (self.proxy.clone(), self.proxy.connector.destination(&self.parts)?);
+        let (proxy, destination) =
+            (self.proxy.clone(), self.proxy.connector.destination(&self.parts, self.prepare.destination())?);
         self.watch.bound_for(&destination);
         let progress = self.watch.progress();
         let connecting = async move {
@@ -227,7 +232,7 @@ impl<P: Prepare> Exchange<P> {
     /// A connection from the pool, or a new one on its way.
     fn start(&mut self) -> Result<State, Error> {
         let framing = self.frame()?;
-        let destination = self.proxy.connector.destination(&self.parts)?;
+        let destination = self.proxy.connector.destination(&self.parts, self.prepare.destination())?;
         self.watch.bound_for(&destination);
         let now = Instant::now();
         #[cfg(feature = "http2")]
@@ -304,21 +309,24 @@ impl<P: Prepare> Exchange<P> {
     }
 }
 
-impl<P> Exchange<P> {
-    /// Notes what came out of it; the response's body notes the rest.
+impl<P: Prepare> Exchange<P> {
+    /// The same in its span. What came out of it is noted; the response's body notes the rest.
     #[cold]
-    fn observed(&mut self, outcome: Result<Response<Body>, Error>) -> Result<Response<Body>, Error> {
-        match outcome {
-            Ok(response) => {
+    fn poll_observed(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<Body>, Error>> {
+        let span = self.watch.span().unwrap_or_else(Span::none);
+        let mut outcome = ready!(span.in_scope(|| self.advance(cx)));
+        self.state = State::Done;
+        match &mut outcome {
+            // Of a tunnel, the record is with that already.
+            Ok(response) if self.watch.is_on() => {
                 self.watch.head(response.status());
-                let watch = std::mem::take(&mut self.watch);
-                Ok(response.map(|body| body.watched(watch)))
+                let body = std::mem::take(response.body_mut());
+                *response.body_mut() = body.watched(std::mem::take(&mut self.watch));
             }
-            Err(error) => {
-                self.watch.failed(&error);
-                Err(error)
-            }
+            Ok(_) => {}
+            Err(error) => self.watch.failed(error),
         }
+        Poll::Ready(outcome)
     }
 }
 
@@ -326,12 +334,12 @@ impl<P: Prepare> Future for Exchange<P> {
     type Output = Result<Response<Body>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let outcome = match self.watch.span() {
-            None => ready!(self.advance(cx)),
-            Some(span) => ready!(span.in_scope(|| self.advance(cx))),
-        };
+        if self.watch.is_on() {
+            return self.poll_observed(cx);
+        }
+        let outcome = ready!(self.advance(cx));
         self.state = State::Done;
-        Poll::Ready(if self.watch.is_on() { self.observed(outcome) } else { outcome })
+        Poll::Ready(outcome)
     }
 }
 

@@ -23,19 +23,24 @@ use crate::{body::Body, error::Error, transport::observe::Progress};
 #[derive(Default)]
 pub(crate) struct Tee {
     rest: Body,
-    /// Taken by an attempt before, to come before `rest`.
-    again: VecDeque<Piece>,
-    keep: Keep,
-    /// What this attempt took; the first piece beside the others, so that one alone costs no allocation.
-    first: Option<Piece>,
-    more: Vec<Piece>,
-    held: Held,
+    record: Option<Box<Record>>,
     /// True if all of the body lies in memory, so that keeping it holds nothing that its sender does not.
     in_memory: bool,
     /// True once something was taken that was not kept.
     lost: bool,
     /// Told of every byte that is taken, if anybody asks.
     progress: Option<Arc<Progress>>,
+}
+
+/// What is kept of a body.
+#[derive(Default)]
+struct Record {
+    /// Taken by an attempt before, to come before the rest.
+    again: VecDeque<Piece>,
+    keep: Keep,
+    /// What this attempt took.
+    taken: Vec<Piece>,
+    held: Held,
 }
 
 /// How much of a body is kept.
@@ -58,7 +63,7 @@ enum Piece {
 impl Tee {
     pub(crate) fn new(body: Body) -> Self {
         let in_memory = body.is_in_memory();
-        Self { rest: body, in_memory, ..Self::default() }
+        Self { rest: body, record: None, in_memory, lost: false, progress: None }
     }
 
     /// Counts what is taken from now on.
@@ -76,58 +81,64 @@ impl Tee {
         if self.is_end_stream() {
             return;
         }
-        self.keep = keep;
-        if keep == Keep::UntilAnswered && !self.in_memory && self.held.budget.is_none() {
-            self.held.budget = Some(budget.clone());
+        let record = self.record.get_or_insert_default();
+        record.keep = keep;
+        if keep == Keep::UntilAnswered && !self.in_memory && record.held.budget.is_none() {
+            record.held.budget = Some(budget.clone());
         }
     }
 
     /// A byte of the request was written.
     pub(crate) fn sent(&mut self) {
-        if self.keep == Keep::UntilSent {
+        if self.record.as_ref().is_some_and(|record| record.keep == Keep::UntilSent) {
             self.forget();
         }
     }
 
     /// Keeps nothing any more: the request will not be repeated.
     pub(crate) fn forget(&mut self) {
-        self.lost |= self.first.is_some();
-        self.keep = Keep::Nothing;
-        self.first = None;
-        self.more = Vec::new();
-        if self.again.is_empty() {
-            self.held = Held::default();
+        let Some(record) = &mut self.record else { return };
+        self.lost |= !record.taken.is_empty();
+        if record.again.is_empty() {
+            self.record = None;
+        } else {
+            record.keep = Keep::Nothing;
+            record.taken = Vec::new();
         }
     }
 
     /// Puts back what was taken, for another attempt. False if that is not to be had any more.
     #[must_use]
     pub(crate) fn rewind(&mut self) -> bool {
-        let later = std::mem::take(&mut self.again);
-        self.again = self.first.take().into_iter().chain(self.more.drain(..)).chain(later).collect();
-        self.keep = Keep::Nothing;
+        if let Some(record) = &mut self.record {
+            let later = std::mem::take(&mut record.again);
+            record.again = record.taken.drain(..).chain(later).collect();
+            record.keep = Keep::Nothing;
+        }
         !self.lost
     }
 
     /// True if the body's end was taken, and trailers with it.
     pub(crate) fn gave_trailers(&self) -> bool {
-        self.more.last().or(self.first.as_ref()).is_some_and(|last| matches!(last, Piece::End(Some(_))))
+        let last = self.record.as_ref().and_then(|record| record.taken.last());
+        last.is_some_and(|last| matches!(last, Piece::End(Some(_))))
     }
 
     /// Keeps what was taken. `fits` is asked only where all is kept.
     fn note(&mut self, fits: impl FnOnce(&mut Held) -> bool, piece: impl FnOnce() -> Piece) {
-        match self.keep {
+        let Some(record) = &mut self.record else {
+            self.lost = true;
+            return;
+        };
+        match record.keep {
             Keep::Nothing => self.lost = true,
-            Keep::UntilSent if self.first.is_none() => self.first = Some(piece()),
+            Keep::UntilSent if record.taken.is_empty() => record.taken.push(piece()),
             // Before a byte is written, no second frame is asked for.
             Keep::UntilSent => self.forget_all(),
-            Keep::UntilAnswered if self.in_memory || fits(&mut self.held) => match self.first {
-                None => self.first = Some(piece()),
-                Some(_) => self.more.push(piece()),
-            },
-            Keep::UntilAnswered if self.first.is_none() => {
-                self.keep = Keep::UntilSent;
-                self.first = Some(piece());
+            Keep::UntilAnswered if self.in_memory || fits(&mut record.held) => record.taken.push(piece()),
+            Keep::UntilAnswered if record.taken.is_empty() => {
+                record.keep = Keep::UntilSent;
+                record.taken.push(piece());
             }
             Keep::UntilAnswered => self.forget_all(),
         }
@@ -143,6 +154,10 @@ impl Tee {
         self.forget();
         self.lost = true;
     }
+
+    fn is_rewound(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| !record.again.is_empty())
+    }
 }
 
 impl HttpBody for Tee {
@@ -151,7 +166,7 @@ impl HttpBody for Tee {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = &mut *self;
-        if let Some(piece) = this.again.pop_front() {
+        if let Some(piece) = this.record.as_mut().and_then(|record| record.again.pop_front()) {
             this.note(|_| true, || piece.clone());
             this.count(piece.length());
             return Poll::Ready(piece.into_frame().map(Ok));
@@ -179,13 +194,13 @@ impl HttpBody for Tee {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.again.is_empty() && self.rest.is_end_stream()
+        !self.is_rewound() && self.rest.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         let mut hint = self.rest.size_hint();
-        if !self.again.is_empty() {
-            let again: usize = self.again.iter().map(Piece::length).sum();
+        if let Some(record) = self.record.as_ref().filter(|record| !record.again.is_empty()) {
+            let again: usize = record.again.iter().map(Piece::length).sum();
             let upper = hint.upper().and_then(|upper| upper.checked_add(again as u64));
             let lower = hint.lower().saturating_add(again as u64);
             hint = SizeHint::new();

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, Version};
+use http::{Request, Response, Version, request::Parts};
 use tower_service::Service;
 
 use super::{
@@ -159,7 +159,7 @@ impl ExactProxy {
             parts.headers.remove(http::header::UPGRADE);
         }
         let announced = if extended { extended::announce(&mut parts) } else { Ok(()) };
-        let mut exchange = self.send(Request::from_parts(parts, body), ());
+        let mut exchange = self.send(parts, Body::new(body), ());
         if let Err(error) = announced {
             exchange.refuse(error);
         }
@@ -189,13 +189,8 @@ impl ExactProxy {
     }
 
     /// Sends a request whose hop-by-hop fields are removed already. `prepare` has the last word on its head before each attempt.
-    pub(crate) fn send<B, P>(&self, request: Request<B>, prepare: P) -> Exchange<P>
-    where
-        B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-        P: Prepare,
-    {
-        Exchange::new(self.0.clone(), request.map(Body::new), prepare)
+    pub(crate) fn send<P: Prepare>(&self, parts: Parts, body: Body, prepare: P) -> Exchange<P> {
+        Exchange::new(self.0.clone(), parts, body, prepare)
     }
 }
 

@@ -202,7 +202,7 @@ where
             if extended { extended::announce(&mut parts) } else { Ok(()) }
         });
         TransparentFuture(match directed {
-            Ok(()) => State::Exchange(self.exact.send(Request::from_parts(parts, body), ())),
+            Ok(()) => State::Exchange(self.exact.send(parts, Body::new(body), ())),
             Err(error) => State::Refused(Some(error)),
         })
     }

@@ -14,8 +14,8 @@ use crate::error::{Error, ErrorKind};
 /// # Errors
 /// `RequestBody` (400): both `Content-Length` and `Transfer-Encoding` (RFC 9112 §6.1), several lengths, or one that is no number (§6.3).
 pub(crate) fn check_framing(headers: &HeaderMap) -> Result<(), Error> {
+    let Some(length) = headers.get(CONTENT_LENGTH) else { return Ok(()) };
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    let Some(length) = lengths.next() else { return Ok(()) };
     let refuse = |why: &'static str| Err(Error::new(ErrorKind::RequestBody, why));
     if headers.contains_key(TRANSFER_ENCODING) {
         return refuse("request has both Content-Length and Transfer-Encoding");

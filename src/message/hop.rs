@@ -34,10 +34,15 @@ pub struct Stripped {
 ///
 /// Bytes that are no field name are passed over, wherever they stand. One look at each field; nothing more for a head without any of these.
 pub fn strip_request(headers: &mut HeaderMap, version: Version) -> Stripped {
+    let found = Found::scan(headers);
+    strip_found(headers, version, found)
+}
+
+/// The same for a head that was scanned already.
+pub(crate) fn strip_found(headers: &mut HeaderMap, version: Version, found: Found) -> Stripped {
     if version >= Version::HTTP_2 {
         join_cookies(headers);
     }
-    let found = Found::scan(headers);
     if found.is_empty() {
         return Stripped::default();
     }
@@ -81,12 +86,17 @@ pub fn strip_response(headers: &mut HeaderMap, switching: bool) {
 
 /// True if a field concerns one connection of itself, whether `Connection` names it or not.
 pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
-    bit(name.as_str()) != 0
+    bit(name.as_str()) & !OTHERS != 0
 }
 
 /// The non-empty elements of a comma-separated list of tokens, without the white space around them.
 pub(crate) fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
+    elements(value.as_bytes())
+}
+
+/// The same of a value's bytes.
+pub(crate) fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
 }
 
 /// True if any line of the list field `name` has the element `token`, in any case.
@@ -111,12 +121,12 @@ fn accepts_trailers(headers: &HeaderMap) -> bool {
     has_token(headers, &TE, b"trailers")
 }
 
-/// Which of the fields below a head has, as a set of bits.
+/// Which of the fields below a head has, and of those that a proxy looks at besides, as a set of bits.
 #[derive(Clone, Copy)]
-struct Found(u16);
+pub(crate) struct Found(u16);
 
 impl Found {
-    fn scan(headers: &HeaderMap) -> Self {
+    pub(crate) fn scan(headers: &HeaderMap) -> Self {
         let mut bits = 0;
         for name in headers.keys() {
             bits |= bit(name.as_str());
@@ -124,8 +134,19 @@ impl Found {
         Self(bits)
     }
 
+    /// True if there is a `Content-Length`.
+    pub(crate) fn has_length(self) -> bool {
+        self.has(CONTENT_LENGTH_BIT)
+    }
+
+    /// True if there is a `Via`.
+    pub(crate) fn has_via(self) -> bool {
+        self.has(VIA_BIT)
+    }
+
+    /// True if nothing concerns one connection only.
     fn is_empty(self) -> bool {
-        self.0 == 0
+        self.0 & !OTHERS == 0
     }
 
     fn has(self, bit: u16) -> bool {
@@ -165,13 +186,15 @@ fn is_nomination(option: &[u8]) -> bool {
 
 const OPTIONS: [&str; 6] = ["close", "keep-alive", "upgrade", "te", "http2-settings", "host"];
 
-/// The bit of a hop-by-hop field's name, 0 for any other: by length first, so that most names cost one comparison of integers.
+/// The bit of a field's name, 0 for those that are of no interest: by length first, so that most names cost one comparison of integers.
 fn bit(name: &str) -> u16 {
     match (name.len(), name) {
         (2, "te") => TE_BIT,
+        (3, "via") => VIA_BIT,
         (7, "upgrade") => UPGRADE_BIT,
         (10, "connection") => CONNECTION_BIT,
         (10, "keep-alive") => 1 << 3,
+        (14, "content-length") => CONTENT_LENGTH_BIT,
         (14, "http2-settings") => 1 << 4,
         (16, "proxy-connection") => 1 << 5,
         (17, "transfer-encoding") => 1 << 6,
@@ -184,6 +207,10 @@ fn bit(name: &str) -> u16 {
 const TE_BIT: u16 = 1;
 const UPGRADE_BIT: u16 = 1 << 1;
 const CONNECTION_BIT: u16 = 1 << 2;
+const VIA_BIT: u16 = 1 << 9;
+const CONTENT_LENGTH_BIT: u16 = 1 << 10;
+/// Those that go on to the next hop.
+const OTHERS: u16 = VIA_BIT | CONTENT_LENGTH_BIT;
 
 static FIELDS: [(HeaderName, u16); 9] = [
     (TE, TE_BIT),

@@ -74,7 +74,7 @@ pub const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest")
 #[must_use]
 pub fn is_owned(name: &HeaderName) -> bool {
     let name = name.as_str().as_bytes();
-    if let Some(rest) = strip(name, b"x-") {
+    if let Some(rest) = behind_x(name) {
         return match rest.first() {
             Some(b'f') => strip(rest, b"forwarded-").is_some_and(|rest| is_one_of(rest, FORWARDED_SUFFIXES)),
             Some(b's') => is_one_of(rest, &[b"script-name"]),
@@ -105,22 +105,15 @@ pub fn is_owned(name: &HeaderName) -> bool {
 #[must_use]
 pub fn is_identity(name: &HeaderName) -> bool {
     let name = name.as_str().as_bytes();
-    if let Some(rest) = strip(name, b"x-") {
-        return match rest.first() {
-            Some(b'f') => strip(rest, b"forwarded-")
-                .is_some_and(|rest| is_one_of(rest, FORWARDED_IDENTITIES) || starts_with_one_of(rest, CERTIFICATES)),
-            Some(b'a' | b'c' | b'e' | b'g' | b'm' | b'o' | b'p' | b'r' | b's' | b'w') => {
-                is_one_of(rest, X_IDENTITIES) || starts_with_one_of(rest, X_IDENTITY_FAMILIES)
-            }
-            _ => false,
-        };
-    }
-    match name.first() {
-        Some(b'c' | b'f' | b'p' | b'r' | b's' | b't') => {
-            is_one_of(name, IDENTITIES) || starts_with_one_of(name, IDENTITY_FAMILIES)
-        }
-        _ => false,
-    }
+    let (name, like) = match behind_x(name) {
+        Some(rest) if rest.first() == Some(&b'f') => match strip(rest, b"forwarded-") {
+            Some(rest) => (rest, FORWARDED_IDENTITIES),
+            None => return false,
+        },
+        Some(rest) => (rest, x_identities(rest)),
+        None => (name, identities(name)),
+    };
+    like.iter().any(|like| is_like(name, like))
 }
 
 /// True if the two are the same name to an application that reads `_`, `.` and the like as `-`.
@@ -149,72 +142,81 @@ fn begins_wsgiproxy(rest: &[u8]) -> bool {
 const FORWARDED_SUFFIXES: &[&[u8]] =
     &[b"for", b"host", b"port", b"proto", b"prefix", b"scheme", b"server", b"script-name"];
 
+/// Behind `X-Forwarded-`; with `*`, all that begin so.
 const FORWARDED_IDENTITIES: &[&[u8]] = &[
-    b"user",
+    b"access-token",
+    b"client-cert*",
     b"email",
     b"groups",
-    b"preferred-username",
-    b"access-token",
-    b"ssl",
-    b"protocol",
     b"method",
     b"path",
+    b"preferred-username",
+    b"protocol",
+    b"ssl",
+    b"tls-client-cert*",
     b"uri",
     b"url",
+    b"user",
 ];
 
-const CERTIFICATES: &[&[u8]] = &[b"client-cert", b"tls-client-cert"];
+/// Behind `X-`, by their first two letters, so that most fields are done with after one look.
+fn x_identities(name: &[u8]) -> &'static [&'static [u8]] {
+    match name {
+        [b'a', b'm', ..] => &[b"amzn-oidc-*"],
+        [b'a', b'p', ..] => &[b"appengine-user-*"],
+        [b'a', b'u', ..] => &[b"auth-request-*", b"authenticated-*", b"authentik-*"],
+        [b'a', b'z', ..] => &[b"azure-clientip"],
+        [b'c', b'l', ..] => &[b"client-cert*", b"client-ip", b"cluster-client-ip"],
+        [b'e', b'n', ..] => &[b"envoy-*"],
+        [b'g', b'o', ..] => &[b"goog-authenticated-user-*", b"goog-iap-jwt-assertion"],
+        [b'm', b's', ..] => &[b"ms-client-principal*"],
+        [b'o', b'r', ..] => &[b"original-method", b"original-uri", b"original-url"],
+        [b'p', b'o', ..] => &[b"pomerium-*"],
+        [b'r', b'e', ..] => &[b"real-ip", b"remote-*", b"rewrite-url"],
+        [b's', b's', ..] => &[b"ssl-client-*"],
+        [b'w', b'e', ..] => &[b"webauth-*"],
+        _ => &[],
+    }
+}
 
-const X_IDENTITIES: &[&[u8]] = &[
-    b"azure-clientip",
-    b"client-ip",
-    b"cluster-client-ip",
-    b"goog-iap-jwt-assertion",
-    b"original-method",
-    b"original-uri",
-    b"original-url",
-    b"real-ip",
-    b"rewrite-url",
-];
+fn identities(name: &[u8]) -> &'static [&'static [u8]] {
+    match name {
+        [b'c', b'f', ..] => &[b"cf-access-*", b"cf-connecting-ip", b"cf-connecting-ipv6"],
+        [b'c', b'l', ..] => &[b"client-cert*"],
+        [b'f', b'a', ..] => &[b"fastly-client-ip"],
+        [b'f', b'l', ..] => &[b"fly-client-ip"],
+        [b'p', b'r', ..] => &[b"proxy"],
+        [b'r', b'e', ..] => &[b"remote-addr", b"remote-email", b"remote-groups", b"remote-name", b"remote-user"],
+        [b's', b's', ..] => &[b"ssl-client-*"],
+        [b't', b'a', ..] => &[b"tailscale-user-*"],
+        [b't', b'r', ..] => &[b"true-client-ip"],
+        _ => &[],
+    }
+}
 
-const X_IDENTITY_FAMILIES: &[&[u8]] = &[
-    b"amzn-oidc-",
-    b"appengine-user-",
-    b"auth-request-",
-    b"authenticated-",
-    b"authentik-",
-    b"client-cert",
-    b"envoy-",
-    b"goog-authenticated-user-",
-    b"ms-client-principal",
-    b"pomerium-",
-    b"remote-",
-    b"ssl-client-",
-    b"webauth-",
-];
-
-const IDENTITIES: &[&[u8]] = &[
-    b"cf-connecting-ip",
-    b"cf-connecting-ipv6",
-    b"fastly-client-ip",
-    b"fly-client-ip",
-    b"proxy",
-    b"remote-addr",
-    b"remote-email",
-    b"remote-groups",
-    b"remote-name",
-    b"remote-user",
-    b"true-client-ip",
-];
-
-const IDENTITY_FAMILIES: &[&[u8]] = &[b"cf-access-", b"client-cert", b"ssl-client-", b"tailscale-user-"];
+/// What follows `x-`.
+fn behind_x(name: &[u8]) -> Option<&[u8]> {
+    match name {
+        [b'x', dash, rest @ ..] if fold(*dash) == b'-' => Some(rest),
+        _ => None,
+    }
+}
 
 fn is_one_of(name: &[u8], list: &[&[u8]]) -> bool {
     list.iter().any(|entry| same(name, entry))
 }
 
-fn starts_with_one_of(name: &[u8], list: &[&[u8]]) -> bool {
-    list.iter().any(|entry| strip(name, entry).is_some())
+/// `like` is in lower case; with a last `*` it stands for all that begin so.
+fn is_like(name: &[u8], like: &[u8]) -> bool {
+    let mut name = name.iter();
+    for &byte in like {
+        match name.next() {
+            _ if byte == b'*' => return true,
+            Some(other) if fold(*other) == byte => {}
+            _ => return false,
+        }
+    }
+    name.next().is_none()
 }
 
 fn strip<'a>(name: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {

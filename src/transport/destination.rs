@@ -9,15 +9,18 @@ use crate::{
     ext::{ConnectTo, ConnectWith, DialPolicy},
 };
 
-/// Where a connection goes and what is spoken on it; connections are shared only between equal destinations.
+/// Where a connection goes and what is spoken on it; connections are shared only between equal destinations. Cheap to clone.
 #[derive(Clone)]
-pub struct Destination {
+pub struct Destination(Arc<Inner>);
+
+#[derive(Clone)]
+struct Inner {
     tls: bool,
     /// Whose certificate is asked for (https only), which differs from the place under a `ConnectTo`.
     server: Option<Site>,
     place: Place,
     /// What keeps few connections apart.
-    more: Option<Arc<More>>,
+    more: Option<Box<More>>,
 }
 
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,7 +76,7 @@ impl Destination {
             (None, Some(named)) => Place::Site(named),
             (None, None) => return Err(target("the request names no host to connect to")),
         };
-        Ok(Self { tls, server, place, more: None })
+        Ok(Self(Arc::new(Inner { tls, server, place, more: None })))
     }
 
     /// The same, connected to as the request asks.
@@ -90,25 +93,25 @@ impl Destination {
     }
 
     fn more(&mut self) -> &mut More {
-        Arc::make_mut(self.more.get_or_insert_default())
+        Arc::make_mut(&mut self.0).more.get_or_insert_default()
     }
 
     /// Whom a PROXY header names.
     #[cfg(feature = "proxy-protocol")]
     pub(super) fn client(&self) -> Option<SocketAddr> {
-        self.more.as_ref()?.client?
+        self.0.more.as_ref()?.client?
     }
 
     /// True if TLS is spoken.
     #[must_use]
     pub fn is_tls(&self) -> bool {
-        self.tls
+        self.0.tls
     }
 
     /// The addresses to connect to, if they are given and need no resolving.
     #[must_use]
     pub fn addresses(&self) -> Option<&[SocketAddr]> {
-        match &self.place {
+        match &self.0.place {
             Place::Addresses(addresses) => Some(addresses),
             Place::Site(_) | Place::Unix(_) => None,
         }
@@ -117,13 +120,13 @@ impl Destination {
     /// Which addresses the request allows to be connected to. A [`Connect`](super::Connect) that dials addresses must ask it.
     #[must_use]
     pub fn dial_policy(&self) -> Option<&DialPolicy> {
-        self.more.as_ref()?.with.dial_policy.as_ref()
+        self.0.more.as_ref()?.with.dial_policy.as_ref()
     }
 
     /// The host name or address to connect to, an IPv6 address without brackets; none for a unix socket or given addresses.
     #[must_use]
     pub fn host(&self) -> Option<&str> {
-        match &self.place {
+        match &self.0.place {
             Place::Site(site) => Some(site.host()),
             Place::Addresses(_) | Place::Unix(_) => None,
         }
@@ -132,7 +135,7 @@ impl Destination {
     /// The port to connect to: the authority's, else the scheme's default; none for a unix socket or given addresses.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
-        match &self.place {
+        match &self.0.place {
             Place::Site(site) => Some(site.port),
             Place::Addresses(_) | Place::Unix(_) => None,
         }
@@ -141,7 +144,7 @@ impl Destination {
     /// The unix socket's path, if that is where to connect.
     #[must_use]
     pub fn unix_path(&self) -> Option<&Path> {
-        match &self.place {
+        match &self.0.place {
             Place::Addresses(_) | Place::Site(_) => None,
             Place::Unix(path) => Some(path),
         }
@@ -150,29 +153,32 @@ impl Destination {
     /// The name the peer's certificate must hold, an IPv6 address without brackets; none without TLS.
     #[must_use]
     pub fn server_name(&self) -> Option<&str> {
-        let site = self.server.as_ref()?;
+        let site = self.0.server.as_ref()?;
         Some(self.asked_server_name().unwrap_or_else(|| site.host()))
     }
 
     /// The name that the request asks the certificate for, instead of its host.
     pub(super) fn asked_server_name(&self) -> Option<&str> {
-        self.more.as_ref()?.with.server_name.as_deref()
+        self.0.more.as_ref()?.with.server_name.as_deref()
     }
 
     /// The order of pool keys.
     fn order(&self, other: &Self) -> Ordering {
-        let place = match (&self.place, &other.place) {
+        if Arc::ptr_eq(&self.0, &other.0) {
+            return Ordering::Equal;
+        }
+        let place = match (&self.0.place, &other.0.place) {
             (Place::Site(one), Place::Site(other)) => one.port.cmp(&other.port).then_with(|| one.order(other)),
             (Place::Unix(one), Place::Unix(other)) => one.cmp(other),
             (Place::Addresses(one), Place::Addresses(other)) => one.cmp(other),
             (one, other) => one.rank().cmp(&other.rank()),
         };
-        let order = place.then_with(|| match (&self.server, &other.server) {
+        let order = place.then_with(|| match (&self.0.server, &other.0.server) {
             // A certificate names no port.
             (Some(one), Some(other)) => one.order(other),
             (one, other) => one.is_some().cmp(&other.is_some()),
         });
-        order.then_with(|| match (&self.more, &other.more) {
+        order.then_with(|| match (&self.0.more, &other.0.more) {
             (None, None) => Ordering::Equal,
             (one, other) => one.cmp(other),
         })
@@ -261,8 +267,8 @@ impl Eq for Destination {}
 impl fmt::Debug for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Destination");
-        out.field("tls", &self.tls);
-        match &self.place {
+        out.field("tls", &self.0.tls);
+        match &self.0.place {
             Place::Site(site) => out.field("authority", &site.authority),
             Place::Unix(path) => out.field("unix", path),
             Place::Addresses(addresses) => out.field("addresses", addresses),

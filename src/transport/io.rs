@@ -37,6 +37,18 @@ impl Io {
     /// Costs no system call on a socket whose readiness was consumed; what the kernel has not reported to the runtime yet stays unseen.
     pub(crate) fn is_quiet(&mut self) -> bool {
         let mut byte = [0_u8; 1];
+        let tried = match self {
+            Self::Tcp(stream) => stream.try_read(&mut byte),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.try_read(&mut byte),
+            _ => return self.is_quiet_when_polled(),
+        };
+        tried.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// The same for streams that are more than a socket.
+    fn is_quiet_when_polled(&mut self) -> bool {
+        let mut byte = [0_u8; 1];
         let mut buf = ReadBuf::new(&mut byte);
         // A task that has used up its budget would find every stream quiet, those with bytes of nobody's response in them, too.
         let read = unconstrained(poll_fn(|cx| Pin::new(&mut *self).poll_read(cx, &mut buf)));

@@ -134,7 +134,7 @@ impl<P: Prepare> Exchange<P> {
     fn once_more(&mut self, error: &Error, framing: RequestFraming, avoid: Option<Mark>) -> Result<State, Error> {
         tracing::debug!(%error, "sending again on another connection");
         let now = Instant::now();
-        let to = self.proxy.connector.destination(&self.parts)?;
+        let to = self.proxy.connector.destination(&self.parts, self.prepare.destination())?;
         let offer = self.offer(&to)?;
         match self.proxy.pool.take(to.clone(), now, self.freshness())? {
             Taken::Idle(conn) => self.send_on(conn, framing, now),

@@ -45,13 +45,27 @@ pub(super) fn write_node(out: &mut dyn Write, hop: &Hop, bracketed: bool) -> fmt
 
 /// The one hop of most requests, without the formatter's machinery.
 fn write_v4(out: &mut dyn Write, ip: Ipv4Addr) -> fmt::Result {
+    let mut text = [0; LONGEST_V4];
+    let mut end = 0;
+    let mut push = |byte| {
+        if let Some(place) = text.get_mut(end) {
+            *place = byte;
+            end += 1;
+        }
+    };
     for (index, octet) in ip.octets().into_iter().enumerate() {
         if index > 0 {
-            out.write_str(".")?;
+            push(b'.');
         }
-        out.write_str(itoa::Buffer::new().format(octet))?;
+        if octet >= 100 {
+            push(b'0' + octet / 100);
+        }
+        if octet >= 10 {
+            push(b'0' + octet / 10 % 10);
+        }
+        push(b'0' + octet % 10);
     }
-    Ok(())
+    out.write_str(text.get(..end).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default())
 }
 
 fn address(ip: Option<IpAddr>, port: &str) -> Hop {
@@ -92,3 +106,6 @@ fn parse_port(text: &str) -> Option<Option<u16>> {
     let digits = (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit());
     if digits { port.parse().ok().map(Some) } else { None }
 }
+
+/// `255.255.255.255`
+const LONGEST_V4: usize = 15;

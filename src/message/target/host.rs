@@ -63,9 +63,9 @@ pub fn form(method: &Method, uri: &Uri) -> Result<Form, Error> {
 /// [RFC 3986]: https://www.rfc-editor.org/rfc/rfc3986#section-3.2.2
 pub fn check_host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Option<HeaderValue>, Error> {
     let refuse = |why: &'static str| Err(Error::new(ErrorKind::Target, why));
-    let mut lines = headers.get_all(HOST).iter();
-    let host = lines.next();
-    if lines.next().is_some() {
+    let host = headers.get(HOST);
+    let repeats = headers.len() != headers.keys_len();
+    if repeats && headers.get_all(HOST).iter().nth(1).is_some() {
         return refuse("request has more than one Host");
     }
     if host.is_some_and(|host| !is_host(host.as_bytes())) {
@@ -107,22 +107,40 @@ pub(crate) fn is_host(bytes: &[u8]) -> bool {
         }
         (address, rest.strip_prefix(b"]").unwrap_or(rest))
     } else {
-        let end = bytes.iter().position(|byte| *byte == b':').unwrap_or(bytes.len());
-        let (name, rest) = bytes.split_at(end);
-        if !is_name(name) {
-            return false;
+        let end = bytes.iter().position(|byte| !IN_NAMES[*byte as usize]).unwrap_or(bytes.len());
+        match bytes.get(end) {
+            None | Some(b':') => bytes.split_at(end),
+            Some(b'%') => {
+                let end = bytes.iter().position(|byte| *byte == b':').unwrap_or(bytes.len());
+                let (name, rest) = bytes.split_at(end);
+                if !is_encoded_name(name) {
+                    return false;
+                }
+                (name, rest)
+            }
+            Some(_) => return false,
         }
-        (name, rest)
     };
     !host.is_empty() && (rest.is_empty() || rest.strip_prefix(b":").is_some_and(is_port))
 }
 
-fn is_name(name: &[u8]) -> bool {
+/// Letters, digits, and `-._~`, by the byte.
+const IN_NAMES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+        byte += 1;
+    }
+    table
+};
+
+fn is_encoded_name(name: &[u8]) -> bool {
     let mut bytes = name.iter();
     while let Some(byte) = bytes.next() {
         let valid = match byte {
             b'%' => [bytes.next(), bytes.next()].iter().all(|digit| digit.is_some_and(u8::is_ascii_hexdigit)),
-            byte => byte.is_ascii_alphanumeric() || b"-._~".contains(byte),
+            byte => IN_NAMES[*byte as usize],
         };
         if !valid {
             return false;

@@ -66,8 +66,11 @@ impl Connector {
     ///
     /// # Errors
     /// `Target` (400), as [`Destination::of`].
-    pub(crate) fn destination(&self, parts: &Parts) -> Result<Destination, Error> {
-        let to = Destination::of(&parts.uri, parts.extensions.get())?;
+    pub(crate) fn destination(&self, parts: &Parts, known: Option<&Destination>) -> Result<Destination, Error> {
+        let to = match known {
+            Some(known) => known.clone(),
+            None => Destination::of(&parts.uri, parts.extensions.get())?,
+        };
         let to = match parts.extensions.get() {
             None => to,
             Some(with) => to.with(with),

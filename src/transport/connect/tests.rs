@@ -56,7 +56,7 @@ async fn a_handshake_that_stalls_is_out_of_time_in_its_own_phase() {
     let connector = Connector { tls: Tls::rustls_config(trusting_nobody()), ..Connector::default() };
     let (ours, _theirs) = tokio::io::duplex(64 * 1024);
     let limit = Some(Duration::from_secs(10));
-    let error = connector.over(Box::new(ours), &localhost(), Offer::Either, limit).await.unwrap_err();
+    let error = connector.over(Box::new(ours), &localhost(), Offer::Either, limit, None).await.unwrap_err();
     assert_eq!((error.kind(), error.phase(), error.is_retryable()), (ErrorKind::Timeout, Phase::Tls, true));
 }
 

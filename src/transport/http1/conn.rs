@@ -15,7 +15,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::decode::Place;
+use super::decode::Layout;
 use crate::transport::{alarm::Alarm, io::Io, pool::Home};
 
 /// An HTTP/1.1 connection to an upstream, between or within exchanges.
@@ -23,8 +23,7 @@ use crate::transport::{alarm::Alarm, io::Io, pool::Home};
 pub(crate) struct Conn {
     pub(crate) io: Io,
     pub(crate) read: BytesMut,
-    /// Where the fields of a head stand in `read`, while it is decoded.
-    pub(crate) places: Vec<Place>,
+    pub(crate) layout: Layout,
     pub(crate) out: Out,
     pub(crate) alarm: Alarm,
     pub(crate) home: Home,
@@ -52,7 +51,7 @@ impl Conn {
         Self {
             io,
             read: BytesMut::new(),
-            places: Vec::new(),
+            layout: Layout::default(),
             out: Out::default(),
             alarm: Alarm::default(),
             home,

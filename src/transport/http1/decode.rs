@@ -15,13 +15,12 @@ use crate::{
     message::hop,
 };
 
-/// A response's head as it was read, the fields of its connection already taken out.
+/// A response's head as it was read, beside its fields, of which those of its connection are already taken out.
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) status: StatusCode,
     /// The reason phrase, where it is not the usual one.
     pub(crate) reason: Option<Bytes>,
-    pub(crate) headers: HeaderMap,
     pub(crate) framing: Framing,
     /// True if the connection may serve another request after this response.
     pub(crate) keep: bool,
@@ -39,7 +38,7 @@ pub(crate) enum Framing {
     Unsaid,
 }
 
-/// Parses the head at the front of `read`, if all of it is there, into `headers`, which is refilled, as is `places`.
+/// Parses the head at the front of `read`, if all of it is there, into `headers`, which is refilled.
 ///
 /// The connection's own fields (RFC 9110 §7.6.1) are left out of it, unless `keep_hop_by_hop`.
 ///
@@ -49,7 +48,7 @@ pub(crate) enum Framing {
 pub(crate) fn head(
     read: &mut BytesMut,
     headers: &mut HeaderMap,
-    places: &mut Vec<Place>,
+    layout: &mut Layout,
     max: usize,
     keep_hop_by_hop: bool,
 ) -> Result<Option<Head>, Error> {
@@ -69,8 +68,8 @@ pub(crate) fn head(
     let http11 = response.version == Some(1);
 
     // Places outlive the borrow of `read`; the values then share its memory instead of being copied.
-    places.clear();
-    places.extend(
+    layout.places.clear();
+    layout.places.extend(
         response
             .headers
             .iter()
@@ -81,12 +80,14 @@ pub(crate) fn head(
     let keep_hop_by_hop = keep_hop_by_hop || status == StatusCode::SWITCHING_PROTOCOLS;
     let mut control = Control { keep_hop_by_hop, ..Control::default() };
     headers.clear();
-    headers.reserve(places.len());
-    for Place { name, value } in places {
-        let name = HeaderName::from_bytes(shared.get(name.0 as usize..name.1 as usize).unwrap_or_default());
-        let value = HeaderValue::from_maybe_shared(shared.slice(value.0 as usize..value.1 as usize));
-        let (Ok(name), Ok(value)) = (name, value) else { return Err(bad("a field of the response cannot be read")) };
-        if !control.takes(&name, &value)? {
+    headers.reserve(layout.places.len());
+    for (index, Place { name, value }) in layout.places.iter().enumerate() {
+        let text = shared.get(name.0 as usize..name.1 as usize).unwrap_or_default();
+        let name = layout.names.name(index, text);
+        let Some((name, role)) = name else { return Err(unreadable()) };
+        let place = value.0 as usize..value.1 as usize;
+        if role == Role::Other || !control.takes(role, shared.get(place.clone()).unwrap_or_default())? {
+            let value = HeaderValue::from_maybe_shared(shared.slice(place)).map_err(|_| unreadable())?;
             headers.append(name, value);
         }
     }
@@ -141,9 +142,66 @@ fn blank_lines(read: &[u8]) -> Result<(), Error> {
     if blank > MAX_BLANK { Err(bad("the response begins with empty lines")) } else { Ok(()) }
 }
 
+/// What is kept of a connection's heads from one to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Layout {
+    /// Where the fields of a head stand in the buffer, while it is decoded.
+    places: Vec<Place>,
+    names: Names,
+}
+
+/// The names of the last head's fields, as they were written: those of the next are most often the same, and need not be looked up again.
+#[derive(Debug, Default)]
+struct Names(Vec<(Box<[u8]>, HeaderName, Role)>);
+
+impl Names {
+    /// The name that is written `text`, which is the head's field at `index`.
+    fn name(&mut self, index: usize, text: &[u8]) -> Option<(HeaderName, Role)> {
+        if let Some((known, name, role)) = self.0.get(index)
+            && **known == *text
+        {
+            return Some((name.clone(), *role));
+        }
+        let name = HeaderName::from_bytes(text).ok()?;
+        let role = Role::of(&name);
+        match self.0.get_mut(index) {
+            Some(known) => *known = (text.into(), name.clone(), role),
+            None if index < MAX_NAMES => self.0.push((text.into(), name.clone(), role)),
+            None => {}
+        }
+        Some((name, role))
+    }
+}
+
+/// What a field is to the codec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Length,
+    TransferEncoding,
+    Connection,
+    KeepAlive,
+    /// Of one connection, and nothing to be read from it.
+    HopByHop,
+    /// None of its business.
+    Other,
+}
+
+impl Role {
+    fn of(name: &HeaderName) -> Self {
+        match *name {
+            header::CONTENT_LENGTH => Self::Length,
+            header::TRANSFER_ENCODING => Self::TransferEncoding,
+            header::CONNECTION => Self::Connection,
+            _ if name.as_str() == "keep-alive" => Self::KeepAlive,
+            _ if hop::is_hop_by_hop(name) => Self::HopByHop,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// Where a field stands in the buffer.
 #[derive(Debug)]
-pub(crate) struct Place {
+struct Place {
     name: (u32, u32),
     value: (u32, u32),
 }
@@ -170,38 +228,42 @@ struct Control {
 
 impl Control {
     /// Reads what concerns this connection. True if the field stays behind.
-    fn takes(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<bool, Error> {
-        if name == header::CONTENT_LENGTH {
-            let length =
-                parse_length(value).ok_or_else(|| bad("the Content-Length of the response is not a number"))?;
-            return match self.length.replace(length) {
-                None => Ok(false),
-                Some(other) if other == length => Ok(true),
-                Some(_) => Err(bad("the response has two lengths")),
-            };
-        }
-        if name == header::TRANSFER_ENCODING {
-            // RFC 9112 §6.1: one coding, `chunked`, once; nothing else can be undone here.
-            if self.chunked || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
-                return Err(bad("the response has a transfer coding other than chunked"));
+    fn takes(&mut self, role: Role, value: &[u8]) -> Result<bool, Error> {
+        match role {
+            Role::Other => return Ok(false),
+            Role::Length => {
+                let length =
+                    parse_length(value).ok_or_else(|| bad("the Content-Length of the response is not a number"))?;
+                return match self.length.replace(length) {
+                    None => Ok(false),
+                    Some(other) if other == length => Ok(true),
+                    Some(_) => Err(bad("the response has two lengths")),
+                };
             }
-            self.chunked = true;
-            return Ok(true);
-        }
-        if name == header::CONNECTION {
-            self.connection(value);
-        } else if name.as_str() == "keep-alive" {
-            self.keep_alive = keep_alive(value, "timeout").or(self.keep_alive);
-            self.keep_alive_max = keep_alive(value, "max").or(self.keep_alive_max);
-        } else if !hop::is_hop_by_hop(name) {
-            return Ok(false);
+            Role::TransferEncoding => {
+                // RFC 9112 §6.1: one coding, `chunked`, once; nothing else can be undone here.
+                if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(bad("the response has a transfer coding other than chunked"));
+                }
+                self.chunked = true;
+                return Ok(true);
+            }
+            Role::Connection => self.connection(value),
+            Role::KeepAlive => {
+                self.keep_alive = keep_alive(value, "timeout").or(self.keep_alive);
+                self.keep_alive_max = keep_alive(value, "max").or(self.keep_alive_max);
+            }
+            Role::HopByHop => {}
         }
         Ok(!self.keep_hop_by_hop)
     }
 
-    fn connection(&mut self, value: &HeaderValue) {
-        for token in hop::tokens(value) {
-            if token.eq_ignore_ascii_case(b"close") {
+    fn connection(&mut self, value: &[u8]) {
+        for token in hop::elements(value) {
+            // Most often written so.
+            if token == b"keep-alive" {
+                self.persist = true;
+            } else if token.eq_ignore_ascii_case(b"close") {
                 self.close = true;
             } else if token.eq_ignore_ascii_case(b"keep-alive") {
                 self.persist = true;
@@ -239,20 +301,23 @@ impl Control {
             (false, Some(length)) => Framing::Length(length),
             (false, None) => Framing::Unsaid,
         };
-        let headers = std::mem::take(headers);
         let Self { keep_alive, keep_alive_max, .. } = self;
-        Ok(Head { status, reason, headers, framing, keep, keep_alive, keep_alive_max })
+        Ok(Head { status, reason, framing, keep, keep_alive, keep_alive_max })
     }
 }
 
 /// The number of a parameter in a `Keep-Alive` field.
-fn keep_alive(value: &HeaderValue, parameter: &str) -> Option<u64> {
-    let text = value.to_str().ok()?;
+fn keep_alive(value: &[u8], parameter: &str) -> Option<u64> {
+    let text = std::str::from_utf8(value).ok()?;
     let number = text.split(',').map(str::trim).find_map(|part| {
         let (name, value) = part.split_once('=')?;
         name.trim().eq_ignore_ascii_case(parameter).then_some(value)
     });
     number?.trim().trim_matches('"').parse().ok()
+}
+
+fn unreadable() -> Error {
+    bad("a field of the response cannot be read")
 }
 
 fn bad(reason: &'static str) -> Error {
@@ -261,6 +326,8 @@ fn bad(reason: &'static str) -> Error {
 
 /// Fields in a head or in trailers, at the most.
 const MAX_FIELDS: usize = 128;
+/// Names that are remembered of a connection.
+const MAX_NAMES: usize = 32;
 /// Bytes of empty lines before a head.
 const MAX_BLANK: usize = 4;
 
@@ -268,31 +335,56 @@ const MAX_BLANK: usize = 4;
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<Option<Head>, Error> {
-        head(&mut BytesMut::from(text), &mut HeaderMap::new(), &mut Vec::new(), 4096, false)
+    fn parse(text: &str) -> Result<Option<(Head, HeaderMap)>, Error> {
+        let mut headers = HeaderMap::new();
+        let head = head(&mut BytesMut::from(text), &mut headers, &mut Layout::default(), 4096, false)?;
+        Ok(head.map(|head| (head, headers)))
     }
 
     fn parsed(text: &str) -> Head {
-        parse(text).unwrap().expect("a whole head")
+        parse(text).unwrap().expect("a whole head").0
+    }
+
+    fn fields(text: &str) -> HeaderMap {
+        parse(text).unwrap().expect("a whole head").1
     }
 
     #[test]
     fn fields_of_the_connection_and_those_it_names_stay_behind() {
-        let head = parsed(
-            "HTTP/1.1 200 OK\r\nConnection: x-a\r\nX-A: 1\r\nconnection: , X-B\r\nx-b: 2\r\nKeep-Alive: timeout=5, max=9\r\n\
-             Proxy-Connection: x\r\nX-C: 3\r\nContent-Length: 0\r\n\r\n",
-        );
-        let mut names: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
+        let text = "HTTP/1.1 200 OK\r\nConnection: x-a\r\nX-A: 1\r\nconnection: , X-B\r\nx-b: 2\r\nKeep-Alive: timeout=5, max=9\r\n\
+             Proxy-Connection: x\r\nX-C: 3\r\nContent-Length: 0\r\n\r\n";
+        let (head, fields) = (parsed(text), fields(text));
+        let mut names: Vec<_> = fields.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(names, ["content-length", "x-c"]);
         assert_eq!((head.keep, head.keep_alive), (true, Some(5)));
     }
 
     #[test]
+    fn names_of_the_last_head_are_taken_for_those_of_the_next_only_where_they_are_the_same() {
+        let mut layout = Layout::default();
+        for text in [
+            "A: 1\r\nB: 2",
+            "a: 1\r\nB: 2",
+            "B: 2\r\nA: 1",
+            "Connection: close\r\nAB: 3",
+            "A: 1",
+            "Connection: x\r\nB: 2",
+        ] {
+            let bytes = format!("HTTP/1.1 200 OK\r\n{text}\r\n\r\n");
+            let (mut headers, mut again) = (HeaderMap::new(), HeaderMap::new());
+            let one = head(&mut BytesMut::from(&*bytes), &mut headers, &mut layout, 4096, false).unwrap().unwrap();
+            let other = head(&mut BytesMut::from(&*bytes), &mut again, &mut Layout::default(), 4096, false);
+            assert_eq!((headers, one.keep), (again, other.unwrap().unwrap().keep), "{text}");
+        }
+    }
+
+    #[test]
     fn a_length_beside_chunked_is_dropped_and_the_connection_not_kept() {
-        let head = parsed("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: Chunked\r\n\r\n");
+        let text = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: Chunked\r\n\r\n";
+        let head = parsed(text);
         assert_eq!((head.framing, head.keep), (Framing::Chunked, false));
-        assert!(head.headers.is_empty());
+        assert!(fields(text).is_empty());
     }
 
     #[test]

@@ -20,7 +20,8 @@ pub(crate) fn request_head(
     parts: &Parts,
     framing: RequestFraming,
     more: impl FnOnce(&Extensions, &mut Lines<'_>),
-) {
+) -> Seen {
+    let mut seen = Seen::default();
     out.extend_from_slice(parts.method.as_str().as_bytes());
     out.push(b' ');
     let target = match parts.uri.path_and_query() {
@@ -36,10 +37,14 @@ pub(crate) fn request_head(
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let mut host = false;
     for (name, value) in &parts.headers {
-        if name != header::CONTENT_LENGTH && name != header::TRANSFER_ENCODING {
-            host |= name == header::HOST;
-            line(out, name, value.as_bytes());
+        match *name {
+            header::CONTENT_LENGTH | header::TRANSFER_ENCODING => continue,
+            header::HOST => host = true,
+            header::EXPECT => seen.expect = true,
+            header::UPGRADE => seen.upgrade = true,
+            _ => {}
         }
+        line(out, name, value.as_bytes());
     }
     if !host {
         let authority = parts.uri.authority().map_or("", |authority| authority.as_str());
@@ -54,6 +59,14 @@ pub(crate) fn request_head(
         RequestFraming::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
     out.extend_from_slice(b"\r\n");
+    seen
+}
+
+/// Fields that mean something to whoever sends the head.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Seen {
+    pub(crate) expect: bool,
+    pub(crate) upgrade: bool,
 }
 
 /// Writes the end of a chunked body, with the trailers that may stand there (RFC 9110 §6.5.1).
@@ -89,10 +102,11 @@ pub(crate) fn request_framing(
 }
 
 fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, Error> {
-    let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
-    let Some(first) = lines.next() else { return Ok(None) };
-    let length = parse_length(first);
-    if length.is_none() || lines.any(|line| parse_length(line) != length) {
+    let Some(first) = headers.get(header::CONTENT_LENGTH) else { return Ok(None) };
+    let length = parse_length(first.as_bytes());
+    if length.is_none()
+        || headers.get_all(header::CONTENT_LENGTH).iter().any(|line| parse_length(line.as_bytes()) != length)
+    {
         return Err(Error::new(ErrorKind::RequestBody, "Content-Length is not one number"));
     }
     Ok(length)
@@ -100,12 +114,12 @@ fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, Error> {
 
 /// A `Content-Length` of digits only, as RFC 9110 §8.6 has it. One that no body will ever have is refused, because hyper keeps the highest
 /// numbers for itself.
-pub(crate) fn parse_length(value: &HeaderValue) -> Option<u64> {
-    let digits = value.as_bytes();
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(digits).ok()?.parse().ok().filter(|length| *length <= i64::MAX as u64)
+pub(crate) fn parse_length(digits: &[u8]) -> Option<u64> {
+    let length = digits.iter().try_fold(0_u64, |length, digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        length.checked_mul(10)?.checked_add(digit)
+    });
+    length.filter(|length| !digits.is_empty() && *length <= i64::MAX as u64)
 }
 
 /// Fields that steer framing, routing, or how a message is read; they mean nothing, or harm, after the body.
@@ -139,8 +153,8 @@ impl Fields for Lines<'_> {
     }
 
     fn set_text(&mut self, name: HeaderName, text: impl FnOnce(&mut dyn fmt::Write) -> fmt::Result) {
-        line(self.0, &name, b"");
-        self.0.truncate(self.0.len() - 2);
+        self.0.extend_from_slice(name.as_str().as_bytes());
+        self.0.extend_from_slice(b": ");
         // Writing to a Vec cannot fail.
         let _ = text(self);
         self.0.extend_from_slice(b"\r\n");

@@ -73,9 +73,10 @@ impl Exchange {
         now: Instant,
         more: impl FnOnce(&Extensions, &mut Lines<'_>),
     ) -> Self {
-        encode::request_head(&mut conn.out.head, parts, framing, more);
-        let expect = parts.headers.get(header::EXPECT);
-        let expects = !ended && expect.is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        let seen = encode::request_head(&mut conn.out.head, parts, framing, more);
+        let expect = if seen.expect && !ended { parts.headers.get(header::EXPECT) } else { None };
+        let expects = expect.is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        let handshake = if seen.upgrade { upgrade::handshake(&parts.headers, Version::HTTP_11) } else { None };
         Self {
             conn,
             upload: Upload::new(framing, expects, ended),
@@ -88,7 +89,7 @@ impl Exchange {
             interim: 0,
             lost: false,
             is_head: parts.method == Method::HEAD,
-            handshake: upgrade::handshake(&parts.headers, Version::HTTP_11).map(Box::new),
+            handshake: handshake.map(Box::new),
             is_connect: parts.method == Method::CONNECT,
             keep_hop_by_hop,
             is_last: keep_hop_by_hop && hop::has_token(&parts.headers, &header::CONNECTION, b"close"),
@@ -184,11 +185,11 @@ impl Exchange {
     fn poll_head(&mut self, cx: &mut Context<'_>, parts: &mut Parts) -> Poll<Result<Head, Error>> {
         let max = self.limits.max_head;
         loop {
-            let Conn { read, places, .. } = &mut *self.conn;
+            let Conn { read, layout, .. } = &mut *self.conn;
             if !read.is_empty() && (self.partial == 0 || decode::may_be_whole(read, self.partial, max)) {
-                match decode::head(read, &mut parts.headers, places, max, self.keep_hop_by_hop)? {
+                match decode::head(read, &mut parts.headers, layout, max, self.keep_hop_by_hop)? {
                     Some(head) if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS => {
-                        self.pass_interim(head, &parts.extensions)?;
+                        self.pass_interim(&head, parts)?;
                         continue;
                     }
                     Some(head) => return Poll::Ready(Ok(head)),
@@ -204,7 +205,7 @@ impl Exchange {
     }
 
     /// Tells whoever wants to know. hyper's server cannot send it on (RFC 9110 §15.2 lets a proxy drop it).
-    fn pass_interim(&mut self, head: Head, extensions: &Extensions) -> Result<(), Error> {
+    fn pass_interim(&mut self, head: &Head, parts: &mut Parts) -> Result<(), Error> {
         self.partial = 0;
         self.interim += 1;
         if self.interim > MAX_INTERIM {
@@ -212,10 +213,10 @@ impl Exchange {
         }
         self.upload.gated &= head.status != StatusCode::CONTINUE;
         self.moved();
-        if let Some(on_informational) = extensions.get::<OnInformational>() {
+        if let Some(on_informational) = parts.extensions.get::<OnInformational>() {
             let mut response = Response::new(());
             *response.status_mut() = head.status;
-            *response.headers_mut() = head.headers;
+            *response.headers_mut() = std::mem::take(&mut parts.headers);
             // RFC 9110 §8.6: no length in a 1xx.
             response.headers_mut().remove(header::CONTENT_LENGTH);
             on_informational.call(&response);
@@ -282,33 +283,33 @@ impl Exchange {
     pub(crate) fn respond<B>(
         mut self,
         head: Head,
-        extensions: &mut Extensions,
+        parts: &mut Parts,
         body: B,
         watch: &mut Watch,
-    ) -> Result<Response<Incoming>, Error>
+    ) -> Result<Response<crate::Body>, Error>
     where
         B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: Into<BoxError>,
     {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return self.switch(head, extensions, watch);
+            return self.switch(head, parts, watch);
         }
         if head.status.is_success() {
             if self.is_connect {
-                return self.tunnel(head, extensions, watch);
+                return self.tunnel(&head, parts, watch);
             }
             // RFC 8441 §5: to the client, any 2xx would say that the tunnel is there.
-            if self.handshake.is_some() && extensions.get::<Extended>().is_some() {
+            if self.handshake.is_some() && parts.extensions.get::<Extended>().is_some() {
                 let error =
                     Error::new(ErrorKind::Upstream, "the upstream answered a handshake without switching protocols");
                 return Err(error.in_phase(Phase::ResponseHead).after_send());
             }
         }
         let remaining = self.remaining(&head);
-        let Head { status, reason, headers, framing, mut keep, keep_alive, keep_alive_max } = head;
-        let mut response = Response::new(Incoming::empty());
+        let Head { status, reason, framing, mut keep, keep_alive, keep_alive_max } = head;
+        let mut response = Response::new(crate::Body::empty());
         *response.status_mut() = status;
-        *response.headers_mut() = headers;
+        *response.headers_mut() = std::mem::take(&mut parts.headers);
         if status == StatusCode::NO_CONTENT {
             response.headers_mut().remove(header::CONTENT_LENGTH);
             // RFC 9112 §6.1: framing fields must not be there. Who sends them may send a body after them, too.
@@ -324,10 +325,10 @@ impl Exchange {
         self.conn.max_uses = [self.conn.max_uses, max_uses].into_iter().flatten().min();
         let keep = keep && !self.is_last && !matches!(remaining, Remaining::UntilClose);
         *response.body_mut() = if self.upload.is_unfinished() || !self.conn.is_written() {
-            relay::start(self, body, remaining, keep)
+            relay::start(self, body, remaining, keep).into()
         } else {
             let keep = keep && self.is_sent();
-            Incoming::new(self.conn, remaining, keep, &self.limits)
+            Incoming::new(self.conn, remaining, keep, &self.limits).into()
         };
         Ok(response)
     }
@@ -344,29 +345,24 @@ impl Exchange {
     }
 
     /// A 101: what was asked for becomes a tunnel, anything else is refused.
-    fn switch(
-        self,
-        mut head: Head,
-        extensions: &mut Extensions,
-        watch: &mut Watch,
-    ) -> Result<Response<Incoming>, Error> {
-        upgrade::check_switch(self.handshake.as_deref(), &head.headers).map_err(Error::after_send)?;
-        if extensions.remove::<Extended>().is_some() {
+    fn switch(self, mut head: Head, parts: &mut Parts, watch: &mut Watch) -> Result<Response<crate::Body>, Error> {
+        upgrade::check_switch(self.handshake.as_deref(), &parts.headers).map_err(Error::after_send)?;
+        if parts.extensions.remove::<Extended>().is_some() {
             head.status = StatusCode::OK;
-            extended::accept(&mut head.headers);
+            extended::accept(&mut parts.headers);
         }
-        self.tunnel(head, extensions, watch)
+        self.tunnel(&head, parts, watch)
     }
 
     /// What comes after the head is another protocol's (RFC 9110 §7.8, §9.3.6).
-    fn tunnel(self, head: Head, extensions: &mut Extensions, watch: &mut Watch) -> Result<Response<Incoming>, Error> {
+    fn tunnel(self, head: &Head, parts: &mut Parts, watch: &mut Watch) -> Result<Response<crate::Body>, Error> {
         if !self.is_sent() {
             let error = Error::new(ErrorKind::Upstream, "the upstream switched protocols before the request was sent");
             return Err(error.in_phase(Phase::ResponseHead).after_send());
         }
-        let mut response = Response::new(Incoming::empty());
+        let mut response = Response::new(crate::Body::empty());
         *response.status_mut() = head.status;
-        *response.headers_mut() = head.headers;
+        *response.headers_mut() = std::mem::take(&mut parts.headers);
         hop::strip_response(response.headers_mut(), head.status == StatusCode::SWITCHING_PROTOCOLS);
         // RFC 9110 §8.6: no length in a 1xx, nor in a 2xx to CONNECT.
         response.headers_mut().remove(header::CONTENT_LENGTH);
@@ -374,7 +370,7 @@ impl Exchange {
         home.reason = CloseReason::Upgraded;
         watch.tunnel(head.status);
         let upgraded = tunnel::Upgraded::new(io, read, home, std::mem::take(watch));
-        tunnel::open(upgraded, extensions, &mut response, self.limits.tunnel_idle);
+        tunnel::open(upgraded, &mut parts.extensions, &mut response, self.limits.tunnel_idle);
         Ok(response)
     }
 }

@@ -59,7 +59,11 @@ impl Incoming {
         alarm: Alarm,
     ) -> Self {
         let bodiless = is_head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let left = if bodiless { Some(0) } else { head.headers.get(header::CONTENT_LENGTH).and_then(parse_length) };
+        let left = if bodiless {
+            Some(0)
+        } else {
+            head.headers.get(header::CONTENT_LENGTH).and_then(|length| parse_length(length.as_bytes()))
+        };
         let place = Some(place);
         let mut body = Self { receive, step: Step::Data, left, early, place, idle, alarm, waiting: false };
         if body.receive.is_end_stream() {

@@ -188,7 +188,7 @@ async fn requests_that_are_repeated_or_wait_are_counted() {
         () = async {
             slow.wait_seen(1).await;
             let mut second = pin!(proxy.clone().oneshot(get(slow.url("/"))));
-            poll_fn(|cx| Poll::Ready(assert!(second.as_mut().poll(cx).is_pending()))).await;
+            assert!(poll_fn(|cx| Poll::Ready(second.as_mut().poll(cx).is_pending())).await);
         } => {}
     }
     let counted = figures.now();
