@@ -16,7 +16,7 @@ use http_body::{Frame, SizeHint};
 use crate::transport::http2;
 use crate::{
     error::{BoxError, Error, ErrorKind},
-    transport::http1,
+    transport::{http1, observe::Watch},
 };
 
 /// A streamed body: what `ExactProxy` and `ProxyApp` answer with, and what the layers hand to the service they wrap.
@@ -50,6 +50,8 @@ enum Kind {
     Upstream(http1::Incoming),
     #[cfg(feature = "http2")]
     Stream(Box<http2::Incoming>),
+    /// The body of a response whose exchange is observed.
+    Watched(Box<Watched>),
     Boxed(Pin<Box<dyn http_body::Body<Data = Bytes, Error = Error> + Send>>),
 }
 
@@ -78,6 +80,15 @@ impl Body {
             Some(body) => Self(Kind::Boxed(Box::pin(http_body_util::BodyExt::map_err(body, body_error::<B::Error>)))),
             None => Self::empty(),
         }
+    }
+
+    /// The same; `watch` notes how it ends.
+    pub(crate) fn watched(self, mut watch: Watch) -> Self {
+        if http_body::Body::is_end_stream(&self) {
+            watch.complete();
+            return self;
+        }
+        Self(Kind::Watched(Box::new(Watched { body: self, watch })))
     }
 
     /// True if all of it is in memory, untouched, and without trailers.
@@ -122,6 +133,7 @@ impl http_body::Body for Body {
             Kind::Upstream(incoming) => Pin::new(incoming).poll_frame(cx),
             #[cfg(feature = "http2")]
             Kind::Stream(incoming) => Pin::new(&mut **incoming).poll_frame(cx),
+            Kind::Watched(watched) => watched.poll_frame(cx),
             Kind::Boxed(boxed) => boxed.as_mut().poll_frame(cx),
         }
     }
@@ -134,6 +146,7 @@ impl http_body::Body for Body {
             Kind::Upstream(incoming) => incoming.is_end_stream(),
             #[cfg(feature = "http2")]
             Kind::Stream(incoming) => http_body::Body::is_end_stream(&**incoming),
+            Kind::Watched(watched) => watched.body.is_end_stream(),
             Kind::Boxed(boxed) => boxed.is_end_stream(),
         }
     }
@@ -146,7 +159,40 @@ impl http_body::Body for Body {
             Kind::Upstream(incoming) => incoming.size_hint(),
             #[cfg(feature = "http2")]
             Kind::Stream(incoming) => http_body::Body::size_hint(&**incoming),
+            Kind::Watched(watched) => watched.body.size_hint(),
             Kind::Boxed(boxed) => boxed.size_hint(),
+        }
+    }
+}
+
+/// A body, and the record of its exchange, which its end closes.
+struct Watched {
+    body: Body,
+    watch: Watch,
+}
+
+impl Watched {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let frame = ready!(http_body::Body::poll_frame(Pin::new(&mut self.body), cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                self.watch.received(frame.data_ref().map_or(0, Bytes::len));
+                if http_body::Body::is_end_stream(&self.body) {
+                    self.watch.complete();
+                }
+            }
+            Some(Err(error)) => self.watch.failed(error),
+            None => self.watch.complete(),
+        }
+        Poll::Ready(frame)
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        // A server does not ask for the end of a body that has had its whole length.
+        if http_body::Body::size_hint(&self.body).exact() == Some(0) {
+            self.watch.complete();
         }
     }
 }

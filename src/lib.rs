@@ -72,6 +72,7 @@
 //! | `tls` | with a provider | https upstreams: [`transport::Tls`] |
 //! | `axum` | | for apps on axum: [extractors](mod@axum); `ConnectInfo` and `OriginalUri` behind `ProxyMiddleware`; the prefix that `nest_service` took off, in `ProxyApp` |
 //! | `config` | | serde types from which services and layers are built: [`config`] |
+//! | `metrics` | | figures through the `metrics` facade: [`transport::observe`] |
 //! | `postcard` | | binary carried keys |
 //! | `bincode` | | binary carried keys in a format that nobody maintains |
 //! | `classic-signature` | | `X-WSGIProxy-Signature`, for a peer that knows no other |

@@ -87,6 +87,10 @@ impl Reading {
             let window = self.parsed(key, "a number");
             builder = self.put(key, builder, window, ExactProxyBuilder::http2_stream_window_bytes);
         }
+        #[cfg(feature = "metrics")]
+        if let Some(name) = self.text("metrics") {
+            builder = builder.metrics(name);
+        }
         #[cfg(feature = "tls")]
         if let Some(tls) = self.tls() {
             builder = builder.tls(tls);

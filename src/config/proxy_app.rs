@@ -56,6 +56,10 @@ use crate::{
 #[cfg_attr(feature = "http2", doc = "| `http2_ping_interval`, `http2_ping_timeout` | time |")]
 #[cfg_attr(feature = "http2", doc = "| `http2_stream_window_bytes` | number |")]
 #[cfg_attr(
+    feature = "metrics",
+    doc = "| `metrics` | text: the name under which exchanges and connections are counted, see [`observe`](crate::transport::observe) |"
+)]
+#[cfg_attr(
     feature = "tls",
     doc = "| `tls_roots_file` | text: a PEM file of the authorities to believe, in place of the platform's |"
 )]

@@ -11,12 +11,17 @@ use super::{
 use crate::transport::ProxyProtocolVersion;
 #[cfg(feature = "tls")]
 use crate::transport::Tls;
+#[cfg(feature = "metrics")]
+use crate::transport::observe::Figures;
 #[cfg(feature = "http2")]
 use crate::transport::{HttpVersions, http2::Origins};
 use crate::{
     error::ConfigError,
     ext::DialPolicy,
-    transport::{Connect, Connector, Limits, Listener, Pool, PoolEvent, Resolve},
+    transport::{
+        Connect, Connector, Limits, Listener, Pool, PoolEvent, Resolve,
+        observe::{ExchangeSummary, Hook, Observers},
+    },
 };
 
 /// Settings of an [`ExactProxy`]. Each has a default that suits a proxy in production.
@@ -30,6 +35,9 @@ pub struct ExactProxyBuilder {
     listener: Option<Listener>,
     keep_hop_by_hop: bool,
     replay: Replay,
+    hook: Option<Hook>,
+    #[cfg(feature = "metrics")]
+    metrics: Option<metrics::SharedString>,
     #[cfg(feature = "http2")]
     versions: HttpVersions,
 }
@@ -137,6 +145,32 @@ impl ExactProxyBuilder {
     /// ```
     pub fn on_pool_event(mut self, listener: impl Fn(&PoolEvent<'_>) + Send + Sync + 'static) -> Self {
         self.listener = Some(Arc::new(listener));
+        self
+    }
+
+    /// Calls `hook` at the end of each exchange, whatever ended it: for access logs and figures of one's own. It must not block, for the
+    /// next request of the connection waits for it. A panic in it is caught and logged.
+    ///
+    /// ```
+    /// use nexthop::ExactProxy;
+    ///
+    /// let proxy = ExactProxy::builder().on_exchange(|exchange| {
+    ///     let (status, total) = (exchange.status.map_or(499, |status| status.as_u16()), exchange.timings.total);
+    ///     println!("{} {} {status} {} bytes in {total:?}", exchange.method, exchange.uri.path(), exchange.received);
+    /// });
+    /// # assert!(proxy.build().is_ok());
+    /// ```
+    pub fn on_exchange(mut self, hook: impl Fn(&ExchangeSummary) + Send + Sync + 'static) -> Self {
+        self.hook = Some(Arc::new(hook));
+        self
+    }
+
+    /// Counts exchanges and connections through the `metrics` facade, labelled with this name of the proxy: nothing is counted. Which
+    /// figures there are is said [there](crate::transport::observe). They go to the recorder that is installed when
+    /// [`build`](Self::build) is called.
+    #[cfg(feature = "metrics")]
+    pub fn metrics(mut self, name: impl Into<String>) -> Self {
+        self.metrics = Some(name.into().into());
         self
     }
 
@@ -301,9 +335,11 @@ impl ExactProxyBuilder {
 
     /// Without the checks, which the defaults pass.
     pub(super) fn assemble(self) -> ExactProxy {
+        let (observers, listener) = self.observers();
         let limits = Arc::new(self.limits.within_reach());
         ExactProxy(Arc::new(Inner {
-            pool: Arc::new(Pool::new(limits.clone(), self.listener)),
+            pool: Arc::new(Pool::new(limits.clone(), listener)),
+            observers,
             limits,
             connector: Arc::new(self.connector),
             keep_hop_by_hop: self.keep_hop_by_hop,
@@ -314,6 +350,31 @@ impl ExactProxyBuilder {
             #[cfg(feature = "http2")]
             origins: Arc::new(Origins::default()),
         }))
+    }
+}
+
+impl ExactProxyBuilder {
+    /// Who is told of exchanges, and who of the pool's connections.
+    #[cfg(feature = "metrics")]
+    fn observers(&self) -> (Option<Arc<Observers>>, Option<Listener>) {
+        let (hook, listener) = (self.hook.clone(), self.listener.clone());
+        let Some(name) = &self.metrics else {
+            return (hook.map(|hook| Arc::new(Observers { hook: Some(hook), figures: None })), listener);
+        };
+        let figures = Arc::new(Figures::new(name));
+        let counts = figures.clone();
+        let listener: Listener = Arc::new(move |event| {
+            counts.pool(event.change);
+            if let Some(listener) = &listener {
+                listener(event);
+            }
+        });
+        (Some(Arc::new(Observers { hook, figures: Some(figures) })), Some(listener))
+    }
+
+    #[cfg(not(feature = "metrics"))]
+    fn observers(&self) -> (Option<Arc<Observers>>, Option<Listener>) {
+        (self.hook.clone().map(|hook| Arc::new(Observers { hook: Some(hook) })), self.listener.clone())
     }
 }
 

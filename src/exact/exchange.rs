@@ -15,6 +15,7 @@ use std::{
 use http::{Extensions, Method, Response, request::Parts};
 use http_body::Body as _;
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::{
     replay::{Keep, Tee},
@@ -33,6 +34,7 @@ use crate::{
     transport::{
         Connector, Destination, Home, Offer, Stream, Taken, Waiting,
         http1::{self, Conn, RequestFraming, request_framing},
+        observe::{Progress, Watch},
     },
 };
 
@@ -87,6 +89,7 @@ pub(crate) struct Exchange<P> {
     attempt: u32,
     /// Where the body ends, known since the first attempt.
     framing: Option<RequestFraming>,
+    watch: Watch,
     state: State,
 }
 
@@ -111,7 +114,10 @@ enum Opened {
 
 impl<P: Prepare> Exchange<P> {
     pub(super) fn new(proxy: Arc<Inner>, parts: Parts, body: Body, prepare: P) -> Self {
-        Self { proxy, parts, body: Tee::new(body), prepare, attempt: 0, framing: None, state: State::Start }
+        let watch = Watch::new(proxy.observers.as_ref(), &parts.method, &parts.uri);
+        let mut body = Tee::new(body);
+        body.count_for(watch.progress());
+        Self { proxy, parts, body, prepare, attempt: 0, framing: None, watch, state: State::Start }
     }
 
     pub(crate) fn prepare(&self) -> &P {
@@ -149,13 +155,14 @@ impl<P: Prepare> Exchange<P> {
                     if !sending.is_unsent() {
                         self.body.sent();
                     }
+                    self.watch.sent_if(|| sending.is_sent());
                     let head = ready!(polled);
                     let State::Sending(sending) = std::mem::replace(&mut self.state, State::Done) else { continue };
                     match head {
                         Ok(head) => {
                             let mut body = std::mem::take(&mut self.body);
                             body.forget();
-                            return Poll::Ready(sending.respond(head, &mut self.parts, body));
+                            return Poll::Ready(sending.respond(head, &mut self.parts, body, &mut self.watch));
                         }
                         Err(error) => self.again(sending, error)?,
                     }
@@ -163,7 +170,9 @@ impl<P: Prepare> Exchange<P> {
                 State::Refused(error) => return Poll::Ready(Err(error.clone())),
                 #[cfg(feature = "http2")]
                 State::SendingOnStream(sending) => {
-                    let head = ready!(sending.poll(cx, &self.parts.extensions, &mut self.body));
+                    let polled = sending.poll(cx, &self.parts.extensions, &mut self.body);
+                    self.watch.sent_if(|| sending.is_sent());
+                    let head = ready!(polled);
                     let State::SendingOnStream(sending) = std::mem::replace(&mut self.state, State::Done) else {
                         continue;
                     };
@@ -171,7 +180,7 @@ impl<P: Prepare> Exchange<P> {
                         Ok(head) => {
                             let mut body = std::mem::take(&mut self.body);
                             body.forget();
-                            let response = sending.respond(head, &mut self.parts.extensions, body);
+                            let response = sending.respond(head, &mut self.parts.extensions, body, &mut self.watch);
                             return Poll::Ready(Ok(response.map(|body| body.map_or_else(Body::empty, Body::from))));
                         }
                         Err(failure) => self.again_on_stream(&sending, &failure)?,
@@ -197,9 +206,12 @@ impl<P: Prepare> Exchange<P> {
         let framing = self.frame()?;
         let (proxy, destination) =
             (self.proxy.clone(), self.proxy.connector.destination(&self.parts, self.prepare.destination())?);
+        self.watch.bound_for(&destination);
+        let progress = self.watch.progress();
         let connecting = async move {
             let limit = proxy.limits.connect;
-            let connected = proxy.connector.over(stream, &destination, Offer::Http1, limit).await?;
+            let connected =
+                proxy.connector.over(stream, &destination, Offer::Http1, limit, progress.as_deref()).await?;
             // It has no way into a pool.
             let home = Home::none(destination);
             Ok(Opened::Http1(Box::new(Conn::new(connected.io, home, Instant::now()))))
@@ -222,6 +234,7 @@ impl<P: Prepare> Exchange<P> {
     fn start(&mut self) -> Result<State, Error> {
         let framing = self.frame()?;
         let destination = self.proxy.connector.destination(&self.parts, self.prepare.destination())?;
+        self.watch.bound_for(&destination);
         let now = Instant::now();
         #[cfg(feature = "http2")]
         if let offer @ (Offer::Http2 | Offer::Either) = self.offer(&destination)? {
@@ -236,6 +249,7 @@ impl<P: Prepare> Exchange<P> {
             Taken::Idle(conn) => self.send_on(conn, framing, now),
             Taken::Dial(home) => Ok(self.dial(home, framing)),
             Taken::Wait(waiting) => {
+                self.watch.waits();
                 // Shared connections count, too, and no request leaves them by itself.
                 #[cfg(feature = "http2")]
                 self.proxy.origins.make_room(waiting.destination());
@@ -246,10 +260,11 @@ impl<P: Prepare> Exchange<P> {
 
     fn dial(&self, home: Home, framing: RequestFraming) -> State {
         let limit = self.proxy.limits.connect;
-        State::Connecting(framing, Box::pin(connect(self.proxy.connector.clone(), home, limit)))
+        State::Connecting(framing, Box::pin(connect(self.proxy.connector.clone(), home, limit, self.watch.progress())))
     }
 
     fn send_on(&mut self, conn: Box<Conn>, framing: RequestFraming, now: Instant) -> Result<State, Error> {
+        self.watch.on_connection(conn.uses > 0);
         self.prepare.prepare(self.attempt, &mut self.parts)?;
         // Only what a connection from the pool has lost is sent again (RFC 9110 §9.2.2).
         if conn.uses > 0 {
@@ -282,6 +297,7 @@ impl<P: Prepare> Exchange<P> {
             return false;
         }
         self.attempt += 1;
+        self.watch.again();
         true
     }
 
@@ -302,10 +318,34 @@ impl<P: Prepare> Exchange<P> {
     }
 }
 
+impl<P: Prepare> Exchange<P> {
+    /// The same in its span. What came out of it is noted; the response's body notes the rest.
+    #[cold]
+    fn poll_observed(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<Body>, Error>> {
+        let span = self.watch.span().unwrap_or_else(Span::none);
+        let mut outcome = ready!(span.in_scope(|| self.advance(cx)));
+        self.state = State::Done;
+        match &mut outcome {
+            // Of a tunnel, the record is with that already.
+            Ok(response) if self.watch.is_on() => {
+                self.watch.head(response.status());
+                let body = std::mem::take(response.body_mut());
+                *response.body_mut() = body.watched(std::mem::take(&mut self.watch));
+            }
+            Ok(_) => {}
+            Err(error) => self.watch.failed(error),
+        }
+        Poll::Ready(outcome)
+    }
+}
+
 impl<P: Prepare> Future for Exchange<P> {
     type Output = Result<Response<Body>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.watch.is_on() {
+            return self.poll_observed(cx);
+        }
         let outcome = ready!(self.advance(cx));
         self.state = State::Done;
         Poll::Ready(outcome)
@@ -326,8 +366,13 @@ fn connect_framing(parts: &Parts, body: &Tee) -> Result<RequestFraming, Error> {
     Ok(RequestFraming::None)
 }
 
-async fn connect(connector: Arc<Connector>, home: Home, limit: Option<Duration>) -> Result<Opened, Error> {
-    let connected = connector.connect(&home.destination, Offer::Http1, limit).await?;
+async fn connect(
+    connector: Arc<Connector>,
+    home: Home,
+    limit: Option<Duration>,
+    progress: Option<Arc<Progress>>,
+) -> Result<Opened, Error> {
+    let connected = connector.connect(&home.destination, Offer::Http1, limit, progress.as_deref()).await?;
     Ok(Opened::Http1(Box::new(Conn::new(connected.io, home, Instant::now()))))
 }
 

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::{body::Body, error::Error};
+use crate::{body::Body, error::Error, transport::observe::Progress};
 
 /// A request's body, and what was taken from it: frames are kept while they stream through, never read ahead, never copied.
 ///
@@ -28,6 +28,8 @@ pub(crate) struct Tee {
     in_memory: bool,
     /// True once something was taken that was not kept.
     lost: bool,
+    /// Told of every byte that is taken, if anybody asks.
+    progress: Option<Arc<Progress>>,
 }
 
 /// What is kept of a body.
@@ -61,7 +63,12 @@ enum Piece {
 impl Tee {
     pub(crate) fn new(body: Body) -> Self {
         let in_memory = body.is_in_memory();
-        Self { rest: body, record: None, in_memory, lost: false }
+        Self { rest: body, record: None, in_memory, lost: false, progress: None }
+    }
+
+    /// Counts what is taken from now on.
+    pub(crate) fn count_for(&mut self, progress: Option<Arc<Progress>>) {
+        self.progress = progress;
     }
 
     /// True if all of it is sure to be kept, unless others use up the budget.
@@ -137,6 +144,12 @@ impl Tee {
         }
     }
 
+    fn count(&self, bytes: usize) {
+        if let Some(progress) = &self.progress {
+            progress.add_sent(bytes);
+        }
+    }
+
     fn forget_all(&mut self) {
         self.forget();
         self.lost = true;
@@ -158,6 +171,7 @@ impl HttpBody for Tee {
             if this.record.as_ref().is_some_and(|record| record.again.is_empty() && record.keep == Keep::Nothing) {
                 this.record = None; // all that was kept has gone on, and the rest may take long
             }
+            this.count(piece.length());
             return Poll::Ready(piece.into_frame().map(Ok));
         }
         let frame = ready!(Pin::new(&mut this.rest).poll_frame(cx));
@@ -165,6 +179,7 @@ impl HttpBody for Tee {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     if !data.is_empty() {
+                        this.count(data.len());
                         this.note(|held| held.take(data.len()), || Piece::Data(data.clone()));
                     }
                 } else if let Some(trailers) = frame.trailers_ref() {

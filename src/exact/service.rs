@@ -24,7 +24,7 @@ use crate::{
     body::Body,
     error::{BoxError, Error},
     message::hop,
-    transport::{Connector, Limits, Pool, PoolStats, Stream},
+    transport::{Connector, Limits, Pool, PoolStats, Stream, observe::Observers},
 };
 
 /// Sends the request it is given, unchanged, to the authority in its URI.
@@ -106,6 +106,7 @@ pub(super) struct Inner {
     pub(super) keep_hop_by_hop: bool,
     pub(super) replay: Arc<ReplayBudget>,
     pub(super) retries: Retries,
+    pub(super) observers: Option<Arc<Observers>>,
     #[cfg(feature = "http2")]
     pub(super) versions: HttpVersions,
     #[cfg(feature = "http2")]

@@ -83,6 +83,7 @@ pub(crate) mod http1;
 pub(crate) mod http2;
 mod io;
 mod limits;
+pub mod observe;
 mod pool;
 mod tunnel;
 #[cfg(feature = "http2")]

@@ -9,6 +9,7 @@ mod extract;
 mod grpc;
 mod http2_upstream;
 mod middleware;
+mod observe;
 mod serve;
 mod signed;
 mod support;

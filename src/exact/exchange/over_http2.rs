@@ -86,27 +86,41 @@ impl<P: Prepare> Exchange<P> {
     }
 
     fn open_on_stream(
-        &self,
+        &mut self,
         to: Destination,
         offer: Offer,
         framing: RequestFraming,
         avoid: Option<Mark>,
         first: Taken,
     ) -> State {
-        let search = Search { proxy: self.proxy.clone(), to, offer, fresh: self.freshness(), avoid };
+        if matches!(first, Taken::Wait(_)) {
+            self.watch.waits();
+        } else {
+            self.watch.may_wait();
+        }
+        let progress = self.watch.progress();
+        let search = Search { proxy: self.proxy.clone(), to, offer, fresh: self.freshness(), avoid, progress };
         State::Connecting(framing, Box::pin(async move { search.any(first).await }))
     }
 
     /// Instead of a lost connection of HTTP/1.1: the upstream may choose anew, but for an upgrade, which was on its way over that.
-    pub(super) fn dial_either(&self, home: Home, framing: RequestFraming) -> State {
+    pub(super) fn dial_either(&mut self, home: Home, framing: RequestFraming) -> State {
         if self.asks() == Asks::Upgrade {
             return self.dial(home, framing);
         }
         self.open_on_stream(home.destination.clone(), Offer::Either, framing, None, Taken::Dial(home))
     }
 
-    fn open_for_upgrade(&self, to: Destination, offer: Offer, framing: RequestFraming, avoid: Option<Mark>) -> State {
-        let search = Search { proxy: self.proxy.clone(), to, offer, fresh: self.freshness(), avoid };
+    fn open_for_upgrade(
+        &mut self,
+        to: Destination,
+        offer: Offer,
+        framing: RequestFraming,
+        avoid: Option<Mark>,
+    ) -> State {
+        self.watch.may_wait();
+        let progress = self.watch.progress();
+        let search = Search { proxy: self.proxy.clone(), to, offer, fresh: self.freshness(), avoid, progress };
         State::Connecting(framing, Box::pin(async move { search.for_upgrade().await }))
     }
 
@@ -116,6 +130,7 @@ impl<P: Prepare> Exchange<P> {
         framing: RequestFraming,
         now: Instant,
     ) -> Result<State, Error> {
+        self.watch.on_stream();
         // What signs the request is to see the method that the upstream will see.
         let upgrade = self.asks() == Asks::Upgrade;
         if upgrade {

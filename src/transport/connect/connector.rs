@@ -16,6 +16,7 @@ use crate::{
     transport::{
         destination::Destination,
         io::{Io, Stream},
+        observe::Progress,
     },
 };
 
@@ -52,22 +53,12 @@ pub(crate) enum Alpn {
     Http2,
 }
 
-/// An open connection, and how it came to be.
+/// An open connection.
 #[derive(Debug)]
-#[allow(dead_code, reason = "spans are not there yet to read the timings")]
 pub(crate) struct Connected {
     pub(crate) io: Io,
     /// None without TLS, and from an upstream that does not know ALPN (HTTP/1.1 is spoken there).
     pub(crate) alpn: Option<Alpn>,
-    pub(crate) timings: ConnectTimings,
-}
-
-/// How long each step took; none for a step that was not needed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ConnectTimings {
-    pub(crate) resolve: Option<Duration>,
-    pub(crate) connect: Option<Duration>,
-    pub(crate) tls: Option<Duration>,
 }
 
 impl Connector {
@@ -91,7 +82,7 @@ impl Connector {
         Ok(to)
     }
 
-    /// Opens a connection to `to` on which one of the offered protocols is spoken, within `limit`.
+    /// Opens a connection to `to` on which one of the offered protocols is spoken, within `limit`. `progress` is told how long each step took.
     ///
     /// # Errors
     /// `Connect` (502), `Denied` (403) and `Timeout` (504), in the phase where it went wrong.
@@ -100,13 +91,14 @@ impl Connector {
         to: &Destination,
         offer: Offer,
         limit: Option<Duration>,
+        progress: Option<&Progress>,
     ) -> Result<Connected, Error> {
-        let mut deadline = Deadline::after(limit);
-        let io = self.open(to, &mut deadline).await?;
+        let deadline = Deadline::after(limit, progress);
+        let io = self.open(to, &deadline).await?;
         #[cfg(feature = "proxy-protocol")]
         let io = match self.proxy_protocol {
             None => io,
-            Some(version) => self.announce(version, io, to, &mut deadline).await?,
+            Some(version) => self.announce(version, io, to, &deadline).await?,
         };
         self.secure(io, to, offer, deadline).await
     }
@@ -118,11 +110,12 @@ impl Connector {
         to: &Destination,
         offer: Offer,
         limit: Option<Duration>,
+        progress: Option<&Progress>,
     ) -> Result<Connected, Error> {
-        self.secure(Io::Custom(stream), to, offer, Deadline::after(limit)).await
+        self.secure(Io::Custom(stream), to, offer, Deadline::after(limit, progress)).await
     }
 
-    async fn open(&self, to: &Destination, deadline: &mut Deadline) -> Result<Io, Error> {
+    async fn open(&self, to: &Destination, deadline: &Deadline<'_>) -> Result<Io, Error> {
         if let Some(custom) = &self.custom {
             let connecting = custom.connect(to);
             let connecting = async { connecting.await.map_err(not_connected) };
@@ -148,7 +141,7 @@ impl Connector {
         version: ProxyProtocolVersion,
         mut io: Io,
         to: &Destination,
-        deadline: &mut Deadline,
+        deadline: &Deadline<'_>,
     ) -> Result<Io, Error> {
         use tokio::io::AsyncWriteExt;
 
@@ -165,18 +158,18 @@ impl Connector {
         Ok(io)
     }
 
-    async fn secure(&self, io: Io, to: &Destination, offer: Offer, mut deadline: Deadline) -> Result<Connected, Error> {
+    async fn secure(&self, io: Io, to: &Destination, offer: Offer, deadline: Deadline<'_>) -> Result<Connected, Error> {
         if !to.is_tls() {
-            return Ok(Connected { io, alpn: None, timings: deadline.timings });
+            return Ok(Connected { io, alpn: None });
         }
         #[cfg(feature = "tls")]
         {
             let (io, alpn) = deadline.within(Phase::Tls, self.tls.connect(io, to, offer)).await?;
-            Ok(Connected { io, alpn, timings: deadline.timings })
+            Ok(Connected { io, alpn })
         }
         #[cfg(not(feature = "tls"))]
         {
-            let _ = (offer, &mut deadline);
+            let _ = (offer, deadline);
             Err(Error::new(crate::error::ErrorKind::Unsupported, "https needs the feature tls"))
         }
     }

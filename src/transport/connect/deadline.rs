@@ -1,25 +1,27 @@
-//! [`Deadline`]: one limit of time over all steps to a connection, and how long each took.
+//! [`Deadline`]: one limit of time over all steps to a connection.
 
 use std::{future::Future, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 
-use super::connector::ConnectTimings;
-use crate::error::{Error, ErrorKind, Phase};
+use crate::{
+    error::{Error, ErrorKind, Phase},
+    transport::observe::Progress,
+};
 
-/// The time that is left to a connection, and where it went. Whichever step it runs out in is the phase of the error.
+/// The time that is left to a connection, and who asks where it went. Whichever step it runs out in is the phase of the error.
 #[derive(Debug)]
-pub(super) struct Deadline {
+pub(super) struct Deadline<'a> {
     at: Option<Instant>,
-    pub(super) timings: ConnectTimings,
+    progress: Option<&'a Progress>,
 }
 
-impl Deadline {
+impl<'a> Deadline<'a> {
     /// Begins now; without a limit, at no time.
-    pub(super) fn after(limit: Option<Duration>) -> Self {
+    pub(super) fn after(limit: Option<Duration>, progress: Option<&'a Progress>) -> Self {
         // A limit beyond what the clock can count is none.
         let at = limit.and_then(|limit| Instant::now().checked_add(limit));
-        Self { at, timings: ConnectTimings::default() }
+        Self { at, progress }
     }
 
     /// Awaits one step.
@@ -27,23 +29,22 @@ impl Deadline {
     /// # Errors
     /// The step's own; `Timeout` (504) in its phase once the time is over.
     pub(super) async fn within<T>(
-        &mut self,
+        &self,
         phase: Phase,
         step: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        let begun = Instant::now();
-        let done = match self.at {
+        let at = self.at;
+        let step = async {
+            match at {
+                None => step.await,
+                Some(at) => timeout_at(at, step).await.unwrap_or_else(|_| {
+                    Err(Error::new(ErrorKind::Timeout, "no connection to the upstream in time").in_phase(phase))
+                }),
+            }
+        };
+        match self.progress {
             None => step.await,
-            Some(at) => timeout_at(at, step).await.unwrap_or_else(|_| {
-                Err(Error::new(ErrorKind::Timeout, "no connection to the upstream in time").in_phase(phase))
-            }),
-        };
-        let spent = match phase {
-            Phase::Resolve => &mut self.timings.resolve,
-            Phase::Tls => &mut self.timings.tls,
-            _ => &mut self.timings.connect,
-        };
-        *spent = Some(spent.unwrap_or_default() + begun.elapsed());
-        done
+            Some(progress) => progress.during(phase, step).await,
+        }
     }
 }

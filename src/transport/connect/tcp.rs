@@ -38,7 +38,7 @@ pub(crate) struct Tcp {
 }
 
 impl Tcp {
-    pub(super) async fn connect(&self, to: &Destination, deadline: &mut Deadline) -> Result<TcpStream, Error> {
+    pub(super) async fn connect(&self, to: &Destination, deadline: &Deadline<'_>) -> Result<TcpStream, Error> {
         let addresses = match (to.addresses(), to.host(), to.port()) {
             (Some(addresses), ..) => addresses.to_vec(),
             (None, Some(host), Some(port)) => match literal(host, port) {

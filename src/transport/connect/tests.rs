@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Phase},
-    transport::destination::Destination,
+    transport::{destination::Destination, observe::Progress},
 };
 
 fn localhost() -> Destination {
@@ -28,10 +28,10 @@ async fn chosen(offer: Offer, known: &[&str]) -> Result<Option<Alpn>, Error> {
     let connector = Connector { tls: Tls::roots_pem(cert.pem().as_bytes()).unwrap(), ..Connector::default() };
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let accepting = TlsAcceptor::from(Arc::new(config)).accept(theirs);
-    let to = localhost();
-    let (connected, _) = tokio::join!(connector.over(Box::new(ours), &to, offer, None), accepting);
+    let (to, progress) = (localhost(), Progress::default());
+    let (connected, _) = tokio::join!(connector.over(Box::new(ours), &to, offer, None, Some(&progress)), accepting);
     connected.map(|connected| {
-        assert!(connected.timings.tls.is_some() && connected.timings.resolve.is_none());
+        assert!(progress.steps().tls.is_some() && progress.steps().resolve.is_none());
         connected.alpn
     })
 }
@@ -56,7 +56,7 @@ async fn a_handshake_that_stalls_is_out_of_time_in_its_own_phase() {
     let connector = Connector { tls: Tls::rustls_config(trusting_nobody()), ..Connector::default() };
     let (ours, _theirs) = tokio::io::duplex(64 * 1024);
     let limit = Some(Duration::from_secs(10));
-    let error = connector.over(Box::new(ours), &localhost(), Offer::Either, limit).await.unwrap_err();
+    let error = connector.over(Box::new(ours), &localhost(), Offer::Either, limit, None).await.unwrap_err();
     assert_eq!((error.kind(), error.phase(), error.is_retryable()), (ErrorKind::Timeout, Phase::Tls, true));
 }
 

@@ -29,7 +29,7 @@ use crate::{
         hop,
         upgrade::{self, Handshake},
     },
-    transport::{CloseReason, Home, limits::Limits, tunnel},
+    transport::{CloseReason, Home, limits::Limits, observe::Watch, tunnel},
 };
 
 /// A request on its way and its response awaited. No task and no channel: [`poll`](Self::poll) writes and reads.
@@ -269,7 +269,7 @@ impl Exchange {
         self.is_sent() && self.conn.read.is_empty()
     }
 
-    fn is_sent(&self) -> bool {
+    pub(crate) fn is_sent(&self) -> bool {
         self.upload.is_complete() && self.conn.is_written() && self.write_error.is_none()
     }
 
@@ -280,17 +280,23 @@ impl Exchange {
     /// Makes the response out of its head, and decides what becomes of the connection.
     ///
     /// What is left of `body` goes on in a task where the response came before all of it was sent.
-    pub(crate) fn respond<B>(mut self, head: Head, parts: &mut Parts, body: B) -> Result<Response<crate::Body>, Error>
+    pub(crate) fn respond<B>(
+        mut self,
+        head: Head,
+        parts: &mut Parts,
+        body: B,
+        watch: &mut Watch,
+    ) -> Result<Response<crate::Body>, Error>
     where
         B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: Into<BoxError>,
     {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return self.switch(head, parts);
+            return self.switch(head, parts, watch);
         }
         if head.status.is_success() {
             if self.is_connect {
-                return self.tunnel(&head, parts);
+                return self.tunnel(&head, parts, watch);
             }
             // RFC 8441 §5: to the client, any 2xx would say that the tunnel is there.
             if self.handshake.is_some() && parts.extensions.get::<Extended>().is_some() {
@@ -339,17 +345,17 @@ impl Exchange {
     }
 
     /// A 101: what was asked for becomes a tunnel, anything else is refused.
-    fn switch(self, mut head: Head, parts: &mut Parts) -> Result<Response<crate::Body>, Error> {
+    fn switch(self, mut head: Head, parts: &mut Parts, watch: &mut Watch) -> Result<Response<crate::Body>, Error> {
         upgrade::check_switch(self.handshake.as_deref(), &parts.headers).map_err(Error::after_send)?;
         if parts.extensions.remove::<Extended>().is_some() {
             head.status = StatusCode::OK;
             extended::accept(&mut parts.headers);
         }
-        self.tunnel(&head, parts)
+        self.tunnel(&head, parts, watch)
     }
 
     /// What comes after the head is another protocol's (RFC 9110 §7.8, §9.3.6).
-    fn tunnel(self, head: &Head, parts: &mut Parts) -> Result<Response<crate::Body>, Error> {
+    fn tunnel(self, head: &Head, parts: &mut Parts, watch: &mut Watch) -> Result<Response<crate::Body>, Error> {
         if !self.is_sent() {
             let error = Error::new(ErrorKind::Upstream, "the upstream switched protocols before the request was sent");
             return Err(error.in_phase(Phase::ResponseHead).after_send());
@@ -362,12 +368,9 @@ impl Exchange {
         response.headers_mut().remove(header::CONTENT_LENGTH);
         let Conn { io, read, mut home, .. } = *self.conn;
         home.reason = CloseReason::Upgraded;
-        tunnel::open(
-            tunnel::Upgraded::new(io, read, Some(home)),
-            &mut parts.extensions,
-            &mut response,
-            self.limits.tunnel_idle,
-        );
+        watch.tunnel(head.status);
+        let upgraded = tunnel::Upgraded::new(io, read, Some(home), std::mem::take(watch));
+        tunnel::open(upgraded, &mut parts.extensions, &mut response, self.limits.tunnel_idle);
         Ok(response)
     }
 }

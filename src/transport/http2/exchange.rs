@@ -25,7 +25,7 @@ use super::{
 use crate::{
     error::{BoxError, Error, ErrorKind, Phase},
     ext::OnInformational,
-    transport::{Upgraded, alarm::Alarm, http1::RequestFraming, io::Io, limits::Limits, tunnel},
+    transport::{Upgraded, alarm::Alarm, http1::RequestFraming, io::Io, limits::Limits, observe::Watch, tunnel},
 };
 
 /// A request on its way and its response awaited. The stream is reset where this is dropped.
@@ -74,6 +74,11 @@ impl Exchange {
     /// True if a failure may be the end of an old connection, which came as the request was sent.
     pub(crate) fn is_stale(&self, failure: &Failure) -> bool {
         failure.lost && self.stream.is_used()
+    }
+
+    /// True if the whole request was handed to the connection.
+    pub(crate) fn is_sent(&self) -> bool {
+        self.upload.is_complete()
     }
 
     /// The connection, for another attempt to avoid.
@@ -165,6 +170,7 @@ impl Exchange {
         response: Response<RecvStream>,
         extensions: &mut Extensions,
         body: B,
+        watch: &mut Watch,
     ) -> Response<Option<Incoming>>
     where
         B: Body<Data = Bytes> + Unpin + Send + 'static,
@@ -173,7 +179,7 @@ impl Exchange {
         self.stream.answered();
         if let Some(asked) = self.asked.take() {
             if response.status().is_success() {
-                return self.tunnel(&asked, response, extensions);
+                return self.tunnel(&asked, response, extensions, watch);
             }
             self.upload.finish();
         }
@@ -199,12 +205,14 @@ impl Exchange {
         asked: &Asked,
         response: Response<RecvStream>,
         extensions: &mut Extensions,
+        watch: &mut Watch,
     ) -> Response<Option<Incoming>> {
         let (head, receive) = response.into_parts();
         let channel = Channel::new(self.upload.into_send(), receive, self.stream);
         let mut response = Response::from_parts(head, None);
         head::agree(asked, extensions, &mut response);
-        let upgraded = Upgraded::new(Io::Custom(Box::new(channel)), BytesMut::new(), None);
+        watch.tunnel(response.status());
+        let upgraded = Upgraded::new(Io::Custom(Box::new(channel)), BytesMut::new(), None, std::mem::take(watch));
         tunnel::open(upgraded, extensions, &mut response, self.limits.tunnel_idle);
         response
     }

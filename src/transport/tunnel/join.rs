@@ -17,13 +17,16 @@ use tokio::{
     time::timeout,
 };
 
-use super::{copy::Tunnel, upgraded::Upgraded};
+use super::{
+    copy::{Cut, Tunnel},
+    upgraded::Upgraded,
+};
 #[cfg(feature = "serve")]
 use crate::transport::io::Stream;
 
 /// Joins `upstream` with the client that sent the request, in a task of its own, or puts it into the response.
 pub(crate) fn open<B>(
-    upstream: Upgraded,
+    mut upstream: Upgraded,
     request: &mut Extensions,
     response: &mut Response<B>,
     idle: Option<Duration>,
@@ -41,12 +44,18 @@ pub(crate) fn open<B>(
             None => upgrade.await,
             Some(limit) => match timeout(limit, upgrade).await {
                 Ok(upgraded) => upgraded,
-                Err(_) => return tracing::debug!("the client's side of an upgrade did not come in time"),
+                Err(_) => {
+                    upstream.watch.cancelled();
+                    return tracing::debug!("the client's side of an upgrade did not come in time");
+                }
             },
         };
         match upgraded {
             Ok(upgraded) => client.map_or(join_any as Join, |client| client.join)(upgraded, upstream, idle).await,
-            Err(error) => tracing::debug!(%error, "the client's side of an upgrade was lost"),
+            Err(error) => {
+                upstream.watch.cancelled();
+                tracing::debug!(%error, "the client's side of an upgrade was lost");
+            }
         }
     });
 }
@@ -83,11 +92,18 @@ fn join_any(client: hyper::upgrade::Upgraded, upstream: Upgraded, idle: Option<D
 }
 
 async fn join(client: impl AsyncRead + AsyncWrite + Unpin, ahead: Vec<u8>, upstream: Upgraded, idle: Option<Duration>) {
-    let Upgraded { io, first, home } = upstream;
+    let Upgraded { io, first, home, mut watch } = upstream;
     let mut tunnel = Tunnel::new((client, &ahead), (io, &first), idle);
     drop((ahead, first));
     let ended = (&mut tunnel).await;
     let carried = tunnel.carried();
+    watch.carried(carried.there, carried.back);
+    match &ended {
+        Ok(()) => {}
+        Err(Cut::Client(_)) => watch.cancelled(),
+        Err(Cut::Upstream(_)) => watch.cut(),
+        Err(Cut::Idle(_)) => watch.timed_out(),
+    }
     match ended {
         Ok(()) => tracing::trace!(from_client = carried.there, to_client = carried.back, "a tunnel has ended"),
         Err(cut) => tracing::debug!(from_client = carried.there, to_client = carried.back, "a tunnel was cut: {cut}"),

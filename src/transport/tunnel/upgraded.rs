@@ -4,14 +4,14 @@ use std::{
     fmt, io,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::{Buf, BytesMut};
 use http::Response;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::transport::{io::Io, pool::Home};
+use crate::transport::{io::Io, observe::Watch, pool::Home};
 
 /// The connection to an upstream after a `101 Switching Protocols`, or a `2xx` to `CONNECT`: reads what the upstream sends, from its first
 /// byte, and writes to it.
@@ -23,11 +23,12 @@ pub struct Upgraded {
     pub(super) first: BytesMut,
     /// Counts the connection as long as it is there, if it is one of its own; dropped after the stream.
     pub(super) home: Option<Home>,
+    pub(super) watch: Watch,
 }
 
 impl Upgraded {
-    pub(crate) fn new(io: Io, first: BytesMut, home: Option<Home>) -> Self {
-        Self { io, first, home }
+    pub(crate) fn new(io: Io, first: BytesMut, home: Option<Home>, watch: Watch) -> Self {
+        Self { io, first, home, watch }
     }
 
     /// Takes the connection out of a response; `None` if it carries none, or it was taken.
@@ -49,18 +50,24 @@ struct Slot(Arc<Mutex<Option<Upgraded>>>);
 impl AsyncRead for Upgraded {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.first.is_empty() {
-            return Pin::new(&mut self.io).poll_read(cx, buf);
+            let before = buf.filled().len();
+            ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+            self.watch.received(buf.filled().len().saturating_sub(before));
+            return Poll::Ready(Ok(()));
         }
         let n = self.first.len().min(buf.remaining());
         buf.put_slice(self.first.get(..n).unwrap_or_default());
         self.first.advance(n);
+        self.watch.received(n);
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Upgraded {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        let n = ready!(Pin::new(&mut self.io).poll_write(cx, buf))?;
+        self.watch.carried(n as u64, 0);
+        Poll::Ready(Ok(n))
     }
 
     fn poll_write_vectored(
@@ -68,7 +75,9 @@ impl AsyncWrite for Upgraded {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+        let n = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, bufs))?;
+        self.watch.carried(n as u64, 0);
+        Poll::Ready(Ok(n))
     }
 
     fn is_write_vectored(&self) -> bool {

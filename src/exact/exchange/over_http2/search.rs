@@ -12,6 +12,7 @@ use crate::{
         Alpn, Destination, HttpVersions, Offer, Taken,
         http1::Conn,
         http2::{self, Mark},
+        observe::Progress,
     },
 };
 
@@ -24,6 +25,8 @@ pub(super) struct Search {
     pub(super) fresh: Option<Duration>,
     /// The connection of HTTP/2 that failed before.
     pub(super) avoid: Option<Mark>,
+    /// Told how long each step took.
+    pub(super) progress: Option<Arc<Progress>>,
 }
 
 impl Search {
@@ -33,7 +36,8 @@ impl Search {
         let limits = &proxy.limits;
         let permit = || self.take();
         let connect = || async {
-            let connected = proxy.connector.connect(to, self.offer, limits.connect).await?;
+            let progress = self.progress.as_deref();
+            let connected = proxy.connector.connect(to, self.offer, limits.connect, progress).await?;
             // With prior knowledge, an upstream without ALPN is believed to know, too.
             let is_http2 = self.offer == Offer::Http2 || connected.alpn == Some(Alpn::Http2);
             Ok((connected.io, is_http2))
@@ -105,7 +109,8 @@ impl Search {
             taken = match taken {
                 Taken::Idle(conn) => return Ok(Opened::Http1(conn)),
                 Taken::Dial(home) => {
-                    return connect(self.proxy.connector.clone(), home, self.proxy.limits.connect).await;
+                    let limit = self.proxy.limits.connect;
+                    return connect(self.proxy.connector.clone(), home, limit, self.progress.clone()).await;
                 }
                 Taken::Wait(mut waiting) => poll_fn(|cx| waiting.poll(cx)).await?,
             }
