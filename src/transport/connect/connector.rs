@@ -58,6 +58,7 @@ pub(crate) enum Alpn {
 pub(crate) struct Connected {
     pub(crate) io: Io,
     /// None without TLS, and from an upstream that does not know ALPN (HTTP/1.1 is spoken there).
+    #[cfg_attr(not(feature = "http2"), allow(dead_code, reason = "asked for HTTP/2"))]
     pub(crate) alpn: Option<Alpn>,
 }
 
