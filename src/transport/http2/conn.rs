@@ -116,6 +116,13 @@ impl Conn {
         self.0.sender.current_max_send_streams().min(MAX_STREAMS as usize)
     }
 
+    /// True if the upstream has said that it takes no more streams, in peace.
+    pub(super) fn said_goodbye(&self) -> bool {
+        let ready = self.0.sender.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(Err(error)) = ready else { return false };
+        error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
+    }
+
     pub(super) fn state(&self) -> &Arc<State> {
         &self.0.state
     }

@@ -86,9 +86,9 @@ impl Driver {
 
     fn poll(&mut self, state: &State, cx: &mut Context<'_>) -> Poll<ControlFlow<()>> {
         loop {
-            if let Poll::Ready(ended) = Pin::new(&mut self.connection).poll(cx) {
-                // Its goodbye, or its end while nothing was asked of it.
-                if state.streams() == 0 || ended.is_ok() {
+            let unused = state.streams() == 0;
+            if Pin::new(&mut self.connection).poll(cx).is_ready() {
+                if unused {
                     state.close_for(CloseReason::Peer);
                 }
                 return Poll::Ready(ControlFlow::Break(()));

@@ -21,6 +21,7 @@ use super::conn::{Conn, Mark, State, Stream};
 use crate::{
     error::Error,
     transport::{
+        CloseReason,
         destination::Destination,
         http1,
         io::Io,
@@ -192,8 +193,11 @@ impl Origins {
         home.opened();
         let origins = Arc::downgrade(self);
         let ended = move |state: &Arc<State>| {
-            home.reason = state.close_reason();
-            Self::forget(&origins, &home, state);
+            let gone = Self::forget(&origins, &home.destination, state);
+            home.reason = match state.close_reason() {
+                CloseReason::Broken if gone.is_some_and(|conn| conn.said_goodbye()) => CloseReason::Peer,
+                reason => reason,
+            };
         };
         let (conn, stream) = Conn::open(io, limits, origin.freed.clone(), ended).await?;
         self.open.fetch_add(1, Ordering::AcqRel);
@@ -247,13 +251,11 @@ impl Origins {
     }
 
     /// A connection takes no more streams.
-    fn forget(origins: &Weak<Self>, home: &Home, state: &Arc<State>) {
-        let Some(origins) = origins.upgrade() else { return };
+    fn forget(origins: &Weak<Self>, to: &Destination, state: &Arc<State>) -> Option<Conn> {
+        let origins = origins.upgrade()?;
         origins.open.fetch_sub(1, Ordering::AcqRel);
-        if let Some(origin) = origins.find(&home.destination) {
-            // Dropped outside the lock.
-            let _gone = origin.lock().remove(state);
-        }
+        // To be dropped outside the lock.
+        origins.find(to)?.lock().remove(state)
     }
 }
 

@@ -87,17 +87,23 @@ async fn a_reset_is_an_error_and_so_is_a_lost_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn a_tunnel_that_is_dropped_is_reset_and_its_connection_goes_on() {
-    let upstream = upstream(|_, mut frames| async move {
-        let stream = frames.request().await;
-        frames.ok(stream, false).await;
-        let reset = frames.next_of(RST_STREAM).await;
-        assert_eq!((reset.stream, reset.payload), (stream, CANCEL.to_be_bytes().to_vec()));
-        let stream = frames.request().await;
-        frames.ok(stream, true).await;
-        pending::<()>().await;
+    let (told, mut ends) = mpsc::unbounded_channel();
+    let upstream = upstream(move |_, mut frames| {
+        let told = told.clone();
+        async move {
+            let stream = frames.request().await;
+            frames.ok(stream, false).await;
+            let reset = frames.next_of(RST_STREAM).await;
+            assert_eq!((reset.stream, reset.payload), (stream, CANCEL.to_be_bytes().to_vec()));
+            told.send(()).unwrap();
+            let stream = frames.request().await;
+            frames.ok(stream, true).await;
+            pending::<()>().await;
+        }
     });
     let proxy = with(&upstream).build().unwrap();
     drop(call(&proxy, upgrade()).await.unwrap());
+    ends.recv().await.unwrap();
     assert_eq!(call(&proxy, get("http://h/")).await.unwrap().status(), StatusCode::OK);
     assert_eq!(upstream.connections(), 1);
     upstream.finish();
@@ -123,7 +129,8 @@ async fn the_window_opens_as_bytes_are_read() {
                 }
             };
             assert!(read.is_closed(), "opened before anything was read");
-            frames.data(stream, &vec![8; opened as usize], true).await;
+            assert!(opened <= WINDOW as u32);
+            frames.data(stream, &[8; 9], true).await;
             pending::<()>().await;
         }
     });
@@ -282,7 +289,8 @@ async fn a_tunnel_through_which_nothing_moves_is_cut_at_both_ends() {
     let begin = Instant::now();
     client.closed().await;
     ends.recv().await.unwrap();
-    assert_eq!(begin.elapsed(), seconds(30));
+    // The timer looks four times within the limit.
+    assert!((30..=37).contains(&begin.elapsed().as_secs()));
     assert_eq!(drain.tunnels(), 0);
 }
 

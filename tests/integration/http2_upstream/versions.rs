@@ -189,17 +189,18 @@ async fn prior_knowledge_needs_no_tls() {
     assert!(echo.contains("HTTP/1.1"), "{echo}");
 }
 
+/// Asks for a choice, for which HTTP/2 has no words.
 fn upgrade(url: &str) -> Request<Body> {
-    let request = Request::get(url).header("connection", "upgrade").header("upgrade", "foo");
+    let request = Request::get(url).header("connection", "upgrade").header("upgrade", "foo, bar");
     request.body(Body::empty()).unwrap()
 }
 
 #[tokio::test]
-async fn an_upgrade_goes_over_http_1_1_or_is_refused() {
+async fn an_upgrade_to_one_of_several_protocols_goes_over_http_1_1_or_is_refused() {
     let ca = TestCa::new();
     let upstream = RawUpstream::tls(&ca, &["h2", "http/1.1"], |mut conn| async move {
         let seen = conn.request().await;
-        assert_eq!((seen.field("connection"), seen.field("upgrade")), (Some("upgrade"), Some("foo")));
+        assert_eq!((seen.field("connection"), seen.field("upgrade")), (Some("upgrade"), Some("foo, bar")));
         conn.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nno").await;
     });
     let url = upstream.url("/").replace("http:", "https:");
