@@ -77,7 +77,7 @@ async fn who_leaves_the_queue_for_a_stream_is_never_sent_and_who_leaves_a_stream
     first.abort();
     assert_eq!(patient.await.unwrap().unwrap(), StatusCode::OK);
     let stats = proxy.pool_stats();
-    assert_eq!((stats.waiting, stats.opened, stats.in_use), (0, 1, 1));
+    assert_eq!((stats.waiting, stats.opened, stats.in_use, stats.idle), (0, 1, 0, 1));
     upstream.finish();
 }
 
