@@ -172,7 +172,10 @@ fn x_identities(name: &[u8]) -> &'static [&'static [u8]] {
         [b'm', b's', ..] => &[b"ms-client-principal*"],
         [b'o', b'r', ..] => &[b"original-method", b"original-uri", b"original-url"],
         [b'p', b'o', ..] => &[b"pomerium-*"],
-        [b'r', b'e', ..] => &[b"real-ip", b"remote-*", b"rewrite-url"],
+        // Many of anybody's fields begin with `X-Re`.
+        [b'r', b'e', b'a', ..] => &[b"real-ip"],
+        [b'r', b'e', b'm', ..] => &[b"remote-*"],
+        [b'r', b'e', b'w', ..] => &[b"rewrite-url"],
         [b's', b's', ..] => &[b"ssl-client-*"],
         [b'w', b'e', ..] => &[b"webauth-*"],
         _ => &[],

@@ -117,7 +117,8 @@ impl Destination {
         }
     }
 
-    /// Which addresses the request allows to be connected to. A [`Connect`](super::Connect) that dials addresses must ask it.
+    /// Which addresses the request allows to be connected to. A [`Connect`](super::Connect) that dials addresses must ask it,
+    /// and [say so](super::Connect::asks_dial_policy).
     #[must_use]
     pub fn dial_policy(&self) -> Option<&DialPolicy> {
         self.0.more.as_ref()?.with.dial_policy.as_ref()

@@ -12,7 +12,7 @@ use super::{
     tcp::{Tcp, not_connected},
 };
 use crate::{
-    error::{Error, Phase},
+    error::{Error, ErrorKind, Phase},
     transport::{
         destination::Destination,
         io::{Io, Stream},
@@ -118,6 +118,10 @@ impl Connector {
 
     async fn open(&self, to: &Destination, deadline: &Deadline<'_>) -> Result<Io, Error> {
         if let Some(custom) = &self.custom {
+            if to.dial_policy().is_some() && !custom.asks_dial_policy() {
+                let error = Error::new(ErrorKind::Denied, "the connector does not ask the request's dial policy");
+                return Err(error.in_phase(Phase::Resolve));
+            }
             let connecting = custom.connect(to);
             let connecting = async { connecting.await.map_err(not_connected) };
             return deadline.within(Phase::Connect, connecting).await.map(Io::Custom);
@@ -131,7 +135,7 @@ impl Connector {
         #[cfg(not(unix))]
         {
             let _ = path;
-            Err(Error::new(crate::error::ErrorKind::Unsupported, "unix sockets are not to be had on this system"))
+            Err(Error::new(ErrorKind::Unsupported, "unix sockets are not to be had on this system"))
         }
     }
 
@@ -171,7 +175,7 @@ impl Connector {
         #[cfg(not(feature = "tls"))]
         {
             let _ = (offer, deadline);
-            Err(Error::new(crate::error::ErrorKind::Unsupported, "https needs the feature tls"))
+            Err(Error::new(ErrorKind::Unsupported, "https needs the feature tls"))
         }
     }
 }

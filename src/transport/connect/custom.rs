@@ -27,4 +27,10 @@ pub type Connecting = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> +
 pub trait Connect: Send + Sync + 'static {
     /// Opens one stream to `to`.
     fn connect(&self, to: &Destination) -> Connecting;
+
+    /// True if [`connect`](Self::connect) asks the destination's [`dial_policy`](Destination::dial_policy) about every address it connects
+    /// to. Where it does not, the default, requests with a policy are `Denied` (403): nobody could say where they would end.
+    fn asks_dial_policy(&self) -> bool {
+        false
+    }
 }

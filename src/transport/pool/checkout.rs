@@ -233,7 +233,10 @@ impl Pool {
     }
 
     pub(super) fn tell(&self, destination: &Destination, change: PoolChange) {
-        if let Some(listener) = &self.listener {
+        // Told again while its own panic unwinds, it could end the process by a second one.
+        if let Some(listener) = &self.listener
+            && !std::thread::panicking()
+        {
             listener(&PoolEvent { destination, change });
         }
     }

@@ -179,6 +179,9 @@ async fn a_policy_that_nobody_would_ask_is_refused() {
     let connector = InMemory::new(|_: RawConn| async {});
     let built = ExactProxy::builder().connector(connector).dial_policy(DialPolicy::new(|_| true)).build();
     assert!(matches!(built.unwrap_err(), ConfigError::Conflict { .. }));
+    let proxy = ExactProxy::builder().connector(InMemory::new(|_: RawConn| async {})).build().unwrap();
+    let request = with(ConnectWith::new().dial_policy(DialPolicy::new(|_| true)), "http://h.test/");
+    assert_eq!(send(&proxy, request).await.unwrap_err().kind(), ErrorKind::Denied);
     let built = ExactProxy::builder().address_timeout(Duration::ZERO).build();
     assert!(matches!(built.unwrap_err(), ConfigError::Invalid { .. }));
 }
