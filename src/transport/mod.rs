@@ -56,7 +56,8 @@
 //! | fields of the connection (RFC 9113 §8.2.2) | never sent, also with `keep_hop_by_hop`; `TE: trailers` is |
 //! | `Content-Length` | written anew from the body, which must keep to it |
 //! | trailers | both ways, always |
-//! | `Expect: 100-continue` | the body waits as over HTTP/1.1; other interim responses are dropped, up to 100 |
+//! | `Expect: 100-continue` | the body waits as over HTTP/1.1 |
+//! | other interim responses | as over HTTP/1.1 |
 //! | an upgrade: a `GET` for one protocol without a body | extended `CONNECT` (RFC 8441), if the upstream's SETTINGS allow it; else on a connection of HTTP/1.1 (ALPN `http/1.1` alone), and so from then on until a connection's SETTINGS say otherwise; with HTTP/2 alone, `Unsupported` (501) |
 //! | any other upgrade | over HTTP/1.1; with HTTP/2 alone, `Unsupported` (501) |
 //! | `2xx` to extended `CONNECT` | `101` with the accept that the client expects, or `200` to a client of HTTP/2; the stream is a tunnel: `END_STREAM` ends one direction, `RST_STREAM` is an error |
@@ -73,7 +74,7 @@
 //! | a client that does not read | holds up no other: a connection's window is as wide as that of all its streams |
 //!
 //! A shared connection counts as one against the pool's maximum. A request that finds the maximum reached and all streams taken waits for
-//! whichever is free first. One that nobody uses is closed for a request that cannot use it: over HTTP/1.1, or on another runtime.
+//! whichever is free first; unlike connections, streams are not given out in the order of asking. One that nobody uses is closed for a request that cannot use it: over HTTP/1.1, or on another runtime.
 
 mod alarm;
 mod connect;
