@@ -110,7 +110,7 @@ impl Conn {
 
     /// Throws away what is queued, on a connection that takes no more.
     pub(crate) fn stop_writing(&mut self) {
-        self.out = Out::default();
+        self.out.stop();
         self.unflushed = false;
     }
 
@@ -139,7 +139,8 @@ impl Conn {
 /// Bytes on their way out: small ones copied into one buffer, one large piece as it is, and what ends it.
 #[derive(Debug, Default)]
 pub(crate) struct Out {
-    pub(crate) head: Vec<u8>,
+    head: Vec<u8>,
+    /// How much of that is gone. It stays where it is until something else is queued, so that a head can be sent again.
     sent: usize,
     bulk: Bytes,
     tail: &'static [u8],
@@ -152,15 +153,42 @@ impl Out {
 
     /// True if another piece can be queued.
     pub(crate) fn takes_more(&self) -> bool {
-        self.bulk.is_empty() && self.tail.is_empty() && self.head.len() < HEAD_MAX
+        self.bulk.is_empty() && self.tail.is_empty() && self.head.len() - self.sent < HEAD_MAX
+    }
+
+    /// Where small pieces are put, behind those that are not sent yet.
+    pub(crate) fn room(&mut self) -> &mut Vec<u8> {
+        if self.sent == self.head.len() {
+            self.head.clear();
+            self.sent = 0;
+        }
+        &mut self.head
+    }
+
+    /// Queues what another connection was sent, or would have been.
+    pub(crate) fn resend(&mut self, head: Vec<u8>) {
+        *self = Self { head, ..Self::default() };
+    }
+
+    /// What was put into the [`room`](Self::room) since it was last empty, sent or not.
+    pub(crate) fn take_head(&mut self) -> Vec<u8> {
+        self.sent = 0;
+        std::mem::take(&mut self.head)
+    }
+
+    /// Sends none of what is queued.
+    fn stop(&mut self) {
+        self.sent = self.head.len();
+        (self.bulk, self.tail) = (Bytes::new(), b"");
     }
 
     /// Queues `data` between what is in `head` and `tail`. Only when nothing bulky is queued.
     pub(crate) fn push(&mut self, data: Bytes, tail: &'static [u8]) {
         debug_assert!(self.bulk.is_empty() && self.tail.is_empty());
         if data.len() <= COPY_MAX {
-            self.head.extend_from_slice(&data);
-            self.head.extend_from_slice(tail);
+            let room = self.room();
+            room.extend_from_slice(&data);
+            room.extend_from_slice(tail);
         } else {
             self.bulk = data;
             self.tail = tail;
@@ -183,10 +211,6 @@ impl Out {
         let head = n.min(self.head.len() - self.sent);
         self.sent += head;
         n -= head;
-        if self.sent == self.head.len() {
-            self.head.clear();
-            self.sent = 0;
-        }
         let bulk = n.min(self.bulk.len());
         self.bulk.advance(bulk);
         if self.bulk.is_empty() {

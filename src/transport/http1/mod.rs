@@ -5,10 +5,12 @@
 
 mod body;
 mod conn;
+mod control;
 mod decode;
 mod encode;
 mod exchange;
 mod framing;
+mod known;
 mod relay;
 mod slot;
 mod upload;
