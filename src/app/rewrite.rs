@@ -1,10 +1,6 @@
 //! The head of a request on its way out: looked at, stripped, and aimed at the upstream.
 
-use http::{
-    HeaderName, HeaderValue, Method, Uri, Version,
-    header::MAX_FORWARDS,
-    request, uri,
-};
+use http::{HeaderName, HeaderValue, Method, Uri, Version, header::MAX_FORWARDS, request, uri};
 
 use crate::{
     app::{

@@ -396,9 +396,12 @@ impl<P: Prepare> Future for Exchange<P> {
         if self.watch.is_on() {
             return self.poll_observed(cx);
         }
-        let outcome = ready!(self.advance(cx));
-        self.state = State::Done;
-        Poll::Ready(outcome)
+        // In place: a response is moved often enough on its way.
+        let outcome = self.advance(cx);
+        if outcome.is_ready() {
+            self.state = State::Done;
+        }
+        outcome
     }
 }
 

@@ -86,11 +86,13 @@ impl Control {
     }
 
     fn connection(&mut self, value: &[u8]) {
+        // Most often written so.
+        if value == b"keep-alive" {
+            self.persist = true;
+            return;
+        }
         for token in hop::elements(value) {
-            // Most often written so.
-            if token == b"keep-alive" {
-                self.persist = true;
-            } else if token.eq_ignore_ascii_case(b"close") {
+            if token.eq_ignore_ascii_case(b"close") {
                 self.close = true;
             } else if token.eq_ignore_ascii_case(b"keep-alive") {
                 self.persist = true;

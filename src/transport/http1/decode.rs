@@ -15,7 +15,7 @@ use super::{
 use crate::error::{Error, Phase};
 
 /// A response's head as it was read, beside its fields, of which those of its connection are already taken out.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Head {
     pub(crate) status: StatusCode,
     /// The reason phrase, where it is not the usual one.
@@ -53,20 +53,24 @@ pub(crate) fn head(
 ) -> Result<Option<Head>, Error> {
     let Layout { known, places } = layout;
     let prefix = known.prefix(read);
+    if prefix.is_whole
+        && !keep_hop_by_hop
+        && let Some((head, fields)) = known.outcome()
+    {
+        read.advance(prefix.end);
+        headers.clone_from(fields);
+        return Ok(Some(head.clone()));
+    }
     let Some(Start { status, reason, http11, length }) = start(read, &prefix, places, max)? else { return Ok(None) };
     // What a 101 says of its connection is checked by whoever asked for the switch.
     let keep_hop_by_hop = keep_hop_by_hop || status == StatusCode::SWITCHING_PROTOCOLS;
     let mut control = Control::new(keep_hop_by_hop);
-    headers.clear();
+    if !headers.is_empty() {
+        headers.clear(); // which costs the same where there is nothing to clear
+    }
     headers.reserve(prefix.lines + places.len());
     for line in known.lines(&prefix) {
-        if line.role == Role::Other || !control.takes(line.role, line.value.as_bytes())? {
-            headers.append(line.name.clone(), line.value.clone());
-        }
-    }
-    if prefix.is_whole {
-        read.advance(length);
-        return control.finish(status, reason, headers, http11).map(Some);
+        line.read(&mut control, headers)?;
     }
     let shared = read.split_to(length).freeze();
     for (index, place) in places.iter().enumerate() {
@@ -84,10 +88,11 @@ pub(crate) fn head(
             headers.append(name, value);
         }
     }
-    if known.is_to_learn() {
+    let head = control.finish(status, reason, headers, http11)?;
+    if !prefix.is_whole && known.is_to_learn() {
         known.learn(&shared);
     }
-    control.finish(status, reason, headers, http11).map(Some)
+    Ok(Some(head))
 }
 
 /// What the head begins with, and how long it is.

@@ -1,9 +1,13 @@
 //! [`Known`]: a head that a connection has brought, because the next will most often begin like it.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::control::Role;
+use super::{
+    control::{Control, Role},
+    decode::Head,
+};
+use crate::error::Error;
 
 /// The status line and the fields of a head, as bytes and as what was read from them. Where the bytes are the same again, they need not be
 /// read again: an upstream says `Server`, `Content-Type` and `Date` with each response.
@@ -13,6 +17,8 @@ pub(super) struct Known {
     bytes: Bytes,
     start: Option<Start>,
     lines: Vec<Line>,
+    /// What all of it comes to, without the fields of the connection.
+    outcome: Option<(Head, HeaderMap)>,
     /// How many heads since have had something else in them.
     strangers: u32,
 }
@@ -28,9 +34,9 @@ pub(super) struct Start {
 /// A line of the head, which begins where the one before it ends.
 #[derive(Debug)]
 pub(super) struct Line {
-    pub(super) name: HeaderName,
-    pub(super) value: HeaderValue,
-    pub(super) role: Role,
+    name: HeaderName,
+    value: HeaderValue,
+    role: Role,
     written: Box<[u8]>,
     end: usize,
 }
@@ -45,6 +51,16 @@ pub(super) struct Prefix {
     pub(super) end: usize,
     /// All of it, the end included.
     pub(super) is_whole: bool,
+}
+
+impl Line {
+    /// Reads what concerns the connection; the rest goes to `fields`.
+    pub(super) fn read(&self, control: &mut Control, fields: &mut HeaderMap) -> Result<(), Error> {
+        if self.role == Role::Other || !control.takes(self.role, self.value.as_bytes())? {
+            fields.append(self.name.clone(), self.value.clone());
+        }
+        Ok(())
+    }
 }
 
 impl Known {
@@ -72,6 +88,10 @@ impl Known {
         Prefix { start: self.start, lines, end, is_whole: false }
     }
 
+    pub(super) fn outcome(&self) -> Option<&(Head, HeaderMap)> {
+        self.outcome.as_ref()
+    }
+
     pub(super) fn lines(&self, prefix: &Prefix) -> &[Line] {
         self.lines.get(..prefix.lines).unwrap_or_default()
     }
@@ -93,7 +113,7 @@ impl Known {
     /// Knows this head from now on, if it is an ordinary one.
     #[cold]
     pub(super) fn learn(&mut self, head: &[u8]) {
-        (self.bytes, self.start) = (Bytes::new(), None);
+        (self.bytes, self.start, self.outcome) = (Bytes::new(), None, None);
         self.lines.clear();
         // The copy is small, where the buffer that `head` lies in is not.
         let bytes = Bytes::copy_from_slice(head.get(..MAX_LENGTH.min(head.len())).unwrap_or_default());
@@ -113,8 +133,13 @@ impl Known {
             let role = Role::of(&name);
             self.lines.push(Line { name, value, role, written: field.name.as_bytes().into(), end });
         }
+        let (mut control, mut fields) = (Control::new(false), HeaderMap::with_capacity(self.lines.len()));
+        let http11 = response.version == Some(1);
+        let read = self.lines.iter().try_for_each(|line| line.read(&mut control, &mut fields));
+        let head = read.and_then(|()| control.finish(status, None, &mut fields, http11));
+        self.outcome = head.ok().map(|head| (head, fields));
         let start = response.headers.first().map_or(length - 2, |first| offset(first.name.as_bytes()));
-        self.start = Some(Start { status, http11: response.version == Some(1), length: start });
+        self.start = Some(Start { status, http11, length: start });
         self.bytes = bytes.slice(..length);
     }
 }
