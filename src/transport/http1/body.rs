@@ -1,6 +1,7 @@
 //! [`Incoming`]: the body of a response, read by whoever polls it.
 
 use std::{
+    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -12,6 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::{
+    block,
     conn::Conn,
     framing::{Piece, Remaining},
     slot::Reader,
@@ -122,11 +124,17 @@ impl Download {
                 Ok(Piece::End) => return Poll::Ready(None),
                 Ok(Piece::NeedMore) => {}
             }
-            match conn.poll_fill(cx) {
-                Poll::Ready(Ok(0)) if matches!(self.remaining, Remaining::UntilClose) => return Poll::Ready(None),
-                Poll::Ready(Ok(0)) => return Poll::Ready(Some(Err(cut(None)))),
+            match self.poll_more(conn, cx) {
+                Poll::Ready(Ok(Read::End)) if matches!(self.remaining, Remaining::UntilClose) => {
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(Ok(Read::End)) => return Poll::Ready(Some(Err(cut(None)))),
                 Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(cut(Some(error.into()))))),
-                Poll::Ready(Ok(_)) => self.waiting = false,
+                Poll::Ready(Ok(Read::Buffered)) => self.waiting = false,
+                Poll::Ready(Ok(Read::Body(data))) => {
+                    self.waiting = false;
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
                 Poll::Pending => {
                     if !self.waiting {
                         self.waiting = true;
@@ -140,12 +148,40 @@ impl Download {
         }
     }
 
+    /// Reads once more: where only body can come, and much of it, past the connection's buffer, which is empty then.
+    fn poll_more(&mut self, conn: &mut Conn, cx: &mut Context<'_>) -> Poll<io::Result<Read>> {
+        let awaited = self.remaining.awaited();
+        if awaited < BULK || conn.io.is_tls() {
+            let read = ready!(conn.poll_fill(cx))?;
+            return Poll::Ready(Ok(if read == 0 { Read::End } else { Read::Buffered }));
+        }
+        // What follows a chunk is for the buffer. What follows the body is nobody's response, and is to be seen.
+        let most = if matches!(self.remaining, Remaining::Chunked(_)) { awaited } else { u64::MAX };
+        let mut data = ready!(block::poll_read(&mut conn.io, cx, most))?;
+        if data.is_empty() {
+            return Poll::Ready(Ok(Read::End));
+        }
+        if data.len() as u64 > awaited {
+            conn.read.extend_from_slice(&data.split_off(awaited as usize));
+        }
+        self.remaining.passed(data.len() as u64);
+        Poll::Ready(Ok(Read::Body(data)))
+    }
+
     pub(super) fn size_hint(&self) -> SizeHint {
         match self.remaining {
             Remaining::Length(left) => SizeHint::with_exact(left),
             Remaining::Chunked(_) | Remaining::UntilClose => SizeHint::default(),
         }
     }
+}
+
+/// What a read has brought.
+enum Read {
+    /// Something, into the connection's buffer.
+    Buffered,
+    Body(Bytes),
+    End,
 }
 
 fn cut(source: Option<BoxError>) -> Error {
@@ -184,6 +220,61 @@ impl Body for Incoming {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Direct(direct) => direct.download.size_hint(),
             Kind::Relayed(reader) => reader.size_hint(),
+        }
+    }
+}
+
+/// What is worth a block of its own.
+const BULK: u64 = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use http::Uri;
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+    use crate::transport::{destination::Destination, io::Io, pool::Home};
+
+    /// The body out of `bytes`, which are all there before the first of them is asked for, and what of them is left in the buffer.
+    async fn download(remaining: Remaining, bytes: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let (near, mut far) = tokio::io::duplex(bytes.len());
+        far.write_all(bytes).await.unwrap();
+        let to = Destination::of(&Uri::from_static("http://upstream"), None).unwrap();
+        let mut conn = Conn::new(Io::Custom(Box::new(near)), Home::none(to), Instant::now());
+        let mut download = Download { remaining, keep: true, max_trailers: 1024, idle: None, waiting: false };
+        let mut body = Vec::new();
+        while !download.remaining.is_end() {
+            let Some(frame) = poll_fn(|cx| download.poll(&mut conn, cx)).await else { break };
+            body.extend_from_slice(&frame.unwrap().into_data().unwrap());
+        }
+        (body, conn.read.to_vec())
+    }
+
+    #[tokio::test]
+    async fn what_follows_a_long_body_is_seen_and_not_part_of_it() {
+        let bytes: Vec<u8> = (0..2 * block::SIZE).map(|n| (n % 251) as u8).collect();
+        for length in [BULK as usize - 1, BULK as usize, block::SIZE - 1, block::SIZE + 20_000] {
+            let (body, rest) = download(Remaining::Length(length as u64), &bytes).await;
+            assert!(body == bytes[..length], "{length}");
+            assert!(!rest.is_empty() && bytes[length..].starts_with(&rest), "{length}");
+        }
+    }
+
+    #[tokio::test]
+    async fn chunks_longer_than_a_block_and_shorter_are_read_alike() {
+        let bytes: Vec<u8> = (0..300_000).map(|n| (n % 251) as u8).collect();
+        for size in [1000, BULK as usize, block::SIZE, 100_000] {
+            let mut chunks = Vec::new();
+            for chunk in bytes.chunks(size) {
+                chunks.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+                chunks.extend_from_slice(chunk);
+                chunks.extend_from_slice(b"\r\n");
+            }
+            chunks.extend_from_slice(b"0\r\n\r\n");
+            let (body, rest) = download(Remaining::Chunked(Default::default()), &chunks).await;
+            assert!(body == bytes && rest.is_empty(), "{size}");
         }
     }
 }

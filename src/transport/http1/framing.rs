@@ -51,6 +51,25 @@ impl Remaining {
         }
     }
 
+    /// How many bytes of the body are certain to come before anything else does.
+    pub(crate) fn awaited(&self) -> u64 {
+        match self {
+            Self::Length(left) | Self::Chunked(Chunked { state: ChunkState::Data(left), .. }) => *left,
+            Self::Chunked(_) => 0,
+            Self::UntilClose => u64::MAX,
+        }
+    }
+
+    /// Notes that `count` of these were read past the buffer.
+    pub(crate) fn passed(&mut self, count: u64) {
+        match self {
+            Self::Length(left) | Self::Chunked(Chunked { state: ChunkState::Data(left), .. }) => {
+                *left = left.saturating_sub(count);
+            }
+            Self::Chunked(_) | Self::UntilClose => {}
+        }
+    }
+
     /// True if nothing more is to be read, so that the body ends with what was handed out.
     pub(crate) fn is_end(&self) -> bool {
         matches!(self, Self::Length(0) | Self::Chunked(Chunked { state: ChunkState::End, .. }))
