@@ -16,11 +16,10 @@ thread_local! {
     static SPARE: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Reads once, at most `most` and at most [`SIZE`] bytes; none at the end of the stream.
-pub(super) fn poll_read(io: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>, most: u64) -> Poll<io::Result<Bytes>> {
+/// Reads once, at most [`SIZE`] bytes; none at the end of the stream.
+pub(super) fn poll_read(io: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
     let mut block = Block::take();
-    let most = usize::try_from(most).map_or(SIZE, |most| most.min(SIZE));
-    let mut buf = ReadBuf::new(block.bytes.get_mut(..most).unwrap_or_default());
+    let mut buf = ReadBuf::new(&mut block.bytes);
     ready!(Pin::new(io).poll_read(cx, &mut buf))?;
     let read = buf.filled();
     if read.len() < SIZE / 2 {
@@ -72,7 +71,7 @@ mod tests {
     use super::*;
 
     async fn read(mut stream: &[u8]) -> Bytes {
-        std::future::poll_fn(|cx| poll_read(&mut stream, cx, u64::MAX)).await.unwrap()
+        std::future::poll_fn(|cx| poll_read(&mut stream, cx)).await.unwrap()
     }
 
     #[tokio::test]
@@ -94,8 +93,6 @@ mod tests {
         assert_eq!(read(b"little").await, "little");
         assert_eq!(SPARE.with_borrow(Vec::len), 1);
         assert!(read(b"").await.is_empty());
-        let limited = std::future::poll_fn(|cx| poll_read(&mut &b"little"[..], cx, 3)).await.unwrap();
-        assert_eq!(limited, "lit");
     }
 
     #[tokio::test]

@@ -1,7 +1,6 @@
 //! [`Incoming`]: the body of a response, read by whoever polls it.
 
 use std::{
-    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -13,7 +12,6 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::{
-    block,
     conn::Conn,
     framing::{Piece, Remaining},
     slot::Reader,
@@ -117,24 +115,18 @@ impl Download {
     /// The next frame; `None` at the end. A body that is cut is an error, never an end.
     pub(super) fn poll(&mut self, conn: &mut Conn, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         loop {
-            match self.remaining.next(&mut conn.read, self.max_trailers) {
+            match self.next(conn) {
                 Err(error) => return Poll::Ready(Some(Err(error))),
                 Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Ok(Piece::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
                 Ok(Piece::End) => return Poll::Ready(None),
                 Ok(Piece::NeedMore) => {}
             }
-            match self.poll_more(conn, cx) {
-                Poll::Ready(Ok(Read::End)) if matches!(self.remaining, Remaining::UntilClose) => {
-                    return Poll::Ready(None);
-                }
-                Poll::Ready(Ok(Read::End)) => return Poll::Ready(Some(Err(cut(None)))),
+            match conn.poll_fill_for_body(cx) {
+                Poll::Ready(Ok(0)) if matches!(self.remaining, Remaining::UntilClose) => return Poll::Ready(None),
+                Poll::Ready(Ok(0)) => return Poll::Ready(Some(Err(cut(None)))),
                 Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(cut(Some(error.into()))))),
-                Poll::Ready(Ok(Read::Buffered)) => self.waiting = false,
-                Poll::Ready(Ok(Read::Body(data))) => {
-                    self.waiting = false;
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
-                }
+                Poll::Ready(Ok(_)) => self.waiting = false,
                 Poll::Pending => {
                     if !self.waiting {
                         self.waiting = true;
@@ -148,24 +140,17 @@ impl Download {
         }
     }
 
-    /// Reads once more: where only body can come, and much of it, past the connection's buffer, which is empty then.
-    fn poll_more(&mut self, conn: &mut Conn, cx: &mut Context<'_>) -> Poll<io::Result<Read>> {
-        let awaited = self.remaining.awaited();
-        if awaited < BULK || conn.io.is_tls() {
-            let read = ready!(conn.poll_fill(cx))?;
-            return Poll::Ready(Ok(if read == 0 { Read::End } else { Read::Buffered }));
+    /// The next piece of what was read.
+    fn next(&mut self, conn: &mut Conn) -> Result<Piece, Error> {
+        if conn.block.is_empty() {
+            return self.remaining.next(&mut conn.read, self.max_trailers);
         }
-        // What follows a chunk is for the buffer. What follows the body is nobody's response, and is to be seen.
-        let most = if matches!(self.remaining, Remaining::Chunked(_)) { awaited } else { u64::MAX };
-        let mut data = ready!(block::poll_read(&mut conn.io, cx, most))?;
-        if data.is_empty() {
-            return Poll::Ready(Ok(Read::End));
+        let piece = self.remaining.next(&mut conn.block, self.max_trailers);
+        // A line that is not whole goes on with the next read; what follows the body is nobody's response, and is to be seen.
+        if matches!(piece, Ok(Piece::NeedMore)) || self.remaining.is_end() {
+            conn.read.extend_from_slice(&std::mem::take(&mut conn.block));
         }
-        if data.len() as u64 > awaited {
-            conn.read.extend_from_slice(&data.split_off(awaited as usize));
-        }
-        self.remaining.passed(data.len() as u64);
-        Poll::Ready(Ok(Read::Body(data)))
+        piece
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
@@ -174,14 +159,6 @@ impl Download {
             Remaining::Chunked(_) | Remaining::UntilClose => SizeHint::default(),
         }
     }
-}
-
-/// What a read has brought.
-enum Read {
-    /// Something, into the connection's buffer.
-    Buffered,
-    Body(Bytes),
-    End,
 }
 
 fn cut(source: Option<BoxError>) -> Error {
@@ -224,9 +201,6 @@ impl Body for Incoming {
     }
 }
 
-/// What is worth a block of its own.
-const BULK: u64 = 16 * 1024;
-
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
@@ -234,7 +208,7 @@ mod tests {
     use http::Uri;
     use tokio::io::AsyncWriteExt;
 
-    use super::*;
+    use super::{super::block, *};
     use crate::transport::{destination::Destination, io::Io, pool::Home};
 
     /// The body out of `bytes`, which are all there before the first of them is asked for, and what of them is left in the buffer.
@@ -255,7 +229,7 @@ mod tests {
     #[tokio::test]
     async fn what_follows_a_long_body_is_seen_and_not_part_of_it() {
         let bytes: Vec<u8> = (0..2 * block::SIZE).map(|n| (n % 251) as u8).collect();
-        for length in [BULK as usize - 1, BULK as usize, block::SIZE - 1, block::SIZE + 20_000] {
+        for length in [1, 16_383, 40_000, block::SIZE - 1, block::SIZE + 20_000] {
             let (body, rest) = download(Remaining::Length(length as u64), &bytes).await;
             assert!(body == bytes[..length], "{length}");
             assert!(!rest.is_empty() && bytes[length..].starts_with(&rest), "{length}");
@@ -265,7 +239,7 @@ mod tests {
     #[tokio::test]
     async fn chunks_longer_than_a_block_and_shorter_are_read_alike() {
         let bytes: Vec<u8> = (0..300_000).map(|n| (n % 251) as u8).collect();
-        for size in [1000, BULK as usize, block::SIZE, 100_000] {
+        for size in [1, 1000, 16_384, block::SIZE - 8, block::SIZE, 100_000] {
             let mut chunks = Vec::new();
             for chunk in bytes.chunks(size) {
                 chunks.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
