@@ -15,7 +15,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::decode::Layout;
+use super::{block, decode::Layout};
 use crate::transport::{alarm::Alarm, io::Io, pool::Home};
 
 /// An HTTP/1.1 connection to an upstream, between or within exchanges.
@@ -23,6 +23,8 @@ use crate::transport::{alarm::Alarm, io::Io, pool::Home};
 pub(crate) struct Conn {
     pub(crate) io: Io,
     pub(crate) read: BytesMut,
+    /// Read past that buffer, of a long body; before anything more is read, it is used up.
+    pub(crate) block: Bytes,
     pub(crate) layout: Layout,
     pub(crate) out: Out,
     pub(crate) alarm: Alarm,
@@ -51,6 +53,7 @@ impl Conn {
         Self {
             io,
             read: BytesMut::new(),
+            block: Bytes::new(),
             layout: Layout::default(),
             out: Out::default(),
             alarm: Alarm::default(),
@@ -74,12 +77,26 @@ impl Conn {
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.read.reserve(self.read_size);
         let read = ready!(pin!(self.io.read_buf(&mut self.read)).poll(cx))?;
+        self.note_read(read);
+        Poll::Ready(Ok(read))
+    }
+
+    /// The same for a body, whose bulk goes past the buffer. TLS gives no more than a record of 16 KiB at a time (RFC 8446 §5.1).
+    pub(super) fn poll_fill_for_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.read_size == READ_START || !self.read.is_empty() || self.io.is_tls() {
+            return self.poll_fill(cx);
+        }
+        self.block = ready!(block::poll_read(&mut self.io, cx))?;
+        self.note_read(self.block.len());
+        Poll::Ready(Ok(self.block.len()))
+    }
+
+    fn note_read(&mut self, read: usize) {
         if read >= self.read_size {
             self.read_size = (self.read_size * 2).min(READ_MAX);
         } else if read < self.read_size / 4 {
             self.read_size = (self.read_size / 2).max(READ_START);
         }
-        Poll::Ready(Ok(read))
     }
 
     /// True if everything queued has left this process.
@@ -221,7 +238,7 @@ impl Out {
 }
 
 const READ_START: usize = 16 * 1024;
-const READ_MAX: usize = 64 * 1024;
+const READ_MAX: usize = block::SIZE;
 /// What is copied before a write is waited for.
 const HEAD_MAX: usize = 16 * 1024;
 /// Below this, copying a piece beside its head is cheaper than a vectored write.

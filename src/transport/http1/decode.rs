@@ -151,9 +151,10 @@ fn start(read: &[u8], prefix: &Prefix, places: &mut Vec<Place>, max: usize) -> R
 }
 
 /// Parses the trailers at the front of `read`, if all of them are there; those that may not stand there are left out.
-pub(crate) fn trailers(read: &mut BytesMut, max: usize) -> Result<Option<HeaderMap>, Error> {
+pub(crate) fn trailers(buf: &mut impl Buf, max: usize) -> Result<Option<HeaderMap>, Error> {
+    let read = buf.chunk();
     if read.starts_with(b"\r\n") {
-        let _ = read.split_to(2);
+        buf.advance(2);
         return Ok(Some(HeaderMap::new()));
     }
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
@@ -174,11 +175,12 @@ pub(crate) fn trailers(read: &mut BytesMut, max: usize) -> Result<Option<HeaderM
         Ok(_) => return Err(garbage("the trailers are too long")),
         Err(error) => return Err(garbage("the trailers are not HTTP").with_source(error)),
     };
-    let section = read.split_to(length);
+    let section = read.get(..length).unwrap_or_default();
     // httparse takes a lone LF for the end of a line. Here, where parsers disagree on the end of the message, nothing but CR LF will do.
     if section.split_inclusive(|byte| *byte == b'\n').any(|line| !line.ends_with(b"\r\n")) {
         return Err(garbage("the trailers have a line that does not end with CR LF"));
     }
+    buf.advance(length);
     Ok(Some(trailers))
 }
 

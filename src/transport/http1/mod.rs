@@ -3,6 +3,7 @@
 //! [`exchange`] sends a request and reads the head of its response, [`body`] reads the rest and gives the connection back. Only a response
 //! that comes before its request was sent needs a task: [`relay`].
 
+mod block;
 mod body;
 mod conn;
 mod control;
