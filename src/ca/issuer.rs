@@ -97,8 +97,7 @@ impl Issuer {
             constraints: constraints(&read)
                 .map_err(|_| fail("holds a certificate with unreadable name constraints"))?,
             validity,
-            signer: rcgen::Issuer::from_ca_cert_der(der, key)
-                .map_err(|_| fail("holds a certificate that cannot be used"))?,
+            signer: key::issuer(der, key).map_err(|_| fail("holds a certificate that cannot be used"))?,
             chain: if is_root { Vec::new() } else { chain.clone() },
         };
         issuer.prove(&read).map_err(fail)?;

@@ -2,8 +2,9 @@
 
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 mod provided {
+    use rcgen::Issuer;
     pub(in crate::ca) use rcgen::KeyPair;
-    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
     use zeroize::Zeroizing;
 
     use crate::error::ConfigError;
@@ -24,13 +25,21 @@ mod provided {
     pub(in crate::ca) fn pem(key: &KeyPair) -> Zeroizing<String> {
         Zeroizing::new(key.serialize_pem())
     }
+
+    /// Who signs as the subject of `certificate`.
+    pub(in crate::ca) fn issuer(
+        certificate: &CertificateDer<'_>,
+        key: KeyPair,
+    ) -> Result<Issuer<'static, KeyPair>, rcgen::Error> {
+        Issuer::from_ca_cert_der(certificate, key)
+    }
 }
 
 /// Without a provider there is no key.
 #[cfg(not(any(feature = "aws-lc-rs", feature = "ring")))]
 mod provided {
-    use rcgen::{PublicKeyData, SignatureAlgorithm, SigningKey};
-    use rustls::pki_types::PrivateKeyDer;
+    use rcgen::{Issuer, PublicKeyData, SignatureAlgorithm, SigningKey};
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     use zeroize::Zeroizing;
 
     use crate::error::ConfigError;
@@ -68,6 +77,13 @@ mod provided {
     pub(in crate::ca) fn pem(key: &KeyPair) -> Zeroizing<String> {
         match *key {}
     }
+
+    pub(in crate::ca) fn issuer(
+        _: &CertificateDer<'_>,
+        key: KeyPair,
+    ) -> Result<Issuer<'static, KeyPair>, rcgen::Error> {
+        match key {}
+    }
 }
 
-pub(super) use provided::{KeyPair, der, generate, pem, read};
+pub(super) use provided::{KeyPair, der, generate, issuer, pem, read};
