@@ -118,6 +118,10 @@ pub mod serve;
 
 #[cfg(feature = "intercept")]
 pub mod ca;
+#[cfg(feature = "intercept")]
+#[path = "forward/download.rs"]
+#[allow(dead_code, reason = "for the download host of the forward proxy")]
+mod download;
 
 #[cfg(feature = "axum")]
 pub mod axum;
