@@ -13,16 +13,16 @@ pub(super) async fn connect(io: Io, target: &Target<'_>, known_as: Option<&Crede
         Target::Address(address) => address.into_target_addr(),
         Target::Name(name, port) => (*name, *port).into_target_addr(),
     };
-    let target = target.map_err(failed)?;
+    let target = target.map_err(|error| failed(&error))?;
     let connected = match known_as {
         None => Socks5Stream::connect_with_socket(io, target).await,
         Some(Credentials { user, password }) => {
             Socks5Stream::connect_with_password_and_socket(io, target, user, password).await
         }
     };
-    connected.map(Socks5Stream::into_inner).map_err(failed)
+    connected.map(Socks5Stream::into_inner).map_err(|error| failed(&error))
 }
 
-fn failed(error: tokio_socks::Error) -> Error {
+fn failed(error: &tokio_socks::Error) -> Error {
     refused(format_args!("does not connect: {error}"))
 }

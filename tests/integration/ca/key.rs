@@ -29,7 +29,7 @@ fn hides(haystack: &[u8], secret: &[u8]) {
     // In any base64 the middle of it would stand, at one of three offsets.
     for from in 0..3 {
         let text = STANDARD.encode(&secret[from..from + 24]);
-        assert!(hidden(text[..28].as_bytes()));
+        assert!(hidden(&text.as_bytes()[..28]));
     }
     let hex: String = secret.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
     assert!(hidden(hex.as_bytes()) && hidden(hex.to_uppercase().as_bytes()) && hidden(b"PRIVATE"));

@@ -328,7 +328,7 @@ async fn what_a_proxy_refuses_is_502_with_a_cause_that_tells_no_secret() {
 
         let app = ProxyApp::builder("http://up.test".parse().unwrap()).exact(exact).build().unwrap();
         let answer = Front::serve(app).await.exchange("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
-        assert_eq!((answer.status(), answer.text()), (502, "Bad Gateway\n".into()), "the client learns nothing");
+        assert_eq!((answer.status(), answer.text()), (502, "Bad Gateway\n"), "the client learns nothing");
     }
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let exact = ExactProxy::builder().upstream_proxy(format!("http://{closed}").parse().unwrap()).build().unwrap();
