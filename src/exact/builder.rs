@@ -114,9 +114,9 @@ impl ExactProxyBuilder {
 
     /// Connections to one destination, whether being opened, in use (tunnels, too) or unused: any number.
     ///
-    /// A request that finds all of them in use waits for one, first come, first served. Requests on several runtimes close and open
-    /// connections for each other where they must, since a connection serves only the runtime that opened it. The pool then has one lock
-    /// instead of one for each thread.
+    /// A request that finds all of them in use waits for one, or over HTTP/2 for a stream of one, first come, first served. Requests on
+    /// several runtimes close and open connections for each other where they must, since a connection serves only the runtime that opened
+    /// it. The pool then has one lock instead of one for each thread.
     pub fn pool_max_connections(mut self, connections: usize) -> Self {
         self.limits.max_connections = Some(connections);
         self
@@ -193,7 +193,8 @@ impl ExactProxyBuilder {
         self
     }
 
-    /// The same for all requests together: 16 MiB. While it is used up, streamed bodies are not kept and not sent again.
+    /// The same for all requests together, with what it costs to keep each frame: 16 MiB. While it is used up, streamed bodies are not kept
+    /// and not sent again.
     pub fn replay_budget_bytes(mut self, bytes: usize) -> Self {
         self.replay.in_all = bytes;
         self
