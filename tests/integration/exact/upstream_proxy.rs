@@ -352,6 +352,28 @@ async fn a_proxy_that_says_nothing_is_out_of_time_as_an_upstream_that_does_not_a
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn one_address_of_several_takes_no_longer_than_it_may() {
+    let silent = InMemory::new(|mut conn| async move {
+        let asked = conn.head().await;
+        if asked.target() == "192.0.2.2:80" {
+            conn.write(ESTABLISHED).await;
+            conn.request().await;
+            conn.write(OK).await;
+        }
+        conn.read_to_end().await;
+    });
+    let setting = "http://proxy.test:1".parse().unwrap();
+    let builder = ExactProxy::builder().connector(silent.clone()).upstream_proxy(setting);
+    let exact = builder.address_timeout(Duration::from_secs(2)).build().unwrap();
+    let mut request = get("http://up.test/");
+    request.extensions_mut().insert(ConnectTo::Addresses(addresses(&["192.0.2.1:80", "192.0.2.2:80"]).into()));
+    let start = tokio::time::Instant::now();
+    assert_eq!(fetch(&exact, request).await.0, 200);
+    assert_eq!(start.elapsed().as_secs(), 2);
+    silent.finish();
+}
+
 #[tokio::test]
 async fn with_a_dial_policy_the_proxy_is_asked_for_addresses_that_were_looked_at() {
     let upstream = RawUpstream::answering([OK]);
@@ -392,6 +414,18 @@ async fn of_several_addresses_one_after_the_other_is_asked_for() {
     request.extensions_mut().insert(ConnectTo::Addresses(given.into()));
     assert_eq!(fetch(&exact, request).await.0, 200);
     assert_eq!(connects(&proxy.told()), ["[2001:db8::1]:80", "192.0.2.1:80"]);
+}
+
+#[tokio::test]
+async fn credentials_that_are_refused_are_not_tried_again() {
+    let wanted = "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n";
+    let nobody = addresses(&["127.0.0.1:1"])[0];
+    let proxy = Proxy::new(nobody, None, |io, notes| http(io, notes, wanted)).await;
+    let given = || ConnectTo::Addresses(addresses(&["192.0.2.1:80", "192.0.2.2:80"]).into());
+    let mut request = get("http://up.test/");
+    request.extensions_mut().insert(given());
+    assert!(send(&proxy.builder("http").build().unwrap(), request).await.is_err());
+    assert_eq!(proxy.told().len(), 1);
 }
 
 #[tokio::test]
