@@ -112,6 +112,9 @@ pub mod middleware;
 #[cfg(feature = "serve")]
 pub mod serve;
 
+#[cfg(feature = "forward")]
+pub mod forward;
+
 #[cfg(feature = "axum")]
 pub mod axum;
 #[cfg(feature = "config")]
@@ -121,6 +124,8 @@ pub use app::ProxyApp;
 pub use body::Body;
 pub use error::{BoxError, ConfigError, Error, ErrorKind, Phase};
 pub use exact::{ExactProxy, TransparentProxy};
+#[cfg(feature = "forward")]
+pub use forward::ForwardProxy;
 pub use middleware::ProxyMiddleware;
 #[cfg(feature = "serve")]
 pub use serve::serve;
