@@ -73,6 +73,10 @@
 //! | `axum` | | for apps on axum: [extractors](mod@axum); `ConnectInfo` and `OriginalUri` behind `ProxyMiddleware`; the prefix that `nest_service` took off, in `ProxyApp` |
 //! | `config` | | serde types from which services and layers are built: [`config`] |
 //! | `metrics` | | figures through the `metrics` facade: [`transport::observe`] |
+//! | `intercept` | | certificates for intercepted TLS: [`ca`] |
+//! | `pkcs12` | | `intercept`, with the authority's certificate as a PKCS #12 file, too |
+//! | `wildcards` | | `intercept`, with one certificate for a domain and all names right below it |
+//! | `socks` | | upstreams reached through a SOCKS5 proxy: [`transport::UpstreamProxy`] |
 //! | `postcard` | | binary carried keys |
 //! | `bincode` | | binary carried keys in a format that nobody maintains |
 //! | `classic-signature` | | `X-WSGIProxy-Signature`, for a peer that knows no other |
@@ -112,6 +116,8 @@ pub mod middleware;
 #[cfg(feature = "serve")]
 pub mod serve;
 
+#[cfg(feature = "intercept")]
+pub mod ca;
 #[cfg(feature = "forward")]
 pub mod forward;
 

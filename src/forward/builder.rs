@@ -9,7 +9,7 @@ use tower_service::Service;
 use super::{
     access::Access,
     apps::{self, App, Apps},
-    caps::{NewHosts, Tunnels},
+    caps::Tunnels,
     layer::{Config, ForwardProxy},
     mismatch::Mismatch,
     policy::{ConnectRequest, Decision, Opening, Policy},
@@ -48,7 +48,12 @@ pub struct ForwardProxyBuilder {
     handshake_timeout: Duration,
     max_tunnels: usize,
     max_tunnels_per_client: usize,
+    #[cfg(feature = "intercept")]
     new_hosts: Option<u32>,
+    #[cfg(feature = "intercept")]
+    authority: Option<crate::ca::Authority>,
+    #[cfg(feature = "intercept")]
+    on_handshake_failure: Option<super::layer::OnHandshakeFailure>,
 }
 
 impl Default for ForwardProxyBuilder {
@@ -72,7 +77,12 @@ impl Default for ForwardProxyBuilder {
             handshake_timeout: Duration::from_secs(10),
             max_tunnels: 10_000,
             max_tunnels_per_client: 1_000,
+            #[cfg(feature = "intercept")]
             new_hosts: Some(1_000),
+            #[cfg(feature = "intercept")]
+            authority: None,
+            #[cfg(feature = "intercept")]
+            on_handshake_failure: None,
         }
     }
 }
@@ -301,8 +311,30 @@ impl ForwardProxyBuilder {
         self
     }
 
-    /// How many new hosts one client may have certificates made for: 1,000 at once, and as many in an hour. A tunnel to another is
-    /// `Unavailable` (503), or ends where only the client's TLS names the host. `None` is no limit.
+    /// The authority that TLS in tunnels is ended by: none. With one, the default for each `CONNECT` is [`Decision::Intercept`].
+    ///
+    /// Whoever has the authority's key can be every server towards the clients that trust it: keep it as you keep such a thing.
+    #[cfg(feature = "intercept")]
+    pub fn authority(mut self, authority: crate::ca::Authority) -> Self {
+        self.authority = Some(authority);
+        self
+    }
+
+    /// Calls `hook` where a client breaks TLS off: it does not trust the authority, insists on a certificate that it knows, or is refused by
+    /// [`max_new_hosts`](Self::max_new_hosts). It must not block. A program may remember the host and make it a [`Decision::Tunnel`] the
+    /// next time.
+    #[cfg(feature = "intercept")]
+    pub fn on_handshake_failure(
+        mut self,
+        hook: impl Fn(&ConnectRequest<'_>, &crate::Error) + Send + Sync + 'static,
+    ) -> Self {
+        self.on_handshake_failure = Some(Arc::new(hook));
+        self
+    }
+
+    /// How many new hosts one client may have certificates made for: 1,000 at once, and as many in an hour. A tunnel to another one ends.
+    /// `None` is no limit.
+    #[cfg(feature = "intercept")]
     pub fn max_new_hosts(mut self, hosts_per_hour: impl Into<Option<u32>>) -> Self {
         self.new_hosts = hosts_per_hour.into();
         self
@@ -317,6 +349,7 @@ impl ForwardProxyBuilder {
         let limits = [
             ("max_tunnels", self.max_tunnels == 0),
             ("max_tunnels_per_client", self.max_tunnels_per_client == 0),
+            #[cfg(feature = "intercept")]
             ("max_new_hosts", self.new_hosts == Some(0)),
             ("peek_timeout", self.peek_timeout.is_zero()),
             ("handshake_timeout", self.handshake_timeout.is_zero()),
@@ -324,6 +357,10 @@ impl ForwardProxyBuilder {
         if let Some((name, _)) = limits.iter().find(|(_, nothing)| *nothing) {
             return Err(ConfigError::invalid(*name, "0", "nothing could ever be done"));
         }
+        #[cfg(feature = "intercept")]
+        let by_default = if self.authority.is_some() { Decision::Intercept } else { Decision::Tunnel };
+        #[cfg(not(feature = "intercept"))]
+        let by_default = Decision::Tunnel;
         let mut apps = Apps::default();
         let proxy_host = host("proxy_host", &self.proxy_host)?;
         apps.insert(proxy_host.clone(), None);
@@ -343,14 +380,19 @@ impl ForwardProxyBuilder {
             via: pseudonym(self.via)?,
             dialling: self.dial_policy.map(|policy| ConnectWith::new().dial_policy(policy)),
             exact: self.exact.unwrap_or_default(),
-            policy: self.policy.unwrap_or_else(|| Policy::always(Decision::Tunnel)),
+            policy: self.policy.unwrap_or_else(|| Policy::always(by_default)),
             ports: self.ports,
             mismatch: self.mismatch,
             peek_timeout: self.peek_timeout,
             handshake_timeout: self.handshake_timeout,
             tunnels: Tunnels::new(self.max_tunnels, self.max_tunnels_per_client),
-            new_hosts: self.new_hosts.map(NewHosts::new),
             inside: Inside::new(),
+            #[cfg(feature = "intercept")]
+            new_hosts: self.new_hosts.map(super::new_hosts::NewHosts::new),
+            #[cfg(feature = "intercept")]
+            authority: self.authority,
+            #[cfg(feature = "intercept")]
+            on_handshake_failure: self.on_handshake_failure,
         })))
     }
 }

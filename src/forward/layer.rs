@@ -5,14 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use tower_layer::Layer;
 
 use super::{
-    access::Access,
-    apps::Apps,
-    builder::ForwardProxyBuilder,
-    caps::{NewHosts, Tunnels},
-    mismatch::Mismatch,
-    policy::Policy,
-    resolver::Resolver,
-    service::ForwardProxyService,
+    access::Access, apps::Apps, builder::ForwardProxyBuilder, caps::Tunnels, mismatch::Mismatch, policy::Policy,
+    resolver::Resolver, service::ForwardProxyService,
 };
 use crate::{exact::ExactProxy, ext::ConnectWith, message::via::Pseudonym, middleware::HostPattern, serve::Inside};
 
@@ -84,10 +78,18 @@ pub(super) struct Config {
     pub(super) peek_timeout: Duration,
     pub(super) handshake_timeout: Duration,
     pub(super) tunnels: Arc<Tunnels>,
-    #[cfg_attr(not(feature = "intercept"), allow(dead_code, reason = "only interception makes certificates"))]
-    pub(super) new_hosts: Option<NewHosts>,
+    #[cfg(feature = "intercept")]
+    pub(super) new_hosts: Option<super::new_hosts::NewHosts>,
     pub(super) inside: Inside,
+    #[cfg(feature = "intercept")]
+    pub(super) authority: Option<crate::ca::Authority>,
+    #[cfg(feature = "intercept")]
+    pub(super) on_handshake_failure: Option<OnHandshakeFailure>,
 }
+
+/// Told of clients that do not take the proxy's certificates.
+#[cfg(feature = "intercept")]
+pub(super) type OnHandshakeFailure = Arc<dyn Fn(&super::ConnectRequest<'_>, &crate::Error) + Send + Sync>;
 
 impl ForwardProxy {
     /// A proxy for programs on this machine, to public addresses, until it is told otherwise.

@@ -64,8 +64,12 @@ mod connect;
 mod future;
 mod head;
 mod hello;
+#[cfg(feature = "intercept")]
+mod intercept;
 mod layer;
 mod mismatch;
+#[cfg(feature = "intercept")]
+mod new_hosts;
 mod policy;
 mod resolver;
 mod route;
