@@ -105,6 +105,7 @@ fn tls_cause(error: &rustls::Error) -> String {
             Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
                 "the certificate is for another name"
             }
+            Certificate::BadSignature => "the certificate's signature is not right",
             Certificate::Revoked => "the certificate is revoked",
             _ => "the certificate is not valid",
         },
