@@ -118,10 +118,8 @@ pub mod serve;
 
 #[cfg(feature = "intercept")]
 pub mod ca;
-#[cfg(feature = "intercept")]
-#[path = "forward/download.rs"]
-#[allow(dead_code, reason = "for the download host of the forward proxy")]
-mod download;
+#[cfg(feature = "forward")]
+pub mod forward;
 
 #[cfg(feature = "axum")]
 pub mod axum;
@@ -132,6 +130,8 @@ pub use app::ProxyApp;
 pub use body::Body;
 pub use error::{BoxError, ConfigError, Error, ErrorKind, Phase};
 pub use exact::{ExactProxy, TransparentProxy};
+#[cfg(feature = "forward")]
+pub use forward::ForwardProxy;
 pub use middleware::ProxyMiddleware;
 #[cfg(feature = "serve")]
 pub use serve::serve;

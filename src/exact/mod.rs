@@ -48,6 +48,8 @@ mod replay;
 mod retries;
 mod service;
 mod transparent;
+#[cfg(feature = "forward")]
+mod tunnel;
 
 pub(crate) use answer::answer;
 pub use builder::ExactProxyBuilder;

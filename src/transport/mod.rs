@@ -90,7 +90,7 @@ mod io;
 mod limits;
 pub mod observe;
 mod pool;
-mod tunnel;
+pub(crate) mod tunnel;
 #[cfg(feature = "http2")]
 mod versions;
 

@@ -11,6 +11,8 @@ mod scratch;
 mod upgraded;
 
 pub(crate) use join::open;
+#[cfg(feature = "forward")]
+pub(crate) use join::{carry, join};
 #[cfg(feature = "serve")]
 pub(crate) use join::{Client, Gauge};
 pub use upgraded::Upgraded;
