@@ -90,6 +90,9 @@ pub(crate) struct Exchange<P> {
     /// Where the body ends, known since the first attempt.
     framing: Option<RequestFraming>,
     watch: Watch,
+    /// Set by a failure after which the request is whole, and can be sent to another upstream without repeating anything.
+    #[cfg_attr(not(feature = "spawn"), allow(dead_code, reason = "only a supervisor of upstreams has another"))]
+    whole: bool,
     state: State,
 }
 
@@ -117,7 +120,7 @@ impl<P: Prepare> Exchange<P> {
         let watch = Watch::new(proxy.observers.as_ref(), &parts.method, &parts.uri);
         let mut body = Tee::new(body);
         body.count_for(watch.progress());
-        Self { proxy, parts, body, prepare, attempt: 0, framing: None, watch, state: State::Start }
+        Self { proxy, parts, body, prepare, attempt: 0, framing: None, watch, whole: false, state: State::Start }
     }
 
     pub(crate) fn prepare(&self) -> &P {
@@ -143,8 +146,10 @@ impl<P: Prepare> Exchange<P> {
                     self.start_on(stream)?
                 }
                 State::Connecting(framing, connecting) => {
-                    let (framing, opened) = (*framing, ready!(connecting.as_mut().poll(cx))?);
-                    match opened {
+                    let (framing, opened) = (*framing, ready!(connecting.as_mut().poll(cx)));
+                    // Nothing of this attempt was sent, and what was sent before was found safe to repeat.
+                    self.whole = opened.is_err();
+                    match opened? {
                         Opened::Http1(conn) => self.send_on(conn, framing, Instant::now())?,
                         #[cfg(feature = "http2")]
                         Opened::Http2(stream) => self.send_on_stream(stream, framing, Instant::now())?,
@@ -267,7 +272,7 @@ impl<P: Prepare> Exchange<P> {
         self.watch.on_connection(conn.uses > 0);
         self.prepare.prepare(self.attempt, &mut self.parts)?;
         // Only what a connection from the pool has lost is sent again (RFC 9110 §9.2.2).
-        if conn.uses > 0 {
+        if conn.uses > 0 || self.proxy.replaceable {
             let whole = self.parts.method.is_idempotent();
             self.body.keep(if whole { Keep::UntilAnswered } else { Keep::UntilSent }, &self.proxy.replay);
         }
@@ -301,12 +306,27 @@ impl<P: Prepare> Exchange<P> {
         true
     }
 
+    /// Notes whether another upstream could be sent what this one has lost.
+    fn give_up(&mut self, lost: bool, unsent: bool) {
+        let bound = self.prepare.binds_trailers() && self.body.gave_trailers();
+        let safe = lost && (unsent || self.parts.method.is_idempotent());
+        self.whole = self.proxy.replaceable && safe && !bound && self.body.rewind();
+    }
+
+    /// After a failure: the request, if it can be sent to another upstream, and what was to prepare it.
+    #[cfg(feature = "spawn")]
+    pub(crate) fn salvage(self) -> (P, Option<(Parts, Body)>) {
+        let whole = if self.whole { Some((self.parts, Body::new(self.body))) } else { None };
+        (self.prepare, whole)
+    }
+
     /// What becomes of a failed attempt: another one, or the error.
     fn again(&mut self, sending: http1::Exchange, error: Error) -> Result<State, Error> {
-        let Some(framing) = self.framing.filter(|_| sending.is_stale()) else { return Err(error) };
-        if !self.may_go_again(sending.is_unsent()) {
+        let framing = self.framing.filter(|_| sending.is_stale());
+        let Some(framing) = framing.filter(|_| self.may_go_again(sending.is_unsent())) else {
+            self.give_up(sending.is_lost(), sending.is_unsent());
             return Err(error);
-        }
+        };
         tracing::debug!(%error, "sending again on a fresh connection");
         // What was lost on one pooled connection is not tried on another, but on a new one in its place.
         let home = sending.into_home();

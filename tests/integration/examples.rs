@@ -111,3 +111,20 @@ async fn carry_user_carries_who_is_logged_in_and_nobody_else() {
     let forged = request("X-WSGIProxy-Json-1: user {\"name\":\"root\",\"groups\":[]}\r\n");
     assert_eq!(client.exchange(forged).await.text(), "nobody is logged in\n");
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn spawn_backend_runs_whatever_serves() {
+    let inherits = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/spawn_inherited.py");
+    for (command, answer) in [
+        (&["-m", "http.server", "--bind", "127.0.0.1", "__PORT__"] as &[_], "Directory listing"),
+        (&[inherits], "GET / answered by process"),
+    ] {
+        let args = [&["127.0.0.1:0", "--", "python3"], command].concat();
+        let mut example = Example::start("spawn_backend", &args, &[("IDLE_SECONDS", "1")]);
+        let addr = example.line().await.strip_prefix("http://").unwrap().parse().unwrap();
+        let response = RawClient::tcp(addr).await.exchange("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert!(response.text().contains(answer), "{}{}", response.head, response.text());
+        while example.line().await != "State(Stopped)" {}
+    }
+}

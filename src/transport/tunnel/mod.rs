@@ -13,4 +13,6 @@ mod upgraded;
 pub(crate) use join::open;
 #[cfg(feature = "serve")]
 pub(crate) use join::{Client, Gauge};
+#[cfg(feature = "spawn")]
+pub(crate) use upgraded::Hold;
 pub use upgraded::Upgraded;

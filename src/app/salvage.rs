@@ -1,0 +1,116 @@
+//! [`Failed`]: a request that one upstream has lost, on its way to another that serves the same.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use http::{Response, Uri, header::HOST, request};
+
+use super::{
+    crossing::{Crossed, Crossing, Told},
+    future::{ProxyFuture, State},
+    service::ProxyApp,
+};
+use crate::{body::Body, error::Error};
+
+/// Why there is no response, neither answered nor logged yet.
+pub(crate) struct Failed {
+    error: Error,
+    crossing: Box<Crossing>,
+    whole: Option<Box<(request::Parts, Body)>>,
+}
+
+impl Failed {
+    /// True if sending the request to another upstream repeats nothing.
+    pub(crate) fn may_move(&self) -> bool {
+        self.whole.is_some()
+    }
+
+    pub(crate) fn error(&self) -> &Error {
+        &self.error
+    }
+
+    /// Changes the extensions that the request takes with it.
+    pub(crate) fn extensions_mut(&mut self) -> Option<&mut http::Extensions> {
+        self.whole.as_mut().map(|whole| &mut whole.0.extensions)
+    }
+
+    /// The answer to the client.
+    pub(crate) fn answer(self) -> Response<Body> {
+        self.crossing.answer(Err(self.error))
+    }
+}
+
+impl ProxyFuture {
+    /// As [`poll`](Future::poll), but gives back a request that has no response.
+    pub(crate) fn poll_or_give_back(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<Body>, Failed>> {
+        match &mut self.0 {
+            State::Answer(response) => response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response))),
+            State::Exchange(exchange) => {
+                let error = match ready!(Pin::new(&mut *exchange).poll(cx)) {
+                    Ok(response) => return Poll::Ready(Ok(exchange.prepare().answer(Ok(response)))),
+                    Err(error) => error,
+                };
+                let State::Exchange(exchange) = std::mem::replace(&mut self.0, State::Answer(None)) else {
+                    return Poll::Pending;
+                };
+                let (crossing, whole) = exchange.salvage();
+                Poll::Ready(Err(Failed { error, crossing: Box::new(crossing), whole: whole.map(Box::new) }))
+            }
+            State::Boxed(future) => Poll::Ready(match ready!(future.as_mut().poll(cx)) {
+                Crossed::Answer(response) => Ok(response),
+                Crossed::Lost(crossing, loss) => {
+                    Err(Failed { error: loss.error, crossing: Box::new(crossing), whole: loss.whole })
+                }
+            }),
+        }
+    }
+}
+
+impl ProxyApp {
+    /// Sends a request on that another service, but for its upstream and its keys configured alike, could not get an answer to. Hooks have
+    /// seen it already.
+    ///
+    /// # Errors
+    /// The failure itself, if the request is not whole.
+    pub(crate) fn take_over(&self, mut failed: Failed) -> Result<ProxyFuture, Failed> {
+        let settings = self.inner();
+        let (Some(whole), Some(href)) = (failed.whole.take(), settings.upstream.fixed()) else { return Err(failed) };
+        let (mut parts, body) = *whole;
+        let Crossing { settings: before, front, href: old, told } = *failed.crossing;
+        // What a hook wrote in place of the upstream's own stays.
+        if parts.headers.get(HOST).is_some_and(|host| host == before.host(&front, &old)) {
+            parts.headers.insert(HOST, settings.host(&front, href).clone());
+        }
+        if parts.uri.authority() == Some(old.authority()) {
+            let mut uri = parts.uri.into_parts();
+            uri.scheme = Some(href.scheme().clone());
+            uri.authority = Some(href.authority().clone());
+            // Scheme, authority and the path there was: nothing that could be refused.
+            parts.uri = Uri::from_parts(uri).unwrap_or_default();
+        }
+        if settings.destination.is_none()
+            && let Some(to) = href.connect_to()
+        {
+            parts.extensions.insert(to);
+        }
+        let told = match told {
+            Told::Later => Told::Later,
+            Told::InTheMap { .. } => Told::InTheMap { host: parts.headers.get(HOST).cloned() },
+        };
+        let crossing = Crossing { settings: settings.clone(), front, href: href.clone(), told };
+        Ok(if settings.seal.is_some() || settings.hooks.any_later() {
+            ProxyFuture::boxed(crossing.send(parts, body))
+        } else {
+            ProxyFuture::exchange(settings.exact.send(parts, body, crossing))
+        })
+    }
+}
+
+impl fmt::Debug for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Failed").field("error", &self.error).field("whole", &self.whole.is_some()).finish()
+    }
+}
