@@ -2,6 +2,8 @@
 
 use http::{Response, request};
 
+#[cfg(feature = "spawn")]
+use crate::exact::Salvage;
 use crate::{
     body::Body,
     error::Error,
@@ -12,7 +14,7 @@ use crate::{
 pub(super) struct Loss {
     pub(super) error: Error,
     #[cfg(feature = "spawn")]
-    pub(super) whole: Option<Box<(request::Parts, Body)>>,
+    pub(super) whole: Option<Box<Salvage>>,
 }
 
 impl Loss {
@@ -38,5 +40,5 @@ pub(super) async fn send(
     #[cfg(not(feature = "spawn"))]
     return exchange.await.map_err(Loss::of);
     #[cfg(feature = "spawn")]
-    (&mut exchange).await.map_err(|error| Loss { error, whole: exchange.salvage().1.map(Box::new) })
+    (&mut exchange).await.map_err(|error| Loss { error, whole: exchange.salvage().1 })
 }

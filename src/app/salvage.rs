@@ -6,20 +6,20 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Response, Uri, header::HOST, request};
+use http::{Extensions, Response, Uri, header::HOST};
 
 use super::{
     crossing::{Crossed, Crossing, Told},
     future::{ProxyFuture, State},
     service::ProxyApp,
 };
-use crate::{body::Body, error::Error};
+use crate::{body::Body, error::Error, exact::Salvage};
 
 /// Why there is no response, neither answered nor logged yet.
 pub(crate) struct Failed {
     error: Error,
     crossing: Box<Crossing>,
-    whole: Option<Box<(request::Parts, Body)>>,
+    whole: Option<Box<Salvage>>,
 }
 
 impl Failed {
@@ -28,13 +28,18 @@ impl Failed {
         self.whole.is_some()
     }
 
+    /// True if bytes of it have left, and may have been processed.
+    pub(crate) fn was_sent(&self) -> bool {
+        self.whole.as_ref().is_some_and(|whole| whole.was_sent)
+    }
+
     pub(crate) fn error(&self) -> &Error {
         &self.error
     }
 
     /// Changes the extensions that the request takes with it.
-    pub(crate) fn extensions_mut(&mut self) -> Option<&mut http::Extensions> {
-        self.whole.as_mut().map(|whole| &mut whole.0.extensions)
+    pub(crate) fn extensions_mut(&mut self) -> Option<&mut Extensions> {
+        self.whole.as_mut().map(|whole| &mut whole.parts.extensions)
     }
 
     /// The answer to the client.
@@ -57,7 +62,7 @@ impl ProxyFuture {
                     return Poll::Pending;
                 };
                 let (crossing, whole) = exchange.salvage();
-                Poll::Ready(Err(Failed { error, crossing: Box::new(crossing), whole: whole.map(Box::new) }))
+                Poll::Ready(Err(Failed { error, crossing: Box::new(crossing), whole }))
             }
             State::Boxed(future) => Poll::Ready(match ready!(future.as_mut().poll(cx)) {
                 Crossed::Answer(response) => Ok(response),
@@ -78,7 +83,7 @@ impl ProxyApp {
     pub(crate) fn take_over(&self, mut failed: Failed) -> Result<ProxyFuture, Failed> {
         let settings = self.inner();
         let (Some(whole), Some(href)) = (failed.whole.take(), settings.upstream.fixed()) else { return Err(failed) };
-        let (mut parts, body) = *whole;
+        let Salvage { mut parts, body, .. } = *whole;
         let Crossing { settings: before, front, href: old, told } = *failed.crossing;
         // What a hook wrote in place of the upstream's own stays.
         if parts.headers.get(HOST).is_some_and(|host| host == before.host(&front, &old)) {

@@ -93,7 +93,18 @@ pub(crate) struct Exchange<P> {
     /// Set by a failure after which the request is whole, and can be sent to another upstream without repeating anything.
     #[cfg_attr(not(feature = "spawn"), allow(dead_code, reason = "only a supervisor of upstreams has another"))]
     whole: bool,
+    /// True once an attempt has failed of which bytes had left.
+    was_sent: bool,
     state: State,
+}
+
+/// A request that an upstream has lost.
+#[cfg(feature = "spawn")]
+pub(crate) struct Salvage {
+    pub(crate) parts: Parts,
+    pub(crate) body: Body,
+    /// True if bytes of it have left, and may have been processed.
+    pub(crate) was_sent: bool,
 }
 
 enum State {
@@ -120,7 +131,18 @@ impl<P: Prepare> Exchange<P> {
         let watch = Watch::new(proxy.observers.as_ref(), &parts.method, &parts.uri);
         let mut body = Tee::new(body);
         body.count_for(watch.progress());
-        Self { proxy, parts, body, prepare, attempt: 0, framing: None, watch, whole: false, state: State::Start }
+        Self {
+            proxy,
+            parts,
+            body,
+            prepare,
+            attempt: 0,
+            framing: None,
+            watch,
+            whole: false,
+            was_sent: false,
+            state: State::Start,
+        }
     }
 
     pub(crate) fn prepare(&self) -> &P {
@@ -302,6 +324,7 @@ impl<P: Prepare> Exchange<P> {
             return false;
         }
         self.attempt += 1;
+        self.was_sent |= !unsent;
         self.watch.again();
         true
     }
@@ -311,13 +334,14 @@ impl<P: Prepare> Exchange<P> {
         let bound = self.prepare.binds_trailers() && self.body.gave_trailers();
         let safe = lost && (unsent || self.parts.method.is_idempotent());
         self.whole = self.proxy.replaceable && safe && !bound && self.body.rewind();
+        self.was_sent |= !unsent;
     }
 
-    /// After a failure: the request, if it can be sent to another upstream, and what was to prepare it.
+    /// After a failure: what was to prepare the request, and the request itself, if it can be sent to another upstream.
     #[cfg(feature = "spawn")]
-    pub(crate) fn salvage(self) -> (P, Option<(Parts, Body)>) {
-        let whole = if self.whole { Some((self.parts, Body::new(self.body))) } else { None };
-        (self.prepare, whole)
+    pub(crate) fn salvage(self) -> (P, Option<Box<Salvage>>) {
+        let Self { parts, body, was_sent, .. } = self;
+        (self.prepare, self.whole.then(|| Box::new(Salvage { parts, body: Body::new(body), was_sent })))
     }
 
     /// What becomes of a failed attempt: another one, or the error.

@@ -106,8 +106,7 @@ async fn finish(future: SpawnFuture) -> Response<Body> {
 async fn move_on(mut failed: Failed, mut lease: Lease) -> Response<Body> {
     let mut may_repeat = true;
     for _ in 0..MOST {
-        let was_sent = !failed.error().is_retryable();
-        if (was_sent && !std::mem::take(&mut may_repeat)) || !lease.backend().gate.is_dying().await {
+        if (failed.was_sent() && !std::mem::take(&mut may_repeat)) || !lease.backend().gate.is_dying().await {
             break;
         }
         let Some(front) = lease.backend().front.upgrade() else { break };
