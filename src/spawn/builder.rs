@@ -52,6 +52,8 @@ pub struct SpawnAppBuilder {
     queue_timeout: Duration,
     placeholder: Option<Bytes>,
     directory: Option<PathBuf>,
+    /// Shared with other apps.
+    sites: Option<Arc<Sites>>,
 }
 
 impl SpawnAppBuilder {
@@ -80,6 +82,7 @@ impl SpawnAppBuilder {
             queue_timeout: Duration::from_secs(60),
             placeholder: None,
             directory: None,
+            sites: None,
         }
     }
 
@@ -239,6 +242,12 @@ impl SpawnAppBuilder {
         self
     }
 
+    /// Has its files where other apps have theirs, unless it has a directory of its own, and the same guardian.
+    pub(super) fn beside(mut self, sites: &Arc<Sites>) -> Self {
+        self.sites = self.directory.is_none().then(|| sites.clone());
+        self
+    }
+
     /// Checks everything that can be known before a child runs. Nothing is started.
     ///
     /// # Errors
@@ -282,6 +291,7 @@ impl SpawnAppBuilder {
         if !(self.base_path.is_empty() || self.base_path.starts_with('/')) {
             return Err(ConfigError::invalid("base_path", self.base_path, "does not begin with /"));
         }
+        let directory = self.directory.unwrap_or_else(std::env::temp_dir);
         let program = self.command.argv.first().map(|program| program.to_string_lossy().into_owned());
         let spec = Spec {
             name: self.name.unwrap_or_else(|| program.unwrap_or_default().into()),
@@ -307,7 +317,7 @@ impl SpawnAppBuilder {
             queue_timeout: self.queue_timeout,
             placeholder: self.placeholder,
             kept: Arc::default(),
-            sites: Sites::below(self.directory.unwrap_or_else(std::env::temp_dir), self.grace),
+            sites: self.sites.unwrap_or_else(|| Arc::new(Sites::below(directory, self.grace))),
         };
         // What is wrong with it is found now, and not by the first request.
         let nowhere = Address::Tcp((spec.ip, 1).into()).href(&spec.base_path);

@@ -3,7 +3,6 @@
 use std::{
     io,
     net::SocketAddr,
-    path::Path,
     process::Stdio,
     sync::{Arc, Weak},
     time::Duration,
@@ -106,18 +105,17 @@ impl Birth {
     fn start(&self) -> Result<Alive, BoxError> {
         let spec = &*self.spec;
         let site = spec.sites.get()?;
-        let stem = site.stem();
-        let mut place = Place::prepare(&spec.way, spec.ip, &stem)?;
-        let signer = if spec.sign { Some(hand_over_secret(&stem.with_extension("secret"), &mut place)?) } else { None };
+        let mut place = Place::prepare(&spec.way, spec.ip, site.room(&spec.command)?)?;
+        let signer = if spec.sign { Some(hand_over_secret(&mut place)?) } else { None };
         let filled: Vec<_> = place.filled.iter().map(|(placeholder, by)| (*placeholder, by.as_str())).collect();
         let mut command = spec.command.to_tokio(&filled, spec.way.is_inherited());
         if let Some((_, file)) = filled.iter().find(|(placeholder, _)| *placeholder == SECRET_FILE) {
             command.env("NEXTHOP_SECRET_FILE", file);
         }
         #[cfg(unix)]
-        let notify = self.notify_socket(&mut command, &stem, &mut place)?;
+        let notify = self.notify_socket(&mut command, &place)?;
         #[cfg(unix)]
-        own(&spec.command, &site.directory, &place)?;
+        own(&spec.command, &place)?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         #[cfg(unix)]
         if let Some(listener) = place.inherited.take() {
@@ -148,16 +146,14 @@ impl Birth {
     fn notify_socket(
         &self,
         command: &mut tokio::process::Command,
-        stem: &Path,
-        place: &mut Place,
+        place: &Place,
     ) -> io::Result<Option<tokio::net::UnixDatagram>> {
         if !matches!(self.spec.ready.0, Kind::Notify) {
             return Ok(None);
         }
-        let path = stem.with_extension("notify");
+        let path = place.file("notify");
         let socket = tokio::net::UnixDatagram::bind(&path)?;
-        command.env("NOTIFY_SOCKET", &path);
-        place.files.push(path);
+        command.env("NOTIFY_SOCKET", path);
         Ok(Some(socket))
     }
 
@@ -292,8 +288,7 @@ async fn is_proven(group: u32, address: SocketAddr) -> bool {
 async fn port_in_file(place: &Place) -> u16 {
     let mut pause = Duration::from_millis(10);
     loop {
-        let path = place.files.first();
-        let text = path.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+        let text = std::fs::read_to_string(place.file("port")).unwrap_or_default();
         // Without its end, a number may be half of it.
         if let Some(port) = text.split_once('\n').and_then(|(port, _)| port.trim().parse().ok()) {
             return port;
@@ -324,7 +319,8 @@ async fn notified(socket: &tokio::net::UnixDatagram) {
 
 /// A random key for one child, in a file that only it can read: the environment is seen by others of the same user, a file in the private
 /// directory by its user alone.
-fn hand_over_secret(path: &Path, place: &mut Place) -> Result<Signer, BoxError> {
+fn hand_over_secret(place: &mut Place) -> Result<Signer, BoxError> {
+    let path = place.file("secret");
     let mut bytes = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *bytes)?;
     let line = Zeroizing::new(format!("child {}\n", STANDARD.encode(*bytes)));
@@ -332,22 +328,20 @@ fn hand_over_secret(path: &Path, place: &mut Place) -> Result<Signer, BoxError> 
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    place.files.push(path.to_owned());
-    io::Write::write_all(&mut options.open(path)?, line.as_bytes())?;
+    io::Write::write_all(&mut options.open(&path)?, line.as_bytes())?;
     let text = path.to_str().ok_or("the private directory's path is not valid UTF-8")?;
     place.filled.push((SECRET_FILE, text.to_owned()));
     Ok(Signer::builder(Keyring::new("child", Secret::from_bytes(*bytes)?)?).build()?)
 }
 
-/// Gives the private directory and its files to the user that the child runs as.
+/// Gives the files of a child to the user that it runs as.
 #[cfg(unix)]
-fn own(command: &super::Command, directory: &Path, place: &Place) -> io::Result<()> {
+fn own(command: &super::Command, place: &Place) -> io::Result<()> {
     if command.uid.is_none() && command.gid.is_none() {
         return Ok(());
     }
-    std::os::unix::fs::chown(directory, command.uid, command.gid)?;
-    for file in place.files.iter().filter(|file| file.exists()) {
-        std::os::unix::fs::chown(file, command.uid, command.gid)?;
+    for file in std::fs::read_dir(&place.directory)? {
+        std::os::unix::fs::chown(file?.path(), command.uid, command.gid)?;
     }
     Ok(())
 }

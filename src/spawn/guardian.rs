@@ -101,7 +101,7 @@ fn tell(state: &mut State, what: char, group: u32) -> io::Result<()> {
     stream.write_all(format!("{what} {group}\n").as_bytes())
 }
 
-/// `$1` is the grace in tenths of a second, `$2` the directory. A group that has ended costs one look.
+/// `$1` is the grace in tenths of a second, `$2` the directory, of which it removes what was put there. A group that has ended costs one look.
 const SCRIPT: &str = r#"
 trap '' HUP INT QUIT TERM USR1 USR2 PIPE
 end() {
@@ -124,6 +124,6 @@ while read -r what group; do
 done
 for known in $groups; do end "$known" "$1" & done
 wait
-rm -f -- "$2"/*.sock "$2"/*.port "$2"/*.secret "$2"/*.notify
-rmdir -- "$2"
+rm -f -- "$2"/*/socket "$2"/*/port "$2"/*/secret "$2"/*/notify
+rmdir -- "$2"/* "$2"
 "#;

@@ -149,7 +149,7 @@ impl Way {
 }
 
 /// What one start is given, made for it alone.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Place {
     /// Where the child will listen, where that is known before it starts.
     pub(super) address: Option<Address>,
@@ -158,14 +158,20 @@ pub(super) struct Place {
     /// The listening socket that it inherits. Only the child keeps it: with its last descriptor, waiting connections are reset.
     #[cfg(unix)]
     pub(super) inherited: Option<std::os::fd::OwnedFd>,
-    /// What it leaves behind.
-    pub(super) files: Vec<PathBuf>,
+    /// A directory for it alone.
+    pub(super) directory: PathBuf,
 }
 
 impl Place {
-    /// `stem` is a path that nothing has used.
-    pub(super) fn prepare(way: &Way, ip: IpAddr, stem: &Path) -> io::Result<Self> {
-        let mut place = Self::default();
+    /// Takes `directory` over, and removes it in the end.
+    pub(super) fn prepare(way: &Way, ip: IpAddr, directory: PathBuf) -> io::Result<Self> {
+        let mut place = Self {
+            address: None,
+            filled: Vec::new(),
+            #[cfg(unix)]
+            inherited: None,
+            directory,
+        };
         match way {
             Way::Port => {
                 // Closed again: the child has to bind it. Another program may come first, which the proof of identity finds out.
@@ -175,15 +181,13 @@ impl Place {
             }
             Way::Reported(Report(Said::Line(_))) => {}
             Way::Reported(Report(Said::File)) => {
-                let path = stem.with_extension("port");
+                let path = place.file("port");
                 place.filled.push((PORT_FILE, text(&path)?));
-                place.files.push(path);
             }
             Way::Socket => {
-                let path = stem.with_extension("sock");
+                let path = place.file("socket");
                 place.filled.push((SOCKET, text(&path)?));
-                place.address = Some(Address::Unix(path.as_path().into()));
-                place.files.push(path);
+                place.address = Some(Address::Unix(path.into()));
             }
             #[cfg(unix)]
             Way::Inherited => {
@@ -194,23 +198,25 @@ impl Place {
             }
             #[cfg(unix)]
             Way::InheritedUnix => {
-                let path = stem.with_extension("sock");
+                let path = place.file("socket");
                 place.inherited = Some(listening(&socket2::SockAddr::unix(&path)?)?.into());
-                place.address = Some(Address::Unix(path.as_path().into()));
-                place.files.push(path);
+                place.address = Some(Address::Unix(path.into()));
             }
             #[cfg(not(unix))]
             Way::Inherited | Way::InheritedUnix => return Err(io::ErrorKind::Unsupported.into()),
         }
         Ok(place)
     }
+
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        for path in &self.files {
-            // Not there if the child never made it, or removed it itself.
-            let _ = std::fs::remove_file(path);
+        if let Err(error) = std::fs::remove_dir_all(&self.directory) {
+            tracing::debug!(%error, "a child's directory cannot be removed");
         }
     }
 }

@@ -63,6 +63,9 @@
 //! [`max_age`](SpawnAppBuilder::max_age) and [`max_rss_bytes`](SpawnAppBuilder::max_rss_bytes) start the new children before the old ones
 //! go; a new one that fails leaves the old one where it is.
 //!
+//! # Keyed children
+//! [`KeyedSpawnApp`] has an app for each key, such as a host or a user: started when somebody asks for it, as many as there may be.
+//!
 //! # Output
 //! Lines of both streams go to `tracing`, as `INFO` of the target `nexthop::spawn::output` with name, pid and stream; the last 200 are kept
 //! ([`Handle::output`]). The last lines of a child that failed are in the warning about it. No client is told of them.
@@ -77,6 +80,7 @@ mod group;
 #[cfg(unix)]
 mod guardian;
 mod handle;
+mod keyed;
 mod listen;
 mod output;
 #[cfg_attr(not(unix), path = "process_elsewhere.rs")]
@@ -95,6 +99,7 @@ pub use command::Command;
 pub use command::Resource;
 pub use future::SpawnFuture;
 pub use handle::{Events, Handle};
+pub use keyed::{KeyedSpawnApp, KeyedSpawnAppBuilder};
 pub use listen::{Address, Listen, Report};
 pub use output::{Line, Stream};
 pub use ready::Ready;

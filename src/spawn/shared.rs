@@ -252,7 +252,7 @@ impl Refused {
     }
 }
 
-fn refused(reason: &'static str, retry_after: Duration) -> Refused {
+pub(super) fn refused(reason: &'static str, retry_after: Duration) -> Refused {
     Refused { error: Error::new(ErrorKind::Unavailable, reason).in_phase(Phase::Queue), retry_after }
 }
 
@@ -260,7 +260,7 @@ fn gone() -> Refused {
     refused("the backend's supervisor has ended", SECOND)
 }
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 /// How many events a slow reader may be behind.
 const EVENTS: usize = 1024;
 

@@ -45,7 +45,7 @@ pub(super) struct Spec {
     pub(super) queue_timeout: Duration,
     pub(super) placeholder: Option<Bytes>,
     pub(super) kept: Arc<Kept>,
-    pub(super) sites: Sites,
+    pub(super) sites: Arc<Sites>,
 }
 
 pub(super) type Configure = dyn Fn(ProxyAppBuilder) -> ProxyAppBuilder + Send + Sync;
@@ -109,11 +109,8 @@ impl Site {
     fn make(parent: &Path, grace: Duration) -> io::Result<Self> {
         let random = getrandom::u64().map_err(io::Error::other)?;
         let directory = parent.join(format!("nexthop-{random:016x}"));
-        let mut builder = std::fs::DirBuilder::new();
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         // One that is there already is somebody else's, and an error.
-        builder.create(&directory)?;
+        private().create(&directory)?;
         #[cfg(not(unix))]
         let _ = grace;
         Ok(Self {
@@ -124,10 +121,29 @@ impl Site {
         })
     }
 
-    /// The beginning of paths that nobody has used. Short, because a unix socket's path must be.
-    pub(super) fn stem(&self) -> PathBuf {
-        self.directory.join(self.next.fetch_add(1, Ordering::Relaxed).to_string())
+    /// A directory for one child, which becomes that of its user. Short, because a unix socket's path must be.
+    pub(super) fn room(&self, command: &Command) -> io::Result<PathBuf> {
+        let room = self.directory.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
+        private().create(&room)?;
+        #[cfg(unix)]
+        if command.uid.is_some() || command.gid.is_some() {
+            use std::{fs, os::unix::fs::PermissionsExt};
+            // Who knows the name may go through; what is in there stays hidden.
+            fs::set_permissions(&self.directory, fs::Permissions::from_mode(0o711))?;
+            std::os::unix::fs::chown(&room, command.uid, command.gid)?;
+        }
+        #[cfg(not(unix))]
+        let _ = command;
+        Ok(room)
     }
+}
+
+fn private() -> std::fs::DirBuilder {
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "only unix has modes"))]
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
 }
 
 impl Drop for Site {

@@ -5,5 +5,8 @@
 
 mod child;
 mod failures;
+mod generations;
+mod handed_over;
+mod keyed;
 mod start;
 mod stop;

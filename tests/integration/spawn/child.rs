@@ -8,12 +8,15 @@ use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use nexthop::{
-    Body,
+    Body, ProxyMiddleware,
+    middleware::Trust,
+    protocol::keyring::Keyring,
+    secret::Secret,
     spawn::{Backoff, Command, Event, Events, Handle, SpawnApp, State},
 };
 use tokio::{io::AsyncWriteExt, net::UnixListener, signal::unix::SignalKind};
 use tokio_stream::StreamExt;
-use tower::ServiceExt;
+use tower::{Layer, ServiceExt};
 
 use crate::support::within;
 
@@ -23,6 +26,7 @@ use crate::support::within;
 /// * `CHILD_FAILS`: it says so and exits with this status, without listening.
 /// * `CHILD_WAITS`: it does not listen before this file is there.
 /// * `CHILD_STAYS`: it ignores `TERM`.
+/// * `CHILD_VERIFIES`: it answers only what is signed with the key that it was given.
 /// * `CHILD_LINGERS`: it starts a `sleep` in its group, whose pid it writes to this file.
 #[test]
 #[ignore = "what children run, of no use by itself"]
@@ -57,6 +61,14 @@ async fn run() {
         }
     }
     let app = app();
+    if var("CHILD_VERIFIES").is_some() {
+        let keys = Secret::from_private_file(var("NEXTHOP_SECRET_FILE").unwrap()).unwrap();
+        let trust = Trust::signature(Keyring::from_secret(keys).unwrap());
+        let app = ProxyMiddleware::builder().trust(trust).build().unwrap().layer(app);
+        let port = var("CHILD_PORT").unwrap().parse::<u16>().unwrap();
+        nexthop::serve(tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap(), app).await;
+        return;
+    }
     match (var("CHILD_PORT"), var("CHILD_SOCKET")) {
         (Some(port), _) => {
             let listener = tokio::net::TcpListener::bind(("127.0.0.1", port.parse().unwrap())).await.unwrap();
