@@ -74,6 +74,10 @@
 //! | `axum` | | for apps on axum: [extractors](mod@axum); `ConnectInfo` and `OriginalUri` behind `ProxyMiddleware`; the prefix that `nest_service` took off, in `ProxyApp` |
 //! | `config` | | serde types from which services and layers are built: [`config`] |
 //! | `metrics` | | figures through the `metrics` facade: [`transport::observe`] |
+//! | `intercept` | | certificates for intercepted TLS: [`ca`] |
+//! | `pkcs12` | | `intercept`, with the authority's certificate as a PKCS #12 file, too |
+//! | `wildcards` | | `intercept`, with one certificate for a domain and all names right below it |
+//! | `socks` | | upstreams reached through a SOCKS5 proxy: [`transport::UpstreamProxy`] |
 //! | `postcard` | | binary carried keys |
 //! | `spawn` | | backends that are child processes, started on the first request: [`spawn`] |
 //! | `bincode` | | binary carried keys in a format that nobody maintains |
@@ -116,6 +120,13 @@ pub mod spawn;
 
 #[cfg(feature = "serve")]
 pub mod serve;
+
+#[cfg(feature = "intercept")]
+pub mod ca;
+#[cfg(feature = "intercept")]
+#[path = "forward/download.rs"]
+#[allow(dead_code, reason = "for the download host of the forward proxy")]
+mod download;
 
 #[cfg(feature = "axum")]
 pub mod axum;

@@ -83,12 +83,14 @@ impl ProxyApp {
     pub(crate) fn take_over(&self, mut failed: Failed) -> Result<ProxyFuture, Failed> {
         let settings = self.inner();
         let (Some(whole), Some(href)) = (failed.whole.take(), settings.upstream.fixed()) else { return Err(failed) };
-        let Salvage { mut parts, body, .. } = *whole;
+        let Salvage { mut parts, body, head, .. } = *whole;
         let Crossing { settings: before, front, href: old, told } = *failed.crossing;
+        let (host_before, host) = (before.host(&front, &old), settings.host(&front, href));
         // What a hook wrote in place of the upstream's own stays.
-        if parts.headers.get(HOST).is_some_and(|host| host == before.host(&front, &old)) {
-            parts.headers.insert(HOST, settings.host(&front, href).clone());
+        if matches!(told, Told::InTheMap { .. }) && parts.headers.get(HOST).is_some_and(|told| told == host_before) {
+            parts.headers.insert(HOST, host.clone());
         }
+        let head = head.map(|head| with_host(head, host_before.as_bytes(), host.as_bytes()));
         if parts.uri.authority() == Some(old.authority()) {
             let mut uri = parts.uri.into_parts();
             uri.scheme = Some(href.scheme().clone());
@@ -109,13 +111,38 @@ impl ProxyApp {
         Ok(if settings.seal.is_some() || settings.hooks.any_later() {
             ProxyFuture::boxed(crossing.send(parts, body))
         } else {
-            ProxyFuture::exchange(settings.exact.send(parts, body, crossing))
+            ProxyFuture::exchange(settings.exact.send(parts, body, crossing).with_head(head))
         })
+    }
+}
+
+/// A head as it is written begins with its target, and then says `Host`.
+fn with_host(head: Vec<u8>, before: &[u8], host: &[u8]) -> Vec<u8> {
+    let end = head.windows(2).position(|two| two == b"\r\n").map_or(head.len(), |at| at + 2);
+    let (target, rest) = head.split_at(end);
+    let old = [b"host: ", before, b"\r\n"].concat();
+    match rest.strip_prefix(&*old) {
+        Some(rest) => [target, b"host: ", host, b"\r\n", rest].concat(),
+        None => head,
     }
 }
 
 impl fmt::Debug for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Failed").field("error", &self.error).field("whole", &self.whole.is_some()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_host_that_was_written_for_the_old_upstream_is_replaced() {
+        let head = b"GET /?host:%20a HTTP/1.1\r\nhost: a:1\r\nx: host: a:1\r\n\r\n".to_vec();
+        let told = b"GET /?host:%20a HTTP/1.1\r\nhost: bb:22\r\nx: host: a:1\r\n\r\n";
+        assert_eq!(with_host(head.clone(), b"a:1", b"bb:22"), told);
+        assert_eq!(with_host(head.clone(), b"a", b"b"), head);
+        assert_eq!(with_host(b"GET / HTTP/1.1".to_vec(), b"a", b"b"), b"GET / HTTP/1.1");
     }
 }

@@ -12,9 +12,9 @@ use std::{
     time::Duration,
 };
 
-use http::{Extensions, Method, Response, request::Parts};
+use http::{Extensions, HeaderValue, Method, Response, Uri, request::Parts};
 use http_body::Body as _;
-use tokio::time::Instant;
+use tokio::{runtime, time::Instant};
 use tracing::Span;
 
 use super::{
@@ -50,8 +50,18 @@ pub(crate) trait Prepare: Unpin {
         None
     }
 
+    /// What `Host` says instead of what it says in the head.
+    fn host(&self) -> Option<&HeaderValue> {
+        None
+    }
+
     /// Adds fields to those of the head, none of which has the same name.
     fn add_fields(&self, _extensions: &Extensions, _out: &mut impl Fields) {}
+
+    /// True if [`prepare`](Self::prepare) changes the head from one attempt to the next.
+    fn is_anew(&self) -> bool {
+        false
+    }
 
     /// True if the body's trailers belong to the head they were made for, and to no other attempt's.
     fn binds_trailers(&self) -> bool {
@@ -89,6 +99,7 @@ pub(crate) struct Exchange<P> {
     attempt: u32,
     /// Where the body ends, known since the first attempt.
     framing: Option<RequestFraming>,
+    head: Head,
     watch: Watch,
     /// Set by a failure after which the request is whole, and can be sent to another upstream without repeating anything.
     #[cfg_attr(not(feature = "spawn"), allow(dead_code, reason = "only a supervisor of upstreams has another"))]
@@ -103,8 +114,20 @@ pub(crate) struct Exchange<P> {
 pub(crate) struct Salvage {
     pub(crate) parts: Parts,
     pub(crate) body: Body,
+    /// Its head as it was written, where it was not held; all of the request then.
+    pub(crate) head: Option<Vec<u8>>,
     /// True if bytes of it have left, and may have been processed.
     pub(crate) was_sent: bool,
+}
+
+/// Where the request's head is.
+enum Head {
+    /// In its parts.
+    Held,
+    /// In the buffer of the connection it is sent on.
+    Written,
+    /// Between two connections.
+    Taken(Vec<u8>),
 }
 
 enum State {
@@ -138,6 +161,7 @@ impl<P: Prepare> Exchange<P> {
             prepare,
             attempt: 0,
             framing: None,
+            head: Head::Held,
             watch,
             whole: false,
             was_sent: false,
@@ -152,6 +176,20 @@ impl<P: Prepare> Exchange<P> {
     /// Sends nothing.
     pub(super) fn refuse(&mut self, error: Error) {
         self.state = State::Refused(error);
+    }
+
+    /// Does at once what needs no waiting. A head that is written then need not be held until the first poll: hyper's server, which reads on
+    /// before that, finds its buffer free, and needs no new one.
+    pub(crate) fn begin(&mut self) {
+        if !matches!(self.state, State::Start) || self.watch.is_on() {
+            return;
+        }
+        match self.start() {
+            // The pool belongs to a runtime; the first poll looks again.
+            Ok(State::Connecting(..)) if runtime::Handle::try_current().is_err() => {}
+            Ok(state) => self.state = state,
+            Err(error) => self.state = State::Refused(error),
+        }
     }
 
     /// Goes on until something must be waited for. What is being sent stays where it is: moving it costs more than most of its steps.
@@ -300,9 +338,22 @@ impl<P: Prepare> Exchange<P> {
         }
         let ended = self.body.is_end_stream();
         let (limits, keep) = (self.proxy.limits.clone(), self.proxy.keep_hop_by_hop);
+        if let Head::Taken(head) = std::mem::replace(&mut self.head, Head::Held) {
+            self.head = Head::Written;
+            return Ok(State::Sending(http1::Exchange::again(conn, head, &self.parts.method, limits, now)));
+        }
+        // Over TLS, another attempt may come to speak HTTP/2. Another upstream must be found without what hooks have said.
+        let is_known = !self.proxy.replaceable || self.prepare.destination().is_some();
+        let may_let_go = is_known && !self.prepare.is_anew() && !conn.home.destination.is_tls();
         let prepare = &self.prepare;
         let more = |extensions: &Extensions, out: &mut http1::Lines<'_>| prepare.add_fields(extensions, out);
-        Ok(State::Sending(http1::Exchange::new(conn, &self.parts, framing, ended, limits, keep, now, more)))
+        let sending = http1::Exchange::new(conn, &self.parts, framing, ended, limits, keep, now, prepare.host(), more);
+        if may_let_go && sending.is_all_written() {
+            self.parts.headers.clear();
+            self.parts.uri = Uri::default();
+            self.head = Head::Written;
+        }
+        Ok(State::Sending(sending))
     }
 
     /// How old a connection may be that is taken for the request: any, if it can be sent again.
@@ -340,18 +391,37 @@ impl<P: Prepare> Exchange<P> {
     /// After a failure: what was to prepare the request, and the request itself, if it can be sent to another upstream.
     #[cfg(feature = "spawn")]
     pub(crate) fn salvage(self) -> (P, Option<Box<Salvage>>) {
-        let Self { parts, body, was_sent, .. } = self;
-        (self.prepare, self.whole.then(|| Box::new(Salvage { parts, body: Body::new(body), was_sent })))
+        let Self { parts, body, head, was_sent, whole, prepare, .. } = self;
+        let head = match head {
+            Head::Taken(head) => Some(head),
+            Head::Held | Head::Written => None,
+        };
+        (prepare, whole.then(|| Box::new(Salvage { parts, body: Body::new(body), head, was_sent })))
+    }
+
+    /// Sends what another upstream has lost: this head, if there is one.
+    #[cfg(feature = "spawn")]
+    pub(crate) fn with_head(mut self, head: Option<Vec<u8>>) -> Self {
+        self.head = head.map_or(Head::Held, Head::Taken);
+        self
     }
 
     /// What becomes of a failed attempt: another one, or the error.
-    fn again(&mut self, sending: http1::Exchange, error: Error) -> Result<State, Error> {
+    fn again(&mut self, mut sending: http1::Exchange, error: Error) -> Result<State, Error> {
         let framing = self.framing.filter(|_| sending.is_stale());
         let Some(framing) = framing.filter(|_| self.may_go_again(sending.is_unsent())) else {
             self.give_up(sending.is_lost(), sending.is_unsent());
+            if self.whole
+                && let Head::Written = self.head
+            {
+                self.head = Head::Taken(sending.take_head());
+            }
             return Err(error);
         };
         tracing::debug!(%error, "sending again on a fresh connection");
+        if let Head::Written = self.head {
+            self.head = Head::Taken(sending.take_head());
+        }
         // What was lost on one pooled connection is not tried on another, but on a new one in its place.
         let home = sending.into_home();
         #[cfg(feature = "http2")]
@@ -390,9 +460,12 @@ impl<P: Prepare> Future for Exchange<P> {
         if self.watch.is_on() {
             return self.poll_observed(cx);
         }
-        let outcome = ready!(self.advance(cx));
-        self.state = State::Done;
-        Poll::Ready(outcome)
+        // In place: a response is moved often enough on its way.
+        let outcome = self.advance(cx);
+        if outcome.is_ready() {
+            self.state = State::Done;
+        }
+        outcome
     }
 }
 

@@ -121,7 +121,7 @@ impl Exchange {
     /// Tells whoever asked; hyper's server cannot pass interim responses on (RFC 9110 §15.2 lets a proxy drop them).
     fn poll_interim(&mut self, cx: &mut Context<'_>, extensions: &Extensions) -> Result<(), Failure> {
         // Of an error, the response itself tells.
-        while let Poll::Ready(Some(Ok(interim))) = self.response.poll_informational(cx) {
+        while let Poll::Ready(Some(Ok(mut interim))) = self.response.poll_informational(cx) {
             self.interim += 1;
             if self.interim > MAX_INTERIM {
                 let error = Error::new(ErrorKind::Upstream, "the upstream answers in the interim for ever");
@@ -129,6 +129,8 @@ impl Exchange {
             }
             self.upload.gated &= interim.status() != StatusCode::CONTINUE;
             if let Some(on_informational) = extensions.get::<OnInformational>() {
+                // RFC 9110 §8.6: no length in a 1xx.
+                interim.headers_mut().remove(header::CONTENT_LENGTH);
                 on_informational.call(&interim);
             }
             self.clock = Instant::now();

@@ -261,7 +261,7 @@ impl fmt::Display for Cut {
 }
 
 /// Reads of one direction before others have their turn.
-const ROUNDS: u32 = 16;
+const ROUNDS: u32 = 8;
 /// How often within its limit the timer asks.
 const CHECKS: u32 = 4;
 

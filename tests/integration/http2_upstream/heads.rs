@@ -1,10 +1,13 @@
 //! What an upstream sees of a request, and a client of a response's head.
 
-use std::{future::pending, sync::Mutex};
+use std::{
+    future::pending,
+    sync::{Arc, Mutex},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Version};
-use nexthop::{Body, ErrorKind, Phase};
+use nexthop::{Body, ErrorKind, Phase, ext::OnInformational};
 use tokio::{io::DuplexStream, sync::mpsc};
 
 use super::{all, call, to, with};
@@ -191,4 +194,24 @@ async fn a_response_with_fields_of_a_connection_or_too_long_a_head_is_502_and_co
     }
     assert_eq!(call(&proxy, get("http://h/")).await.unwrap().status(), StatusCode::OK);
     assert_eq!(upstream.connections(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn interim_responses_are_told_to_whoever_asks_without_a_length() {
+    let (proxy, upstream) = to(|_, mut frames| async move {
+        let stream = frames.request().await;
+        // HPACK: `:status: 103` and `content-length: 7`, both literal with indexed names.
+        frames.write(HEADERS, END_HEADERS, stream, b"\x08\x03103\x0f\x0d\x017").await;
+        frames.ok(stream, true).await;
+        frames.drain().await;
+    });
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tell = told.clone();
+    let mut request = get("http://h/");
+    request.extensions_mut().insert(OnInformational::new(move |interim| {
+        tell.lock().unwrap().push((interim.status().as_u16(), interim.headers().len()));
+    }));
+    assert_eq!(call(&proxy, request).await.unwrap().status(), 200);
+    assert_eq!(*told.lock().unwrap(), [(103, 0)]);
+    upstream.finish();
 }

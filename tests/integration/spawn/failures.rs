@@ -101,6 +101,22 @@ async fn the_request_that_meets_a_vanished_child_is_sent_to_the_next() {
 }
 
 #[tokio::test]
+async fn what_is_sent_to_the_next_child_is_addressed_to_it() {
+    let app = SpawnApp::builder(child::command())
+        .proxy(|proxy| proxy.families([nexthop::protocol::Family::XForwarded]))
+        .backoff(child::quick())
+        .build()
+        .unwrap();
+    let first = pid(&app).await;
+    kill(first, Signal::KILL);
+    let (_, fields) = get(&app, "/fields").await;
+    let (_, port) = get(&app, "/var/CHILD_PORT").await;
+    assert!(fields.contains(&format!("\"host\": \"127.0.0.1:{port}\"")), "{fields}");
+    assert!(fields.contains("\"x-forwarded-host\": \"front.test\""), "{fields}");
+    assert_ne!(pid(&app).await, first);
+}
+
+#[tokio::test]
 async fn what_a_dying_child_has_not_answered_is_repeated_once_if_that_is_safe() {
     let app = quick();
     // It kills each child that it meets: two, and no more. A third is started for whoever comes.

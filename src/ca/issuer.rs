@@ -1,0 +1,196 @@
+//! [`Issuer`]: the authority's certificate and key, made or read, and checked.
+
+use std::{
+    ops::Range,
+    time::{Duration, SystemTime},
+};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyIdMethod, KeyUsagePurpose, PublicKeyData,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use sha2::{Digest, Sha256};
+use x509_parser::{certificate::X509Certificate, parse_x509_certificate};
+use zeroize::Zeroizing;
+
+use super::{
+    certificate::Certificate,
+    constraints::Constraints,
+    host::Host,
+    key::{self, KeyPair},
+    leaf::{self, BACKDATED, Subject},
+};
+use crate::error::{BoxError, ConfigError};
+
+/// What signs. The key is reached by [`mint`](Self::mint) alone.
+pub(super) struct Issuer {
+    pub(super) certificate: Certificate,
+    pub(super) constraints: Constraints,
+    validity: Range<SystemTime>,
+    /// What is shown behind a host's certificate: nothing for a root, which clients have.
+    chain: Vec<CertificateDer<'static>>,
+    signer: rcgen::Issuer<'static, KeyPair>,
+}
+
+impl Issuer {
+    /// A new authority as PEM: its key, then its certificate.
+    ///
+    /// ECDSA over P-256, ten years, reaching back two days; it may sign certificates of hosts and of no other authority. Its subject is
+    /// `name` and something of its key, so that two made with one name are never taken for each other.
+    pub(super) fn create(
+        name: &str,
+        constraints: Option<&Constraints>,
+        now: SystemTime,
+    ) -> Result<Zeroizing<String>, ConfigError> {
+        let make = || -> Result<_, BoxError> {
+            let key = key::generate()?;
+            // RFC 7093 §2, method 1.
+            let mut key_id = Sha256::digest(key.der_bytes()).to_vec();
+            key_id.truncate(20);
+            let mut params = CertificateParams::default();
+            params.distinguished_name = DistinguishedName::new();
+            let unit: String = key_id.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+            params.distinguished_name.push(DnType::OrganizationalUnitName, unit);
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+            params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+            params.key_identifier_method = KeyIdMethod::PreSpecified(key_id);
+            params.name_constraints = constraints.map(Constraints::to_extension);
+            params.serial_number = Some(leaf::serial_number()?);
+            (params.not_before, params.not_after) = ((now - BACKDATED).into(), (now + VALIDITY).into());
+            let certificate = params.self_signed(&key)?;
+            let (key, certificate) = (key::pem(&key), certificate.pem());
+            // As large as needed, so that no copy of the key is left behind when it grows.
+            let mut pem = Zeroizing::new(String::with_capacity(key.len() + certificate.len()));
+            pem.push_str(&key);
+            pem.push_str(&certificate);
+            Ok(pem)
+        };
+        make().map_err(|error| ConfigError::tls(format!("no authority can be made: {error}")))
+    }
+
+    /// Reads what `from` holds: the authority's certificate first, then what leads from it to a root, and the key.
+    ///
+    /// # Errors
+    /// `Secret`, naming `from`: no certificate, no key, or the two do not fit; a certificate that is not an authority's, or not valid at
+    /// `now`.
+    pub(super) fn read(certificates: &[u8], key: &[u8], from: &str, now: SystemTime) -> Result<Self, ConfigError> {
+        let fail = |why: &str| ConfigError::secret(from, why);
+        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(certificates)
+            .collect::<Result<_, _>>()
+            .map_err(|_| fail("holds a certificate that is not PEM"))?;
+        let der = chain.first().ok_or_else(|| fail("holds no certificate"))?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| fail("holds no private key in PEM"))?;
+        let key = key::read(&key)?;
+        let (_, read) = parse_x509_certificate(der).map_err(|_| fail("holds a certificate that cannot be read"))?;
+        check(&read, &key).map_err(fail)?;
+        let validity = validity(&read);
+        if !validity.contains(&now) {
+            return Err(fail("holds a certificate that is not valid now"));
+        }
+        if validity.end < now + WARN_BEFORE {
+            tracing::warn!(from, "the authority's certificate is valid for less than 30 days more");
+        }
+        let is_root = read.subject().as_raw() == read.issuer().as_raw();
+        let issuer = Self {
+            certificate: Certificate::new(der.clone(), common_name(&read)),
+            constraints: constraints(&read)
+                .map_err(|_| fail("holds a certificate with unreadable name constraints"))?,
+            validity,
+            signer: key::issuer(der, key).map_err(|_| fail("holds a certificate that cannot be used"))?,
+            chain: if is_root { Vec::new() } else { chain.clone() },
+        };
+        issuer.prove(&read).map_err(fail)?;
+        Ok(issuer)
+    }
+
+    /// Until when certificates can be had, and from when: within the authority's own validity.
+    pub(super) fn validity(&self, now: SystemTime, length: Duration) -> Option<Range<SystemTime>> {
+        let (earliest, latest) = (self.validity.start, self.validity.end);
+        // Unlike a sum, the authority's end is always there.
+        let end = now.checked_add(length).map_or(latest, |end| end.min(latest));
+        let start = now.checked_sub(BACKDATED).map_or(earliest, |start| start.max(earliest));
+        (start <= now && now < end).then_some(start..end)
+    }
+
+    /// A certificate with what leads from it to a root, and its key.
+    pub(super) fn mint(
+        &self,
+        subject: &Subject,
+        validity: &Range<SystemTime>,
+    ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), BoxError> {
+        let (certificate, key) = leaf::mint(&self.signer, subject, validity)?;
+        let mut chain = Vec::with_capacity(1 + self.chain.len());
+        chain.push(certificate);
+        chain.extend_from_slice(&self.chain);
+        Ok((chain, key))
+    }
+
+    /// True if a signature takes so long that others should not wait for it: with RSA, a millisecond or several.
+    pub(super) fn is_slow(&self) -> bool {
+        !FAST.contains(&self.signer.key().algorithm())
+    }
+
+    /// Mints once: names are compared byte for byte, and not every subject can be written as an issuer as it was read.
+    fn prove(&self, own: &X509Certificate<'_>) -> Result<(), &'static str> {
+        let subject = Subject { host: Host::Dns("name.invalid".into()), wildcard: false };
+        let minted = leaf::mint(&self.signer, &subject, &self.validity);
+        let (certificate, _) = minted.map_err(|_| "holds a key that does not sign")?;
+        let read =
+            parse_x509_certificate(&certificate).map(|(_, read)| read.issuer().as_raw() == own.subject().as_raw());
+        if read.unwrap_or(false) {
+            Ok(())
+        } else {
+            Err("holds a certificate whose subject cannot be written as an issuer")
+        }
+    }
+}
+
+/// A certificate of an authority that fits the key.
+fn check(certificate: &X509Certificate<'_>, key: &KeyPair) -> Result<(), &'static str> {
+    if !certificate.basic_constraints().ok().flatten().is_some_and(|constraints| constraints.value.ca) {
+        return Err("holds a certificate that is not an authority's");
+    }
+    let usage = certificate.key_usage().map_err(|_| "holds a certificate with an unreadable key usage")?;
+    if usage.is_some_and(|usage| !usage.value.key_cert_sign()) {
+        return Err("holds a certificate that may not sign others");
+    }
+    if certificate.public_key().raw != key.subject_public_key_info() {
+        return Err("holds a certificate and a key that do not fit each other");
+    }
+    Ok(())
+}
+
+fn constraints(certificate: &X509Certificate<'_>) -> Result<Constraints, ()> {
+    let read = certificate.name_constraints().map_err(|_| ())?;
+    Ok(read.map_or_else(Constraints::default, |read| {
+        Constraints::read(read.value.permitted_subtrees.as_deref(), read.value.excluded_subtrees.as_deref())
+    }))
+}
+
+fn validity(certificate: &X509Certificate<'_>) -> Range<SystemTime> {
+    let time = |seconds: i64| {
+        let from_epoch = Duration::from_secs(seconds.unsigned_abs());
+        let time = if seconds < 0 {
+            SystemTime::UNIX_EPOCH.checked_sub(from_epoch)
+        } else {
+            SystemTime::UNIX_EPOCH.checked_add(from_epoch)
+        };
+        time.unwrap_or(SystemTime::UNIX_EPOCH)
+    };
+    let validity = certificate.validity();
+    time(validity.not_before.timestamp())..time(validity.not_after.timestamp())
+}
+
+fn common_name(certificate: &X509Certificate<'_>) -> String {
+    let name = certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+    name.map_or_else(|| certificate.subject().to_string(), str::to_owned)
+}
+
+/// As long as people are willing to install one.
+const VALIDITY: Duration = Duration::from_secs(3_652 * 24 * 60 * 60);
+
+const WARN_BEFORE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Well below a tenth of a millisecond.
+static FAST: [&rcgen::SignatureAlgorithm; 2] = [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ED25519];

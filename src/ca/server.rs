@@ -1,0 +1,66 @@
+//! TLS settings towards clients.
+
+use std::sync::Arc;
+
+use rustls::{
+    ServerConfig,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, PrivateKeyDer},
+    server::{NoServerSessionStorage, ProducesTickets, ResolvesServerCertUsingSni},
+    sign::{CertifiedKey, SingleCertAndKey},
+};
+
+use crate::error::ConfigError;
+
+/// What the settings of all hosts share: the provider, ALPN, and the key of session tickets.
+///
+/// Sessions are resumed by tickets, so that none is kept in memory. A ticket of one host is not taken for another: rustls compares the
+/// names that were asked for (RFC 6066 §3).
+pub(super) fn template(provider: Option<Arc<CryptoProvider>>, http1_only: bool) -> Result<ServerConfig, ConfigError> {
+    let failed = |error: rustls::Error| ConfigError::tls(error.to_string());
+    let (provider, ticketer) = (provider.map_or_else(own_provider, Ok)?, ticketer().map_err(failed)?);
+    let builder =
+        ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(failed)?;
+    let nobody = Arc::new(ResolvesServerCertUsingSni::new());
+    let mut config = builder.with_no_client_auth().with_cert_resolver(nobody);
+    let versions: &[&[u8]] =
+        if http1_only || !cfg!(feature = "http2") { &[b"http/1.1"] } else { &[b"h2", b"http/1.1"] };
+    config.alpn_protocols = versions.iter().map(|version| version.to_vec()).collect();
+    if let Some(ticketer) = ticketer {
+        config.ticketer = ticketer;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+    }
+    Ok(config)
+}
+
+/// The same for one host, which is shown this certificate whatever it asks for.
+pub(super) fn with_certificate(
+    template: &ServerConfig,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<ServerConfig, rustls::Error> {
+    let key = template.crypto_provider().key_provider.load_private_key(key)?;
+    let mut config = template.clone();
+    config.cert_resolver = Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key)));
+    Ok(config)
+}
+
+fn own_provider() -> Result<Arc<CryptoProvider>, ConfigError> {
+    #[cfg(feature = "aws-lc-rs")]
+    return Ok(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    #[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
+    return Ok(Arc::new(rustls::crypto::ring::default_provider()));
+    #[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
+    Err(ConfigError::tls("no crypto provider: enable the feature aws-lc-rs or ring"))
+}
+
+type Ticketer = Result<Option<Arc<dyn ProducesTickets>>, rustls::Error>;
+
+fn ticketer() -> Ticketer {
+    #[cfg(feature = "aws-lc-rs")]
+    return rustls::crypto::aws_lc_rs::Ticketer::new().map(Some);
+    #[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
+    return rustls::crypto::ring::Ticketer::new().map(Some);
+    #[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
+    Ok(None)
+}
