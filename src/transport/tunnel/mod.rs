@@ -15,4 +15,6 @@ pub(crate) use join::open;
 pub(crate) use join::{carry, join};
 #[cfg(feature = "serve")]
 pub(crate) use join::{Client, Gauge};
+#[cfg(feature = "spawn")]
+pub(crate) use upgraded::Hold;
 pub use upgraded::Upgraded;
