@@ -355,8 +355,8 @@ mod tests {
         );
         assert_eq!(ask(&access, None, &[&basic("bob:")]), Ok(Some("bob".to_owned())));
         let twice = basic("bob:");
-        for wrong in [
-            &[][..],
+        let refused: [&[&str]; 9] = [
+            &[],
             &[&basic("alice:")],
             &[&basic("alice")],
             &[&basic("alice:pass")],
@@ -365,7 +365,8 @@ mod tests {
             &["Basic", "Basic !"],
             &["Bearer YWxpY2U6cGFzczp3b3Jk"],
             &[&twice, &twice],
-        ] {
+        ];
+        for wrong in refused {
             assert_eq!(ask(&access, Some("127.0.0.1"), wrong), Err(407), "{wrong:?}");
         }
         assert!(!format!("{access:?}").contains("pass"));

@@ -26,7 +26,7 @@ use crate::transport::io::Stream;
 
 /// Joins `upstream` with the client that sent the request, in a task of its own, or puts it into the response.
 pub(crate) fn open<B>(
-    upstream: Upgraded,
+    mut upstream: Upgraded,
     request: &mut Extensions,
     response: &mut Response<B>,
     idle: Option<Duration>,
