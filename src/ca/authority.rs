@@ -62,7 +62,7 @@ impl Authority {
             return Err(Error::new(ErrorKind::Denied, "the authority may not vouch for this host"));
         }
         let subject = self.subject(host);
-        let (key, now) = (subject.host.key(), SystemTime::now());
+        let (key, now) = (subject.key(), SystemTime::now());
         self.0.cache.get(&key, now, self.mint(subject, now)).await
     }
 

@@ -178,9 +178,10 @@ mod tests {
     #[tokio::test]
     async fn a_failure_and_a_caller_who_leaves_keep_nobody_from_it() {
         let cache = Cache::new(2);
-        let failed = cache.get(&"a".into(), at(0), async { Err(Error::new(ErrorKind::Internal, "no")) }).await;
+        let host: Arc<str> = "a".into();
+        let failed = cache.get(&host, at(0), async { Err(Error::new(ErrorKind::Internal, "no")) }).await;
         assert!(failed.is_err());
-        let left = cache.get(&"a".into(), at(0), std::future::pending());
+        let left = cache.get(&host, at(0), std::future::pending());
         assert!(tokio::time::timeout(Duration::ZERO, left).await.is_err());
         assert_eq!(get(&cache, "a", "1", at(0)).await, "1");
     }

@@ -124,7 +124,8 @@ fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
 
 const MAX_BYTES: usize = 64 * 1024;
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 

@@ -2,6 +2,7 @@
 
 use std::{
     ops::Range,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -24,10 +25,19 @@ pub(super) struct Subject {
     pub(super) wildcard: bool,
 }
 
+impl Subject {
+    /// The text by which the certificate is kept: a name's own certificate is another than that for all below it.
+    pub(super) fn key(&self) -> Arc<str> {
+        let host = self.host.key();
+        if self.wildcard { format!("*.{host}").into() } else { host }
+    }
+}
+
 /// A certificate and the key that was made for it alone, signed by `issuer`.
 ///
-/// The profile is what strict clients ask for: version 3, a random serial number, the host in the subject alternative names (also as the
-/// common name where it fits), digitalSignature and serverAuth, the issuer's key identifier, and nothing of an authority.
+/// The profile is what strict clients ask for: version 3, a random serial number, the host in the subject alternative names, digitalSignature
+/// and serverAuth, the issuer's key identifier, and nothing of an authority. A name that fits is the common name, too; an address is not,
+/// because OpenSSL holds it against the constraints on names.
 pub(super) fn mint(
     issuer: &Issuer<'_, KeyPair>,
     subject: &Subject,
@@ -38,16 +48,15 @@ pub(super) fn mint(
     params.distinguished_name = DistinguishedName::new();
     match &subject.host {
         Host::Dns(name) => {
+            if name.len() <= MAX_COMMON_NAME {
+                params.distinguished_name.push(DnType::CommonName, &**name);
+            }
             params.subject_alt_names.push(SanType::DnsName(name.to_string().try_into()?));
             if subject.wildcard {
                 params.subject_alt_names.push(SanType::DnsName(format!("*.{name}").try_into()?));
             }
         }
         Host::Ip(ip) => params.subject_alt_names.push(SanType::IpAddress(*ip)),
-    }
-    let name = subject.host.key();
-    if name.len() <= MAX_COMMON_NAME {
-        params.distinguished_name.push(DnType::CommonName, &*name);
     }
     (params.not_before, params.not_after) = (validity.start.into(), validity.end.into());
     params.serial_number = Some(serial_number()?);

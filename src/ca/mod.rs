@@ -7,7 +7,7 @@
 //! | key | ECDSA P-256, or given | ECDSA P-256, its own |
 //! | valid | from 2 days ago, 10 years | from 2 days ago, 30 days, within the authority's time |
 //! | serial number | 127 random bits | 127 random bits |
-//! | names | common name as asked for; a unit that differs for each key | subject alternative name: one DNS name or one address |
+//! | names | common name as asked for; a unit that differs for each key | subject alternative name: one DNS name or one address; a name of up to 64 bytes is the common name, too |
 //! | extensions | basic constraints (critical, no authority below it), key usage (critical: sign certificates and lists), key identifier, name constraints if asked for | key usage (critical: signature), extended key usage (server), the authority's key identifier |
 //!
 //! This is what strict clients take, such as Python since 3.13 and `openssl verify -x509_strict`. Hosts are checked before they go into a

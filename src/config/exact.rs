@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-#[cfg(feature = "tls")]
 use zeroize::Zeroizing;
 
 use super::table::Reading;
@@ -15,6 +14,7 @@ use crate::transport::{Tls, TlsVersion};
 use crate::{
     error::ConfigError,
     exact::{ExactProxy, ExactProxyBuilder},
+    transport::UpstreamProxy,
 };
 
 type Set<T> = fn(ExactProxyBuilder, T) -> ExactProxyBuilder;
@@ -71,6 +71,9 @@ impl Reading {
         if let Some(address) = self.parsed::<std::net::IpAddr>("local_address", "an IP address") {
             builder = builder.local_address(address);
         }
+        if let Some(proxy) = self.upstream_proxy() {
+            builder = builder.upstream_proxy(proxy);
+        }
         #[cfg(feature = "proxy-protocol")]
         {
             let versions = [("v1", ProxyProtocolVersion::V1), ("v2", ProxyProtocolVersion::V2)];
@@ -120,6 +123,29 @@ impl Reading {
         time
     }
 
+    /// `upstream_proxy`, `upstream_proxy_credentials_file`.
+    fn upstream_proxy(&mut self) -> Option<UpstreamProxy> {
+        const FILE: &str = "upstream_proxy_credentials_file";
+
+        let before = self.mistakes();
+        // Not by `parsed`, which would show a password.
+        let proxy = self.text("upstream_proxy").and_then(|text| self.check("upstream_proxy", text.parse()));
+        let Some(credentials) = self.file(FILE) else { return proxy };
+        let credentials = std::str::from_utf8(&credentials).unwrap_or_default();
+        let Some((user, password)) = credentials.trim_end_matches(['\r', '\n']).split_once(':') else {
+            self.fail(ConfigError::secret(FILE, "does not hold user:password"));
+            return None;
+        };
+        match proxy {
+            Some(proxy) => self.check(FILE, UpstreamProxy::credentials(proxy, user, password)),
+            None if before == self.mistakes() => {
+                self.fail(ConfigError::missing("upstream_proxy", "credentials are for a proxy"));
+                None
+            }
+            None => None,
+        }
+    }
+
     /// `tls_roots_file` or `tls_extra_roots_file`, `tls_certificate_file` with `tls_key_file`, `tls_min_version`, `tls_server_name`.
     #[cfg(feature = "tls")]
     fn tls(&mut self) -> Option<Tls> {
@@ -164,8 +190,7 @@ impl Reading {
         if is_set && before == self.mistakes() { builder.build().ok() } else { None }
     }
 
-    /// The content of a file, which may hold a private key.
-    #[cfg(feature = "tls")]
+    /// The content of a file, which may hold a secret.
     fn file(&mut self, key: &'static str) -> Option<Zeroizing<Vec<u8>>> {
         let path = self.text(key)?;
         match std::fs::read(&path) {

@@ -51,6 +51,8 @@ use crate::{
 /// | `pool_max_idle`, `pool_max_idle_total`, `pool_max_uses`, `pool_max_connections`, `pool_max_waiting` | number |
 /// | `max_response_head_bytes`, `replay_max_bytes`, `replay_budget_bytes` | number |
 /// | `local_address` | text: the IP address that connections come from |
+/// | `upstream_proxy` | text: another proxy to go through, see [`UpstreamProxy`](crate::transport::UpstreamProxy) |
+/// | `upstream_proxy_credentials_file` | text: a file that holds `user:password` for it |
 #[cfg_attr(feature = "proxy-protocol", doc = "| `send_proxy_protocol` | `v1` or `v2` |")]
 #[cfg_attr(feature = "http2", doc = "| `http_versions` | `auto` (the default), `http1`, `http2` |")]
 #[cfg_attr(feature = "http2", doc = "| `http2_ping_interval`, `http2_ping_timeout` | time |")]

@@ -19,7 +19,7 @@ use crate::{
     error::ConfigError,
     ext::DialPolicy,
     transport::{
-        Connect, Connector, Limits, Listener, Pool, PoolEvent, Resolve,
+        Connect, Connector, Limits, Listener, Pool, PoolEvent, Resolve, UpstreamProxy,
         observe::{ExchangeSummary, Hook, Observers},
     },
 };
@@ -276,6 +276,13 @@ impl ExactProxyBuilder {
     #[cfg(feature = "proxy-protocol")]
     pub fn send_proxy_protocol(mut self, version: ProxyProtocolVersion) -> Self {
         self.connector.proxy_protocol = Some(version);
+        self
+    }
+
+    /// Reaches every upstream through another proxy, but for unix sockets: directly. With a [`connector`](Self::connector) of one's own, that
+    /// is asked for a stream to the proxy. A stream that the caller brings is what it is.
+    pub fn upstream_proxy(mut self, proxy: UpstreamProxy) -> Self {
+        self.connector.upstream_proxy = Some(proxy);
         self
     }
 

@@ -5,7 +5,7 @@
 //! are kept in a pool, by everything that makes two of them different ([`Destination`]).
 //!
 //! Settings are [`ExactProxyBuilder`](crate::exact::ExactProxyBuilder)'s; every other service takes the `ExactProxy` that it makes. What
-//! is looked for most: `HttpVersions` for h2c and gRPC, `Tls` for roots and client certificates, `send_proxy_protocol`,
+//! is looked for most: `HttpVersions` for h2c and gRPC, `Tls` for roots and client certificates, `send_proxy_protocol`, [`UpstreamProxy`],
 //! [`ext::ConnectTo`](crate::ext::ConnectTo) for unix sockets and given addresses, [`Upgraded`] for the stream behind a `101`.
 //!
 //! # What is made of a response
@@ -92,7 +92,7 @@ mod versions;
 
 #[cfg(feature = "proxy-protocol")]
 pub use connect::ProxyProtocolVersion;
-pub use connect::{Connect, Connecting, Resolve, Resolving};
+pub use connect::{Connect, Connecting, Resolve, Resolving, UpstreamProxy};
 #[cfg(feature = "tls")]
 pub use connect::{Tls, TlsBuilder, TlsVersion};
 pub use destination::Destination;

@@ -279,6 +279,8 @@ fn every_mistake_is_told_with_its_key_and_text() {
         ("local_address", json!("localhost"), "localhost"),
         ("replay_max_bytes", json!("-1"), "-1"),
         ("replay_budget_bytes", json!("16 MiB"), "16 MiB"),
+        ("upstream_proxy", json!("proxy:3128"), "proxy:3128"),
+        ("upstream_proxy_credentials_file", json!("/does/not/exist"), "/does/not/exist"),
         ("send_proxy_protocol", json!(2), "2"),
         ("http_versions", json!("http3"), "http3"),
         ("http2_ping_interval", json!("0s"), "0s"),
@@ -413,6 +415,7 @@ fn file(content: &str) -> tempfile::NamedTempFile {
 fn what_sends_requests_has_a_key_for_each_plain_setting() {
     let ca = TestCa::new();
     let (roots, chain, key) = identity(&ca);
+    let known = file("me:secret\n");
     let path = |file: &tempfile::NamedTempFile| file.path().to_str().unwrap().to_owned();
     let mut config = json!({
         "href": "https://localhost", "connect_timeout": "1s", "address_timeout": "500ms", "response_timeout": "off",
@@ -423,6 +426,7 @@ fn what_sends_requests_has_a_key_for_each_plain_setting() {
         "http_versions": "auto", "http2_ping_interval": "off", "http2_ping_timeout": "1s", "http2_stream_window_bytes": 65535,
         "tls_roots_file": path(&roots), "tls_certificate_file": path(&chain), "tls_key_file": path(&key),
         "tls_min_version": "1.3", "tls_server_name": "app.example",
+        "upstream_proxy": "socks5h://127.0.0.1:1080", "upstream_proxy_credentials_file": path(&known),
     });
     proxy_app(config.clone()).build().unwrap();
     config["tls_extra_roots_file"] = path(&roots).into();
@@ -434,6 +438,29 @@ fn what_sends_requests_has_a_key_for_each_plain_setting() {
     keys.remove("tls_key_file");
     let mistakes = told(proxy_app(config).build());
     assert!(mistakes.len() == 1 && mistakes[0].contains("tls_key_file"), "{mistakes:?}");
+}
+
+#[test]
+fn credentials_for_an_upstream_proxy_are_in_no_mistake() {
+    let href = "http://localhost";
+    for (content, proxy) in [
+        ("hunter2", "http://h:1"),
+        ("hunter2:s\ne", "http://h:1"),
+        ("hunter2:s", "hunter2@h"),
+        ("hunter2", "http://hunter2:a@h"),
+    ] {
+        let file = file(content);
+        let config = json!({"href": href, "upstream_proxy": proxy, "upstream_proxy_credentials_file": file.path()});
+        let mistakes = told(proxy_app(config).build());
+        assert!(
+            !mistakes.is_empty() && mistakes.iter().all(|mistake| mistake.contains("upstream_proxy")),
+            "{mistakes:?}"
+        );
+        assert!(!mistakes.iter().any(|mistake| mistake.contains("hunter2")), "{mistakes:?}");
+    }
+    let file = file("me:hunter2");
+    let mistakes = told(proxy_app(json!({"href": href, "upstream_proxy_credentials_file": file.path()})).build());
+    assert!(mistakes.len() == 1 && mistakes[0].starts_with("upstream_proxy is missing"), "{mistakes:?}");
 }
 
 #[tokio::test]

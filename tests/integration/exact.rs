@@ -9,3 +9,4 @@ mod places;
 mod proxy_protocol;
 mod tls;
 mod transparent;
+mod upstream_proxy;

@@ -1,6 +1,7 @@
 //! One binary, so that helpers are shared and linked once.
 
 mod app;
+mod ca;
 mod carry;
 mod config;
 mod exact;

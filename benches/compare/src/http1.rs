@@ -6,7 +6,10 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::{io::AsyncReadExt, net::TcpStream};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    net::TcpStream,
+};
 
 pub const SMALL: &[u8] = b"Hello, world!";
 pub const BULK: usize = 1 << 20;
@@ -37,15 +40,23 @@ pub struct Head {
 }
 
 /// A connection and what was read of it but not yet used.
-pub struct Connection {
-    pub stream: TcpStream,
+pub struct Connection<S = TcpStream> {
+    pub stream: S,
     pub buffer: BytesMut,
 }
 
 impl Connection {
     pub fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: BytesMut::with_capacity(4096) })
+        Ok(Self::over(stream))
+    }
+}
+
+impl<S: AsyncRead + Unpin> Connection<S> {
+    /// A connection of any other kind.
+    #[allow(dead_code, reason = "for `forward`, which shares this file")]
+    pub fn over(stream: S) -> Self {
+        Self { stream, buffer: BytesMut::with_capacity(4096) }
     }
 
     /// The next request's head; `None` at the end of the connection.
@@ -65,14 +76,24 @@ impl Connection {
         }
     }
 
+    /// The status of an answer to `CONNECT`, whose length means nothing.
+    #[allow(dead_code, reason = "for `forward`, which shares this file")]
+    pub async fn tunnel(&mut self) -> io::Result<u16> {
+        self.head(false).await.map(|head| head.status)
+    }
+
     /// The next response's head.
     pub async fn response(&mut self) -> io::Result<Head> {
+        self.head(true).await
+    }
+
+    async fn head(&mut self, needs_length: bool) -> io::Result<Head> {
         loop {
             let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
             let mut response = httparse::Response::new(&mut fields);
             if let httparse::Status::Complete(size) = response.parse(&self.buffer).map_err(io::Error::other)? {
                 let status = response.code.unwrap_or_default();
-                let head = Head { status, ..framing(response.headers, status == 200)? };
+                let head = Head { status, ..framing(response.headers, needs_length && status == 200)? };
                 self.buffer.advance(size);
                 return Ok(head);
             }

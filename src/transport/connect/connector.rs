@@ -10,6 +10,7 @@ use super::{
     custom::Connect,
     deadline::Deadline,
     tcp::{Tcp, not_connected},
+    upstream_proxy::UpstreamProxy,
 };
 use crate::{
     error::{Error, ErrorKind, Phase},
@@ -25,6 +26,7 @@ use crate::{
 pub(crate) struct Connector {
     pub(crate) custom: Option<Arc<dyn Connect>>,
     pub(crate) tcp: Tcp,
+    pub(crate) upstream_proxy: Option<UpstreamProxy>,
     #[cfg(feature = "proxy-protocol")]
     pub(crate) proxy_protocol: Option<ProxyProtocolVersion>,
     #[cfg(feature = "tls")]
@@ -101,7 +103,7 @@ impl Connector {
             None => io,
             Some(version) => self.announce(version, io, to, &deadline).await?,
         };
-        self.secure(io, to, offer, deadline).await
+        self.secure(io, to, offer, &deadline).await
     }
 
     /// Makes a connection of a stream that is open already: speaks TLS over it where `to` asks for that.
@@ -113,18 +115,21 @@ impl Connector {
         limit: Option<Duration>,
         progress: Option<&Progress>,
     ) -> Result<Connected, Error> {
-        self.secure(Io::Custom(stream), to, offer, Deadline::after(limit, progress)).await
+        self.secure(Io::Custom(stream), to, offer, &Deadline::after(limit, progress)).await
     }
 
     async fn open(&self, to: &Destination, deadline: &Deadline<'_>) -> Result<Io, Error> {
+        if let Some(proxy) = &self.upstream_proxy
+            && to.unix_path().is_none()
+        {
+            return self.through(proxy, to, deadline).await;
+        }
         if let Some(custom) = &self.custom {
             if to.dial_policy().is_some() && !custom.asks_dial_policy() {
                 let error = Error::new(ErrorKind::Denied, "the connector does not ask the request's dial policy");
                 return Err(error.in_phase(Phase::Resolve));
             }
-            let connecting = custom.connect(to);
-            let connecting = async { connecting.await.map_err(not_connected) };
-            return deadline.within(Phase::Connect, connecting).await.map(Io::Custom);
+            return Self::custom(&**custom, to, deadline).await;
         }
         let Some(path) = to.unix_path() else { return self.tcp.connect(to, deadline).await.map(Io::Tcp) };
         #[cfg(unix)]
@@ -139,6 +144,21 @@ impl Connector {
         }
     }
 
+    /// Opens a connection to a proxy, about whose address nobody is asked.
+    pub(super) async fn reach(&self, proxy: &Destination, deadline: &Deadline<'_>) -> Result<Io, Error> {
+        if let Some(custom) = &self.custom {
+            return Self::custom(&**custom, proxy, deadline).await;
+        }
+        let addresses = self.tcp.find(proxy, deadline).await?;
+        self.tcp.race(addresses, deadline).await.map(Io::Tcp)
+    }
+
+    async fn custom(custom: &dyn Connect, to: &Destination, deadline: &Deadline<'_>) -> Result<Io, Error> {
+        let connecting = custom.connect(to);
+        let connecting = async { connecting.await.map_err(not_connected) };
+        deadline.within(Phase::Connect, connecting).await.map(Io::Custom)
+    }
+
     /// Names the client, before anything else is said.
     #[cfg(feature = "proxy-protocol")]
     async fn announce(
@@ -151,7 +171,7 @@ impl Connector {
         use tokio::io::AsyncWriteExt;
 
         let upstream = match &io {
-            Io::Tcp(stream) => stream.peer_addr().ok(),
+            Io::Tcp(stream) if self.upstream_proxy.is_none() => stream.peer_addr().ok(),
             _ => None,
         };
         let header = version.header(to.client(), upstream)?;
@@ -163,7 +183,14 @@ impl Connector {
         Ok(io)
     }
 
-    async fn secure(&self, io: Io, to: &Destination, offer: Offer, deadline: Deadline<'_>) -> Result<Connected, Error> {
+    /// Speaks TLS over `io` where `to` asks for it.
+    pub(super) async fn secure(
+        &self,
+        io: Io,
+        to: &Destination,
+        offer: Offer,
+        deadline: &Deadline<'_>,
+    ) -> Result<Connected, Error> {
         if !to.is_tls() {
             return Ok(Connected { io, alpn: None });
         }

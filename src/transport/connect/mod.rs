@@ -7,11 +7,15 @@ mod deadline;
 mod proxy_protocol;
 mod race;
 mod resolve;
+#[cfg(feature = "socks")]
+mod socks;
 mod tcp;
+mod through;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "tls")]
 mod tls_builder;
+mod upstream_proxy;
 
 #[cfg(test)]
 #[cfg(feature = "aws-lc-rs")]
@@ -28,3 +32,4 @@ pub use resolve::{Resolve, Resolving};
 pub use tls::Tls;
 #[cfg(feature = "tls")]
 pub use tls_builder::{TlsBuilder, TlsVersion};
+pub use upstream_proxy::UpstreamProxy;

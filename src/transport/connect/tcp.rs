@@ -39,15 +39,24 @@ pub(crate) struct Tcp {
 
 impl Tcp {
     pub(super) async fn connect(&self, to: &Destination, deadline: &Deadline<'_>) -> Result<TcpStream, Error> {
-        let addresses = match (to.addresses(), to.host(), to.port()) {
-            (Some(addresses), ..) => addresses.to_vec(),
+        let addresses = self.find(to, deadline).await?;
+        self.race(allowed(addresses, self.policy.iter().chain(to.dial_policy()))?, deadline).await
+    }
+
+    /// The addresses of `to`, about which nobody was asked yet.
+    pub(super) async fn find(&self, to: &Destination, deadline: &Deadline<'_>) -> Result<Vec<SocketAddr>, Error> {
+        match (to.addresses(), to.host(), to.port()) {
+            (Some(addresses), ..) => Ok(addresses.to_vec()),
             (None, Some(host), Some(port)) => match literal(host, port) {
-                Some(address) => vec![address],
-                None => deadline.within(Phase::Resolve, resolve(self.resolver.as_ref(), host, port)).await?,
+                Some(address) => Ok(vec![address]),
+                None => deadline.within(Phase::Resolve, resolve(self.resolver.as_ref(), host, port)).await,
             },
-            _ => return Err(Error::new(ErrorKind::Target, "the request names no host to connect to")),
-        };
-        let addresses = allowed(addresses, self.policy.iter().chain(to.dial_policy()))?;
+            _ => Err(Error::new(ErrorKind::Target, "the request names no host to connect to")),
+        }
+    }
+
+    /// A connection to the first of the addresses that answers.
+    pub(super) async fn race(&self, addresses: Vec<SocketAddr>, deadline: &Deadline<'_>) -> Result<TcpStream, Error> {
         let racing = async { race(addresses, |address| self.attempt(address)).await.map_err(Failures::into_error) };
         deadline.within(Phase::Connect, racing).await
     }

@@ -15,6 +15,7 @@ mod upload;
 
 pub(crate) use body::Incoming;
 pub(crate) use conn::Conn;
+pub(crate) use decode::{Layout, head as decode_head};
 pub(crate) use encode::{Lines, request_framing};
 #[cfg(feature = "http2")]
 pub(crate) use encode::{forbidden_in_trailers, parse_length};

@@ -1,0 +1,67 @@
+//! Compares our forward proxy with hudsucker on this machine, and its tunnels with a bare relay. What is measured and how: `../README.md`.
+
+mod client;
+#[path = "../../src/http1.rs"]
+#[allow(dead_code)] // each program uses its share
+mod http1;
+mod load;
+#[path = "../../src/origin.rs"]
+mod origin;
+#[path = "../../src/process.rs"]
+#[allow(dead_code)]
+mod process;
+mod proxies;
+mod report;
+mod tls;
+#[path = "../../src/websocket.rs"]
+#[allow(dead_code)]
+mod websocket;
+
+use std::{error::Error, fs, path::Path, process::Command, time::Duration};
+
+use crate::{
+    load::{Kind, WORKLOADS},
+    proxies::{PROXIES, World},
+    report::Report,
+};
+
+const FOLDER: &str = env!("CARGO_MANIFEST_DIR");
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(unknown) = args.iter().find(|arg| !["--quick", "--save"].contains(&arg.as_str())) {
+        return Err(format!("{unknown} is neither --quick nor --save").into());
+    }
+    let has = |name: &str| args.iter().any(|arg| arg == name);
+    build()?;
+    process::settle()?;
+    let world = World::new().await?;
+    let (rounds, length) = match has("--quick") {
+        true => (5, Duration::from_millis(300)),
+        false => (11, Duration::from_millis(400)),
+    };
+    let mut report = Report::default();
+    for workload in WORKLOADS {
+        eprintln!("{}", workload.title);
+        report.rows.push((workload, load::compare(workload, &world, rounds, length).await?));
+    }
+    for proxy in PROXIES.iter().filter(|proxy| proxy.can(Kind::Intercepted)) {
+        eprintln!("{}: memory", proxy.name);
+        report.memory.push((proxy, load::memory(proxy, &world).await?));
+    }
+    let text = report.to_string();
+    println!("{text}");
+    if has("--save") {
+        fs::write(Path::new(FOLDER).join("RESULTS.md"), text)?;
+    }
+    Ok(())
+}
+
+/// `cargo run` builds the program it runs; the proxies are programs, too.
+fn build() -> Result<(), Box<dyn Error>> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build.args(["build", "--release", "--bins", "--manifest-path"]).arg(Path::new(FOLDER).join("Cargo.toml"));
+    if build.status()?.success() { Ok(()) } else { Err("the proxies do not build".into()) }
+}

@@ -1,0 +1,76 @@
+//! The proxies, and the world around them: an origin in clear text, the same behind TLS, and two authorities.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    time::Duration,
+};
+
+use tokio::{net::TcpStream, time::sleep};
+
+use crate::{load::Kind, origin, process::Process, tls::Authorities};
+
+pub struct Proxy {
+    pub name: &'static str,
+    pub what: &'static str,
+}
+
+pub const PROXIES: &[Proxy] = &[
+    Proxy { name: "ours", what: "`examples/forward_proxy.rs` of this crate; 1024 hosts kept" },
+    Proxy { name: "hudsucker", what: "as in its `noop` example; 1000 hosts kept" },
+    Proxy { name: "relay", what: "`tokio::io::copy_bidirectional`; knows no CONNECT and has one upstream" },
+];
+
+pub struct World {
+    pub plain: SocketAddr,
+    pub secure: SocketAddr,
+    pub authorities: Authorities,
+}
+
+pub struct Running {
+    pub process: Process,
+    pub address: SocketAddr,
+}
+
+impl World {
+    pub async fn new() -> io::Result<Self> {
+        let authorities = Authorities::new()?;
+        let plain = origin::start().await?;
+        let secure = authorities.secure(plain).await?;
+        Ok(Self { plain, secure, authorities })
+    }
+}
+
+impl Proxy {
+    pub fn can(&self, kind: Kind) -> bool {
+        self.name != "relay" || matches!(kind, Kind::Tunnel { .. })
+    }
+
+    pub async fn start(&self, kind: Kind, world: &World) -> io::Result<Running> {
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let program = std::env::current_exe()?.with_file_name(self.name).to_string_lossy().into_owned();
+        let tunnel = matches!(kind, Kind::Tunnel { .. });
+        let (ca, trust) = (world.authorities.proxy_file(), world.authorities.origin_file());
+        let listen = address.to_string();
+        let args: Vec<String> = match self.name {
+            "ours" => {
+                let mut args = vec![listen, ca, "--trust".into(), trust, "--resolve".into(), "*=127.0.0.1".into()];
+                args.extend(tunnel.then(|| "--tunnel".into()));
+                args
+            }
+            "hudsucker" => vec![listen, ca, trust, if tunnel { "tunnel" } else { "intercept" }.into()],
+            _ => vec![listen, world.plain.to_string()],
+        };
+        let mut process = Process::start(&[vec![program], args].concat())?;
+        for _ in 0..500 {
+            if TcpStream::connect(address).await.is_ok() {
+                return Ok(Running { process, address });
+            }
+            if process.is_gone()? {
+                break;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        Err(io::Error::other(format!("{} does not listen", self.name)))
+    }
+}
