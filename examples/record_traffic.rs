@@ -53,7 +53,7 @@ where
             // Counts what passes, and says so when the body is dropped.
             Ok(response.map(|body| {
                 Body::new(body.map_frame(move |frame| {
-                    ending.bytes += frame.data_ref().map_or(0, |data| data.len());
+                    ending.count(frame.data_ref().map_or(0, |data| data.len()));
                     frame
                 }))
             }))
@@ -65,6 +65,12 @@ struct Ending {
     text: String,
     start: Instant,
     bytes: usize,
+}
+
+impl Ending {
+    fn count(&mut self, bytes: usize) {
+        self.bytes += bytes;
+    }
 }
 
 impl Drop for Ending {
