@@ -12,13 +12,12 @@
 use std::{
     pin::Pin,
     task::{Context, Poll},
-    time::Instant,
 };
 
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use nexthop::{Body, BoxError, Error, ExactProxy, ForwardProxy, ca::Authority, ext::ProxyRequest, transport::Tls};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::Instant};
 use tower::{Layer, Service, layer::layer_fn};
 
 /// Prints what goes through the service inside.
