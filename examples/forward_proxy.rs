@@ -45,7 +45,7 @@ impl Resolve for Places {
 }
 
 fn main() -> Result<(), BoxError> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_writer(io::stderr).init();
     let options = options(std::env::args().skip(1))?;
     let mut runtime = match std::env::var("WORKERS").ok().map(|workers| workers.parse()).transpose()? {
         Some(1) => Builder::new_current_thread(),

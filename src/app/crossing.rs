@@ -48,17 +48,22 @@ impl Crossing {
     /// Makes a request ready to be sent that nothing must be awaited for.
     pub(super) fn prepare(&mut self, parts: &mut request::Parts) -> Result<(), Refusal> {
         let settings = &self.settings;
-        settings.hooks.rewrite_request_now(parts)?;
+        let hooks = settings.hooks.any_for_requests();
+        if hooks {
+            self.set_host(parts);
+            settings.hooks.rewrite_request_now(parts)?;
+        }
         settings.carried.encode(&parts.extensions, &mut parts.headers)?;
-        if settings.hooks.any_for_requests() {
+        if hooks {
             self.tell(parts);
         }
         Ok(())
     }
 
     /// The way of a request that something must be awaited for: hooks, or a body that is read to be signed.
-    pub(super) async fn forward(mut self, parts: request::Parts, body: Body) -> Response<Body> {
+    pub(super) async fn forward(mut self, mut parts: request::Parts, body: Body) -> Response<Body> {
         let settings = self.settings.clone();
+        self.set_host(&mut parts);
         let mut parts = match settings.hooks.rewrite_request(parts).await {
             Ok(parts) => parts,
             Err(answer) => return *answer,
@@ -100,11 +105,20 @@ impl Crossing {
 
     fn mapping(&self) -> Mapping {
         let host_sent = match &self.told {
-            Told::Later => Some(self.settings.host(&self.front, &self.href).clone()),
+            Told::Later => Some(self.host_sent().clone()),
             Told::InTheMap { host } => host.clone(),
         };
         let Front { scheme, host, prefix, .. } = &self.front;
         Mapping::of(self.href.clone(), host_sent, scheme.clone(), host.clone(), prefix.clone())
+    }
+
+    fn host_sent(&self) -> &HeaderValue {
+        self.settings.host(&self.front, &self.href)
+    }
+
+    /// What hooks are to see of `Host`.
+    fn set_host(&self, parts: &mut request::Parts) {
+        parts.headers.insert(HOST, self.host_sent().clone());
     }
 
     /// Adds the fields to the request itself.
@@ -129,6 +143,10 @@ impl Prepare for Crossing {
             Told::Later => self.settings.destination.as_ref(),
             Told::InTheMap { .. } => None,
         }
+    }
+
+    fn host(&self) -> Option<&HeaderValue> {
+        matches!(self.told, Told::Later).then(|| self.host_sent())
     }
 
     fn add_fields(&self, extensions: &Extensions, out: &mut impl Fields) {

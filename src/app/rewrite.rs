@@ -1,10 +1,6 @@
 //! The head of a request on its way out: looked at, stripped, and aimed at the upstream.
 
-use http::{
-    HeaderName, HeaderValue, Method, Uri, Version,
-    header::{HOST, MAX_FORWARDS},
-    request, uri,
-};
+use http::{HeaderName, HeaderValue, Method, Uri, Version, header::MAX_FORWARDS, request, uri};
 
 use crate::{
     app::{
@@ -89,7 +85,7 @@ pub(super) fn is_last_hop(parts: &mut request::Parts) -> bool {
     count == Some(0)
 }
 
-/// Aims the request at the upstream: URI, `Host`, where to connect; and says what the client sees.
+/// Aims the request at the upstream: URI, where to connect; and says what the client sees. `Host` is still the client's.
 pub(super) fn aim(
     parts: &mut request::Parts,
     host: Option<HeaderValue>,
@@ -107,6 +103,8 @@ pub(super) fn aim(
         }
         _ => Some(href.join(&mount.path, parts.uri.query())?),
     };
+    // In memory of its own, as it outlives the head.
+    let host = host.and_then(|host| HeaderValue::from_bytes(host.as_bytes()).ok());
     let front = Front { scheme: scheme(parts, settings.scheme.as_ref()), host, prefix, version: parts.version };
 
     if let Some(target) = target {
@@ -119,7 +117,6 @@ pub(super) fn aim(
     }
     // The next hop's version is for the next hop's connection to say.
     parts.version = Version::HTTP_11;
-    parts.headers.insert(HOST, settings.host(&front, href).clone());
     if settings.destination.is_none()
         && let Some(to) = href.connect_to()
     {

@@ -51,6 +51,10 @@ impl Prepare for Signing {
         self.0.sign(parts, SystemTime::now())
     }
 
+    fn is_anew(&self) -> bool {
+        true
+    }
+
     fn binds_trailers(&self) -> bool {
         self.0.covers_trailers()
     }
@@ -63,5 +67,9 @@ struct ClassicSigning<'a>(&'a ClassicSigner);
 impl Prepare for ClassicSigning<'_> {
     fn prepare(&mut self, _attempt: u32, parts: &mut request::Parts) -> Result<(), Error> {
         self.0.sign(parts, SystemTime::now())
+    }
+
+    fn is_anew(&self) -> bool {
+        true
     }
 }

@@ -134,7 +134,11 @@ where
             return ProxyFuture::boxed(crossing.forward(parts, body));
         }
         match crossing.prepare(&mut parts) {
-            Ok(()) => ProxyFuture::exchange(settings.exact.send(parts, body, crossing)),
+            Ok(()) => {
+                let mut exchange = settings.exact.send(parts, body, crossing);
+                exchange.begin();
+                ProxyFuture::exchange(exchange)
+            }
             Err(refusal) => ProxyFuture::answer(refusal.into_response(settings)),
         }
     }

@@ -12,9 +12,9 @@ use std::{
     time::Duration,
 };
 
-use http::{Extensions, Method, Response, request::Parts};
+use http::{Extensions, HeaderValue, Method, Response, Uri, request::Parts};
 use http_body::Body as _;
-use tokio::time::Instant;
+use tokio::{runtime, time::Instant};
 use tracing::Span;
 
 use super::{
@@ -50,8 +50,18 @@ pub(crate) trait Prepare: Unpin {
         None
     }
 
+    /// What `Host` says instead of what it says in the head.
+    fn host(&self) -> Option<&HeaderValue> {
+        None
+    }
+
     /// Adds fields to those of the head, none of which has the same name.
     fn add_fields(&self, _extensions: &Extensions, _out: &mut impl Fields) {}
+
+    /// True if [`prepare`](Self::prepare) changes the head from one attempt to the next.
+    fn is_anew(&self) -> bool {
+        false
+    }
 
     /// True if the body's trailers belong to the head they were made for, and to no other attempt's.
     fn binds_trailers(&self) -> bool {
@@ -89,8 +99,19 @@ pub(crate) struct Exchange<P> {
     attempt: u32,
     /// Where the body ends, known since the first attempt.
     framing: Option<RequestFraming>,
+    head: Head,
     watch: Watch,
     state: State,
+}
+
+/// Where the request's head is.
+enum Head {
+    /// In its parts.
+    Held,
+    /// In the buffer of the connection it is sent on.
+    Written,
+    /// Between two connections.
+    Taken(Vec<u8>),
 }
 
 enum State {
@@ -117,7 +138,7 @@ impl<P: Prepare> Exchange<P> {
         let watch = Watch::new(proxy.observers.as_ref(), &parts.method, &parts.uri);
         let mut body = Tee::new(body);
         body.count_for(watch.progress());
-        Self { proxy, parts, body, prepare, attempt: 0, framing: None, watch, state: State::Start }
+        Self { proxy, parts, body, prepare, attempt: 0, framing: None, head: Head::Held, watch, state: State::Start }
     }
 
     pub(crate) fn prepare(&self) -> &P {
@@ -127,6 +148,20 @@ impl<P: Prepare> Exchange<P> {
     /// Sends nothing.
     pub(super) fn refuse(&mut self, error: Error) {
         self.state = State::Refused(error);
+    }
+
+    /// Does at once what needs no waiting. A head that is written then need not be held until the first poll: hyper's server, which reads on
+    /// before that, finds its buffer free, and needs no new one.
+    pub(crate) fn begin(&mut self) {
+        if !matches!(self.state, State::Start) || self.watch.is_on() {
+            return;
+        }
+        match self.start() {
+            // The pool belongs to a runtime; the first poll looks again.
+            Ok(State::Connecting(..)) if runtime::Handle::try_current().is_err() => {}
+            Ok(state) => self.state = state,
+            Err(error) => self.state = State::Refused(error),
+        }
     }
 
     /// Goes on until something must be waited for. What is being sent stays where it is: moving it costs more than most of its steps.
@@ -273,9 +308,21 @@ impl<P: Prepare> Exchange<P> {
         }
         let ended = self.body.is_end_stream();
         let (limits, keep) = (self.proxy.limits.clone(), self.proxy.keep_hop_by_hop);
+        if let Head::Taken(head) = std::mem::replace(&mut self.head, Head::Held) {
+            self.head = Head::Written;
+            return Ok(State::Sending(http1::Exchange::again(conn, head, &self.parts.method, limits, now)));
+        }
+        // Over TLS, another attempt may come to speak HTTP/2.
+        let may_let_go = !self.prepare.is_anew() && !conn.home.destination.is_tls();
         let prepare = &self.prepare;
         let more = |extensions: &Extensions, out: &mut http1::Lines<'_>| prepare.add_fields(extensions, out);
-        Ok(State::Sending(http1::Exchange::new(conn, &self.parts, framing, ended, limits, keep, now, more)))
+        let sending = http1::Exchange::new(conn, &self.parts, framing, ended, limits, keep, now, prepare.host(), more);
+        if may_let_go && sending.is_all_written() {
+            self.parts.headers.clear();
+            self.parts.uri = Uri::default();
+            self.head = Head::Written;
+        }
+        Ok(State::Sending(sending))
     }
 
     /// How old a connection may be that is taken for the request: any, if it can be sent again.
@@ -302,12 +349,15 @@ impl<P: Prepare> Exchange<P> {
     }
 
     /// What becomes of a failed attempt: another one, or the error.
-    fn again(&mut self, sending: http1::Exchange, error: Error) -> Result<State, Error> {
+    fn again(&mut self, mut sending: http1::Exchange, error: Error) -> Result<State, Error> {
         let Some(framing) = self.framing.filter(|_| sending.is_stale()) else { return Err(error) };
         if !self.may_go_again(sending.is_unsent()) {
             return Err(error);
         }
         tracing::debug!(%error, "sending again on a fresh connection");
+        if let Head::Written = self.head {
+            self.head = Head::Taken(sending.take_head());
+        }
         // What was lost on one pooled connection is not tried on another, but on a new one in its place.
         let home = sending.into_home();
         #[cfg(feature = "http2")]
@@ -346,9 +396,12 @@ impl<P: Prepare> Future for Exchange<P> {
         if self.watch.is_on() {
             return self.poll_observed(cx);
         }
-        let outcome = ready!(self.advance(cx));
-        self.state = State::Done;
-        Poll::Ready(outcome)
+        // In place: a response is moved often enough on its way.
+        let outcome = self.advance(cx);
+        if outcome.is_ready() {
+            self.state = State::Done;
+        }
+        outcome
     }
 }
 

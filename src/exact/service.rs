@@ -226,7 +226,9 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> ResponseFuture {
-        ResponseFuture(self.exchange(request))
+        let mut exchange = self.exchange(request);
+        exchange.begin();
+        ResponseFuture(exchange)
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
+use http::Extensions;
 use tokio::time::Instant;
 
 /// What the timers of a connection go by. Times are milliseconds from its acceptance.
@@ -26,6 +27,8 @@ pub(super) struct Activity {
     held_up_since: AtomicU64,
     /// How often the socket took something. Wraps around.
     writes: AtomicU32,
+    /// An empty map of the last request, of which the next makes use.
+    spare: Mutex<Extensions>,
 }
 
 impl Activity {
@@ -37,6 +40,7 @@ impl Activity {
             held_up: AtomicU32::new(0),
             held_up_since: AtomicU64::new(0),
             writes: AtomicU32::new(0),
+            spare: Mutex::default(),
         })
     }
 
@@ -44,6 +48,11 @@ impl Activity {
     pub(super) fn begin(self: &Arc<Self>, multiplexed: bool) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight { activity: self.clone(), held_up: multiplexed.then_some(false) }
+    }
+
+    /// A map without extensions, which may have room for some.
+    pub(super) fn extensions(&self) -> Extensions {
+        std::mem::take(&mut self.spare.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The wait for a request's head starts now.
@@ -107,6 +116,14 @@ impl InFlight {
             self.activity.held_up.fetch_add(1, Ordering::Release);
         } else {
             self.activity.held_up.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Keeps the map for the next request, if it is empty.
+    pub(super) fn spare(&self, extensions: &mut Extensions) {
+        if extensions.is_empty() {
+            let mut spare = self.activity.spare.lock().unwrap_or_else(PoisonError::into_inner);
+            *spare = std::mem::take(extensions);
         }
     }
 }

@@ -1,6 +1,13 @@
 //! One connection from its acceptance to its end.
 
-use std::{future::poll_fn, io, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use http::{Request, Response};
 use http_body::Body;
@@ -11,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::OwnedSemaphorePermit,
-    time::{Instant, timeout_at},
+    time::{Instant, Timeout, timeout_at},
 };
 use tower_service::Service;
 
@@ -91,7 +98,7 @@ impl Connections {
     /// PROXY header, TLS, and which protocol it is to be.
     pub(super) async fn establish<Io>(
         &self,
-        mut io: Guarded<Io>,
+        mut io: Box<Guarded<Io>>,
         mut peer: Option<PeerAddr>,
         activity: &Activity,
     ) -> io::Result<Established<Io>>
@@ -100,11 +107,11 @@ impl Connections {
     {
         let deadline = Instant::now() + self.handshake_timeout;
         if self.proxy_protocol == ProxyProtocol::Required {
-            peer = until(deadline, proxy_protocol::read_header(&mut io, peer)).await?;
+            peer = until(deadline, proxy_protocol::read_header(&mut io, peer)).await??;
         }
         #[cfg(feature = "tls")]
         if let Some(acceptor) = &self.tls {
-            let tls = until(deadline, acceptor.accept(io)).await?;
+            let tls = until(deadline, acceptor.accept(io)).await??;
             #[cfg(feature = "http2")]
             let protocol =
                 if tls.get_ref().1.alpn_protocol() == Some(b"h2") { Protocol::Http2 } else { Protocol::Http1 };
@@ -117,7 +124,7 @@ impl Connections {
         #[cfg(feature = "http2")]
         if self.http2.is_some() {
             let deadline = Instant::now() + self.limits.head;
-            let protocol = until(deadline, by_preface(&mut io)).await?;
+            let protocol = until(deadline, by_preface(&mut io)).await??;
             return Ok(Established { stream: Stream::Plain(io), peer, protocol });
         }
         Ok(Established { stream: Stream::Plain(io), peer, protocol: Protocol::Http1 })
@@ -163,8 +170,9 @@ impl Connections {
                 let max_head = self.http2.ok_or("the client chose a protocol that is turned off")?;
                 let mut http2 = http2::Builder::new(Streams(activity.clone()));
                 http2.enable_connect_protocol().max_header_list_size(max_head);
-                let connection = pin!(http2.serve_connection(io, service));
-                drive(connection, self.limits, &activity, watch).await
+                // In a box, as a connection of HTTP/1.1 is not to keep room for it.
+                let mut connection = Box::pin(http2.serve_connection(io, service));
+                drive(connection.as_mut(), self.limits, &activity, watch).await
             }
         }
     }
@@ -204,6 +212,7 @@ pub(super) async fn until_draining<F: Future>(watch: &Watch, future: F) -> Optio
     .await
 }
 
-async fn until<T>(deadline: Instant, future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    timeout_at(deadline, future).await?
+/// In a box that is given back: what a connection needs only at its beginning, it is not to keep room for.
+fn until<F: Future>(deadline: Instant, future: F) -> Pin<Box<Timeout<F>>> {
+    Box::pin(timeout_at(deadline, future))
 }

@@ -3,7 +3,7 @@
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use http::{Request, Response, Version};
@@ -43,8 +43,10 @@ where
     type Future = Answer<S>;
 
     fn call(&self, mut request: Request<Incoming>) -> Answer<S> {
-        // First, while a request that asks for nothing of the kind has no extensions at all.
-        if request.extensions().get::<OnUpgrade>().is_some() {
+        // A request that asks for no upgrade has no extensions yet.
+        if request.extensions().is_empty() {
+            *request.extensions_mut() = self.activity.extensions();
+        } else if request.extensions().get::<OnUpgrade>().is_some() {
             let (client, drain) = self.client.clone();
             request.extensions_mut().insert(client);
             request.extensions_mut().insert(drain);
@@ -56,7 +58,14 @@ where
             request.extensions_mut().insert(OverTls::new());
         }
         let in_flight = Some(self.activity.begin(self.multiplexed));
-        Answer { state: State::Waiting { service: self.service.clone(), request: Some(request) }, in_flight }
+        let mut service = self.service.clone();
+        // At once, while hyper's read buffer is in nobody's way but the request's. Who is not ready is asked again when the future is polled.
+        let state = match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => State::Called { future: service.call(request) },
+            Poll::Ready(Err(error)) => State::Failed { error: Some(error.into()) },
+            Poll::Pending => State::Waiting { service, request: Some(request) },
+        };
+        Answer { state, in_flight }
     }
 }
 
@@ -74,6 +83,7 @@ pin_project! {
     enum State<S, F> {
         Waiting { service: S, request: Option<Request<Incoming>> },
         Called { #[pin] future: F },
+        Failed { error: Option<BoxError> },
     }
 }
 
@@ -88,7 +98,11 @@ where
         let mut this = self.project();
         loop {
             let answered = match this.state.as_mut().project() {
-                StateProj::Called { future } => ready!(future.poll(cx)),
+                StateProj::Called { future } => ready!(future.poll(cx)).map_err(Into::into),
+                StateProj::Failed { error } => match error.take() {
+                    Some(error) => Err(error),
+                    None => return Poll::Pending, // polled after its end
+                },
                 StateProj::Waiting { service, request } => match (ready!(service.poll_ready(cx)), request.take()) {
                     (Ok(()), Some(request)) => {
                         let future = service.call(request);
@@ -96,13 +110,18 @@ where
                         continue;
                     }
                     (Ok(()), None) => return Poll::Pending, // polled after its end
-                    (Err(error), _) => Err(error),
+                    (Err(error), _) => Err(error.into()),
                 },
             };
             let in_flight = this.in_flight.take();
             return Poll::Ready(match answered {
-                Ok(response) => Ok(respond(response.map(|body| AnswerBody { body: Some(body), in_flight }))),
-                Err(error) => refuse(error.into(), in_flight),
+                Ok(mut response) => {
+                    if let Some(in_flight) = &in_flight {
+                        in_flight.spare(response.extensions_mut());
+                    }
+                    Ok(respond(response.map(|body| AnswerBody { body: Some(body), in_flight })))
+                }
+                Err(error) => refuse(error, in_flight),
             });
         }
     }

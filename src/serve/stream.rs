@@ -1,7 +1,9 @@
 //! The byte stream of a connection: what was read ahead, the drain's membership, and TLS.
 
 use std::{
+    future::poll_fn,
     io::{self, IoSlice},
+    mem::MaybeUninit,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker, ready},
@@ -10,7 +12,7 @@ use std::{
 
 use bytes::{Buf, BytesMut};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::OwnedSemaphorePermit,
     time::{Instant, Sleep, sleep_until},
 };
@@ -48,8 +50,9 @@ impl<Io> Guarded<Io> {
         activity: Arc<Activity>,
         guard: DrainGuard,
         permit: Option<OwnedSemaphorePermit>,
-    ) -> Self {
-        Self {
+    ) -> Box<Self> {
+        // In a box, as it changes hands several times before it is served.
+        Box::new(Self {
             io,
             ahead: BytesMut::new(),
             activity,
@@ -59,7 +62,7 @@ impl<Io> Guarded<Io> {
             parked: None,
             guard,
             _permit: permit,
-        }
+        })
     }
 
     /// What was read ahead.
@@ -121,8 +124,16 @@ impl<Io> Guarded<Io> {
 impl<Io: AsyncRead + Unpin> Guarded<Io> {
     /// Reads ahead once more; 0 at the end of the stream.
     pub(super) async fn fill(&mut self) -> io::Result<usize> {
-        self.ahead.reserve(READ_AHEAD);
-        self.io.read_buf(&mut self.ahead).await
+        poll_fn(|cx| self.poll_fill(cx)).await
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        // On the stack, as most connections bring far less at first, and hand it on at once.
+        let mut bytes = [MaybeUninit::uninit(); READ_AHEAD];
+        let mut buf = ReadBuf::uninit(&mut bytes);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
+        self.ahead.extend_from_slice(buf.filled());
+        Poll::Ready(Ok(buf.filled().len()))
     }
 }
 
@@ -179,9 +190,9 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Guarded<Io> {
 
 /// A connection as HTTP sees it.
 pub(super) enum Stream<Io> {
-    Plain(Guarded<Io>),
+    Plain(Box<Guarded<Io>>),
     #[cfg(feature = "tls")]
-    Tls(Box<tokio_rustls::server::TlsStream<Guarded<Io>>>),
+    Tls(Box<tokio_rustls::server::TlsStream<Box<Guarded<Io>>>>),
 }
 
 /// Calls the same method on whatever is inside.

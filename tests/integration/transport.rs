@@ -10,6 +10,8 @@ mod matrix;
 mod oracle;
 mod pool;
 mod replay;
+#[cfg(target_os = "linux")]
+mod resident;
 mod responses;
 mod retry;
 #[cfg(target_os = "linux")]

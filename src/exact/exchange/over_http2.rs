@@ -2,7 +2,10 @@
 
 mod search;
 
-use http::{Extensions, HeaderMap, Method, Version, header::UPGRADE};
+use http::{
+    Extensions, HeaderMap, Method, Version,
+    header::{HOST, UPGRADE},
+};
 use http_body::Body as _;
 use tokio::time::Instant;
 
@@ -148,7 +151,12 @@ impl<P: Prepare> Exchange<P> {
         let ended = self.body.is_end_stream();
         let (limits, strip) = (self.proxy.limits.clone(), !self.proxy.keep_hop_by_hop);
         let prepare = &self.prepare;
-        let more = |extensions: &Extensions, out: &mut HeaderMap| prepare.add_fields(extensions, out);
+        let more = |extensions: &Extensions, out: &mut HeaderMap| {
+            if let Some(host) = prepare.host() {
+                out.insert(HOST, host.clone());
+            }
+            prepare.add_fields(extensions, out);
+        };
         match http2::Exchange::new(stream, &self.parts, framing, ended, limits, strip, now, more) {
             Ok(sending) => Ok(State::SendingOnStream(Box::new(sending))),
             // It was closed since it was taken; nothing was taken from the body.

@@ -45,27 +45,14 @@ pub(super) fn write_node(out: &mut dyn Write, hop: &Hop, bracketed: bool) -> fmt
 
 /// The one hop of most requests, without the formatter's machinery.
 fn write_v4(out: &mut dyn Write, ip: Ipv4Addr) -> fmt::Result {
-    let mut text = [0; LONGEST_V4];
-    let mut end = 0;
-    let mut push = |byte| {
-        if let Some(place) = text.get_mut(end) {
-            *place = byte;
-            end += 1;
-        }
+    let [first @ .., last] = ip.octets();
+    let digits = |octet: u8, end| {
+        let leading_zeros = usize::from(octet < 100) + usize::from(octet < 10);
+        let at = usize::from(octet) * 4;
+        OCTETS.get(at + leading_zeros..at + end).unwrap_or_default()
     };
-    for (index, octet) in ip.octets().into_iter().enumerate() {
-        if index > 0 {
-            push(b'.');
-        }
-        if octet >= 100 {
-            push(b'0' + octet / 100);
-        }
-        if octet >= 10 {
-            push(b'0' + octet / 10 % 10);
-        }
-        push(b'0' + octet % 10);
-    }
-    out.write_str(text.get(..end).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default())
+    first.into_iter().try_for_each(|octet| out.write_str(digits(octet, 4)))?;
+    out.write_str(digits(last, 3))
 }
 
 fn address(ip: Option<IpAddr>, port: &str) -> Hop {
@@ -107,5 +94,19 @@ fn parse_port(text: &str) -> Option<Option<u16>> {
     if digits { port.parse().ok().map(Some) } else { None }
 }
 
-/// `255.255.255.255`
-const LONGEST_V4: usize = 15;
+/// `000.001.002.`, and so on to `255.`
+const OCTETS: &str = match std::str::from_utf8(&OCTET_BYTES) {
+    Ok(text) => text,
+    Err(_) => "",
+};
+const OCTET_BYTES: [u8; 4 * 256] = {
+    let mut text = [b'.'; 4 * 256];
+    let mut octet = 0;
+    while octet < 256 {
+        text[4 * octet] = b'0' + (octet / 100) as u8;
+        text[4 * octet + 1] = b'0' + (octet / 10 % 10) as u8;
+        text[4 * octet + 2] = b'0' + (octet % 10) as u8;
+        octet += 1;
+    }
+    text
+};

@@ -115,14 +115,14 @@ impl Download {
     /// The next frame; `None` at the end. A body that is cut is an error, never an end.
     pub(super) fn poll(&mut self, conn: &mut Conn, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         loop {
-            match self.remaining.next(&mut conn.read, self.max_trailers) {
+            match self.next(conn) {
                 Err(error) => return Poll::Ready(Some(Err(error))),
                 Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Ok(Piece::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
                 Ok(Piece::End) => return Poll::Ready(None),
                 Ok(Piece::NeedMore) => {}
             }
-            match conn.poll_fill(cx) {
+            match conn.poll_fill_for_body(cx) {
                 Poll::Ready(Ok(0)) if matches!(self.remaining, Remaining::UntilClose) => return Poll::Ready(None),
                 Poll::Ready(Ok(0)) => return Poll::Ready(Some(Err(cut(None)))),
                 Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(cut(Some(error.into()))))),
@@ -138,6 +138,19 @@ impl Download {
                 }
             }
         }
+    }
+
+    /// The next piece of what was read.
+    fn next(&mut self, conn: &mut Conn) -> Result<Piece, Error> {
+        if conn.block.is_empty() {
+            return self.remaining.next(&mut conn.read, self.max_trailers);
+        }
+        let piece = self.remaining.next(&mut conn.block, self.max_trailers);
+        // A line that is not whole goes on with the next read; what follows the body is nobody's response, and is to be seen.
+        if matches!(piece, Ok(Piece::NeedMore)) || self.remaining.is_end() {
+            conn.read.extend_from_slice(&std::mem::take(&mut conn.block));
+        }
+        piece
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
@@ -184,6 +197,58 @@ impl Body for Incoming {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Direct(direct) => direct.download.size_hint(),
             Kind::Relayed(reader) => reader.size_hint(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use http::Uri;
+    use tokio::io::AsyncWriteExt;
+
+    use super::{super::block, *};
+    use crate::transport::{destination::Destination, io::Io, pool::Home};
+
+    /// The body out of `bytes`, which are all there before the first of them is asked for, and what of them is left in the buffer.
+    async fn download(remaining: Remaining, bytes: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let (near, mut far) = tokio::io::duplex(bytes.len());
+        far.write_all(bytes).await.unwrap();
+        let to = Destination::of(&Uri::from_static("http://upstream"), None).unwrap();
+        let mut conn = Conn::new(Io::Custom(Box::new(near)), Home::none(to), Instant::now());
+        let mut download = Download { remaining, keep: true, max_trailers: 1024, idle: None, waiting: false };
+        let mut body = Vec::new();
+        while !download.remaining.is_end() {
+            let Some(frame) = poll_fn(|cx| download.poll(&mut conn, cx)).await else { break };
+            body.extend_from_slice(&frame.unwrap().into_data().unwrap());
+        }
+        (body, conn.read.to_vec())
+    }
+
+    #[tokio::test]
+    async fn what_follows_a_long_body_is_seen_and_not_part_of_it() {
+        let bytes: Vec<u8> = (0..2 * block::SIZE).map(|n| (n % 251) as u8).collect();
+        for length in [1, 16_383, 40_000, block::SIZE - 1, block::SIZE + 20_000] {
+            let (body, rest) = download(Remaining::Length(length as u64), &bytes).await;
+            assert!(body == bytes[..length], "{length}");
+            assert!(!rest.is_empty() && bytes[length..].starts_with(&rest), "{length}");
+        }
+    }
+
+    #[tokio::test]
+    async fn chunks_longer_than_a_block_and_shorter_are_read_alike() {
+        let bytes: Vec<u8> = (0..300_000).map(|n| (n % 251) as u8).collect();
+        for size in [1, 1000, 16_384, block::SIZE - 8, block::SIZE, 100_000] {
+            let mut chunks = Vec::new();
+            for chunk in bytes.chunks(size) {
+                chunks.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+                chunks.extend_from_slice(chunk);
+                chunks.extend_from_slice(b"\r\n");
+            }
+            chunks.extend_from_slice(b"0\r\n\r\n");
+            let (body, rest) = download(Remaining::Chunked(Default::default()), &chunks).await;
+            assert!(body == bytes && rest.is_empty(), "{size}");
         }
     }
 }

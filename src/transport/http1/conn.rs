@@ -15,7 +15,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::decode::Layout;
+use super::{block, decode::Layout};
 use crate::transport::{alarm::Alarm, io::Io, pool::Home};
 
 /// An HTTP/1.1 connection to an upstream, between or within exchanges.
@@ -23,6 +23,8 @@ use crate::transport::{alarm::Alarm, io::Io, pool::Home};
 pub(crate) struct Conn {
     pub(crate) io: Io,
     pub(crate) read: BytesMut,
+    /// Read past that buffer, of a long body; before anything more is read, it is used up.
+    pub(crate) block: Bytes,
     pub(crate) layout: Layout,
     pub(crate) out: Out,
     pub(crate) alarm: Alarm,
@@ -51,6 +53,7 @@ impl Conn {
         Self {
             io,
             read: BytesMut::new(),
+            block: Bytes::new(),
             layout: Layout::default(),
             out: Out::default(),
             alarm: Alarm::default(),
@@ -74,12 +77,26 @@ impl Conn {
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.read.reserve(self.read_size);
         let read = ready!(pin!(self.io.read_buf(&mut self.read)).poll(cx))?;
+        self.note_read(read);
+        Poll::Ready(Ok(read))
+    }
+
+    /// The same for a body, whose bulk goes past the buffer. TLS gives no more than a record of 16 KiB at a time (RFC 8446 §5.1).
+    pub(super) fn poll_fill_for_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.read_size == READ_START || !self.read.is_empty() || self.io.is_tls() {
+            return self.poll_fill(cx);
+        }
+        self.block = ready!(block::poll_read(&mut self.io, cx))?;
+        self.note_read(self.block.len());
+        Poll::Ready(Ok(self.block.len()))
+    }
+
+    fn note_read(&mut self, read: usize) {
         if read >= self.read_size {
             self.read_size = (self.read_size * 2).min(READ_MAX);
         } else if read < self.read_size / 4 {
             self.read_size = (self.read_size / 2).max(READ_START);
         }
-        Poll::Ready(Ok(read))
     }
 
     /// True if everything queued has left this process.
@@ -110,7 +127,7 @@ impl Conn {
 
     /// Throws away what is queued, on a connection that takes no more.
     pub(crate) fn stop_writing(&mut self) {
-        self.out = Out::default();
+        self.out.stop();
         self.unflushed = false;
     }
 
@@ -139,7 +156,8 @@ impl Conn {
 /// Bytes on their way out: small ones copied into one buffer, one large piece as it is, and what ends it.
 #[derive(Debug, Default)]
 pub(crate) struct Out {
-    pub(crate) head: Vec<u8>,
+    head: Vec<u8>,
+    /// How much of that is gone. It stays where it is until something else is queued, so that a head can be sent again.
     sent: usize,
     bulk: Bytes,
     tail: &'static [u8],
@@ -152,15 +170,42 @@ impl Out {
 
     /// True if another piece can be queued.
     pub(crate) fn takes_more(&self) -> bool {
-        self.bulk.is_empty() && self.tail.is_empty() && self.head.len() < HEAD_MAX
+        self.bulk.is_empty() && self.tail.is_empty() && self.head.len() - self.sent < HEAD_MAX
+    }
+
+    /// Where small pieces are put, behind those that are not sent yet.
+    pub(crate) fn room(&mut self) -> &mut Vec<u8> {
+        if self.sent == self.head.len() {
+            self.head.clear();
+            self.sent = 0;
+        }
+        &mut self.head
+    }
+
+    /// Queues what another connection was sent, or would have been.
+    pub(crate) fn resend(&mut self, head: Vec<u8>) {
+        *self = Self { head, ..Self::default() };
+    }
+
+    /// What was put into the [`room`](Self::room) since it was last empty, sent or not.
+    pub(crate) fn take_head(&mut self) -> Vec<u8> {
+        self.sent = 0;
+        std::mem::take(&mut self.head)
+    }
+
+    /// Sends none of what is queued.
+    fn stop(&mut self) {
+        self.sent = self.head.len();
+        (self.bulk, self.tail) = (Bytes::new(), b"");
     }
 
     /// Queues `data` between what is in `head` and `tail`. Only when nothing bulky is queued.
     pub(crate) fn push(&mut self, data: Bytes, tail: &'static [u8]) {
         debug_assert!(self.bulk.is_empty() && self.tail.is_empty());
         if data.len() <= COPY_MAX {
-            self.head.extend_from_slice(&data);
-            self.head.extend_from_slice(tail);
+            let room = self.room();
+            room.extend_from_slice(&data);
+            room.extend_from_slice(tail);
         } else {
             self.bulk = data;
             self.tail = tail;
@@ -183,10 +228,6 @@ impl Out {
         let head = n.min(self.head.len() - self.sent);
         self.sent += head;
         n -= head;
-        if self.sent == self.head.len() {
-            self.head.clear();
-            self.sent = 0;
-        }
         let bulk = n.min(self.bulk.len());
         self.bulk.advance(bulk);
         if self.bulk.is_empty() {
@@ -197,7 +238,7 @@ impl Out {
 }
 
 const READ_START: usize = 16 * 1024;
-const READ_MAX: usize = 64 * 1024;
+const READ_MAX: usize = block::SIZE;
 /// What is copied before a write is waited for.
 const HEAD_MAX: usize = 16 * 1024;
 /// Below this, copying a piece beside its head is cheaper than a vectored write.

@@ -1,22 +1,21 @@
 //! The head of a response, from bytes.
 
-use std::mem::MaybeUninit;
+use std::{mem::MaybeUninit, ops::Range};
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use httparse::Status;
 
 use super::{
-    encode::{forbidden_in_trailers, parse_length},
+    control::{Control, Role},
+    encode::forbidden_in_trailers,
     framing::garbage,
+    known::{Known, Prefix},
 };
-use crate::{
-    error::{Error, Phase},
-    message::hop,
-};
+use crate::error::{Error, Phase};
 
 /// A response's head as it was read, beside its fields, of which those of its connection are already taken out.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Head {
     pub(crate) status: StatusCode,
     /// The reason phrase, where it is not the usual one.
@@ -52,55 +51,110 @@ pub(crate) fn head(
     max: usize,
     keep_hop_by_hop: bool,
 ) -> Result<Option<Head>, Error> {
+    let Layout { known, places } = layout;
+    let prefix = known.prefix(read);
+    if prefix.is_whole
+        && !keep_hop_by_hop
+        && let Some((head, fields)) = known.outcome()
+    {
+        read.advance(prefix.end);
+        headers.clone_from(fields);
+        return Ok(Some(head.clone()));
+    }
+    let Some(Start { status, reason, http11, length }) = start(read, &prefix, places, max)? else { return Ok(None) };
+    // What a 101 says of its connection is checked by whoever asked for the switch.
+    let keep_hop_by_hop = keep_hop_by_hop || status == StatusCode::SWITCHING_PROTOCOLS;
+    let mut control = Control::new(keep_hop_by_hop);
+    if !headers.is_empty() {
+        headers.clear(); // which costs the same where there is nothing to clear
+    }
+    headers.reserve(prefix.lines + places.len());
+    for line in known.lines(&prefix) {
+        line.read(&mut control, headers)?;
+    }
+    let shared = read.split_to(length).freeze();
+    for (index, place) in places.iter().enumerate() {
+        let text = shared.get(place.name()).unwrap_or_default();
+        let (name, role) = match known.name(prefix.lines + index, text) {
+            Some(known) => known,
+            None => {
+                let name = HeaderName::from_bytes(text).map_err(|_| unreadable())?;
+                let role = Role::of(&name);
+                (name, role)
+            }
+        };
+        if role == Role::Other || !control.takes(role, shared.get(place.value()).unwrap_or_default())? {
+            let value = HeaderValue::from_maybe_shared(shared.slice(place.value())).map_err(|_| unreadable())?;
+            headers.append(name, value);
+        }
+    }
+    let head = control.finish(status, reason, headers, http11)?;
+    if !prefix.is_whole && known.is_to_learn() {
+        known.learn(&shared);
+    }
+    Ok(Some(head))
+}
+
+/// What the head begins with, and how long it is.
+struct Start {
+    status: StatusCode,
+    reason: Option<Bytes>,
+    http11: bool,
+    length: usize,
+}
+
+/// Looks for the end of the head, and for the fields behind what is known of it: their `places` outlive the borrow of `read`, and the values
+/// then share its memory instead of being copied.
+fn start(read: &[u8], prefix: &Prefix, places: &mut Vec<Place>, max: usize) -> Result<Option<Start>, Error> {
+    places.clear();
+    let place = |field: &httparse::Header<'_>| Place {
+        name: span(read, field.name.as_bytes()),
+        value: span(read, field.value),
+    };
+    if let Some(known) = prefix.start {
+        let mut length = prefix.end;
+        if !prefix.is_whole {
+            let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+            let rest = read.get(prefix.end..).unwrap_or_default();
+            match httparse::parse_headers(rest, &mut fields).map_err(not_http)? {
+                Status::Complete((rest, fields)) if prefix.lines + fields.len() <= MAX_FIELDS => {
+                    length += rest;
+                    places.extend(fields.iter().map(place));
+                }
+                Status::Complete(_) => return Err(not_http(httparse::Error::TooManyHeaders)),
+                Status::Partial if read.len() <= max => return Ok(None),
+                Status::Partial => return Err(too_long()),
+            }
+        }
+        if length > max {
+            return Err(too_long());
+        }
+        return Ok(Some(Start { status: known.status, reason: None, http11: known.http11, length }));
+    }
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut response = httparse::Response::new(&mut []);
     let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, read, &mut fields);
-    let length = match parsed {
-        Ok(Status::Complete(length)) if length <= max => {
+    let length = match parsed.map_err(not_http)? {
+        Status::Complete(length) if length <= max => {
             blank_lines(read)?;
             length
         }
-        Ok(Status::Partial) if read.len() <= max => return blank_lines(read).map(|()| None),
-        Ok(_) => return Err(bad("the head of the response is too long")),
-        Err(error) => return Err(bad("the head of the response is not HTTP").with_source(error)),
+        Status::Partial if read.len() <= max => return blank_lines(read).map(|()| None),
+        _ => return Err(too_long()),
     };
+    places.extend(response.headers.iter().map(|field| place(field)));
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or_else(|| bad("the status of the response is not a number from 100"))?;
     let reason = response.reason.filter(|reason| Some(*reason) != status.canonical_reason());
     let reason = reason.map(|reason| Bytes::copy_from_slice(reason.as_bytes()));
-    let http11 = response.version == Some(1);
-
-    // Places outlive the borrow of `read`; the values then share its memory instead of being copied.
-    layout.places.clear();
-    layout.places.extend(
-        response
-            .headers
-            .iter()
-            .map(|field| Place { name: span(read, field.name.as_bytes()), value: span(read, field.value) }),
-    );
-    let shared = read.split_to(length).freeze();
-    // What a 101 says of its connection is checked by whoever asked for the switch.
-    let keep_hop_by_hop = keep_hop_by_hop || status == StatusCode::SWITCHING_PROTOCOLS;
-    let mut control = Control { keep_hop_by_hop, ..Control::default() };
-    headers.clear();
-    headers.reserve(layout.places.len());
-    for (index, Place { name, value }) in layout.places.iter().enumerate() {
-        let text = shared.get(name.0 as usize..name.1 as usize).unwrap_or_default();
-        let name = layout.names.name(index, text);
-        let Some((name, role)) = name else { return Err(unreadable()) };
-        let place = value.0 as usize..value.1 as usize;
-        if role == Role::Other || !control.takes(role, shared.get(place.clone()).unwrap_or_default())? {
-            let value = HeaderValue::from_maybe_shared(shared.slice(place)).map_err(|_| unreadable())?;
-            headers.append(name, value);
-        }
-    }
-    control.finish(status, reason, headers, http11).map(Some)
+    Ok(Some(Start { status, reason, http11: response.version == Some(1), length }))
 }
 
 /// Parses the trailers at the front of `read`, if all of them are there; those that may not stand there are left out.
-pub(crate) fn trailers(read: &mut BytesMut, max: usize) -> Result<Option<HeaderMap>, Error> {
+pub(crate) fn trailers(buf: &mut impl Buf, max: usize) -> Result<Option<HeaderMap>, Error> {
+    let read = buf.chunk();
     if read.starts_with(b"\r\n") {
-        let _ = read.split_to(2);
+        buf.advance(2);
         return Ok(Some(HeaderMap::new()));
     }
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
@@ -121,11 +175,12 @@ pub(crate) fn trailers(read: &mut BytesMut, max: usize) -> Result<Option<HeaderM
         Ok(_) => return Err(garbage("the trailers are too long")),
         Err(error) => return Err(garbage("the trailers are not HTTP").with_source(error)),
     };
-    let section = read.split_to(length);
+    let section = read.get(..length).unwrap_or_default();
     // httparse takes a lone LF for the end of a line. Here, where parsers disagree on the end of the message, nothing but CR LF will do.
     if section.split_inclusive(|byte| *byte == b'\n').any(|line| !line.ends_with(b"\r\n")) {
         return Err(garbage("the trailers have a line that does not end with CR LF"));
     }
+    buf.advance(length);
     Ok(Some(trailers))
 }
 
@@ -148,58 +203,9 @@ fn blank_lines(read: &[u8]) -> Result<(), Error> {
 /// What is kept of a connection's heads from one to the next.
 #[derive(Debug, Default)]
 pub(crate) struct Layout {
+    known: Known,
     /// Where the fields of a head stand in the buffer, while it is decoded.
     places: Vec<Place>,
-    names: Names,
-}
-
-/// The names of the last head's fields, as they were written: those of the next are most often the same, and need not be looked up again.
-#[derive(Debug, Default)]
-struct Names(Vec<(Box<[u8]>, HeaderName, Role)>);
-
-impl Names {
-    /// The name that is written `text`, which is the head's field at `index`.
-    fn name(&mut self, index: usize, text: &[u8]) -> Option<(HeaderName, Role)> {
-        if let Some((known, name, role)) = self.0.get(index)
-            && **known == *text
-        {
-            return Some((name.clone(), *role));
-        }
-        let name = HeaderName::from_bytes(text).ok()?;
-        let role = Role::of(&name);
-        match self.0.get_mut(index) {
-            Some(known) => *known = (text.into(), name.clone(), role),
-            None if index < MAX_NAMES => self.0.push((text.into(), name.clone(), role)),
-            None => {}
-        }
-        Some((name, role))
-    }
-}
-
-/// What a field is to the codec.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    Length,
-    TransferEncoding,
-    Connection,
-    KeepAlive,
-    /// Of one connection, and nothing to be read from it.
-    HopByHop,
-    /// None of its business.
-    Other,
-}
-
-impl Role {
-    fn of(name: &HeaderName) -> Self {
-        match *name {
-            header::CONTENT_LENGTH => Self::Length,
-            header::TRANSFER_ENCODING => Self::TransferEncoding,
-            header::CONNECTION => Self::Connection,
-            _ if name.as_str() == "keep-alive" => Self::KeepAlive,
-            _ if hop::is_hop_by_hop(name) => Self::HopByHop,
-            _ => Self::Other,
-        }
-    }
 }
 
 /// Where a field stands in the buffer.
@@ -209,128 +215,40 @@ struct Place {
     value: (u32, u32),
 }
 
+impl Place {
+    fn name(&self) -> Range<usize> {
+        self.name.0 as usize..self.name.1 as usize
+    }
+
+    fn value(&self) -> Range<usize> {
+        self.value.0 as usize..self.value.1 as usize
+    }
+}
+
 /// `part` as a range in `whole`, which holds it and is far shorter than 4 GiB.
 fn span(whole: &[u8], part: &[u8]) -> (u32, u32) {
     let start = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize) as u32;
     (start, start + part.len() as u32)
 }
 
-/// What the fields of a head say of the connection and of the body's end.
-#[derive(Default)]
-struct Control {
-    keep_hop_by_hop: bool,
-    close: bool,
-    persist: bool,
-    /// Fields that `Connection` names, besides the usual ones, which are left out without it.
-    nominated: Vec<HeaderName>,
-    length: Option<u64>,
-    chunked: bool,
-    keep_alive: Option<u64>,
-    keep_alive_max: Option<u64>,
-}
-
-impl Control {
-    /// Reads what concerns this connection. True if the field stays behind.
-    fn takes(&mut self, role: Role, value: &[u8]) -> Result<bool, Error> {
-        match role {
-            Role::Other => return Ok(false),
-            Role::Length => {
-                let length =
-                    parse_length(value).ok_or_else(|| bad("the Content-Length of the response is not a number"))?;
-                return match self.length.replace(length) {
-                    None => Ok(false),
-                    Some(other) if other == length => Ok(true),
-                    Some(_) => Err(bad("the response has two lengths")),
-                };
-            }
-            Role::TransferEncoding => {
-                // RFC 9112 §6.1: one coding, `chunked`, once; nothing else can be undone here.
-                if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
-                    return Err(bad("the response has a transfer coding other than chunked"));
-                }
-                self.chunked = true;
-                return Ok(true);
-            }
-            Role::Connection => self.connection(value),
-            Role::KeepAlive => {
-                self.keep_alive = keep_alive(value, "timeout").or(self.keep_alive);
-                self.keep_alive_max = keep_alive(value, "max").or(self.keep_alive_max);
-            }
-            Role::HopByHop => {}
-        }
-        Ok(!self.keep_hop_by_hop)
-    }
-
-    fn connection(&mut self, value: &[u8]) {
-        for token in hop::elements(value) {
-            // Most often written so.
-            if token == b"keep-alive" {
-                self.persist = true;
-            } else if token.eq_ignore_ascii_case(b"close") {
-                self.close = true;
-            } else if token.eq_ignore_ascii_case(b"keep-alive") {
-                self.persist = true;
-            } else if !token.eq_ignore_ascii_case(b"upgrade")
-                && let Ok(name) = HeaderName::from_bytes(token)
-            {
-                self.nominated.push(name);
-            }
-        }
-    }
-
-    fn finish(
-        self,
-        status: StatusCode,
-        reason: Option<Bytes>,
-        headers: &mut HeaderMap,
-        http11: bool,
-    ) -> Result<Head, Error> {
-        if !self.keep_hop_by_hop {
-            for name in &self.nominated {
-                headers.remove(name);
-            }
-        }
-        if self.chunked && !http11 {
-            return Err(bad("the response has a transfer coding in HTTP/1.0"));
-        }
-        let mut keep = !self.close && (http11 || self.persist);
-        let framing = match (self.chunked, self.length) {
-            (true, length) => {
-                // RFC 9112 §6.3: Transfer-Encoding wins; what stands behind such a message is not to be trusted.
-                keep &= length.is_none();
-                headers.remove(header::CONTENT_LENGTH);
-                Framing::Chunked
-            }
-            (false, Some(length)) => Framing::Length(length),
-            (false, None) => Framing::Unsaid,
-        };
-        let Self { keep_alive, keep_alive_max, .. } = self;
-        Ok(Head { status, reason, framing, keep, keep_alive, keep_alive_max })
-    }
-}
-
-/// The number of a parameter in a `Keep-Alive` field.
-fn keep_alive(value: &[u8], parameter: &str) -> Option<u64> {
-    let text = std::str::from_utf8(value).ok()?;
-    let number = text.split(',').map(str::trim).find_map(|part| {
-        let (name, value) = part.split_once('=')?;
-        name.trim().eq_ignore_ascii_case(parameter).then_some(value)
-    });
-    number?.trim().trim_matches('"').parse().ok()
-}
-
 fn unreadable() -> Error {
     bad("a field of the response cannot be read")
 }
 
-fn bad(reason: &'static str) -> Error {
+fn not_http(error: httparse::Error) -> Error {
+    bad("the head of the response is not HTTP").with_source(error)
+}
+
+fn too_long() -> Error {
+    bad("the head of the response is too long")
+}
+
+pub(super) fn bad(reason: &'static str) -> Error {
     garbage(reason).in_phase(Phase::ResponseHead)
 }
 
 /// Fields in a head or in trailers, at the most.
 const MAX_FIELDS: usize = 128;
-/// Names that are remembered of a connection.
-const MAX_NAMES: usize = 32;
 /// Bytes of empty lines before a head.
 const MAX_BLANK: usize = 4;
 
@@ -363,23 +281,88 @@ mod tests {
         assert_eq!((head.keep, head.keep_alive), (true, Some(5)));
     }
 
-    #[test]
-    fn names_of_the_last_head_are_taken_for_those_of_the_next_only_where_they_are_the_same() {
+    /// A connection that has read `heads` reads the last of them as a fresh one does.
+    fn reads_alike(heads: &[String]) {
         let mut layout = Layout::default();
-        for text in [
-            "A: 1\r\nB: 2",
-            "a: 1\r\nB: 2",
-            "B: 2\r\nA: 1",
-            "Connection: close\r\nAB: 3",
-            "A: 1",
-            "Connection: x\r\nB: 2",
-        ] {
-            let bytes = format!("HTTP/1.1 200 OK\r\n{text}\r\n\r\n");
-            let (mut headers, mut again) = (HeaderMap::new(), HeaderMap::new());
-            let one = head(&mut BytesMut::from(&*bytes), &mut headers, &mut layout, 4096, false).unwrap().unwrap();
-            let other = head(&mut BytesMut::from(&*bytes), &mut again, &mut Layout::default(), 4096, false);
-            assert_eq!((headers, one.keep), (again, other.unwrap().unwrap().keep), "{text}");
+        for text in heads {
+            let (mut fields, mut again) = (HeaderMap::new(), HeaderMap::new());
+            let (mut bytes, mut same) = (BytesMut::from(&**text), BytesMut::from(&**text));
+            let one = head(&mut bytes, &mut fields, &mut layout, 4096, false);
+            let other = head(&mut same, &mut again, &mut Layout::default(), 4096, false);
+            let facts = |head: Option<Head>| {
+                head.map(|head| (head.status, head.reason, head.framing, head.keep, head.keep_alive))
+            };
+            match (one, other) {
+                (Ok(one), Ok(other)) => {
+                    let whole = one.is_some();
+                    assert_eq!(facts(one), facts(other), "{text:?}");
+                    assert!(!whole || fields == again, "{text:?}: {fields:?}, not {again:?}");
+                    assert_eq!(bytes, same, "{text:?}");
+                }
+                (Err(_), Err(_)) => {}
+                (one, other) => panic!("{text:?}: {one:?}, not {other:?}"),
+            }
         }
+    }
+
+    #[test]
+    fn what_is_known_of_the_last_head_is_taken_for_the_next_only_where_it_is_the_same() {
+        let lines = "A: 1\r\nB: 2\r\nContent-Length: 3\r\nConnection: b\r\nC: 4\r\n";
+        let learnt = format!("HTTP/1.1 200 OK\r\n{lines}\r\n");
+        for next in [
+            learnt.clone(),
+            format!("{learnt}abc"),
+            format!("HTTP/1.1 200 Fine\r\n{lines}\r\n"),
+            format!("HTTP/1.0 200 OK\r\n{lines}\r\n"),
+            format!("HTTP/1.1 204 No Content\r\n{lines}\r\n"),
+            format!("HTTP/1.1 200 OK\r\n{lines} folded\r\n\r\n"),
+            format!("HTTP/1.1 200 OK\r\n{lines}\tfolded\r\n\r\n"),
+            format!("HTTP/1.1 200 OK\r\n{lines}content-length: 4\r\n\r\n"),
+            format!("HTTP/1.1 200 OK\r\n{lines}not a field\r\n\r\n"),
+            format!("HTTP/1.1 200 OK\r\n{lines}{}\r\n", "d: e\r\n".repeat(123)),
+            format!("HTTP/1.1 200 OK\r\n{lines}{}\r\n", "d: e\r\n".repeat(124)),
+            format!("HTTP/1.1 200 OK\r\n{lines}d: {}", "e".repeat(4096)),
+            learnt.replace("B: 2", "b: 2"),
+            learnt.replace("C: 4", "C: 44"),
+            learnt.replace("C: 4", "CC: 4"),
+            learnt.replace("Connection: b", "Connection: c"),
+            learnt.replace("Content-Length: 3", "Transfer-Encoding: chunked"),
+            "HTTP/1.1 200 OK\r\n\r\n".into(),
+            "HTTP/1.1 200 OK\n\n".into(),
+        ] {
+            reads_alike(&[learnt.clone(), next.clone(), learnt.clone()]);
+            for cut in 0..next.len().min(200) {
+                reads_alike(&[learnt.clone(), next[..cut].into()]);
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_connection_reads_each_head_as_if_it_were_the_first(
+            heads in proptest::collection::vec(proptest::collection::vec(0..9_usize, 0..7), 1..70)
+        ) {
+            const LINES: [&str; 9] = ["A: 1", "A: 2", "b: 1", "Connection: A", "Content-Length: 3", "Date: now", "Keep-Alive: timeout=3", " folded", "B:1"];
+            let heads = heads.iter().map(|lines| {
+                let lines: String = lines.iter().map(|line| format!("{}\r\n", LINES[*line])).collect();
+                format!("HTTP/1.1 200 OK\r\n{lines}\r\n")
+            });
+            reads_alike(&heads.collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_head_is_learnt_at_once_and_then_seldom() {
+        let mut known = Known::default();
+        let learnt = (0..100).filter(|_| known.is_to_learn()).count();
+        assert_eq!(learnt, 4);
+        known.learn(b"HTTP/1.1 200 OK\r\na: b\r\nc: d\r\n\r\n");
+        assert!(known.prefix(b"HTTP/1.1 200 OK\r\na: b\r\nc: d\r\n\r\nmore").is_whole);
+        let prefix = known.prefix(b"HTTP/1.1 200 OK\r\na: b\r\nc: d\r\ne: f\r\n\r\n");
+        assert_eq!((prefix.is_whole, prefix.lines), (false, 2));
+        assert_eq!(known.prefix(b"HTTP/1.1 200 OK\r\na: b\r\nc: e\r\n\r\n").lines, 0, "one line is not worth it");
+        known.learn(b"HTTP/1.1 103 Early Hints\r\na: b\r\nc: d\r\n\r\n");
+        assert_eq!(known.prefix(b"HTTP/1.1 103 Early Hints\r\na: b\r\nc: d\r\n\r\n").lines, 0, "not for interim ones");
     }
 
     #[test]

@@ -13,12 +13,13 @@ use crate::{
 /// Writes the head of the request to `out`: target in origin form (of `CONNECT` its authority, RFC 9112 §3.2.3), every
 /// field as it is, framing fields anew.
 ///
-/// `Host` is written from the authority only where the request has none (RFC 9112 §3.2). `more` adds fields to those of the map, which has
+/// `Host` is `host`, else what the request has, else written from the authority (RFC 9112 §3.2). `more` adds fields to those of the map, which has
 /// none of the same names.
 pub(crate) fn request_head(
     out: &mut Vec<u8>,
     parts: &Parts,
     framing: RequestFraming,
+    host: Option<&HeaderValue>,
     more: impl FnOnce(&Extensions, &mut Lines<'_>),
 ) -> Seen {
     let mut seen = Seen::default();
@@ -35,18 +36,22 @@ pub(crate) fn request_head(
     }
     out.extend_from_slice(target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    let mut host = false;
+    let mut has_host = host.is_some();
+    if let Some(host) = host {
+        line(out, &header::HOST, host.as_bytes());
+    }
     for (name, value) in &parts.headers {
         match *name {
             header::CONTENT_LENGTH | header::TRANSFER_ENCODING => continue,
-            header::HOST => host = true,
+            header::HOST if host.is_some() => continue,
+            header::HOST => has_host = true,
             header::EXPECT => seen.expect = true,
             header::UPGRADE => seen.upgrade = true,
             _ => {}
         }
         line(out, name, value.as_bytes());
     }
-    if !host {
+    if !has_host {
         let authority = parts.uri.authority().map_or("", |authority| authority.as_str());
         line(out, &header::HOST, authority.as_bytes());
     }

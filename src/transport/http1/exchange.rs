@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Extensions, Method, Response, StatusCode, Version, header, request::Parts};
+use http::{Extensions, HeaderValue, Method, Response, StatusCode, Version, header, request::Parts};
 use http_body::Body;
 use tokio::time::Instant;
 
@@ -71,15 +71,38 @@ impl Exchange {
         limits: Arc<Limits>,
         keep_hop_by_hop: bool,
         now: Instant,
+        host: Option<&HeaderValue>,
         more: impl FnOnce(&Extensions, &mut Lines<'_>),
     ) -> Self {
-        let seen = encode::request_head(&mut conn.out.head, parts, framing, more);
+        let seen = encode::request_head(conn.out.room(), parts, framing, host, more);
         let expect = if seen.expect && !ended { parts.headers.get(header::EXPECT) } else { None };
         let expects = expect.is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         let handshake = if seen.upgrade { upgrade::handshake(&parts.headers, Version::HTTP_11) } else { None };
         Self {
+            handshake: handshake.map(Box::new),
+            is_connect: parts.method == Method::CONNECT,
+            keep_hop_by_hop,
+            is_last: keep_hop_by_hop && hop::has_token(&parts.headers, &header::CONNECTION, b"close"),
+            ..Self::on(conn, &parts.method, Upload::new(framing, expects, ended), limits, now)
+        }
+    }
+
+    /// The same with the head that another was [made of](Self::take_head).
+    pub(crate) fn again(
+        mut conn: Box<Conn>,
+        head: Vec<u8>,
+        method: &Method,
+        limits: Arc<Limits>,
+        now: Instant,
+    ) -> Self {
+        conn.out.resend(head);
+        Self::on(conn, method, Upload::new(RequestFraming::None, false, true), limits, now)
+    }
+
+    fn on(conn: Box<Conn>, method: &Method, upload: Upload, limits: Arc<Limits>, now: Instant) -> Self {
+        Self {
             conn,
-            upload: Upload::new(framing, expects, ended),
+            upload,
             limits,
             clock: now,
             write_error: None,
@@ -88,12 +111,22 @@ impl Exchange {
             partial: 0,
             interim: 0,
             lost: false,
-            is_head: parts.method == Method::HEAD,
-            handshake: handshake.map(Box::new),
-            is_connect: parts.method == Method::CONNECT,
-            keep_hop_by_hop,
-            is_last: keep_hop_by_hop && hop::has_token(&parts.headers, &header::CONNECTION, b"close"),
+            is_head: *method == Method::HEAD,
+            handshake: None,
+            is_connect: false,
+            keep_hop_by_hop: false,
+            is_last: false,
         }
+    }
+
+    /// True if the head is the whole request, and nothing else must be known of it to read the response.
+    pub(crate) fn is_all_written(&self) -> bool {
+        self.upload.is_complete() && self.handshake.is_none() && !self.is_connect && !self.keep_hop_by_hop
+    }
+
+    /// The head, for another connection, of a request that [`is_all_written`](Self::is_all_written).
+    pub(crate) fn take_head(&mut self) -> Vec<u8> {
+        self.conn.out.take_head()
     }
 
     /// True if no byte of the request has left this process.
@@ -310,6 +343,9 @@ impl Exchange {
         let mut response = Response::new(crate::Body::empty());
         *response.status_mut() = status;
         *response.headers_mut() = std::mem::take(&mut parts.headers);
+        // Nothing of the request is in it any more, but its memory is: `serve` puts it to use for the next.
+        parts.extensions.clear();
+        *response.extensions_mut() = std::mem::take(&mut parts.extensions);
         if status == StatusCode::NO_CONTENT {
             response.headers_mut().remove(header::CONTENT_LENGTH);
             // RFC 9112 §6.1: framing fields must not be there. Who sends them may send a body after them, too.

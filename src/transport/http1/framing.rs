@@ -1,6 +1,6 @@
 //! Where a body ends: how a request's is announced, how a response's is found, and the chunked coding.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use http::HeaderMap;
 
 use super::decode;
@@ -36,17 +36,17 @@ pub(crate) enum Piece {
 }
 
 impl Remaining {
-    /// Takes the next piece out of `read`.
-    pub(crate) fn next(&mut self, read: &mut BytesMut, max_trailers: usize) -> Result<Piece, Error> {
+    /// Takes the next piece out of `read`, which lies in one piece of memory. No byte of a body is copied.
+    pub(crate) fn next(&mut self, read: &mut impl Buf, max_trailers: usize) -> Result<Piece, Error> {
         match self {
             Self::Length(0) => Ok(Piece::End),
-            Self::Length(_) | Self::UntilClose if read.is_empty() => Ok(Piece::NeedMore),
+            Self::Length(_) | Self::UntilClose if !read.has_remaining() => Ok(Piece::NeedMore),
             Self::Length(left) => {
                 let data = take(read, *left);
                 *left -= data.len() as u64;
                 Ok(Piece::Data(data))
             }
-            Self::UntilClose => Ok(Piece::Data(read.split().freeze())),
+            Self::UntilClose => Ok(Piece::Data(take(read, u64::MAX))),
             Self::Chunked(chunked) => chunked.next(read, max_trailers),
         }
     }
@@ -77,7 +77,7 @@ enum ChunkState {
 }
 
 impl Chunked {
-    fn next(&mut self, read: &mut BytesMut, max_trailers: usize) -> Result<Piece, Error> {
+    fn next(&mut self, read: &mut impl Buf, max_trailers: usize) -> Result<Piece, Error> {
         loop {
             match self.state {
                 ChunkState::Size => match self.size(read)? {
@@ -86,14 +86,15 @@ impl Chunked {
                     Some(size) => self.state = ChunkState::Data(size),
                 },
                 ChunkState::Data(0) => self.state = ChunkState::DataEnd,
-                ChunkState::Data(_) if read.is_empty() => return Ok(Piece::NeedMore),
+                ChunkState::Data(_) if !read.has_remaining() => return Ok(Piece::NeedMore),
                 ChunkState::Data(left) => {
                     let data = take(read, left);
                     self.state = ChunkState::Data(left - data.len() as u64);
                     return Ok(Piece::Data(data));
                 }
                 ChunkState::DataEnd => {
-                    let end = read.get(..read.len().min(2)).unwrap_or_default();
+                    let end = read.chunk();
+                    let end = end.get(..2).unwrap_or(end);
                     if !b"\r\n".starts_with(end) {
                         return Err(garbage("a chunk does not end where its size says"));
                     }
@@ -103,12 +104,12 @@ impl Chunked {
                     read.advance(2);
                     self.state = ChunkState::Size;
                 }
-                ChunkState::Trailers(seen) if !decode::may_be_whole(read, seen, max_trailers) => {
+                ChunkState::Trailers(seen) if !decode::may_be_whole(read.chunk(), seen, max_trailers) => {
                     return Ok(Piece::NeedMore);
                 }
                 ChunkState::Trailers(_) => {
                     let Some(trailers) = decode::trailers(read, max_trailers)? else {
-                        self.state = ChunkState::Trailers(read.len());
+                        self.state = ChunkState::Trailers(read.remaining());
                         return Ok(Piece::NeedMore);
                     };
                     self.state = ChunkState::End;
@@ -119,7 +120,8 @@ impl Chunked {
         }
     }
 
-    fn size(&mut self, read: &mut BytesMut) -> Result<Option<u64>, Error> {
+    fn size(&mut self, buf: &mut impl Buf) -> Result<Option<u64>, Error> {
+        let read = buf.chunk();
         // httparse takes an empty line for the size 0, and any byte inside an extension.
         if read.first().is_some_and(|byte| !byte.is_ascii_hexdigit()) {
             return Err(garbage("a chunk has no size"));
@@ -134,7 +136,7 @@ impl Chunked {
                 if self.extensions > MAX_EXTENSIONS {
                     return Err(garbage("the chunk extensions are too long"));
                 }
-                read.advance(line);
+                buf.advance(line);
                 Ok(Some(size))
             }
             Ok(httparse::Status::Partial) if read.len() + self.extensions > SIZE_LINE + MAX_EXTENSIONS => {
@@ -147,9 +149,9 @@ impl Chunked {
 }
 
 /// Splits off at most `left` bytes.
-fn take(read: &mut BytesMut, left: u64) -> Bytes {
-    let n = usize::try_from(left).map_or(read.len(), |left| left.min(read.len()));
-    read.split_to(n).freeze()
+fn take(read: &mut impl Buf, left: u64) -> Bytes {
+    let there = read.remaining();
+    read.copy_to_bytes(usize::try_from(left).map_or(there, |left| left.min(there)))
 }
 
 /// The upstream's bytes are not HTTP.
@@ -172,6 +174,8 @@ const MAX_EXTENSIONS: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
+
     use super::*;
 
     /// Feeds `bytes` in steps of `step` and returns what came out, or `None` on an error.

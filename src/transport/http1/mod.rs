@@ -3,12 +3,15 @@
 //! [`exchange`] sends a request and reads the head of its response, [`body`] reads the rest and gives the connection back. Only a response
 //! that comes before its request was sent needs a task: [`relay`].
 
+mod block;
 mod body;
 mod conn;
+mod control;
 mod decode;
 mod encode;
 mod exchange;
 mod framing;
+mod known;
 mod relay;
 mod slot;
 mod upload;

@@ -103,7 +103,7 @@ impl Upload {
         match &mut self.framing {
             RequestFraming::Chunked => {
                 // Writing to a Vec cannot fail.
-                let _ = std::io::Write::write_fmt(&mut out.head, format_args!("{length:x}\r\n"));
+                let _ = std::io::Write::write_fmt(out.room(), format_args!("{length:x}\r\n"));
                 out.push(data, if last { b"\r\n0\r\n\r\n" } else { b"\r\n" });
                 if last {
                     self.state = State::Complete;
@@ -128,7 +128,7 @@ impl Upload {
 
     fn end(&mut self, out: &mut Out, trailers: Option<&HeaderMap>) -> Result<(), Error> {
         match self.framing {
-            RequestFraming::Chunked => encode::last_chunk(&mut out.head, trailers),
+            RequestFraming::Chunked => encode::last_chunk(out.room(), trailers),
             RequestFraming::Length(left) if left > 0 => {
                 let error = Error::new(ErrorKind::RequestBody, "the body is shorter than its Content-Length");
                 return Err(error.in_phase(Phase::Send));

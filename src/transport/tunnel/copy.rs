@@ -79,6 +79,9 @@ where
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
             (Poll::Pending, _) | (_, Poll::Pending) => {
                 let Some(idle) = idle else { return Poll::Pending };
+                if there.state == State::Closed || back.state == State::Closed {
+                    idle.shorten(HALF_CLOSED);
+                }
                 idle.poll(there.moved.wrapping_add(back.moved), cx).map(|()| Err(Cut::Idle(idle.limit)))
             }
         }
@@ -229,6 +232,15 @@ impl Idle {
         Some(Self { limit, timer, armed: false, since, moved: 0 })
     }
 
+    /// From now on, this is the limit, if it is less.
+    fn shorten(&mut self, limit: Duration) {
+        if limit < self.limit {
+            let now = Instant::now();
+            (self.limit, self.since, self.armed) = (limit, now, false);
+            self.timer.as_mut().reset(now + limit / CHECKS);
+        }
+    }
+
     fn poll(&mut self, moved: u64, cx: &mut Context<'_>) -> Poll<()> {
         if self.armed && !self.timer.is_elapsed() {
             return Poll::Pending; // it is always the same task
@@ -261,7 +273,9 @@ impl fmt::Display for Cut {
 }
 
 /// Reads of one direction before others have their turn.
-const ROUNDS: u32 = 16;
+const ROUNDS: u32 = 8;
+/// The limit once one side has said all that it has to say: what waits for the other then is most often forgotten.
+const HALF_CLOSED: Duration = Duration::from_secs(60);
 /// How often within its limit the timer asks.
 const CHECKS: u32 = 4;
 

@@ -1,7 +1,7 @@
 //! Connections that have become something else: the two ends of an upgraded one, joined.
 //!
 //! One task for each tunnel. Bytes are read into a buffer that belongs to the thread and written from there, so a tunnel that nothing
-//! moves through holds none, and one that moves little copies nothing; what the other side does not take at once, at most 64 KiB each
+//! moves through holds none, and one that moves little copies nothing; what the other side does not take at once, at most 128 KiB each
 //! way, waits in the tunnel's own hands. The end of each direction is carried across by itself. There is one timer, looked at when it
 //! fires.
 

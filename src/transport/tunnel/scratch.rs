@@ -63,8 +63,8 @@ impl Kept {
     }
 }
 
-/// Bytes read at once.
-pub(super) const SIZE: usize = 64 * 1024;
+/// Bytes read at once. More than 64 KiB, so that a message of that size and its frame pass at once.
+pub(super) const SIZE: usize = 128 * 1024;
 /// Up to this, copying costs less than a buffer that is away.
 const LITTLE: usize = 4 * 1024;
 

@@ -176,3 +176,22 @@ async fn a_service_that_fails_with_a_foreign_error_closes_the_connection() {
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     client.closed().await;
 }
+
+#[tokio::test]
+async fn a_service_that_is_not_ready_is_asked_again_until_it_is() {
+    // One at a time, and the second client waits for the first one's answer.
+    let (release, gate) = tokio::sync::watch::channel(false);
+    let app = tower::service_fn(move |_| {
+        let mut gate = gate.clone();
+        async move {
+            gate.wait_for(|open| *open).await.unwrap();
+            Ok::<_, std::convert::Infallible>(Response::new(Body::from("done")))
+        }
+    });
+    let front = Front::serve(tower::limit::ConcurrencyLimit::new(app, 1)).await;
+    let (mut first, mut second) = (front.client().await, front.client().await);
+    first.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    second.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    release.send(true).unwrap();
+    assert_eq!((first.response().await.text(), second.response().await.text()), ("done".into(), "done".into()));
+}

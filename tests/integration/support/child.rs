@@ -11,7 +11,7 @@ use super::within;
 
 /// A running example; killed when dropped.
 pub struct Example {
-    _child: Child,
+    child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
@@ -19,7 +19,13 @@ impl Example {
     pub fn start(name: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
         let mut child = command(name, args, env).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { _child: child, lines }
+        Self { child, lines }
+    }
+
+    /// Its process.
+    #[track_caller]
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it ended")
     }
 
     /// The next line that it prints.

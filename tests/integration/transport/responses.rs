@@ -151,6 +151,27 @@ async fn a_body_without_framing_ends_where_the_upstream_closes() {
 }
 
 #[tokio::test]
+async fn a_long_body_arrives_whole_however_it_is_framed() {
+    let body: Vec<u8> = (0..(1 << 20) + 7_u32).map(|n| (n % 251) as u8).collect();
+    let lengthy = [format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len()).as_bytes(), &body].concat();
+    let mut chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    for chunk in body.chunks(100_000) {
+        chunked.extend_from_slice(&[format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat());
+    }
+    chunked.extend_from_slice(b"0\r\n\r\n");
+    for bytes in [lengthy, chunked] {
+        let (upstream, proxy) = (staying(bytes), ExactProxy::new());
+        let (seen, end) = read(send(&proxy, get(upstream.url("/"))).await.unwrap()).await;
+        assert!(end.is_ok() && seen == body);
+        assert_eq!(fetch(&proxy, get(upstream.url("/"))).await, (200, "ok".to_owned()));
+        assert_eq!(upstream.connections(), 1);
+    }
+    let upstream = once([b"HTTP/1.1 200 OK\r\n\r\n", &body[..]].concat());
+    let (seen, end) = read(send(&ExactProxy::new(), get(upstream.url("/"))).await.unwrap()).await;
+    assert!(end.is_ok() && seen == body);
+}
+
+#[tokio::test]
 async fn http_1_0_connections_are_kept_where_both_sides_say_so() {
     assert!(answered("GET", "HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\ncontent-length: 1\r\n\r\nx").await.2);
     assert!(!answered("GET", "HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\nx").await.2);

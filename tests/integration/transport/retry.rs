@@ -5,13 +5,15 @@
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
-use nexthop::{Body, ErrorKind, ExactProxy, Phase, transport::Tls};
+use nexthop::{Body, ErrorKind, ExactProxy, Phase, ProxyApp, transport::Tls};
+use tower::Service;
 
 use crate::support::{
-    Gate, RawConn, RawUpstream, Scripted,
+    Front, Gate, RawConn, RawUpstream, Scripted,
     body::{fed, pieces},
     fetch, get, post, send,
     tls::TestCa,
+    within,
 };
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -45,6 +47,44 @@ async fn a_get_is_sent_again_once_on_a_fresh_connection() {
         }
         assert_eq!((upstream.connections(), upstream.seen().len()), (2, 4));
     }
+}
+
+#[tokio::test]
+async fn what_is_sent_again_is_the_same_head_byte_for_byte() {
+    for method in ["GET", "HEAD", "DELETE"] {
+        let upstream = stale(1, false);
+        let proxy = ProxyApp::builder(upstream.url("/base").parse().unwrap()).build().unwrap();
+        let front = Front::serve(proxy).await;
+        let mut client = front.client().await;
+        client.exchange("GET /1 HTTP/1.1\r\nHost: front\r\n\r\n").await;
+        client
+            .send(format!("{method} /2?q=%20 HTTP/1.1\r\nHost: front\r\nCookie: a=b\r\nX-A: 1\r\nX-A: 2\r\n\r\n"))
+            .await;
+        let response = if method == "HEAD" { client.head_response().await } else { client.response().await };
+        assert_eq!(response.status(), 200);
+        upstream.wait_seen(3).await;
+        let [_, lost, again] = upstream.seen().try_into().unwrap();
+        assert_eq!(lost.head, again.head);
+        assert_eq!((again.target(), again.field("cookie")), ("/base/2?q=%20", Some("a=b")));
+        assert_eq!(again.fields("x-a"), ["1", "2"]);
+        assert_eq!(again.field("x-forwarded-server"), Some("front"));
+    }
+}
+
+#[test]
+fn a_request_made_outside_a_runtime_takes_a_connection_of_the_runtime_that_awaits_it() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let upstream = {
+        let _entered = runtime.enter();
+        stale(0, false)
+    };
+    let mut proxy = ExactProxy::new();
+    for _ in 0..3 {
+        let response = proxy.call(get(upstream.url("/")));
+        let body = async { within("a response", response).await.unwrap().into_body().collect().await.unwrap() };
+        assert_eq!(runtime.block_on(body).to_bytes(), "ok");
+    }
+    assert_eq!(upstream.connections(), 1);
 }
 
 #[tokio::test]

@@ -1,0 +1,163 @@
+//! A body costs memory by the buffers it passes, not by its length: the peak of a proxy in a process of its own, as the kernel keeps it.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::Notify,
+    time::timeout,
+};
+
+use crate::support::{RawUpstream, child::Example, within_limit};
+
+const LENGTH: u64 = 500 << 20;
+const PIECE: usize = 64 * 1024;
+/// By how much the peak may grow, in KiB.
+const GROWTH: u64 = 4 * 1024;
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Bytes that one side has got rid of.
+#[derive(Default)]
+struct Sent {
+    bytes: AtomicU64,
+    more: Notify,
+}
+
+impl Sent {
+    fn add(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::SeqCst);
+        self.more.notify_one();
+    }
+
+    /// Waits until no more can be sent, because nobody reads. Were it too hasty, the test would only be milder.
+    async fn stalled(&self) {
+        self.more.notified().await;
+        while timeout(Duration::from_millis(200), self.more.notified()).await.is_ok() {}
+        let bytes = self.bytes.load(Ordering::SeqCst);
+        assert!(bytes < LENGTH / 4, "{bytes} bytes were taken and nobody reads");
+    }
+}
+
+/// The example, its address, and the peak of its memory after a first exchange.
+async fn proxy(upstream: &RawUpstream) -> (Example, TcpStream, u64) {
+    let proxy_to = upstream.addr().to_string();
+    let mut proxy = Example::start("reverse_proxy", &["127.0.0.1:0", &proxy_to], &[("WORKERS", "2")]);
+    let line = proxy.line().await;
+    let addr: SocketAddr = line.strip_prefix("http://").unwrap().split(' ').next().unwrap().parse().unwrap();
+    let mut client = TcpStream::connect(addr).await.unwrap();
+    client.write_all(b"GET /first HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+    head(&mut client).await;
+    let before = peak(&proxy);
+    (proxy, client, before)
+}
+
+/// The most memory that was resident at once, in KiB.
+fn peak(proxy: &Example) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[track_caller]
+fn assert_flat(proxy: &Example, before: u64, when: &str) {
+    let after = peak(proxy);
+    println!("{when}: {before} KiB, then {after} KiB");
+    assert!(after <= before + GROWTH, "{when}: the memory grew from {before} to {after} KiB");
+}
+
+/// Reads a head, byte by byte.
+async fn head(io: &mut TcpStream) -> Vec<u8> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(io.read_u8().await.unwrap());
+    }
+    head
+}
+
+/// Reads all of the body.
+async fn drain(io: &mut TcpStream) {
+    let (mut left, mut piece, expected) = (LENGTH as usize, vec![0; PIECE], [7; PIECE]);
+    while left > 0 {
+        let read = io.read(&mut piece[..left.min(PIECE)]).await.unwrap();
+        assert!(read > 0, "it was cut, with {left} bytes to come");
+        assert!(piece[..read] == expected[..read]);
+        left -= read;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_download_of_500_mib_to_a_client_that_stalls_costs_no_more_than_4_mib() {
+    let sent = Arc::new(Sent::default());
+    let count = sent.clone();
+    let upstream = RawUpstream::tcp(move |mut conn| {
+        let count = count.clone();
+        async move {
+            conn.request().await;
+            conn.write("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+            conn.request().await;
+            conn.write(format!("HTTP/1.1 200 OK\r\ncontent-length: {LENGTH}\r\n\r\n")).await;
+            for _ in 0..LENGTH / PIECE as u64 {
+                conn.write([7; PIECE]).await;
+                count.add(PIECE as u64);
+            }
+        }
+    });
+    within_limit(PATIENCE, "the download", async {
+        let (proxy, mut client, before) = proxy(&upstream).await;
+        client.write_all(b"GET /bulk HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+        sent.stalled().await;
+        assert_flat(&proxy, before, "while nobody reads");
+        head(&mut client).await;
+        drain(&mut client).await;
+        assert_flat(&proxy, before, "once all was read");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_of_500_mib_to_an_upstream_that_stalls_costs_no_more_than_4_mib() {
+    let go = Arc::new(Notify::new());
+    let gone_on = go.clone();
+    let upstream = RawUpstream::tcp(move |mut conn| {
+        let go = go.clone();
+        async move {
+            conn.request().await;
+            conn.write("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+            conn.head().await;
+            go.notified().await;
+            for _ in 0..LENGTH / PIECE as u64 {
+                assert!(conn.read(PIECE).await == [7; PIECE]);
+            }
+            conn.write("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+        }
+    });
+    within_limit(PATIENCE, "the upload", async {
+        let (proxy, mut client, before) = proxy(&upstream).await;
+        let head_of_it = format!("POST /bulk HTTP/1.1\r\nhost: h\r\ncontent-length: {LENGTH}\r\n\r\n");
+        client.write_all(head_of_it.as_bytes()).await.unwrap();
+        let sent = Arc::new(Sent::default());
+        let count = sent.clone();
+        let uploading = tokio::spawn(async move {
+            for _ in 0..LENGTH / PIECE as u64 {
+                client.write_all(&[7; PIECE]).await.unwrap();
+                count.add(PIECE as u64);
+            }
+            client
+        });
+        sent.stalled().await;
+        assert_flat(&proxy, before, "while nobody reads");
+        gone_on.notify_one();
+        let mut client = uploading.await.unwrap();
+        assert!(head(&mut client).await.starts_with(b"HTTP/1.1 200 OK"));
+        assert_flat(&proxy, before, "once all was read");
+    })
+    .await;
+}
