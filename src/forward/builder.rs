@@ -53,7 +53,18 @@ pub struct ForwardProxyBuilder {
     #[cfg(feature = "intercept")]
     authority: Option<crate::ca::Authority>,
     #[cfg(feature = "intercept")]
+    download_host: DownloadHost,
+    #[cfg(feature = "intercept")]
     on_handshake_failure: Option<super::layer::OnHandshakeFailure>,
+}
+
+/// Where the authority's certificate is to be had.
+#[cfg(feature = "intercept")]
+#[derive(Clone)]
+enum DownloadHost {
+    ProxyHost,
+    Named(String),
+    Nowhere,
 }
 
 impl Default for ForwardProxyBuilder {
@@ -81,6 +92,8 @@ impl Default for ForwardProxyBuilder {
             new_hosts: Some(1_000),
             #[cfg(feature = "intercept")]
             authority: None,
+            #[cfg(feature = "intercept")]
+            download_host: DownloadHost::ProxyHost,
             #[cfg(feature = "intercept")]
             on_handshake_failure: None,
         }
@@ -320,6 +333,24 @@ impl ForwardProxyBuilder {
         self
     }
 
+    /// The host where clients get the authority's certificate (never its key): the [proxy's own](Self::proxy_host), through the proxy alone,
+    /// by `http` or `https`. There is a page for people at `/`, and the certificate at `/download/pem`, `/download/cer` and, with the feature
+    /// `pkcs12`, `/download/p12`. Other paths of the proxy's own host are as they would be; another host has no other. With `None`, it is to
+    /// be had nowhere.
+    ///
+    /// ```
+    /// use nexthop::{ForwardProxy, ca::Authority};
+    ///
+    /// let authority = Authority::builder().build()?;
+    /// let layer = ForwardProxy::builder().authority(authority).download_host("ca.internal").build()?;
+    /// # Ok::<(), nexthop::ConfigError>(())
+    /// ```
+    #[cfg(feature = "intercept")]
+    pub fn download_host<'a>(mut self, host: impl Into<Option<&'a str>>) -> Self {
+        self.download_host = host.into().map_or(DownloadHost::Nowhere, |host| DownloadHost::Named(host.to_owned()));
+        self
+    }
+
     /// Calls `hook` where a client breaks TLS off: it does not trust the authority, insists on a certificate that it knows, or is refused by
     /// [`max_new_hosts`](Self::max_new_hosts). It must not block. A program may remember the host and make it a [`Decision::Tunnel`] the
     /// next time.
@@ -362,6 +393,12 @@ impl ForwardProxyBuilder {
         #[cfg(not(feature = "intercept"))]
         let by_default = Decision::Tunnel;
         let mut apps = Apps::default();
+        #[cfg(feature = "intercept")]
+        let download_host = match &self.download_host {
+            DownloadHost::ProxyHost => Some(host("proxy_host", &self.proxy_host)?),
+            DownloadHost::Named(name) => Some(host("download_host", name)?),
+            DownloadHost::Nowhere => None,
+        };
         let proxy_host = host("proxy_host", &self.proxy_host)?;
         apps.insert(proxy_host.clone(), None);
         for (name, app) in self.apps {
@@ -391,6 +428,8 @@ impl ForwardProxyBuilder {
             new_hosts: self.new_hosts.map(super::new_hosts::NewHosts::new),
             #[cfg(feature = "intercept")]
             authority: self.authority,
+            #[cfg(feature = "intercept")]
+            download_host,
             #[cfg(feature = "intercept")]
             on_handshake_failure: self.on_handshake_failure,
         })))

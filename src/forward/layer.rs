@@ -84,6 +84,8 @@ pub(super) struct Config {
     #[cfg(feature = "intercept")]
     pub(super) authority: Option<crate::ca::Authority>,
     #[cfg(feature = "intercept")]
+    pub(super) download_host: Option<Arc<str>>,
+    #[cfg(feature = "intercept")]
     pub(super) on_handshake_failure: Option<OnHandshakeFailure>,
 }
 

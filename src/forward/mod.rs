@@ -62,7 +62,6 @@ mod builder;
 mod caps;
 mod connect;
 #[cfg(feature = "intercept")]
-#[allow(dead_code, reason = "not yet asked by the route")]
 mod download;
 mod future;
 mod head;

@@ -94,9 +94,12 @@ impl Hello {
 /// How a `CONNECT` is decided.
 #[derive(Clone)]
 pub(super) struct Policy {
-    pub(super) on_connect: Arc<dyn Fn(&ConnectRequest<'_>) -> Decision + Send + Sync>,
-    pub(super) on_opening: Arc<dyn Fn(&ConnectRequest<'_>, &Opening) -> Decision + Send + Sync>,
+    pub(super) on_connect: Arc<OnConnect>,
+    pub(super) on_opening: Arc<OnOpening>,
 }
+
+type OnConnect = dyn Fn(&ConnectRequest<'_>) -> Decision + Send + Sync;
+type OnOpening = dyn Fn(&ConnectRequest<'_>, &Opening) -> Decision + Send + Sync;
 
 impl Policy {
     /// The same decision for every `CONNECT`; behind a peek, HTTP and TLS are intercepted.

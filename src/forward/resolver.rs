@@ -22,8 +22,10 @@ enum Rule {
     Direct,
     Fixed(Arc<str>),
     ProxyAuth,
-    Function(Arc<dyn Fn(&Uri, &Parts) -> Resolved + Send + Sync>),
+    Function(Arc<Resolve>),
 }
+
+type Resolve = dyn Fn(&Uri, &Parts) -> Resolved + Send + Sync;
 
 /// What [`Resolver::function`] makes of a URL.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -137,6 +137,10 @@ impl Config {
             without_upgrade(parts)?;
         }
         let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        #[cfg(feature = "intercept")]
+        if let Some(answer) = self.download(parts, authority.host()) {
+            return Ok(Route::Answer(answer));
+        }
         let app = self.apps.find(authority.host());
         let url = url(scheme, authority, path.clone())?;
         let (route, target, proxy_host) = match app {
@@ -161,6 +165,17 @@ impl Config {
             tunnel,
         });
         Ok(route)
+    }
+
+    /// The authority's certificate, if that is what is asked for.
+    #[cfg(feature = "intercept")]
+    fn download(&self, parts: &Parts, host: &str) -> Option<Response<Body>> {
+        let (authority, download_host) = (self.authority.as_ref()?, self.download_host.as_ref()?);
+        let path = parts.uri.path();
+        let is_shared = download_host.eq_ignore_ascii_case(&self.proxy_host);
+        let is_download = path == "/" || path.starts_with("/download/");
+        let asked = mismatch::is_same_host(host, download_host) && (is_download || !is_shared);
+        asked.then(|| super::download::answer(authority, parts))
     }
 
     /// Notes on a request that goes further that it came by here; or the answer, if it may not go further.

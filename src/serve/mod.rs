@@ -78,9 +78,9 @@ mod watch;
 
 pub use accept::{Drained, Serving};
 pub use builder::{Serve, serve};
-pub use drain::{Drain, DrainGuard};
 #[cfg(feature = "forward")]
 pub(crate) use drain::DrainOf;
+pub use drain::{Drain, DrainGuard};
 #[cfg(feature = "forward")]
 pub(crate) use inside::{Inside, Spoken};
 pub use listener::{Accepted, Listener};

@@ -5,6 +5,7 @@ mod access;
 mod attacks;
 mod clients;
 mod connect;
+mod http2;
 mod inside;
 mod names;
 mod tools;

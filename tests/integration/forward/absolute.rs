@@ -155,7 +155,7 @@ async fn an_application_of_the_proxys_own_may_decline() {
 #[tokio::test]
 async fn without_an_application_the_proxys_own_host_is_nowhere() {
     let proxy = forwarding().await;
-    let response = proxy.get(Way::Absolute, "wsgiprox", 80, "/").await;
+    let response = proxy.get(Way::Absolute, "wsgiprox", 80, "/page").await;
     assert_eq!((response.status(), response.text()), (404, "Not Found\n"));
 }
 

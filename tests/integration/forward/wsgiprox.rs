@@ -205,3 +205,42 @@ async fn a_tunnel_without_a_word_in_it_is_closed_in_time() {
         client.closed().await;
     }
 }
+
+#[tokio::test]
+async fn the_certificate_is_to_be_had_through_the_proxy_and_the_key_is_not() {
+    let proxy = Proxy::page(|builder| builder).await;
+    for way in WAYS {
+        let get = async |path: &'static str| proxy.get(way, "wsgiprox", way.port(), path).await;
+        let pem = get("/download/pem").await;
+        assert_eq!(pem.field("content-type"), Some("application/x-x509-ca-cert"));
+        assert_eq!(pem.text(), proxy.authority.certificate_pem());
+        let cer = get("/download/cer").await;
+        assert_eq!(
+            (cer.field("content-type"), cer.body.as_slice()),
+            (Some("application/x-x509-ca-cert"), proxy.authority.certificate_der())
+        );
+        let p12 = get("/download/p12").await;
+        assert_eq!((p12.status(), p12.field("content-type")), (200, Some("application/x-pkcs12")));
+        let page = get("/").await;
+        assert!(page.text().contains(proxy.authority.fingerprint_sha256()), "{}", page.text());
+        for answer in [&pem.body, &cer.body, &p12.body, &page.body] {
+            assert!(!String::from_utf8_lossy(answer).contains("PRIVATE KEY"));
+        }
+        says(&get("/other").await, &["GET /other", "proxy: wsgiprox true"]);
+    }
+    // Past the proxy, the application's pages are its own.
+    says(&proxy.front.exchange("GET /download/pem HTTP/1.1\r\nHost: wsgiprox\r\n\r\n").await, &["GET /download/pem"]);
+}
+
+#[tokio::test]
+async fn the_certificate_may_have_a_host_of_its_own_or_none() {
+    let elsewhere = Proxy::page(|builder| builder.download_host("ca.test")).await;
+    let nowhere = Proxy::page(|builder| builder.download_host(None)).await;
+    for way in WAYS {
+        assert!(elsewhere.get(way, "ca.test", way.port(), "/download/pem").await.text().starts_with("-----BEGIN"));
+        assert_eq!(elsewhere.get(way, "ca.test", way.port(), "/other").await.status(), 404);
+        for proxy in [&elsewhere, &nowhere] {
+            says(&proxy.get(way, "wsgiprox", way.port(), "/download/pem").await, &["GET /download/pem"]);
+        }
+    }
+}
