@@ -90,7 +90,7 @@ mod io;
 mod limits;
 pub mod observe;
 mod pool;
-mod tunnel;
+pub(crate) mod tunnel;
 #[cfg(feature = "http2")]
 mod versions;
 
@@ -115,5 +115,7 @@ pub(crate) use connect::{Connector, Offer};
 pub(crate) use io::write_by;
 pub(crate) use limits::Limits;
 pub(crate) use pool::{Home, Listener, Pool, Taken, Waiting};
+#[cfg(feature = "spawn")]
+pub(crate) use tunnel::Hold;
 #[cfg(feature = "serve")]
 pub(crate) use tunnel::{Client, Gauge};

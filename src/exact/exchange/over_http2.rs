@@ -175,10 +175,11 @@ impl<P: Prepare> Exchange<P> {
     /// What the upstream has not processed is sent again whatever its method (RFC 9113 §8.7), as far as its body is still to be had.
     pub(super) fn again_on_stream(&mut self, sending: &http2::Exchange, failure: &Failure) -> Result<State, Error> {
         let again = failure.unprocessed || sending.is_stale(failure);
-        let Some(framing) = self.framing.filter(|_| again) else { return Err(failure.error.clone()) };
-        if !self.may_go_again(failure.unprocessed) {
+        let framing = self.framing.filter(|_| again);
+        let Some(framing) = framing.filter(|_| self.may_go_again(failure.unprocessed)) else {
+            self.give_up(failure.lost, failure.unprocessed);
             return Err(failure.error.clone());
-        }
+        };
         self.once_more(&failure.error, framing, Some(sending.mark()))
     }
 

@@ -144,6 +144,11 @@ impl Exchange {
         self.conn.uses > 0 && self.lost
     }
 
+    /// True if the connection ended without a byte of a response.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost
+    }
+
     /// Closes the connection, which the upstream had closed; what remains is the right to another.
     pub(crate) fn into_home(mut self) -> Home {
         self.conn.home.reason = CloseReason::Peer;

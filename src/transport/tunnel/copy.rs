@@ -94,6 +94,9 @@ where
         }
         drop(scratch);
         let Some(idle) = idle else { return Poll::Pending };
+        if there.state == State::Closed || back.state == State::Closed {
+            idle.shorten(HALF_CLOSED);
+        }
         ready!(idle.poll(there.moved.wrapping_add(back.moved), cx));
         Poll::Ready(Err(cut.take().unwrap_or(Cut::Idle(idle.limit))))
     }
@@ -251,6 +254,15 @@ impl Idle {
         *idle = Self::new(idle.as_ref().map_or(LAST_WORDS, |idle| idle.limit.min(LAST_WORDS)));
     }
 
+    /// From now on, this is the limit, if it is less.
+    fn shorten(&mut self, limit: Duration) {
+        if limit < self.limit {
+            let now = Instant::now();
+            (self.limit, self.since, self.armed) = (limit, now, false);
+            self.timer.as_mut().reset(now + limit / CHECKS);
+        }
+    }
+
     fn poll(&mut self, moved: u64, cx: &mut Context<'_>) -> Poll<()> {
         if self.armed && !self.timer.is_elapsed() {
             return Poll::Pending; // it is always the same task
@@ -284,6 +296,8 @@ impl fmt::Display for Cut {
 
 /// Reads of one direction before others have their turn.
 const ROUNDS: u32 = 8;
+/// The limit once one side has said all that it has to say: what waits for the other then is most often forgotten.
+const HALF_CLOSED: Duration = Duration::from_secs(60);
 /// How often within its limit the timer asks.
 const CHECKS: u32 = 4;
 /// For one side to take what has arrived from the other, which is lost.

@@ -84,6 +84,22 @@ async fn a_tunnel_is_cut_when_nothing_has_moved_for_its_limit_and_at_most_a_quar
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_tunnel_of_which_one_side_has_ended_is_not_kept_for_long() {
+    let (mut client, mut upstream, running) = tunnel(Some(Duration::from_secs(3600)), 64);
+    tokio::time::sleep(Duration::from_secs(1000)).await;
+    client.shutdown().await.unwrap();
+    assert_eq!(upstream.read(&mut [0]).await.unwrap(), 0);
+    for _ in 0..3 {
+        tokio::time::sleep(HALF_CLOSED * 9 / 10).await;
+        upstream.write_all(b"x").await.unwrap();
+        assert_eq!(client.read_u8().await.unwrap(), b'x', "the other may go on");
+    }
+    let last = Instant::now();
+    assert!(matches!(running.await.unwrap(), Err(Cut::Idle(HALF_CLOSED))));
+    assert!((HALF_CLOSED..=HALF_CLOSED * 5 / 4).contains(&last.elapsed()), "{:?}", last.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reader_that_takes_a_little_at_a_time_is_progress() {
     let limit = Duration::from_secs(100);
     let (mut client, mut upstream, running) = tunnel(Some(limit), 8);
