@@ -25,7 +25,7 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts `command`, and has the guardian watch over it.
-    pub(super) fn spawn(command: &mut Command, guardian: Arc<Guardian>) -> io::Result<Self> {
+    pub(super) fn spawn(mut command: Command, guardian: Arc<Guardian>) -> io::Result<Self> {
         guardian.start()?;
         // Listened to before the child can end.
         let changes = unix::signal(SignalKind::child())?;
