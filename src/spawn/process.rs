@@ -111,8 +111,8 @@ impl Process {
 impl Drop for Process {
     /// Nothing is left to do at the usual end. When the runtime shuts down, nobody here can wait any more.
     fn drop(&mut self) {
-        if !self.over {
-            self.guardian.end(self.id());
+        if !self.over && !self.guardian.end(self.id()) {
+            self.signal(Signal::KILL);
         }
     }
 }
