@@ -316,7 +316,7 @@ mod tests {
         let env = Command::new("env").env_clear().env("A", "b").env_pass(["PATH", "THERE_IS_NONE"]);
         let names: Vec<_> =
             output(env, &[]).await.lines().map(|line| line.split('=').next().unwrap().to_owned()).collect();
-        assert_eq!(names, ["PATH", "A"]);
+        assert_eq!(names, ["A", "PATH"]);
     }
 
     #[test]
