@@ -102,6 +102,8 @@ mod settings;
 mod tests;
 mod upstream;
 
+#[cfg(feature = "forward")]
+pub(crate) use builder::pseudonym;
 pub use builder::ProxyAppBuilder;
 pub use future::ProxyFuture;
 pub use hooks::Rewritten;

@@ -76,7 +76,8 @@ impl ExactProxyBuilder {
         self
     }
 
-    /// Time without a byte either way through a tunnel: 1 h. After it, and at most a quarter later, both its ends are closed.
+    /// Time without a byte either way through a tunnel: 1 h, and no more than a minute once one side has ended. After it, and at most a
+    /// quarter later, both its ends are closed. With `None`, tunnels last until both sides have ended.
     pub fn tunnel_idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.limits.tunnel_idle = limit.into();
         self

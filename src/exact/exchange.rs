@@ -305,7 +305,7 @@ impl<P: Prepare> Exchange<P> {
         if let offer @ (Offer::Http2 | Offer::Either) = self.offer(&destination)? {
             return self.start_on_stream(destination, offer, framing, now);
         }
-        let taken = self.proxy.pool.take(destination, now, self.freshness())?;
+        let taken = self.proxy.pool.take(destination, now, self.freshness(), false)?;
         self.go_on(taken, framing, now)
     }
 
@@ -313,6 +313,8 @@ impl<P: Prepare> Exchange<P> {
         match taken {
             Taken::Idle(conn) => self.send_on(conn, framing, now),
             Taken::Dial(home) => Ok(self.dial(home, framing)),
+            #[cfg(feature = "http2")]
+            Taken::Stream(stream) => self.send_on_stream(stream, framing, now),
             Taken::Wait(waiting) => {
                 self.watch.waits();
                 // Shared connections count, too, and no request leaves them by itself.
@@ -370,7 +372,7 @@ impl<P: Prepare> Exchange<P> {
             return false;
         }
         // What was not sent costs the upstream nothing to be sent.
-        if !unsent && !self.proxy.retries.allows(Instant::now(), self.proxy.pool.stats().reused) {
+        if !unsent && !self.proxy.retries.allows(Instant::now(), self.proxy.pool.reused()) {
             tracing::warn!("the retry budget is used up");
             return false;
         }

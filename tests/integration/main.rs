@@ -7,6 +7,7 @@ mod config;
 mod exact;
 mod examples;
 mod extract;
+mod forward;
 mod grpc;
 mod http2_upstream;
 mod middleware;
