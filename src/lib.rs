@@ -80,7 +80,8 @@
 //! | `postcard` | | binary carried keys |
 //! | `bincode` | | binary carried keys in a format that nobody maintains |
 //! | `classic-signature` | | `X-WSGIProxy-Signature`, for a peer that knows no other |
-//! | `full` | | all but `ring` and `bincode` |
+//! | `testkit` | | peers that misbehave, for your tests: [`testkit`] |
+//! | `full` | | all but `ring`, `bincode` and `testkit` |
 //!
 //! # Limits
 //! Interim responses other than `100` cannot be passed on by hyper's server,
@@ -127,6 +128,8 @@ mod download;
 pub mod axum;
 #[cfg(feature = "config")]
 pub mod config;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 
 pub use app::ProxyApp;
 pub use body::Body;

@@ -15,6 +15,7 @@ mod serve;
 mod signed;
 mod support;
 mod support_itself;
+mod testkit;
 mod timeouts;
 mod transport;
 mod trust;
