@@ -147,6 +147,6 @@ mod tests {
         assert!(!opened(Some(false)).await.0.takes_extended_connect().await);
         assert_eq!(begin.elapsed(), Duration::ZERO);
         assert!(!opened(None).await.0.takes_extended_connect().await);
-        assert_eq!(begin.elapsed(), std::time::Duration::from_secs(1));
+        assert_eq!(begin.elapsed(), Duration::from_secs(1));
     }
 }
