@@ -343,15 +343,18 @@ impl ExactProxyBuilder {
         Ok(self.assemble())
     }
 
-    /// For an upstream that another may take the place of: what it loses is kept for that, and nothing is dialled when `is_there` says no.
+    /// For an upstream that another may take the place of: what it loses is kept for that, and no connection is opened when `is_there` says no.
     #[cfg(feature = "spawn")]
     pub(crate) fn replaceable(mut self, is_there: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        let policy = self.connector.tcp.policy.take();
-        self.connector.tcp.policy = Some(DialPolicy::new(move |address| {
-            is_there() && policy.as_ref().is_none_or(|policy| policy.allows(address))
-        }));
+        self.connector.is_there = Some(Arc::new(is_there));
         self.replaceable = true;
         self
+    }
+
+    /// True if nothing stands between this process and an upstream's address.
+    #[cfg(feature = "spawn")]
+    pub(crate) fn is_direct(&self) -> bool {
+        self.connector.custom.is_none() && self.connector.upstream_proxy.is_none()
     }
 
     /// Without the checks, which the defaults pass.

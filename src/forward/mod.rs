@@ -58,6 +58,7 @@
 mod access;
 mod answer;
 mod apps;
+mod build;
 mod builder;
 mod caps;
 mod connect;
@@ -76,6 +77,7 @@ mod policy;
 mod resolver;
 mod route;
 mod service;
+mod stream;
 
 pub use access::{Access, Asker, Verdict};
 pub use builder::ForwardProxyBuilder;
