@@ -76,6 +76,7 @@ mod policy;
 mod resolver;
 mod route;
 mod service;
+mod stream;
 
 pub use access::{Access, Asker, Verdict};
 pub use builder::ForwardProxyBuilder;
