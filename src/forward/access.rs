@@ -354,19 +354,12 @@ mod tests {
             Ok(Some("alice".into()))
         );
         assert_eq!(ask(&access, None, &[&basic("bob:")]), Ok(Some("bob".to_owned())));
-        let twice = basic("bob:");
-        for wrong in [
-            &[][..],
-            &[&basic("alice:")],
-            &[&basic("alice")],
-            &[&basic("alice:pass")],
-            &[&basic("bob:pass:word")],
-            &[&basic("Alice:pass:word")],
-            &["Basic", "Basic !"],
-            &["Bearer YWxpY2U6cGFzczp3b3Jk"],
-            &[&twice, &twice],
-        ] {
-            assert_eq!(ask(&access, Some("127.0.0.1"), wrong), Err(407), "{wrong:?}");
+        let (bob, named) =
+            (basic("bob:"), ["alice:", "alice", "alice:pass", "bob:pass:word", "Alice:pass:word"].map(basic));
+        let mut wrong: Vec<Vec<&str>> = named.iter().map(|value| vec![value.as_str()]).collect();
+        wrong.extend([vec![], vec!["Basic"], vec!["Basic !"], vec!["Bearer YWxpY2U6cGFzczp3b3Jk"], vec![&bob, &bob]]);
+        for wrong in wrong {
+            assert_eq!(ask(&access, Some("127.0.0.1"), &wrong), Err(407), "{wrong:?}");
         }
         assert!(!format!("{access:?}").contains("pass"));
     }
