@@ -16,6 +16,7 @@
 //! | send requests where they say, or all to one host | [`TransparentProxy`] | a `Service`, answers |
 //! | forward a part of your site to another program | [`ProxyApp`] | a `Service`, answers |
 //! | know who the client is, behind a proxy | [`ProxyMiddleware`] | a `Layer` |
+//! | start another program on its first request, and forward to it | [`spawn::SpawnApp`] | a `Service`, answers |
 //! | be the proxy that browsers and programs are set to | [`ForwardProxy`] | a `Layer` |
 //! | accept connections so that the above can be trusted | [`serve()`] | a function |
 //!
@@ -80,6 +81,7 @@
 //! | `wildcards` | | `intercept`, with one certificate for a domain and all names right below it |
 //! | `socks` | | upstreams reached through a SOCKS5 proxy: [`transport::UpstreamProxy`] |
 //! | `postcard` | | binary carried keys |
+//! | `spawn` | | backends that are child processes, started on the first request: [`spawn`] |
 //! | `bincode` | | binary carried keys in a format that nobody maintains |
 //! | `classic-signature` | | `X-WSGIProxy-Signature`, for a peer that knows no other |
 //! | `full` | | all but `ring` and `bincode` |
@@ -114,6 +116,9 @@ pub mod exact;
 
 pub mod app;
 pub mod middleware;
+
+#[cfg(feature = "spawn")]
+pub mod spawn;
 
 #[cfg(feature = "serve")]
 pub mod serve;

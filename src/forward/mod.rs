@@ -58,6 +58,7 @@
 mod access;
 mod answer;
 mod apps;
+mod build;
 mod builder;
 mod caps;
 mod connect;

@@ -14,6 +14,7 @@ mod middleware;
 mod observe;
 mod serve;
 mod signed;
+mod spawn;
 mod support;
 mod support_itself;
 mod timeouts;

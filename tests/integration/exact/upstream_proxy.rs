@@ -10,9 +10,10 @@ use std::{
 
 use futures_util::{SinkExt, StreamExt};
 use nexthop::{
-    ConfigError, Error, ErrorKind, ExactProxy, Phase, ProxyApp,
+    ConfigError, Error, ErrorKind, ExactProxy, ForwardProxy, Phase, ProxyApp,
     exact::ExactProxyBuilder,
     ext::{ConnectTo, ConnectWith, DialPolicy},
+    forward::Decision,
     transport::{ProxyProtocolVersion, Resolve, Resolving, Tls, UpstreamProxy},
 };
 use tokio::{
@@ -22,6 +23,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::{accept_async, client_async, tungstenite::Message};
+use tower::Layer;
 
 use crate::support::{Front, InMemory, RawUpstream, fetch, get, send, tls::TestCa, within};
 
@@ -299,6 +301,45 @@ async fn websockets_go_through_both() {
         }
         socket.close(None).await.unwrap();
         assert!(proxy.told()[0].contains("up.test"));
+    }
+}
+
+#[tokio::test]
+async fn a_tunnel_of_a_forward_proxy_goes_through_both_from_the_first_byte_that_the_upstream_says() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = listener.local_addr().unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        while let Ok((mut io, _)) = listener.accept().await {
+            io.write_all(b"ready\r\n").await.unwrap();
+            let mut asked = [0; 6];
+            io.read_exact(&mut asked).await.unwrap();
+            io.write_all(&asked).await.unwrap();
+        }
+    });
+    // The first proxy is quick: what the upstream says comes with its answer.
+    let hasty = Proxy::new(upstream, None, |io, notes| http(io, notes, "HTTP/1.1 200 OK\r\n\r\n220 ")).await;
+    let socks = Proxy::socks(upstream).await;
+    for (proxy, scheme, greeting) in [(&hasty, "http", "220 ready\r\n"), (&socks, "socks5h", "ready\r\n")] {
+        let exact = proxy.builder(scheme).build().unwrap();
+        let forward = ForwardProxy::builder().exact(exact.clone()).connect_ports(None).dangerous_dial_anywhere();
+        let forward = forward.on_connect(|_| Decision::Tunnel).build().unwrap();
+        let front = Front::serve(forward.layer(exact)).await;
+        let mut io = TcpStream::connect(front.addr).await.unwrap();
+        io.write_all(b"CONNECT mail.test:25 HTTP/1.1\r\nHost: mail.test:25\r\n\r\n").await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(within("an answer", io.read_u8()).await.unwrap());
+        }
+        assert!(head.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&head));
+        let mut greeted = vec![0; greeting.len()];
+        within("a greeting", io.read_exact(&mut greeted)).await.unwrap();
+        assert_eq!(String::from_utf8(greeted).unwrap(), greeting);
+        io.write_all(b"QUIT\r\n").await.unwrap();
+        let mut rest = String::new();
+        within("the end", io.read_to_string(&mut rest)).await.unwrap();
+        assert_eq!(rest, "QUIT\r\n");
+        assert!(proxy.told()[0].contains("mail.test"));
     }
 }
 
