@@ -84,7 +84,8 @@
 //! | `spawn` | | backends that are child processes, started on the first request: [`spawn`] |
 //! | `bincode` | | binary carried keys in a format that nobody maintains |
 //! | `classic-signature` | | `X-WSGIProxy-Signature`, for a peer that knows no other |
-//! | `full` | | all but `ring` and `bincode` |
+//! | `testkit` | | peers that misbehave, for your tests: [`testkit`] |
+//! | `full` | | all but `ring`, `bincode` and `testkit` |
 //!
 //! # Limits
 //! Interim responses other than `100` cannot be passed on by hyper's server,
@@ -132,6 +133,8 @@ pub mod forward;
 pub mod axum;
 #[cfg(feature = "config")]
 pub mod config;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 
 pub use app::ProxyApp;
 pub use body::Body;

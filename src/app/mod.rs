@@ -102,9 +102,9 @@ mod settings;
 mod tests;
 mod upstream;
 
+pub use builder::ProxyAppBuilder;
 #[cfg(feature = "forward")]
 pub(crate) use builder::pseudonym;
-pub use builder::ProxyAppBuilder;
 pub use future::ProxyFuture;
 pub use hooks::Rewritten;
 #[cfg(feature = "spawn")]

@@ -291,6 +291,9 @@ impl SpawnAppBuilder {
         if !(self.base_path.is_empty() || self.base_path.starts_with('/')) {
             return Err(ConfigError::invalid("base_path", self.base_path, "does not begin with /"));
         }
+        if !self.exact.is_direct() {
+            return Err(ConfigError::conflict("exact", "a child is connected to by its own address"));
+        }
         let directory = self.directory.unwrap_or_else(std::env::temp_dir);
         let program = self.command.argv.first().map(|program| program.to_string_lossy().into_owned());
         let spec = Spec {

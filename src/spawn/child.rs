@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     error::BoxError,
+    message::target::Href,
     protocol::{keyring::Keyring, signature::Signer},
     secret::Secret,
 };
@@ -122,9 +123,9 @@ impl Birth {
             command.stdin(listener);
         }
         #[cfg(unix)]
-        let mut process = Process::spawn(&mut command, site.guardian.clone())?;
+        let mut process = Process::spawn(command, site.guardian.clone())?;
         #[cfg(not(unix))]
-        let mut process = Process::spawn(&mut command)?;
+        let mut process = Process::spawn(command)?;
         let output = Output::new(spec.name.clone(), process.id(), spec.kept.clone(), self.finder());
         let mut readers = JoinSet::new();
         let (out, err) = process.pipes();
@@ -256,16 +257,17 @@ impl Birth {
             }
         }
         let not_started = |error: crate::ConfigError| ExitCause::NotStarted(error.to_string());
-        let href = address.href(&spec.base_path).parse().map_err(not_started)?;
+        let href: Href = address.href(&spec.base_path).parse().map_err(not_started)?;
+        let probe = spec.probe(href.clone(), signer.clone()).map_err(not_started)?;
+        spec.ready.poll(&spec.way, &address, &probe).await;
+        if matches!(spec.ready.0, Kind::Line(_)) {
+            output.found().await;
+        }
         let is_there = {
             let gate = gate.clone();
             move || !gate.is_dead()
         };
         let app = spec.app(href, signer.clone(), is_there).map_err(not_started)?;
-        spec.ready.poll(&spec.way, &address, &app).await;
-        if matches!(spec.ready.0, Kind::Line(_)) {
-            output.found().await;
-        }
         Ok(Arc::new(Backend { gate: gate.clone(), app, enough: spec.max_requests, front: self.front.clone() }))
     }
 

@@ -1,6 +1,7 @@
 //! What Linux tells of a process group: who is in it, what it uses, whose socket a port is.
 
 /// True if a process of the group runs. Where the system does not tell, false.
+#[cfg(unix)]
 pub(super) async fn has_living_members(group: u32) -> bool {
     #[cfg(target_os = "linux")]
     return blocking(move || linux::members(group).next().is_some()).await.unwrap_or(false);

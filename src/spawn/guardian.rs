@@ -17,7 +17,8 @@ use std::{
 /// groups `TERM`, gives them the time of grace, sends `KILL`, and removes the private directory.
 ///
 /// It is in a group of its own and ignores signals, so that what ends this process does not end it. A descriptor that children inherit
-/// would not do instead: it works for those only that look at it.
+/// would not do instead: it works for those only that look at it. For the instant between a child's start and [`add`](Self::add), nobody
+/// watches over that child.
 #[derive(Debug)]
 pub(super) struct Guardian {
     grace: Duration,
@@ -65,13 +66,11 @@ impl Guardian {
         let _ = tell(&mut state, '-', group);
     }
 
-    /// It is to end the group now: whoever was to do that is gone.
-    pub(super) fn end(&self, group: u32) {
+    /// It is to end the group now: whoever was to do that is gone. False if it is gone, too.
+    pub(super) fn end(&self, group: u32) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.groups.remove(&group);
-        if let Err(error) = tell(&mut state, '!', group) {
-            tracing::warn!(group, %error, "nobody is there to end a child's process group");
-        }
+        tell(&mut state, '!', group).is_ok()
     }
 
     fn run(&self, state: &mut State) -> io::Result<()> {

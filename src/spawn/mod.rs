@@ -83,7 +83,7 @@ mod handle;
 mod keyed;
 mod listen;
 mod output;
-#[cfg_attr(not(unix), path = "process_elsewhere.rs")]
+#[cfg_attr(windows, path = "process_windows.rs")]
 mod process;
 mod ready;
 mod service;

@@ -25,7 +25,7 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts `command`, and has the guardian watch over it.
-    pub(super) fn spawn(command: &mut Command, guardian: Arc<Guardian>) -> io::Result<Self> {
+    pub(super) fn spawn(mut command: Command, guardian: Arc<Guardian>) -> io::Result<Self> {
         guardian.start()?;
         // Listened to before the child can end.
         let changes = unix::signal(SignalKind::child())?;
@@ -111,8 +111,8 @@ impl Process {
 impl Drop for Process {
     /// Nothing is left to do at the usual end. When the runtime shuts down, nobody here can wait any more.
     fn drop(&mut self) {
-        if !self.over {
-            self.guardian.end(self.id());
+        if !self.over && !self.guardian.end(self.id()) {
+            self.signal(Signal::KILL);
         }
     }
 }

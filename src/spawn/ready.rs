@@ -20,7 +20,8 @@ use crate::{app::ProxyApp, body::Body, error::ConfigError};
 /// Default: when it accepts a connection; with an [inherited](super::Listen::Inherited) socket, to which anybody can connect before, when it
 /// answers `OPTIONS *`, whatever it says (RFC 9110 §9.3.7: a ping).
 ///
-/// What must be asked for is asked after 10 ms, and then less and less often, up to every 250 ms. The end of the child ends the wait.
+/// What must be asked for is asked at once, after 10 ms, and then less and less often, up to every 250 ms; `GET` and `OPTIONS` without what
+/// [`proxy`](super::SpawnAppBuilder::proxy) says. The end of the child ends the wait.
 #[derive(Clone, Default)]
 pub struct Ready(pub(super) Kind);
 
@@ -143,7 +144,7 @@ async fn until<Fut: Future<Output = bool>>(ask: impl Fn() -> Fut) {
     }
 }
 
-/// As the requests will be sent, so signed if they are.
+/// Signed, if the requests will be.
 async fn ask(app: &ProxyApp, method: Method, target: &str, statuses: &RangeInclusive<u16>) -> bool {
     let request = Request::builder().method(method).uri(target).header(HOST, "localhost").body(Body::empty());
     let Ok(request) = request else { return false };

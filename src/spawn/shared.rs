@@ -149,12 +149,21 @@ impl Front {
             match moment.state {
                 _ if moment.closed => return Err(refused("the backend was shut down", SECOND)),
                 State::Failed if left.is_some_and(|left| !left.is_zero()) => {
-                    return Err(refused("the backend fails again and again", left.unwrap_or(SECOND)));
+                    return Err(self.failing("the backend fails again and again", left.unwrap_or(SECOND)));
                 }
                 _ => self.demand(),
             }
-            let late = |_| refused("no backend was ready in time", SECOND);
+            let late = |_| self.failing("no backend was ready in time", SECOND);
             timeout_at(deadline, moments.changed()).await.map_err(late)?.map_err(|_| gone())?;
+        }
+    }
+
+    /// With the last child's end for a reason, which clients do not get to see.
+    fn failing(&self, reason: &'static str, retry_after: Duration) -> Refused {
+        let Refused { error, retry_after } = refused(reason, retry_after);
+        match &self.public.board().last_exit {
+            Some(exit) => Refused { error: error.with_source(exit.to_string()), retry_after },
+            None => Refused { error, retry_after },
         }
     }
 

@@ -51,7 +51,17 @@ pub(super) struct Spec {
 pub(super) type Configure = dyn Fn(ProxyAppBuilder) -> ProxyAppBuilder + Send + Sync;
 
 impl Spec {
-    /// The proxy to a child. `is_there` is asked before each connection is opened.
+    /// A proxy to a child by which it is asked whether it is ready: without what [`proxy`](super::SpawnAppBuilder::proxy) says, so that
+    /// nobody but the child answers.
+    pub(super) fn probe(&self, href: Href, signer: Option<Signer>) -> Result<ProxyApp, ConfigError> {
+        let builder = ProxyApp::builder(href).exact(self.exact.clone().build()?);
+        match signer {
+            Some(signer) => builder.signer(signer).build(),
+            None => builder.build(),
+        }
+    }
+
+    /// The proxy to a child. `is_there` is asked before and after each connection is opened.
     pub(super) fn app(
         &self,
         href: Href,

@@ -17,6 +17,7 @@ mod signed;
 mod spawn;
 mod support;
 mod support_itself;
+mod testkit;
 mod timeouts;
 mod transport;
 mod trust;

@@ -16,9 +16,9 @@ use tokio::time::Instant;
 use super::{
     body::{Incoming, Place},
     channel::Channel,
-    conn::{Mark, Stream},
     failure::Failure,
     head::{self, Asked},
+    stream::{Mark, Stream},
     two_way,
     upload::Upload,
 };

@@ -17,8 +17,9 @@ use tokio::{
 };
 
 use super::{
-    conn::{Conn, Mark, State, Stream},
+    conn::{Conn, State},
     failure::no_streams,
+    stream::{Mark, Stream},
 };
 use crate::{
     error::{Error, ErrorKind, Phase},

@@ -186,10 +186,10 @@ impl Pool {
             drop(places);
             if waiter.want.runtime != conn.runtime {
                 conn.home.reason = CloseReason::Excess;
-                return match waiter.grant.send(Grant::Dial(conn.into_home())) {
-                    Err(Grant::Dial(home)) => self.pass_on(home),
-                    Ok(()) | Err(_) => {}
-                };
+                if let Err(Grant::Dial(home)) = waiter.grant.send(Grant::Dial(conn.into_home())) {
+                    self.pass_on(home);
+                }
+                return;
             }
             match waiter.grant.send(Grant::Idle(conn)) {
                 // That one has just left.

@@ -117,10 +117,9 @@ impl Drop for Waiting {
         if self.over {
             return;
         }
-        match self.leave() {
-            Some(Grant::Idle(conn)) => self.pool.keep(conn, Instant::now()),
-            // Dropped, any other goes to the next.
-            Some(_) | None => {}
+        // Dropped, whatever else was given goes to the next.
+        if let Some(Grant::Idle(conn)) = self.leave() {
+            self.pool.keep(conn, Instant::now());
         }
     }
 }

@@ -27,6 +27,7 @@ use crate::support::within;
 /// * `CHILD_WAITS`: it does not listen before this file is there.
 /// * `CHILD_STAYS`: it ignores `TERM`.
 /// * `CHILD_VERIFIES`: it answers only what is signed with the key that it was given.
+/// * `CHILD_SPEAKS_HTTP2`: it does, too.
 /// * `CHILD_LINGERS`: it starts a `sleep` in its group, whose pid it writes to this file.
 #[test]
 #[ignore = "what children run, of no use by itself"]
@@ -65,6 +66,11 @@ async fn run() {
         let keys = Secret::from_private_file(var("NEXTHOP_SECRET_FILE").unwrap()).unwrap();
         let trust = Trust::signature(Keyring::from_secret(keys).unwrap());
         let app = ProxyMiddleware::builder().trust(trust).build().unwrap().layer(app);
+        let port = var("CHILD_PORT").unwrap().parse::<u16>().unwrap();
+        nexthop::serve(tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap(), app).await;
+        return;
+    }
+    if var("CHILD_SPEAKS_HTTP2").is_some() {
         let port = var("CHILD_PORT").unwrap().parse::<u16>().unwrap();
         nexthop::serve(tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap(), app).await;
         return;

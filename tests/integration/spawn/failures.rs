@@ -42,6 +42,8 @@ async fn a_child_that_fails_to_start_is_tried_again_and_then_given_up_for_a_whil
 
     let response = send(&app, Method::GET, "/pid", Body::empty()).await;
     assert_eq!((response.status().as_u16(), response.headers()["retry-after"].to_str().unwrap()), (503, "1"));
+    let error = response.extensions().get::<nexthop::Error>().unwrap();
+    assert!(std::error::Error::source(error).unwrap().to_string().contains("exit status: 7"), "{error:?}");
     let body = response.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(body, "Service Unavailable\n", "nothing of the reason is for clients");
     let status = handle.status();
@@ -113,6 +115,25 @@ async fn what_is_sent_to_the_next_child_is_addressed_to_it() {
     let (_, port) = get(&app, "/var/CHILD_PORT").await;
     assert!(fields.contains(&format!("\"host\": \"127.0.0.1:{port}\"")), "{fields}");
     assert!(fields.contains("\"x-forwarded-host\": \"front.test\""), "{fields}");
+    assert_ne!(pid(&app).await, first);
+}
+
+#[tokio::test]
+async fn what_was_on_a_stream_of_http2_goes_to_the_next_child_too() {
+    let exact = nexthop::ExactProxy::builder().http_versions(nexthop::transport::HttpVersions::Http2Only);
+    let app = SpawnApp::builder(child::command().env("CHILD_SPEAKS_HTTP2", "1"));
+    let app = app.exact(exact).ready(nexthop::spawn::Ready::http("/pid")).backoff(child::quick()).build().unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    let first = pid(&app).await;
+    for number in 0..8 {
+        let app = app.clone();
+        // One asks for the end of all that share its connection, and is not to be repeated.
+        let (method, path) = if number == 0 { (Method::POST, "/exit/3") } else { (Method::GET, "/pid") };
+        tasks.spawn(async move { send(&app, method, path, Body::empty()).await.status().as_u16() });
+    }
+    let mut statuses = within("the answers", tasks.join_all()).await;
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 200, 200, 200, 200, 200, 502]);
     assert_ne!(pid(&app).await, first);
 }
 

@@ -266,6 +266,8 @@ async fn what_cannot_work_is_found_by_build() {
     assert!(port().ready(Ready::http("x")).build().is_err());
     assert!(port().start_timeout(Duration::ZERO).build().is_err());
     assert!(port().proxy(|proxy| proxy.suppress_fields(["host"])).build().is_err());
+    let elsewhere = nexthop::ExactProxy::builder().upstream_proxy("http://127.0.0.1:1".parse().unwrap());
+    assert!(port().exact(elsewhere).build().is_err());
 }
 
 #[tokio::test]

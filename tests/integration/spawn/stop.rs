@@ -91,6 +91,17 @@ async fn a_request_that_comes_while_the_child_is_stopped_waits_for_a_fresh_start
 }
 
 #[tokio::test]
+async fn no_request_falls_between_idleness_and_a_stop() {
+    let app = SpawnApp::builder(child::on_socket()).idle_timeout(Duration::from_millis(1)).build().unwrap();
+    for pause in 0..60 {
+        pid(&app).await;
+        // Now and then the child is about to be stopped, at each step of that.
+        tokio::time::sleep(Duration::from_micros(pause * 250)).await;
+    }
+    assert!(app.handle().status().started > 1);
+}
+
+#[tokio::test]
 async fn requests_on_their_way_are_finished_before_a_stop() {
     let app = SpawnApp::builder(child::command()).build().unwrap();
     let (handle, mut events) = (app.handle(), app.handle().events());

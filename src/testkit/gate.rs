@@ -1,4 +1,4 @@
-//! Upstreams without sockets, for tests with a paused clock: paused time and sockets do not mix.
+//! Connections that break just when they are used.
 
 use std::{
     io,
@@ -10,61 +10,36 @@ use std::{
     task::{Context, Poll},
 };
 
-use nexthop::transport::{Connect, Connecting, Destination, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{RawConn, Tasks};
+use super::{InMemoryUpstream, RawConn};
+use crate::transport::{Connect, Connecting, Destination, Stream};
 
-/// Connects to a script, which runs once for each connection. What fails in it fails the test.
-#[derive(Clone)]
-pub struct InMemory {
-    run: Arc<dyn Fn(RawConn) + Send + Sync>,
-    connections: Arc<AtomicUsize>,
-    buffer: usize,
-    tasks: Tasks,
-}
-
-impl InMemory {
-    pub fn new<F, Fut>(script: F) -> Self
-    where
-        F: Fn(RawConn) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = ()> + Send + 'static,
-    {
-        let tasks = Tasks::default();
-        let running = tasks.clone();
-        let run = Arc::new(move |conn| running.spawn(script(conn)));
-        Self { run, connections: Arc::default(), buffer: 64 * 1024, tasks }
-    }
-
-    /// Holds this many bytes each way, 64 KiB otherwise.
-    pub fn holding(mut self, bytes: usize) -> Self {
-        self.buffer = bytes;
-        self
-    }
-
-    /// How many connections were opened so far.
-    pub fn connections(&self) -> usize {
-        self.connections.load(Ordering::SeqCst)
-    }
-
-    /// Raises the panics of scripts again.
-    pub fn finish(&self) {
-        self.tasks.finish();
-    }
-}
-
-impl Connect for InMemory {
-    fn connect(&self, _: &Destination) -> Connecting {
-        let (ours, theirs) = tokio::io::duplex(self.buffer);
-        let mut conn = RawConn::over(theirs);
-        conn.index = self.connections.fetch_add(1, Ordering::SeqCst);
-        (self.run)(conn);
-        Box::pin(async move { Ok(Box::new(ours) as Box<dyn Stream>) })
-    }
-}
-
-/// Breaks connections in the moment that something is written to them, before a byte of it is taken.
-#[derive(Clone, Default)]
+/// Breaks connections in the moment that something is written to them, before a byte of it is taken: what a proxy meets when an upstream
+/// closes an idle connection just as a request is sent on it.
+///
+/// ```
+/// use http::Request;
+/// use http_body_util::BodyExt;
+/// use nexthop::{Body, ExactProxy, testkit::{Gate, scripts}};
+/// use tower::ServiceExt;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), nexthop::BoxError> {
+/// let gate = Gate::default();
+/// let upstream = gate.connector(scripts::answers(["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"]));
+/// let proxy = ExactProxy::builder().connector(upstream).build()?;
+/// for _ in 0..2 {
+///     // Not one byte of it left, so that a POST, too, is sent again on another connection.
+///     let response = proxy.clone().oneshot(Request::post("http://app/").body(Body::empty())?).await?;
+///     assert_eq!(response.into_body().collect().await?.to_bytes(), "ok");
+///     gate.shut();
+/// }
+/// assert_eq!(gate.connections(), 2);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
 pub struct Gate {
     opened: Arc<AtomicUsize>,
     shut_before: Arc<AtomicUsize>,
@@ -73,6 +48,7 @@ pub struct Gate {
 
 impl Gate {
     /// Breaks each connection's sending direction after this many bytes; the other goes on.
+    #[must_use]
     pub fn deaf_after(mut self, bytes: usize) -> Self {
         self.deaf_after = Some(bytes);
         self
@@ -84,7 +60,7 @@ impl Gate {
         F: Fn(RawConn) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        self.before(InMemory::new(script))
+        self.before(InMemoryUpstream::new(script))
     }
 
     /// Connects in any other way through the gate.
@@ -92,7 +68,7 @@ impl Gate {
         GatedConnector { gate: self.clone(), inner }
     }
 
-    /// From now on, the connections there are take nothing more.
+    /// From now on, the connections that there are take nothing more.
     pub fn shut(&self) {
         self.shut_before.store(self.connections(), Ordering::SeqCst);
     }
