@@ -26,9 +26,14 @@ impl ForwardProxyBuilder {
     /// Makes the layer.
     ///
     /// # Errors
-    /// `Invalid`, naming the text: a host, a prefix, a realm, a limit of nothing. `Missing`: no randomness for the name in `Via`.
+    /// `Invalid`, naming the text: a host, a prefix, a realm, a limit of nothing. `Conflict`: own hosts without an application. `Missing`: no
+    /// randomness for the name in `Via`.
     pub fn build(self) -> Result<ForwardProxy, ConfigError> {
         self.resolver.check()?;
+        if self.resolver.is_direct() && !self.own_hosts.is_empty() {
+            let why = "URLs go on as they are, so there is no application of which these could be the hosts";
+            return Err(ConfigError::conflict("own_hosts, Resolver::direct", why));
+        }
         let limits = [
             ("max_tunnels", self.max_tunnels == 0),
             ("max_tunnels_per_client", self.max_tunnels_per_client == 0),
@@ -155,7 +160,8 @@ mod tests {
         let new = ForwardProxy::builder;
         fails(new().proxy_host("proxy:8080"), "proxy:8080");
         fails(new().alias("a b"), "a b");
-        fails(new().own_hosts(["b@d"]), "b@d");
+        fails(new().resolver(Resolver::fixed("/")).own_hosts(["b@d"]), "b@d");
+        fails(new().own_hosts(["www.example.com"]), "own_hosts");
         fails(new().resolver(Resolver::fixed("prefix")), "prefix");
         fails(new().realm("a \"b\""), "realm");
         fails(new().max_tunnels(0), "max_tunnels");

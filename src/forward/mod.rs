@@ -79,7 +79,7 @@ mod route;
 mod service;
 mod stream;
 
-pub use access::{Access, Asker, Verdict};
+pub use access::{Access, Asker, Credentials, Verdict};
 pub use builder::ForwardProxyBuilder;
 pub use future::ResponseFuture;
 pub use layer::ForwardProxy;
