@@ -38,18 +38,18 @@ async fn an_http_1_0_client_gets_no_interim_response() {
     assert_eq!((answer.text(), upstream.only().body.as_slice()), ("ok", &b"abc"[..]));
 }
 
-// RFC 9110 §5.1, §7.7, §10.1.3, §10.2.1, §11.6.1, §11.6.2, §13.2.1
+// RFC 9110 §5.1, §5.5, §7.7, §10.1.3, §10.2.1, §11.6.1, §11.6.2, §13.2.1
 #[tokio::test]
 async fn fields_and_contents_that_nobody_here_knows_pass_as_they_are() {
     let upstream = RawUpstream::answering([concat!(
         "HTTP/1.1 299 Whatever\r\ncontent-encoding: x-unheard-of\r\ncontent-type: text/plain\r\ncache-control: no-transform\r\n",
         "allow: GET,,FOO\r\nwww-authenticate: A b=\"c\", D\r\nwww-authenticate: E\r\ncontent-length: 4\r\n",
-        "x-unheard-of: (a\"b\" c); d\r\n\r\n\u{0}\u{1}\r\n",
+        "x-unheard-of: (a\"b\" c); d\r\nx-padded:\t a b \t\r\n\r\n\u{0}\u{1}\r\n",
     )]);
     let request = concat!(
         "PURGE /x HTTP/1.1\r\nhost: h\r\ncontent-encoding: x-unheard-of\r\nauthorization: A  b, c=d\r\n",
         "if-match: \"a\", W/\"b\"\r\nif-none-match: *\r\nif-range: x\r\nreferer: http://h/y?z\r\n",
-        "x-unheard-of: ;;,\"\r\ncontent-length: 3\r\n\r\n\0\r\n",
+        "x-unheard-of: ;;,\"\r\nx-padded:\t a b \t\r\ncontent-length: 3\r\n\r\n\0\r\n",
     );
     let answer = front(&upstream).await.exchange(request).await;
     assert!(answer.head.starts_with("HTTP/1.1 299 Whatever\r\n"), "{}", answer.head);
@@ -58,6 +58,9 @@ async fn fields_and_contents_that_nobody_here_knows_pass_as_they_are() {
     assert_eq!(answer.field("allow"), Some("GET,,FOO"));
     assert_eq!(answer.fields("www-authenticate"), ["A b=\"c\", D", "E"]);
     let seen = upstream.only();
+    for head in [&answer.head, &seen.head] {
+        assert!(head.contains("x-padded: a b\r\n"), "white space around a value is no part of it: {head}");
+    }
     for (name, value) in [
         ("authorization", "A  b, c=d"),
         ("if-match", "\"a\", W/\"b\""),

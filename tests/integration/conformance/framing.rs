@@ -87,14 +87,6 @@ async fn chunks_that_are_none_never_make_a_whole_body() {
     }
 }
 
-// RFC 9112 §2.2
-#[tokio::test]
-async fn an_empty_line_before_a_request_is_passed_over() {
-    let upstream = RawUpstream::answering([OK]);
-    let answer = front(&upstream).await.exchange("\r\nGET /x HTTP/1.1\r\nhost: h\r\n\r\n").await;
-    assert_eq!((answer.status(), upstream.only().target()), (200, "/x"));
-}
-
 // RFC 9112 §3; RFC 9110 §4.1
 #[tokio::test]
 async fn a_request_line_of_8000_octets_passes_and_one_too_long_is_refused() {

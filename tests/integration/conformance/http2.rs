@@ -102,6 +102,7 @@ async fn a_malformed_request_is_refused_and_nobody_behind_hears_of_it() {
         [&without(":path")[..], &[(":path", "x")]].concat(),
         [&without(":path")[..], &[(":path", "*")]].concat(),
         [&without(":authority")[..], &[(":authority", "u@h")]].concat(),
+        connect(&[(":scheme", "http"), (":path", "/")]),
         connect(&[(":protocol", "websocket")]),
         connect(&[(":protocol", "websocket"), (":scheme", "http")]),
         with(&[(":protocol", "websocket")]),
@@ -223,16 +224,6 @@ async fn what_is_unknown_is_passed_over_and_what_asks_is_answered() {
     assert_eq!(payload, b"87654321");
     let (_, payload) = answer(&front, &odd, |kind, flags| kind == SETTINGS && flags & ACK != 0).await;
     assert_eq!(payload, b"");
-}
-
-// RFC 8441 §3; RFC 9113 §3.4
-#[tokio::test]
-async fn extended_connect_is_offered_in_the_first_settings() {
-    let front = proxy(&RawUpstream::answering([OK])).await;
-    let (first, settings) = answer(&front, &[], |_, _| true).await;
-    assert_eq!(first, SETTINGS);
-    let offered: Vec<_> = settings.chunks(6).filter(|setting| setting[..2] == [0, 8]).collect();
-    assert_eq!(offered, [[0, 8, 0, 0, 0, 1]]);
 }
 
 /// What an `ExactProxy` makes of frames that answer its first request.
