@@ -90,8 +90,11 @@ mod forwarded;
 mod front;
 mod future;
 mod hooks;
+mod loss;
 mod outgoing;
 mod rewrite;
+#[cfg(feature = "spawn")]
+mod salvage;
 mod seal;
 mod service;
 mod settings;
@@ -100,7 +103,11 @@ mod tests;
 mod upstream;
 
 pub use builder::ProxyAppBuilder;
+#[cfg(feature = "forward")]
+pub(crate) use builder::pseudonym;
 pub use future::ProxyFuture;
 pub use hooks::Rewritten;
+#[cfg(feature = "spawn")]
+pub(crate) use salvage::Failed;
 pub use service::ProxyApp;
 pub use settings::{ForwardedFor, HostField, PathPrefix, Via};

@@ -1,0 +1,76 @@
+//! TLS in a tunnel, ended here by an authority of the proxy's own.
+
+use std::io;
+
+use tokio::{
+    io::AsyncWriteExt,
+    time::{Instant, timeout_at},
+};
+use tokio_rustls::{StartHandshake, server::TlsStream};
+
+use super::{connect::Io, hello::Peeked, layer::Config, route::Connect};
+use crate::{
+    error::{BoxError, Error, ErrorKind, Phase},
+    ext::bare,
+    serve::Spoken,
+};
+
+/// Ends the client's TLS as the server that it wants; what is spoken inside is what ALPN agreed on.
+///
+/// # Errors
+/// `Connect`: TLS failed. `RequestTimeout`: it took too long. `Unavailable`: too many hosts. Those of the authority. Told to the hook.
+pub(super) async fn accept(
+    config: &Config,
+    connect: &Connect,
+    sni: Option<&str>,
+    io: Io,
+    peeked: Peeked,
+    deadline: Instant,
+) -> Result<(Box<TlsStream<Io>>, Spoken), Error> {
+    let late = |_| Error::new(ErrorKind::RequestTimeout, "the client's TLS handshake took too long");
+    let accepted = timeout_at(deadline, shake(config, connect, sni, io, peeked)).await.map_err(late);
+    let tls = accepted.and_then(|accepted| accepted).inspect_err(|error| {
+        if let Some(hook) = &config.on_handshake_failure {
+            hook(&connect.asked(), error);
+        }
+    })?;
+    let spoken = match tls.get_ref().1.alpn_protocol() {
+        #[cfg(feature = "http2")]
+        Some(b"h2") => Spoken::Http2,
+        _ => Spoken::Http1,
+    };
+    Ok((tls, spoken))
+}
+
+async fn shake(
+    config: &Config,
+    connect: &Connect,
+    sni: Option<&str>,
+    mut io: Io,
+    peeked: Peeked,
+) -> Result<Box<TlsStream<Io>>, Error> {
+    let Some(authority) = &config.authority else {
+        return Err(Error::new(ErrorKind::Unsupported, "the proxy has no authority of its own"));
+    };
+    let hello = match peeked.hello {
+        Some(Ok(hello)) => hello,
+        Some(Err((error, mut alert))) => {
+            let mut said = Vec::new();
+            // Writing to a Vec cannot fail, and a client that takes no alert is broken anyway.
+            let _ = alert.write(&mut said);
+            let _ = io.write_all(&said).await;
+            return Err(broken(error));
+        }
+        None => return Err(broken(io::Error::from(io::ErrorKind::InvalidData))),
+    };
+    let host = sni.unwrap_or_else(|| bare(&connect.host));
+    if let Some(new_hosts) = &config.new_hosts {
+        new_hosts.visit(connect.who.peer.as_ref(), host, Instant::now())?;
+    }
+    let settings = authority.server_config(host).await?;
+    StartHandshake::from_parts(hello, io).into_stream(settings).await.map(Box::new).map_err(broken)
+}
+
+fn broken(error: impl Into<BoxError>) -> Error {
+    Error::new(ErrorKind::Connect, "no TLS with the client").with_source(error).in_phase(Phase::Tls)
+}
