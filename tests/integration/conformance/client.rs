@@ -10,21 +10,21 @@ use crate::support::{Front, RawClient, within};
 
 /// What clients speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Speaks {
+pub(super) enum Speaks {
     Http1,
     Http2,
 }
 
 impl Speaks {
     /// Before the name in `Via`.
-    pub fn version(self) -> &'static str {
+    pub(super) fn version(self) -> &'static str {
         match self {
             Self::Http1 => "1.1",
             Self::Http2 => "2.0",
         }
     }
 
-    pub async fn client(self, front: &Front) -> Client {
+    pub(super) async fn client(self, front: &Front) -> Client {
         match self {
             Self::Http1 => Client::Http1(front.client().await),
             Self::Http2 => Client::Http2(connect(front).await, front.url("")),
@@ -33,24 +33,24 @@ impl Speaks {
 }
 
 /// One connection.
-pub enum Client {
+pub(super) enum Client {
     Http1(RawClient),
     Http2(SendRequest<Bytes>, String),
 }
 
 /// A whole response.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub fields: Lines,
-    pub body: Vec<u8>,
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) fields: Lines,
+    pub(super) body: Vec<u8>,
 }
 
-pub type Fields<'a> = &'a [(&'a str, &'a str)];
+pub(super) type Fields<'a> = &'a [(&'a str, &'a str)];
 
 impl Client {
     /// Sends a request with a body of known length, or none, and reads its response to the end.
-    pub async fn exchange(
+    pub(super) async fn exchange(
         &mut self,
         method: &str,
         target: &str,
@@ -85,7 +85,7 @@ impl Client {
     }
 
     /// Sends a request whose body is yet to come, of unknown length.
-    pub async fn open(self, method: &str, target: &str, fields: Fields<'_>) -> Open {
+    pub(super) async fn open(self, method: &str, target: &str, fields: Fields<'_>) -> Open {
         match self {
             Self::Http1(mut client) => {
                 let fields = [fields, &[("transfer-encoding", "chunked")]].concat();
@@ -101,7 +101,7 @@ impl Client {
     }
 
     /// Asks for a websocket in the words of its version, and gives the answer's head with what it leads to.
-    pub async fn websocket(self, target: &str) -> (u16, Lines, Open) {
+    pub(super) async fn websocket(self, target: &str) -> (u16, Lines, Open) {
         match self {
             Self::Http1(mut client) => {
                 let fields = [
@@ -129,14 +129,14 @@ impl Client {
 }
 
 /// A request that is being sent while its response comes, or a tunnel.
-pub enum Open {
+pub(super) enum Open {
     Http1(RawClient),
     Http2 { response: Option<h2::client::ResponseFuture>, send: SendStream<Bytes>, recv: Option<RecvStream> },
 }
 
 impl Open {
     /// Sends a part of the request's body.
-    pub async fn send(&mut self, part: &'static str) {
+    pub(super) async fn send(&mut self, part: &'static str) {
         match self {
             Self::Http1(client) => client.send(format!("{:x}\r\n{part}\r\n", part.len())).await,
             Self::Http2 { send, .. } => send.send_data(Bytes::from_static(part.as_bytes()), false).unwrap(),
@@ -144,7 +144,7 @@ impl Open {
     }
 
     /// Ends the request's body with a trailer.
-    pub async fn finish(&mut self, name: &'static str, value: &'static str) {
+    pub(super) async fn finish(&mut self, name: &'static str, value: &'static str) {
         match self {
             Self::Http1(client) => client.send(format!("0\r\n{name}: {value}\r\n\r\n")).await,
             Self::Http2 { send, .. } => {
@@ -155,7 +155,7 @@ impl Open {
     }
 
     /// The response's head.
-    pub async fn head(&mut self) -> (u16, Lines) {
+    pub(super) async fn head(&mut self) -> (u16, Lines) {
         match self {
             Self::Http1(client) => {
                 let response = client.head_response().await;
@@ -171,7 +171,7 @@ impl Open {
     }
 
     /// The next part of the response's chunked body.
-    pub async fn part(&mut self) -> Vec<u8> {
+    pub(super) async fn part(&mut self) -> Vec<u8> {
         match self {
             Self::Http1(client) => chunk(client).await.expect("a chunk"),
             Self::Http2 { .. } => self.bytes().await,
@@ -179,7 +179,7 @@ impl Open {
     }
 
     /// The trailers behind a body that is over.
-    pub async fn trailers(&mut self) -> Lines {
+    pub(super) async fn trailers(&mut self) -> Lines {
         match self {
             Self::Http1(client) => chunk(client).await.expect_err("the last chunk"),
             Self::Http2 { recv, .. } => {
@@ -191,7 +191,7 @@ impl Open {
     }
 
     /// Whether the rest of a response's body, of which `got` bytes came, looks like a whole one.
-    pub async fn looks_whole(self, fields: &Lines, got: usize) -> bool {
+    pub(super) async fn looks_whole(self, fields: &Lines, got: usize) -> bool {
         match self {
             Self::Http1(mut client) => {
                 let (rest, _) = client.read_to_end().await;
@@ -213,7 +213,7 @@ impl Open {
     }
 
     /// Writes into a tunnel.
-    pub async fn write(&mut self, bytes: &'static str) {
+    pub(super) async fn write(&mut self, bytes: &'static str) {
         match self {
             Self::Http1(client) => client.send(bytes).await,
             Self::Http2 { .. } => self.send(bytes).await,
@@ -221,7 +221,7 @@ impl Open {
     }
 
     /// Reads `count` bytes that come as they are: out of a tunnel, or of a body of known length.
-    pub async fn read(&mut self, count: usize) -> Vec<u8> {
+    pub(super) async fn read(&mut self, count: usize) -> Vec<u8> {
         match self {
             Self::Http1(client) => client.read(count).await,
             Self::Http2 { .. } => {
@@ -235,7 +235,7 @@ impl Open {
     }
 
     /// Ends its own direction of a tunnel, and reads the other one to its orderly end.
-    pub async fn close(self) -> Vec<u8> {
+    pub(super) async fn close(self) -> Vec<u8> {
         match self {
             Self::Http1(mut client) => {
                 client.finish_writing().await;

@@ -28,7 +28,7 @@ use crate::support::{RawConn, RawUpstream, tls::TestCa, within};
 
 /// Where the upstream is and what it speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     Http1,
     H2c,
     HttpsHttp1,
@@ -37,7 +37,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub fn is_http2(self) -> bool {
+    pub(super) fn is_http2(self) -> bool {
         matches!(self, Self::H2c | Self::HttpsHttp2)
     }
 
@@ -48,7 +48,7 @@ impl Kind {
 
 /// What it does with requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Does {
+pub(super) enum Does {
     /// Reads each to its end and answers with [`BODY`] and all sorts of fields.
     Answer,
     /// Answers at once, says each part of the body again as it comes, and ends with a trailer.
@@ -68,29 +68,29 @@ pub enum Does {
 }
 
 /// What an upstream that answers says.
-pub const BODY: &str = "hello";
+pub(super) const BODY: &str = "hello";
 
 /// A request as it came.
 #[derive(Debug)]
-pub struct Asked {
-    pub method: String,
+pub(super) struct Asked {
+    pub(super) method: String,
     /// Path and query.
-    pub target: String,
+    pub(super) target: String,
     /// `:authority`, or every `Host`.
-    pub hosts: Vec<String>,
+    pub(super) hosts: Vec<String>,
     /// `:scheme`, over HTTP/2.
-    pub scheme: Option<String>,
+    pub(super) scheme: Option<String>,
     /// `:protocol`, over HTTP/2.
-    pub protocol: Option<String>,
-    pub fields: Lines,
-    pub body: Vec<u8>,
-    pub trailers: Lines,
+    pub(super) protocol: Option<String>,
+    pub(super) fields: Lines,
+    pub(super) body: Vec<u8>,
+    pub(super) trailers: Lines,
 }
 
-pub struct Upstream {
-    pub kind: Kind,
+pub(super) struct Upstream {
+    pub(super) kind: Kind,
     /// What stands in `Host` of a request to it.
-    pub host: String,
+    pub(super) host: String,
     href: String,
     tls: Option<Tls>,
     asked: mpsc::UnboundedReceiver<Asked>,
@@ -110,7 +110,7 @@ struct Script {
 }
 
 impl Upstream {
-    pub async fn new(kind: Kind, does: Does) -> Self {
+    pub(super) async fn new(kind: Kind, does: Does) -> Self {
         let (tell, asked) = mpsc::unbounded_channel();
         let script = Script { does, tell, turn: Arc::default(), cut: Arc::default(), left: Arc::default() };
         let ca = TestCa::new();
@@ -160,7 +160,7 @@ impl Upstream {
     }
 
     /// A proxy to it, which waits for the heads of its responses for as long as `limit`.
-    pub fn proxy(&self, limit: Duration) -> ProxyApp {
+    pub(super) fn proxy(&self, limit: Duration) -> ProxyApp {
         let mut exact = ExactProxy::builder().response_timeout(limit);
         if let Some(tls) = &self.tls {
             exact = exact.tls(tls.clone());
@@ -172,24 +172,24 @@ impl Upstream {
     }
 
     /// The next request that it was asked.
-    pub async fn asked(&mut self) -> Asked {
+    pub(super) async fn asked(&mut self) -> Asked {
         within("a request at the upstream", self.asked.recv()).await.unwrap()
     }
 
     /// Fails if it was asked anything else.
     #[track_caller]
-    pub fn not_asked_again(&mut self) {
+    pub(super) fn not_asked_again(&mut self) {
         let more = self.asked.try_recv();
         assert!(more.is_err(), "asked again: {more:?}");
     }
 
     /// Cuts the response that it is in the middle of.
-    pub fn cut(&self) {
+    pub(super) fn cut(&self) {
         self.script.cut.notify_one();
     }
 
     /// Waits until the proxy gave up a request that is not answered.
-    pub async fn left(&self) {
+    pub(super) async fn left(&self) {
         within("the proxy's leaving", self.script.left.notified()).await;
     }
 }

@@ -6,28 +6,28 @@ use crate::support::{RawClient, RawConn};
 
 /// Field lines in order: names in lower case, values lossily read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lines(Vec<(String, String)>);
+pub(super) struct Lines(Vec<(String, String)>);
 
 impl Lines {
     /// Out of lines with or without a first line that is none.
-    pub fn of_text(text: &str) -> Self {
+    pub(super) fn of_text(text: &str) -> Self {
         let fields = text.lines().filter_map(|line| line.split_once(": "));
         Self(fields.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect())
     }
 
-    pub fn of_map(map: &HeaderMap) -> Self {
+    pub(super) fn of_map(map: &HeaderMap) -> Self {
         let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         Self(map.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect())
     }
 
     /// Every value of a field, in order.
-    pub fn all(&self, name: &str) -> Vec<&str> {
+    pub(super) fn all(&self, name: &str) -> Vec<&str> {
         self.0.iter().filter(|(found, _)| found == name).map(|(_, value)| value.as_str()).collect()
     }
 
     /// The one value of a field; fails if it is there twice.
     #[track_caller]
-    pub fn one(&self, name: &str) -> Option<&str> {
+    pub(super) fn one(&self, name: &str) -> Option<&str> {
         let values = self.all(name);
         assert!(values.len() < 2, "{name} is there {} times: {values:?}", values.len());
         values.first().copied()
@@ -35,7 +35,7 @@ impl Lines {
 
     /// Fails if one of the fields is there.
     #[track_caller]
-    pub fn none_of(&self, names: &[&str]) {
+    pub(super) fn none_of(&self, names: &[&str]) {
         for name in names {
             assert_eq!(self.all(name), [""; 0], "{name} is there");
         }
@@ -43,7 +43,7 @@ impl Lines {
 }
 
 /// The end of a connection that is read by count.
-pub trait Counted {
+pub(super) trait Counted {
     async fn take(&mut self, count: usize) -> Vec<u8>;
 }
 
@@ -68,7 +68,7 @@ async fn line(io: &mut impl Counted) -> String {
 }
 
 /// The next chunk, or the trailers behind the last one.
-pub async fn chunk(io: &mut impl Counted) -> Result<Vec<u8>, Lines> {
+pub(super) async fn chunk(io: &mut impl Counted) -> Result<Vec<u8>, Lines> {
     let size = line(io).await;
     let size = usize::from_str_radix(size.trim_end(), 16).unwrap_or_else(|_| panic!("no chunk: {size:?}"));
     if size > 0 {

@@ -12,7 +12,7 @@ use crate::{
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-pub async fn a_cut_body_is_cut(speaks: Speaks, kind: Kind) {
+pub(super) async fn a_cut_body_is_cut(speaks: Speaks, kind: Kind) {
     for does in [Does::CutLength, Does::CutUnsized] {
         let upstream = Upstream::new(kind, does).await;
         let front = Front::serve(upstream.proxy(MINUTE)).await;
@@ -45,15 +45,15 @@ async fn is_502(speaks: Speaks, kind: Kind, does: Does) {
     }
 }
 
-pub async fn a_reset_is_502(speaks: Speaks, kind: Kind) {
+pub(super) async fn a_reset_is_502(speaks: Speaks, kind: Kind) {
     is_502(speaks, kind, Does::Reset).await;
 }
 
-pub async fn garbage_is_502(speaks: Speaks, kind: Kind) {
+pub(super) async fn garbage_is_502(speaks: Speaks, kind: Kind) {
     is_502(speaks, kind, Does::Garble).await;
 }
 
-pub async fn silence_is_504(speaks: Speaks, kind: Kind) {
+pub(super) async fn silence_is_504(speaks: Speaks, kind: Kind) {
     let upstream = Upstream::new(kind, Does::Wait).await;
     // It never answers, so that no limit is too short or too long for the outcome.
     let front = Front::serve(upstream.proxy(Duration::from_millis(50))).await;

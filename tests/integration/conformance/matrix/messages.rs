@@ -31,7 +31,7 @@ async fn exchange(
     exchanges
 }
 
-pub async fn a_request_arrives(speaks: Speaks, kind: Kind) {
+pub(super) async fn a_request_arrives(speaks: Speaks, kind: Kind) {
     let own = [("accept", "one"), ("accept", "two"), ("cookie", "a=1"), ("te", "trailers"), ("x-bytes", ",\"x\"")];
     // HTTP/1.1 has one cookie line, HTTP/2 may have split it; HTTP/2 has no fields of a connection.
     let others: Fields<'_> = match speaks {
@@ -64,7 +64,7 @@ pub async fn a_request_arrives(speaks: Speaks, kind: Kind) {
     assert_eq!(asked.fields.one("connection"), (!kind.is_http2()).then_some("te"));
 }
 
-pub async fn a_response_arrives(speaks: Speaks, kind: Kind) {
+pub(super) async fn a_response_arrives(speaks: Speaks, kind: Kind) {
     let (_, answer, _) = exchange(speaks, kind, &[], &[("GET", "/", None)]).await.remove(0);
     assert_eq!((answer.status, answer.body.as_slice()), (200, BODY.as_bytes()));
     assert_eq!(answer.fields.all("set-cookie"), ["a=1", "b=2"]);
@@ -72,7 +72,7 @@ pub async fn a_response_arrives(speaks: Speaks, kind: Kind) {
     answer.fields.none_of(&["connection", "x-gone", "keep-alive", "proxy-connection", "transfer-encoding"]);
 }
 
-pub async fn bodies_are_framed(speaks: Speaks, kind: Kind) {
+pub(super) async fn bodies_are_framed(speaks: Speaks, kind: Kind) {
     let requests = [("HEAD", "/", None), ("POST", "/", Some("abc")), ("PUT", "/", Some("")), ("GET", "/", None)];
     let lengths = [None, Some("3"), Some("0"), None];
     let exchanges = exchange(speaks, kind, &[], &requests).await;
@@ -86,7 +86,7 @@ pub async fn bodies_are_framed(speaks: Speaks, kind: Kind) {
     }
 }
 
-pub async fn both_bodies_stream(speaks: Speaks, kind: Kind) {
+pub(super) async fn both_bodies_stream(speaks: Speaks, kind: Kind) {
     let mut upstream = Upstream::new(kind, Does::Echo).await;
     let front = Front::serve(upstream.proxy(MINUTE)).await;
     let mut fields = vec![("te", "trailers"), ("trailer", "x-client")];

@@ -10,7 +10,7 @@ use crate::{
     support::Front,
 };
 
-pub async fn a_websocket_opens(speaks: Speaks, kind: Kind) {
+pub(super) async fn a_websocket_opens(speaks: Speaks, kind: Kind) {
     let mut upstream = Upstream::new(kind, Does::Switch).await;
     let front = Front::serve(upstream.proxy(Duration::from_secs(60))).await;
     let (status, fields, mut tunnel) = speaks.client(&front).await.websocket("/socket?x").await;
