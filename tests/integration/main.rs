@@ -4,6 +4,7 @@ mod app;
 mod ca;
 mod carry;
 mod config;
+mod conformance;
 mod exact;
 mod examples;
 mod extract;
