@@ -41,6 +41,8 @@ pub enum ErrorKind {
     Method,
     /// The request is for a host that is not served here (421).
     Misdirected,
+    /// The proxy may be used only by those who say who they are (407).
+    ProxyAuthentication,
     /// The client's body broke off or contradicts its head (400).
     RequestBody,
     /// The client did not deliver its body in time (408).
@@ -67,7 +69,7 @@ pub enum ErrorKind {
 pub enum Phase {
     /// Its head was looked at; nobody else has heard of it.
     Decide,
-    /// It waited for one of the connections that there may be.
+    /// It waited for one of the connections or streams that there may be, or for what another request opens.
     Queue,
     /// The upstream's name was resolved.
     Resolve,
@@ -131,6 +133,7 @@ impl Error {
             ErrorKind::RequestBody | ErrorKind::Target => StatusCode::BAD_REQUEST,
             ErrorKind::Denied | ErrorKind::Signature => StatusCode::FORBIDDEN,
             ErrorKind::Method => StatusCode::METHOD_NOT_ALLOWED,
+            ErrorKind::ProxyAuthentication => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
             ErrorKind::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             ErrorKind::Misdirected => StatusCode::MISDIRECTED_REQUEST,

@@ -13,8 +13,14 @@ use http::{
 };
 
 mod connect;
+#[cfg(feature = "forward")]
+mod proxy_request;
 
 pub use connect::{ConnectWith, DialPolicy};
+#[cfg(feature = "forward")]
+pub use proxy_request::ProxyRequest;
+#[cfg(feature = "forward")]
+pub(crate) use proxy_request::{Tunnelled, bare};
 
 /// The socket's peer, as the operating system names it.
 ///

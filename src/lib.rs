@@ -16,6 +16,8 @@
 //! | send requests where they say, or all to one host | [`TransparentProxy`] | a `Service`, answers |
 //! | forward a part of your site to another program | [`ProxyApp`] | a `Service`, answers |
 //! | know who the client is, behind a proxy | [`ProxyMiddleware`] | a `Layer` |
+//! | start another program on its first request, and forward to it | [`spawn::SpawnApp`] | a `Service`, answers |
+//! | be the proxy that browsers and programs are set to | [`ForwardProxy`] | a `Layer` |
 //! | accept connections so that the above can be trusted | [`serve()`] | a function |
 //!
 //! Everything composes in a tower stack: request bodies are any [`http_body::Body`] of [`Bytes`](bytes::Bytes), answers have the one
@@ -73,11 +75,13 @@
 //! | `axum` | | for apps on axum: [extractors](mod@axum); `ConnectInfo` and `OriginalUri` behind `ProxyMiddleware`; the prefix that `nest_service` took off, in `ProxyApp` |
 //! | `config` | | serde types from which services and layers are built: [`config`] |
 //! | `metrics` | | figures through the `metrics` facade: [`transport::observe`] |
-//! | `intercept` | | certificates for intercepted TLS: [`ca`] |
+//! | `forward` | | [`ForwardProxy`]: whole URLs and `CONNECT` |
+//! | `intercept` | | `forward`, with TLS looked into by an authority of one's own: [`ca`] |
 //! | `pkcs12` | | `intercept`, with the authority's certificate as a PKCS #12 file, too |
 //! | `wildcards` | | `intercept`, with one certificate for a domain and all names right below it |
 //! | `socks` | | upstreams reached through a SOCKS5 proxy: [`transport::UpstreamProxy`] |
 //! | `postcard` | | binary carried keys |
+//! | `spawn` | | backends that are child processes, started on the first request: [`spawn`] |
 //! | `bincode` | | binary carried keys in a format that nobody maintains |
 //! | `classic-signature` | | `X-WSGIProxy-Signature`, for a peer that knows no other |
 //! | `testkit` | | peers that misbehave, for your tests: [`testkit`] |
@@ -114,15 +118,16 @@ pub mod exact;
 pub mod app;
 pub mod middleware;
 
+#[cfg(feature = "spawn")]
+pub mod spawn;
+
 #[cfg(feature = "serve")]
 pub mod serve;
 
 #[cfg(feature = "intercept")]
 pub mod ca;
-#[cfg(feature = "intercept")]
-#[path = "forward/download.rs"]
-#[allow(dead_code, reason = "for the download host of the forward proxy")]
-mod download;
+#[cfg(feature = "forward")]
+pub mod forward;
 
 #[cfg(feature = "axum")]
 pub mod axum;
@@ -135,6 +140,8 @@ pub use app::ProxyApp;
 pub use body::Body;
 pub use error::{BoxError, ConfigError, Error, ErrorKind, Phase};
 pub use exact::{ExactProxy, TransparentProxy};
+#[cfg(feature = "forward")]
+pub use forward::ForwardProxy;
 pub use middleware::ProxyMiddleware;
 #[cfg(feature = "serve")]
 pub use serve::serve;

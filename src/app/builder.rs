@@ -348,7 +348,7 @@ fn destination(href: &Href) -> Result<Destination, ConfigError> {
     Destination::of(&uri, href.connect_to().as_ref()).map_err(|error| refuse(&error))
 }
 
-fn pseudonym(via: Via) -> Result<Option<Pseudonym>, ConfigError> {
+pub(crate) fn pseudonym(via: Via) -> Result<Option<Pseudonym>, ConfigError> {
     match via {
         Via::Off => Ok(None),
         Via::Named(name) => Pseudonym::named(name).map(Some),

@@ -36,6 +36,7 @@ pub struct ExactProxyBuilder {
     keep_hop_by_hop: bool,
     replay: Replay,
     hook: Option<Hook>,
+    replaceable: bool,
     #[cfg(feature = "metrics")]
     metrics: Option<metrics::SharedString>,
     #[cfg(feature = "http2")]
@@ -75,7 +76,8 @@ impl ExactProxyBuilder {
         self
     }
 
-    /// Time without a byte either way through a tunnel: 1 h. After it, and at most a quarter later, both its ends are closed.
+    /// Time without a byte either way through a tunnel: 1 h, and no more than a minute once one side has ended. After it, and at most a
+    /// quarter later, both its ends are closed. With `None`, tunnels last until both sides have ended.
     pub fn tunnel_idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.limits.tunnel_idle = limit.into();
         self
@@ -340,6 +342,17 @@ impl ExactProxyBuilder {
         Ok(self.assemble())
     }
 
+    /// For an upstream that another may take the place of: what it loses is kept for that, and nothing is dialled when `is_there` says no.
+    #[cfg(feature = "spawn")]
+    pub(crate) fn replaceable(mut self, is_there: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        let policy = self.connector.tcp.policy.take();
+        self.connector.tcp.policy = Some(DialPolicy::new(move |address| {
+            is_there() && policy.as_ref().is_none_or(|policy| policy.allows(address))
+        }));
+        self.replaceable = true;
+        self
+    }
+
     /// Without the checks, which the defaults pass.
     pub(super) fn assemble(self) -> ExactProxy {
         let (observers, listener) = self.observers();
@@ -347,6 +360,7 @@ impl ExactProxyBuilder {
         ExactProxy(Arc::new(Inner {
             pool: Arc::new(Pool::new(limits.clone(), listener)),
             observers,
+            replaceable: self.replaceable,
             limits,
             connector: Arc::new(self.connector),
             keep_hop_by_hop: self.keep_hop_by_hop,

@@ -26,7 +26,7 @@
 //!
 //! Behind [`serve`](crate::serve()) or another hyper server, [`TransparentProxy`] is a forward proxy for `http://`: clients that are set to
 //! use it (`curl -x`) send absolute-form targets, which it connects to. `https://` takes `CONNECT`, which is answered with 501. It dials
-//! whatever it is asked for: put access control in front of it.
+//! whatever it is asked for: put access control in front of it. `ForwardProxy` (feature `forward`) has that, and tunnels.
 //!
 //! ```
 //! # use nexthop::{Body, TransparentProxy};
@@ -48,10 +48,14 @@ mod replay;
 mod retries;
 mod service;
 mod transparent;
+#[cfg(feature = "forward")]
+mod tunnel;
 
 pub(crate) use answer::answer;
 pub use builder::ExactProxyBuilder;
 pub use exchange::ResponseFuture;
+#[cfg(feature = "spawn")]
+pub(crate) use exchange::Salvage;
 pub(crate) use exchange::{Exchange, Prepare};
 pub use service::ExactProxy;
 pub use transparent::{TransparentFuture, TransparentProxy, TransparentProxyBuilder};

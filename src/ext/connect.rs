@@ -3,7 +3,7 @@
 use std::{
     cmp::Ordering,
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
 
@@ -72,6 +72,28 @@ impl DialPolicy {
         Self(Arc::new(allows))
     }
 
+    /// Allows public addresses alone (the registries of special addresses, RFC 6890): none of this machine, of private networks or of a
+    /// link, under which clouds have their metadata services; no multicast, nothing reserved. An IPv6 address that stands for one of IPv4
+    /// (mapped, NAT64, 6to4) is looked at as that.
+    ///
+    /// ```
+    /// use nexthop::ext::DialPolicy;
+    ///
+    /// let public = DialPolicy::public();
+    /// assert!(public.allows(&"93.184.216.34:443".parse()?));
+    /// for private in ["127.0.0.1:80", "10.1.2.3:80", "169.254.169.254:80", "[::1]:80", "[fd00:ec2::254]:80", "[64:ff9b::a01:203]:80"] {
+    ///     assert!(!public.allows(&private.parse()?));
+    /// }
+    /// # Ok::<(), std::net::AddrParseError>(())
+    /// ```
+    #[must_use]
+    pub fn public() -> Self {
+        Self::new(|address| match address.ip() {
+            IpAddr::V4(ip) => is_public_v4(ip),
+            IpAddr::V6(ip) => is_public_v6(ip),
+        })
+    }
+
     /// True if `address` may be connected to.
     #[must_use]
     pub fn allows(&self, address: &SocketAddr) -> bool {
@@ -84,6 +106,35 @@ impl DialPolicy {
     /// Closures cannot be compared, the places where they lie can.
     fn place(&self) -> usize {
         Arc::as_ptr(&self.0).cast::<()>() as usize
+    }
+}
+
+fn is_public_v4(ip: Ipv4Addr) -> bool {
+    let special = match ip.octets() {
+        // This network, private, loopback, multicast and reserved.
+        [0 | 10 | 127 | 224.., ..] => true,
+        // Shared by carriers.
+        [100, 64..=127, ..] => true,
+        [169, 254, ..] | [172, 16..=31, ..] | [192, 168, ..] => true,
+        // Protocol assignments, the old anycast of 6to4, measurements.
+        [192, 0, 0, _] | [192, 88, 99, _] | [198, 18..=19, ..] => true,
+        // For documentation.
+        [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] => true,
+        _ => false,
+    };
+    !special
+}
+
+fn is_public_v6(ip: Ipv6Addr) -> bool {
+    let v4 = |high: u16, low: u16| is_public_v4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)));
+    match ip.segments() {
+        // NAT64 (RFC 6052), 6to4 (RFC 3056).
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
+        [0x2002, high, low, ..] => v4(high, low),
+        // Teredo, ORCHID and other assignments for protocols; documentation.
+        [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => false,
+        // Of all others, only 2000::/3 is given out to anybody.
+        [first, ..] => first & 0xe000 == 0x2000,
     }
 }
 
@@ -110,5 +161,67 @@ impl Eq for DialPolicy {}
 impl fmt::Debug for DialPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DialPolicy").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_public_addresses_are_public() {
+        let public = DialPolicy::public();
+        let allows = |ip: &str| public.allows(&SocketAddr::new(ip.parse().unwrap(), 80));
+        for ip in ["8.8.8.8", "100.63.0.1", "100.128.0.1", "172.15.0.1", "172.32.0.1", "198.20.0.1", "223.255.255.255"]
+        {
+            assert!(allows(ip), "{ip}");
+            assert!(allows(&format!("::ffff:{ip}")) && allows(&format!("64:ff9b::{ip}")), "{ip}");
+        }
+        for ip in ["2606:4700::1111", "2a00::1", "2002:808:808::1", "2001:4860::8888"] {
+            assert!(allows(ip), "{ip}");
+        }
+        for ip in [
+            "0.0.0.0",
+            "0.1.2.3",
+            "10.0.0.1",
+            "100.64.0.1",
+            "127.0.0.1",
+            "127.255.255.255",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.170",
+            "192.0.2.1",
+            "192.88.99.1",
+            "192.168.0.1",
+            "198.19.0.1",
+            "198.51.100.1",
+            "203.0.113.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+        ] {
+            assert!(!allows(ip), "{ip}");
+            assert!(!allows(&format!("::ffff:{ip}")) && !allows(&format!("64:ff9b::{ip}")), "{ip}");
+        }
+        for ip in [
+            "::",
+            "::1",
+            "::7f00:1",
+            "64:ff9b:1::808:808",
+            "100::1",
+            "2001::1",
+            "2001:db8::1",
+            "2002:7f00:1::1",
+            "3fff::1",
+            "4000::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+        ] {
+            assert!(!allows(ip), "{ip}");
+        }
     }
 }

@@ -248,7 +248,7 @@ impl ProxyMiddlewareBuilder {
 
 /// One entry of the list of allowed hosts.
 #[derive(Debug)]
-pub(super) struct HostPattern {
+pub(crate) struct HostPattern {
     name: String,
     /// Stands for the names below `name`, and not for itself.
     below: bool,
@@ -256,7 +256,7 @@ pub(super) struct HostPattern {
 }
 
 impl HostPattern {
-    fn read(text: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn read(text: &str) -> Result<Self, ConfigError> {
         let (host, below) = text.strip_prefix("*.").map_or((text, false), |rest| (rest, true));
         let read =
             if is_host(host.as_bytes()) && !host.starts_with('.') { host.parse::<Authority>().ok() } else { None };
@@ -270,7 +270,7 @@ impl HostPattern {
         Ok(Self { name: authority.host().to_owned(), below, port: authority.port_u16() })
     }
 
-    pub(super) fn matches(&self, host: &Authority, port: u16) -> bool {
+    pub(crate) fn matches(&self, host: &Authority, port: u16) -> bool {
         if self.port.is_some_and(|own| own != port) {
             return false;
         }

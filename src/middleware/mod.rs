@@ -72,8 +72,12 @@ mod verify;
 mod view;
 
 pub use future::ResponseFuture;
+#[cfg(feature = "forward")]
+pub(crate) use layer::HostPattern;
 pub use layer::{ProxyMiddleware, ProxyMiddlewareBuilder};
 pub use overrides::{ForceHost, Mount};
 pub use service::ProxyMiddlewareService;
 pub use told::Restore;
 pub use trust::Trust;
+#[cfg(feature = "forward")]
+pub(crate) use trust::read_networks;

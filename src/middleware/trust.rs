@@ -267,7 +267,7 @@ fn contains(nets: &[IpNet], ip: IpAddr) -> bool {
     nets.iter().any(|net| net.contains(&ip))
 }
 
-fn read_networks(text: &str, nets: &mut Vec<IpNet>) -> Result<(), ConfigError> {
+pub(crate) fn read_networks(text: &str, nets: &mut Vec<IpNet>) -> Result<(), ConfigError> {
     let named: &[&str] = match text.trim() {
         "loopback" => &["127.0.0.0/8", "::1/128"],
         "private" => &["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"],

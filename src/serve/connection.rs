@@ -27,7 +27,7 @@ use super::streams::Streams;
 use super::{
     activity::Activity,
     dispatch::Dispatch,
-    drain::DrainGuard,
+    drain::{DrainGuard, DrainOf},
     drive::{Limits, drive},
     listener::Accepted,
     proxy_protocol::{self, ProxyProtocol},
@@ -51,17 +51,17 @@ pub(super) struct Connections {
 
 /// Which protocol a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Protocol {
+pub(super) enum Protocol {
     Http1,
     #[cfg(feature = "http2")]
     Http2,
 }
 
 /// What a connection is once its handshakes are done.
-struct Established<Io> {
-    stream: Stream<Io>,
-    peer: Option<PeerAddr>,
-    protocol: Protocol,
+pub(super) struct Established<Io> {
+    pub(super) stream: Stream<Io>,
+    pub(super) peer: Option<PeerAddr>,
+    pub(super) protocol: Protocol,
 }
 
 impl Connections {
@@ -82,7 +82,7 @@ impl Connections {
         ResB::Error: Into<BoxError>,
     {
         let (watch, activity) = (guard.watch().clone(), Activity::new());
-        let client = Client::of::<Stream<Io>>(guard.gauge());
+        let client = (Client::of::<Stream<Io>>(guard.gauge()), guard.drain());
         let io = Guarded::new(accepted.io, self.limits.write, activity.clone(), guard, permit);
         let established = until_draining(&watch, self.establish(io, accepted.peer, &activity)).await;
         let ended = match established {
@@ -96,7 +96,7 @@ impl Connections {
     }
 
     /// PROXY header, TLS, and which protocol it is to be.
-    async fn establish<Io>(
+    pub(super) async fn establish<Io>(
         &self,
         mut io: Box<Guarded<Io>>,
         mut peer: Option<PeerAddr>,
@@ -130,11 +130,11 @@ impl Connections {
         Ok(Established { stream: Stream::Plain(io), peer, protocol: Protocol::Http1 })
     }
 
-    async fn http<Io, S, ResB>(
+    pub(super) async fn http<Io, S, ResB>(
         &self,
         Established { stream, peer, protocol }: Established<Io>,
         service: S,
-        client: Client,
+        client: (Client, DrainOf),
         activity: Arc<Activity>,
         watch: &Watch,
     ) -> Result<(), BoxError>
@@ -200,7 +200,7 @@ async fn by_preface<Io: AsyncRead + Unpin>(io: &mut Guarded<Io>) -> io::Result<P
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// `None` if the drain begins before the future is done.
-async fn until_draining<F: Future>(watch: &Watch, future: F) -> Option<F::Output> {
+pub(super) async fn until_draining<F: Future>(watch: &Watch, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     poll_fn(|cx| {
         watch.wake(cx.waker());

@@ -12,7 +12,10 @@ use hyper::{body::Incoming, upgrade::OnUpgrade};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::activity::{Activity, InFlight};
+use super::{
+    activity::{Activity, InFlight},
+    drain::DrainOf,
+};
 use crate::{
     error::{BoxError, Error},
     ext::{OverTls, PeerAddr},
@@ -25,7 +28,7 @@ pub(super) struct Dispatch<S> {
     pub(super) peer: Option<PeerAddr>,
     pub(super) tls: bool,
     /// For whoever makes a tunnel of the connection.
-    pub(super) client: Client,
+    pub(super) client: (Client, DrainOf),
     pub(super) multiplexed: bool,
     pub(super) activity: Arc<Activity>,
 }
@@ -44,7 +47,9 @@ where
         if request.extensions().is_empty() {
             *request.extensions_mut() = self.activity.extensions();
         } else if request.extensions().get::<OnUpgrade>().is_some() {
-            request.extensions_mut().insert(self.client.clone());
+            let (client, drain) = self.client.clone();
+            request.extensions_mut().insert(client);
+            request.extensions_mut().insert(drain);
         }
         if let Some(peer) = &self.peer {
             request.extensions_mut().insert(peer.clone());

@@ -134,6 +134,12 @@ impl Shared {
     }
 }
 
+/// In the extensions of a request that asks for an upgrade: what its connection is registered with.
+#[derive(Clone)]
+pub(crate) struct DrainOf(
+    #[cfg_attr(not(feature = "forward"), allow(dead_code, reason = "asked by what serves tunnels"))] pub(crate) Drain,
+);
+
 /// Membership in a [`Drain`], until it is dropped.
 #[must_use = "dropping it ends the membership"]
 pub struct DrainGuard {
@@ -155,6 +161,10 @@ impl DrainGuard {
 
     pub(super) fn gauge(&self) -> Gauge {
         self.drain.0.tunnels.clone()
+    }
+
+    pub(super) fn drain(&self) -> DrainOf {
+        DrainOf(self.drain.clone())
     }
 
     pub(super) fn watch(&self) -> &Arc<Watch> {

@@ -66,6 +66,8 @@ mod connection;
 mod dispatch;
 mod drain;
 mod drive;
+#[cfg(feature = "forward")]
+mod inside;
 mod listener;
 mod proxy_protocol;
 mod settings;
@@ -76,6 +78,10 @@ mod watch;
 
 pub use accept::{Drained, Serving};
 pub use builder::{Serve, serve};
+#[cfg(feature = "forward")]
+pub(crate) use drain::DrainOf;
 pub use drain::{Drain, DrainGuard};
+#[cfg(feature = "forward")]
+pub(crate) use inside::{Inside, Spoken};
 pub use listener::{Accepted, Listener};
 pub use proxy_protocol::ProxyProtocol;

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::support::{RawClient, RawUpstream, child::Example};
+use crate::support::{RawClient, RawUpstream, child::Example, tls::TestCa, within};
 
 #[tokio::test]
 async fn quickstart_shows_what_the_back_end_saw() {
@@ -31,10 +31,8 @@ async fn http_client_sends_a_form_an_upload_and_a_download() {
 
 #[tokio::test]
 async fn python_backend_verifies_signatures() {
-    let python = Command::new("python3").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if !python.is_ok_and(|status| status.success()) {
-        eprintln!("not run: there is no python3");
-        return;
+    if !is_installed("python3") {
+        return eprintln!("not run: there is no python3");
     }
     let output = Example::run("python_backend", &["--once"]).await;
     let believed = r#"through the front: 200 {"path": "/cart?id=7", "client": "127.0.0.1", "carried": {"user": {"name": "alice"}}, "length": 9}"#;
@@ -110,4 +108,127 @@ async fn carry_user_carries_who_is_logged_in_and_nobody_else() {
     assert_eq!(client.exchange(request("")).await.text(), "nobody is logged in\n");
     let forged = request("X-WSGIProxy-Json-1: user {\"name\":\"root\",\"groups\":[]}\r\n");
     assert_eq!(client.exchange(forged).await.text(), "nobody is logged in\n");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn spawn_backend_runs_whatever_serves() {
+    let inherits = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/spawn_inherited.py");
+    for (command, answer) in [
+        (&["-m", "http.server", "--bind", "127.0.0.1", "__PORT__"] as &[_], "Directory listing"),
+        (&[inherits], "GET / answered by process"),
+    ] {
+        let args = [&["127.0.0.1:0", "--", "python3"], command].concat();
+        let mut example = Example::start("spawn_backend", &args, &[("IDLE_SECONDS", "1")]);
+        let addr = example.line().await.strip_prefix("http://").unwrap().parse().unwrap();
+        let response = RawClient::tcp(addr).await.exchange("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert!(response.text().contains(answer), "{}{}", response.head, response.text());
+        while example.line().await != "State(Stopped)" {}
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn spawn_per_host_runs_a_program_for_each_directory() {
+    let sites = tempfile::tempdir().unwrap();
+    for host in ["a.localhost", "b.localhost"] {
+        std::fs::create_dir(sites.path().join(host)).unwrap();
+        std::fs::write(sites.path().join(host).join("index.html"), format!("this is {host}")).unwrap();
+    }
+    let mut example = Example::start("spawn_per_host", &["127.0.0.1:0", sites.path().to_str().unwrap()], &[]);
+    let addr = example.line().await.strip_prefix("http://").unwrap().parse().unwrap();
+    let mut client = RawClient::tcp(addr).await;
+    for host in ["a.localhost", "b.localhost"] {
+        let response = client.exchange(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+        assert_eq!(response.text(), format!("this is {host}"));
+    }
+    assert_eq!(client.exchange("GET / HTTP/1.1\r\nHost: ..\r\n\r\n").await.status(), 421);
+}
+
+#[tokio::test]
+async fn intercept_app_answers_the_four_lines_of_wsgiprox() {
+    if !is_installed("curl") {
+        return eprintln!("not run: there is no curl");
+    }
+    let mut example = Example::start("intercept_app", &["127.0.0.1:0"], &[]);
+    let proxy = example.line().await;
+    for (args, expected) in [
+        (
+            &["http://example.com/path/file.html?A=B"][..],
+            "archived http://example.com/path/file.html?A=B for a client of the proxy\n",
+        ),
+        (
+            &["-k", "https://example.com/path/file.html?A=B"],
+            "archived https://example.com/path/file.html?A=B for a client of the proxy\n",
+        ),
+        (&["-k", "https://wsgiprox/path/file.html?A=B"], "a page of this site: /path/file.html?A=B\n"),
+        (&["http://wsgiprox/download/pem"], "-----BEGIN CERTIFICATE-----"),
+    ] {
+        let printed = curl(&[&["-x", &proxy], args].concat()).await;
+        assert!(printed.starts_with(expected), "{printed}");
+    }
+    let direct = curl(&[&format!("{proxy}/prefix/http://example.com/path/file.html?A=B")]).await;
+    assert_eq!(direct, "archived http://example.com/path/file.html?A=B\n");
+}
+
+#[tokio::test]
+async fn forward_proxy_looks_into_tls_of_whatever_host_or_tunnels_it() {
+    if !is_installed("curl") {
+        return eprintln!("not run: there is no curl");
+    }
+    let (ca, dir) = (TestCa::new(), tempfile::tempdir().unwrap());
+    let origin = RawUpstream::tls(&ca, &[], |mut conn| async move {
+        loop {
+            conn.request().await;
+            conn.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await;
+        }
+    });
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("origin.pem"), ca.root_pem()).unwrap();
+    let resolve = format!("*={}", origin.addr());
+    let args = ["127.0.0.1:0", &path("ca.pem"), "--trust", &path("origin.pem"), "--resolve", &resolve];
+    let certificate = path("ca-certificate.pem");
+    for (more, trust) in [(None, &["--cacert", &certificate][..]), (Some("--tunnel"), &["-k"])] {
+        let args: Vec<_> = args.iter().copied().chain(more).collect();
+        let mut example = Example::start("forward_proxy", &args, &[("WORKERS", "1")]);
+        let line = example.line().await;
+        let proxy = line.split(' ').next().unwrap();
+        assert_eq!(curl(&[&["-x", proxy, "https://localhost/a"], trust].concat()).await, "hi");
+    }
+    assert_eq!(origin.seen().iter().map(|seen| seen.fields("via").len()).collect::<Vec<_>>(), [1, 0]);
+}
+
+#[tokio::test]
+async fn record_traffic_prints_what_goes_through_tls() {
+    if !is_installed("curl") {
+        return eprintln!("not run: there is no curl");
+    }
+    let (ca, dir) = (TestCa::new(), tempfile::tempdir().unwrap());
+    let origin = RawUpstream::tls(&ca, &[], |mut conn| async move {
+        conn.request().await;
+        conn.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await;
+    });
+    let trust = dir.path().join("origin.pem");
+    std::fs::write(&trust, ca.root_pem()).unwrap();
+    let mut example = Example::start("record_traffic", &["127.0.0.1:0", trust.to_str().unwrap()], &[]);
+    let proxy = example.line().await;
+    let url = format!("https://localhost:{}/a?b", origin.addr().port());
+    assert_eq!(curl(&["-x", &proxy, "-k", &url]).await, "hi");
+    assert_eq!(example.line().await, format!("> GET {url}"));
+    let end = example.line().await;
+    assert!(end.starts_with(&format!("< GET {url}: 200 OK, 2 bytes in ")), "{end}");
+}
+
+fn is_installed(program: &str) -> bool {
+    let status = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// What curl prints, which must not fail.
+async fn curl(args: &[&str]) -> String {
+    let mut command = tokio::process::Command::new("curl");
+    command.args(["-sS", "--max-time", "15"]).args(args).kill_on_drop(true);
+    let output = within("curl", command.output()).await.unwrap();
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }

@@ -3,12 +3,12 @@
 use tokio_socks::{IntoTargetAddr, TargetAddr, tcp::Socks5Stream};
 
 use super::{
-    through::{Target, refused},
+    through::{Refusal, Target, refused},
     upstream_proxy::Credentials,
 };
-use crate::{error::Error, transport::io::Io};
+use crate::transport::io::Io;
 
-pub(super) async fn connect(io: Io, target: &Target<'_>, known_as: Option<&Credentials>) -> Result<Io, Error> {
+pub(super) async fn connect(io: Io, target: &Target<'_>, known_as: Option<&Credentials>) -> Result<Io, Refusal> {
     let target: Result<TargetAddr<'_>, _> = match target {
         Target::Address(address) => address.into_target_addr(),
         Target::Name(name, port) => (*name, *port).into_target_addr(),
@@ -23,6 +23,12 @@ pub(super) async fn connect(io: Io, target: &Target<'_>, known_as: Option<&Crede
     connected.map(Socks5Stream::into_inner).map_err(|error| failed(&error))
 }
 
-fn failed(error: &tokio_socks::Error) -> Error {
-    refused(format_args!("does not connect: {error}"))
+fn failed(error: &tokio_socks::Error) -> Refusal {
+    use tokio_socks::Error::{AuthorizationRequired, NoAcceptableAuthMethods, PasswordAuthFailure};
+
+    let told = refused(format_args!("does not connect: {error}"));
+    match error {
+        AuthorizationRequired | NoAcceptableAuthMethods | PasswordAuthFailure(_) => Refusal::Proxy(told),
+        _ => Refusal::Target(told),
+    }
 }

@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::BytesMut;
 use http::HeaderMap;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
 use zeroize::Zeroizing;
 
 use super::{
@@ -45,9 +48,13 @@ impl Connector {
     ) -> Result<Io, Error> {
         let mut failed = None;
         for target in self.targets(proxy, to, deadline).await? {
-            match self.tunnel(proxy, &target, deadline).await {
-                Err(error) if !error.is_timeout() => failed = Some(error),
-                done => return done,
+            let io = self.reach(proxy.at(), deadline).await?;
+            let io = self.secure(io, proxy.at(), Offer::Http1, deadline).await?.io;
+            let asked = async { Ok(self.ask(proxy, io, &target).await) };
+            match deadline.within(Phase::Connect, asked).await? {
+                Err(Refusal::Target(error)) => failed = Some(error),
+                Err(Refusal::Proxy(error)) => return Err(error),
+                Ok(io) => return Ok(io),
             }
         }
         Err(failed.unwrap_or_else(|| Error::new(ErrorKind::Target, "the request names no host to connect to")))
@@ -75,9 +82,8 @@ impl Connector {
         Ok(allowed(addresses, policies())?.into_iter().map(Target::Address).collect())
     }
 
-    async fn tunnel(&self, proxy: &UpstreamProxy, target: &Target<'_>, deadline: &Deadline<'_>) -> Result<Io, Error> {
-        let io = self.reach(proxy.at(), deadline).await?;
-        let io = self.secure(io, proxy.at(), Offer::Http1, deadline).await?.io;
+    /// Asks for a tunnel, and waits for the answer as long as one address may take.
+    async fn ask(&self, proxy: &UpstreamProxy, io: Io, target: &Target<'_>) -> Result<Io, Refusal> {
         let asking = async {
             match proxy.protocol() {
                 Protocol::Http => connect(io, target, proxy.known_as()).await,
@@ -85,7 +91,8 @@ impl Connector {
                 Protocol::Socks { .. } => super::socks::connect(io, target, proxy.known_as()).await,
             }
         };
-        deadline.within(Phase::Connect, asking).await
+        let Some(limit) = self.tcp.attempt else { return asking.await };
+        timeout(limit, asking).await.unwrap_or_else(|_| Err(refused("does not answer in time").into()))
     }
 }
 
@@ -99,8 +106,22 @@ impl Protocol {
     }
 }
 
+/// Why there is no tunnel.
+pub(super) enum Refusal {
+    /// To another address, there might be one.
+    Target(Error),
+    /// Not for whoever asks like this: to ask again could get an account locked.
+    Proxy(Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Target(error)
+    }
+}
+
 /// RFC 9110 §9.3.6: any `2xx` makes the connection a tunnel, from the byte behind its head.
-async fn connect(mut io: Io, target: &Target<'_>, known_as: Option<&Credentials>) -> Result<Io, Error> {
+async fn connect(mut io: Io, target: &Target<'_>, known_as: Option<&Credentials>) -> Result<Io, Refusal> {
     let request = request(target, known_as);
     io.write_all(request.as_bytes()).await.map_err(not_connected)?;
     io.flush().await.map_err(not_connected)?;
@@ -108,11 +129,11 @@ async fn connect(mut io: Io, target: &Target<'_>, known_as: Option<&Credentials>
     for _ in 0..=MAX_INTERIM {
         let head = loop {
             let head = decode_head(&mut read, &mut fields, &mut layout, MAX_HEAD, true);
-            if let Some(head) = head.map_err(|error| refused("is no HTTP proxy").with_source(error))? {
+            if let Some(head) = head.map_err(|error| refused(format!("is no HTTP proxy: {error}")))? {
                 break head;
             }
             if io.read_buf(&mut read).await.map_err(not_connected)? == 0 {
-                return Err(refused("closed the connection"));
+                return Err(refused("closed the connection").into());
             }
         };
         match head.status.as_u16() {
@@ -121,12 +142,12 @@ async fn connect(mut io: Io, target: &Target<'_>, known_as: Option<&Credentials>
             200..300 if read.is_empty() => return Ok(io),
             // Rare: an upstream that speaks first.
             200..300 => return Ok(Io::Custom(Box::new(Upgraded::new(io, read, None, Watch::default())))),
-            407 if known_as.is_none() => return Err(refused("asks for credentials")),
-            407 => return Err(refused("does not take the credentials")),
-            status => return Err(refused(format!("answered with status {status}"))),
+            407 if known_as.is_none() => return Err(Refusal::Proxy(refused("asks for credentials"))),
+            407 => return Err(Refusal::Proxy(refused("does not take the credentials"))),
+            status => return Err(refused(format!("answered with status {status}")).into()),
         }
     }
-    Err(refused("does not come to an answer"))
+    Err(refused("does not come to an answer").into())
 }
 
 fn request(target: &Target<'_>, known_as: Option<&Credentials>) -> Zeroizing<String> {
@@ -164,7 +185,7 @@ mod tests {
         let known_as =
             known_as.then(|| Credentials { user: "me".to_owned().into(), password: "secret".to_owned().into() });
         let connected = connect(Io::Custom(Box::new(ours)), &Target::Name("up.test", 80), known_as.as_ref()).await;
-        let mut io = connected.map_err(|error| {
+        let mut io = connected.map_err(|(Refusal::Target(error) | Refusal::Proxy(error))| {
             assert_eq!((error.status().as_u16(), error.phase()), (502, Phase::Connect));
             assert!(!format!("{error:?}").contains("secret"));
             std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default()
@@ -198,10 +219,10 @@ mod tests {
             ("HTTP/1.1 403 Forbidden\r\n\r\n", "answered with status 403"),
             ("HTTP/1.1 101 Switching Protocols\r\n\r\n", "answered with status 101"),
             ("HTTP/1.1 302 Found\r\nlocation: /\r\n\r\n", "answered with status 302"),
-            ("SSH-2.0-x\r\n\r\n", ""),
+            ("SSH-2.0-x\r\n\r\n", "is no HTTP proxy: the head of the response is not HTTP"),
             ("HTTP/1.1 200 OK\r\n", "closed the connection"),
             ("", "closed the connection"),
-            (&flood, ""),
+            (&flood, "is no HTTP proxy: the head of the response is too long"),
             (&interim, "does not come to an answer"),
         ] {
             let told = answered(answer, false).await.expect_err(answer);

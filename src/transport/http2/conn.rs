@@ -2,8 +2,10 @@
 
 use std::{
     fmt,
+    future::Future,
+    pin::Pin,
     sync::{
-        Arc, OnceLock,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -15,13 +17,13 @@ use h2::client::{Builder, SendRequest};
 use tokio::{
     runtime,
     sync::Notify,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout_at},
 };
 
 use super::{MAX_STREAMS, driver};
 use crate::{
     error::{Error, ErrorKind, Phase},
-    transport::{CloseReason, io::Io, limits::Limits},
+    transport::{CloseReason, io::Io, limits::Limits, pool::Queue},
 };
 
 /// A connection on which requests open streams. Cheap to clone; it is closed once neither a clone nor a stream is left.
@@ -48,28 +50,34 @@ pub(super) struct State {
     used: AtomicBool,
     /// True once it is known how many streams the upstream takes.
     settled: AtomicBool,
+    /// True once a first stream is asked for.
+    pub(super) asked: AtomicBool,
+    /// True once that one may have been seen by the upstream.
+    pub(super) began: AtomicBool,
     /// Told when `settled` or `streams` changes for those who wait for it.
     changed: Notify,
     /// Told when there is something for the driver to do that its connection does not tell it.
     pub(super) drive: Notify,
-    /// Of the origin: told when a stream has ended.
-    freed: Arc<Notify>,
+    /// Those who wait for a connection where there may be so many; they are given the streams that become free.
+    queue: Option<Queue>,
+    handle: OnceLock<Weak<Handle>>,
 }
 
 impl Conn {
     /// Speaks the preface on `io` and starts the task that drives the connection, which calls `ended` when no stream can be opened any
-    /// more. The upstream's word is not waited for. Returns the place of the first stream, too. `freed` is told of the end of each.
+    /// more. The upstream's word is not waited for. Returns the place of the first stream, too; `queue` is where free ones go.
     pub(super) async fn open(
         io: Io,
         limits: &Limits,
-        freed: Arc<Notify>,
+        until: Option<Instant>,
+        queue: Option<Queue>,
         ended: impl FnOnce(&Arc<State>) + Send + 'static,
     ) -> Result<(Self, Stream), Error> {
         let (io, heard) = driver::Watched::new(io);
         let speaking = builder(limits).handshake(io);
-        let spoken = match limits.connect {
+        let spoken = match until {
             None => speaking.await,
-            Some(limit) => timeout(limit, speaking).await.map_err(|_| {
+            Some(until) => timeout_at(until, speaking).await.map_err(|_| {
                 Error::new(ErrorKind::Timeout, "the upstream did not take the preface in time").in_phase(Phase::Connect)
             })?,
         };
@@ -85,13 +93,18 @@ impl Conn {
             runtime: runtime::Handle::current().id(),
             used: AtomicBool::new(false),
             settled: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
+            began: AtomicBool::new(false),
             changed: Notify::new(),
             drive: Notify::new(),
-            freed,
+            queue,
+            handle: OnceLock::new(),
         });
         state.take(1);
-        tokio::spawn(driver::run(connection, heard, state.clone(), limits, ended));
         let conn = Self(Arc::new(Handle { sender: sender.clone(), state }));
+        let state = conn.state();
+        let _ = state.handle.set(Arc::downgrade(&conn.0));
+        tokio::spawn(driver::run(connection, heard, state.clone(), limits, ended));
         Ok((conn.clone(), Stream { sender, conn, is_first: true }))
     }
 
@@ -109,6 +122,24 @@ impl Conn {
             return None;
         }
         Some(stream)
+    }
+
+    /// Gives its free streams to those who wait, in their order. One that nobody uses is closed where it is of no use to who waits.
+    pub(super) fn serve_queue(&self) {
+        let state = self.state();
+        let Some(queue) = &state.queue else { return };
+        while queue.wants_stream(state.runtime) {
+            let Some(stream) = self.try_take() else { break };
+            queue.give(stream);
+        }
+        if state.streams() == 0 && !state.is_closed() && queue.wants_connection(state.runtime) {
+            state.retire_unused();
+        }
+    }
+
+    /// True if the upstream takes no streams at all for now.
+    pub(super) fn is_barred(&self) -> bool {
+        self.state().is_settled() && !self.state().is_closed() && self.max_streams() == 0
     }
 
     /// How many streams the upstream takes at once, and we open.
@@ -204,6 +235,23 @@ impl State {
         unused
     }
 
+    /// True if others may wait for its streams.
+    pub(super) fn has_queue(&self) -> bool {
+        self.queue.is_some()
+    }
+
+    /// Its streams may have become more: they go to those who wait.
+    pub(super) fn serve_queue(&self) {
+        if let Some(handle) = self.handle.get().and_then(Weak::upgrade) {
+            Conn(handle).serve_queue();
+        }
+    }
+
+    /// When the upstream's first SETTINGS are waited for no longer.
+    pub(super) fn settles(&self) -> Instant {
+        self.opened + SETTLE_TIME
+    }
+
     pub(super) fn is_settled(&self) -> bool {
         self.settled.load(Ordering::Acquire)
     }
@@ -214,6 +262,17 @@ impl State {
         self.changed.notify_waiters();
     }
 
+    /// Waits for that. The driver sees to it that it comes.
+    async fn settled(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.is_settled() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// Waits for `done`, until the connection is one second old.
     async fn wait_for(&self, done: impl Fn() -> bool) -> Result<(), tokio::time::error::Elapsed> {
         loop {
@@ -221,7 +280,7 @@ impl State {
             if done() {
                 return Ok(());
             }
-            timeout_at(self.opened + SETTLE_TIME, changed).await?;
+            timeout_at(self.settles(), changed).await?;
         }
     }
 }
@@ -241,6 +300,7 @@ impl Stream {
         end: bool,
     ) -> Result<(h2::client::ResponseFuture, h2::SendStream<Bytes>), h2::Error> {
         let opened = self.sender.send_request(request, end);
+        self.conn.state().asked.store(true, Ordering::Release);
         // The upstream's silence counts from here.
         self.conn.0.state.drive.notify_one();
         opened
@@ -267,6 +327,23 @@ impl Stream {
     /// True if the connection had answered another request before.
     pub(super) fn is_used(&self) -> bool {
         self.conn.0.state.used.load(Ordering::Relaxed)
+    }
+
+    /// Waits until it is known how many streams the upstream takes, for one second at the most. `None` where that was known before the
+    /// stream was taken.
+    pub(super) fn settling(&self) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+        let conn = self.conn.clone();
+        self.is_first.then(|| Box::pin(async move { conn.state().settled().await }) as _)
+    }
+
+    /// True if no stream was opened yet, not even this first one, since the upstream takes none.
+    pub(super) fn is_barred(&self) -> bool {
+        self.conn.is_barred() && !self.conn.state().began.load(Ordering::Acquire)
+    }
+
+    /// Where its connection lives.
+    pub(crate) fn runtime(&self) -> runtime::Id {
+        self.conn.state().runtime
     }
 
     pub(super) fn mark(&self) -> Mark {
@@ -297,7 +374,7 @@ impl Drop for Stream {
         if !state.is_settled() {
             state.changed.notify_waiters();
         }
-        state.freed.notify_waiters();
+        self.conn.serve_queue();
     }
 }
 
@@ -350,7 +427,7 @@ mod tests {
             while connection.accept().await.is_some() {}
         });
         let io = Io::Custom(Box::new(ours));
-        let (_, stream) = Conn::open(io, &Limits::default(), Arc::default(), |_| {}).await.unwrap();
+        let (_, stream) = Conn::open(io, &Limits::default(), None, None, |_| {}).await.unwrap();
         (stream, server)
     }
 

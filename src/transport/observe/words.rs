@@ -22,6 +22,7 @@ pub(super) const fn kind(kind: ErrorKind) -> &'static str {
         ErrorKind::Loop => "loop",
         ErrorKind::Method => "method",
         ErrorKind::Misdirected => "misdirected",
+        ErrorKind::ProxyAuthentication => "proxy_authentication",
         ErrorKind::RequestBody => "request_body",
         ErrorKind::RequestTimeout => "request_timeout",
         ErrorKind::Signature => "signature",

@@ -31,13 +31,23 @@ pub(crate) fn open<B>(
     response: &mut Response<B>,
     idle: Option<Duration>,
 ) {
+    upstream.hold = request.remove();
     let Some(upgrade) = request.remove::<OnUpgrade>() else {
         upstream.put(response);
         return;
     };
-    let client = request.remove::<Client>();
-    let entered = client.as_ref().map(|client| client.gauge.enter());
-    tokio::spawn(async move {
+    tokio::spawn(carry(upgrade, request.remove(), upstream, idle));
+}
+
+/// Joins `upstream` with the client whose upgrade this is, once its server has handed it over. Counted from now on.
+pub(crate) fn carry(
+    upgrade: OnUpgrade,
+    client: Option<Client>,
+    mut upstream: Upgraded,
+    idle: Option<Duration>,
+) -> impl Future<Output = ()> + Send {
+    let entered = client.as_ref().map(Client::enter);
+    async move {
         let _entered = entered;
         // The server is to write the head first, to a client that may take nothing.
         let upgraded = match idle {
@@ -57,7 +67,7 @@ pub(crate) fn open<B>(
                 tracing::debug!(%error, "the client's side of an upgrade was lost");
             }
         }
-    });
+    }
 }
 
 /// What a server knows of its connections: put into a request's extensions, it spares the tunnel the server's wrappers around them.
@@ -70,6 +80,13 @@ pub(crate) struct Client {
 
 type Join = fn(hyper::upgrade::Upgraded, Upgraded, Option<Duration>) -> Joined;
 type Joined = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Client {
+    /// One more tunnel of its server's, until the value is dropped.
+    pub(crate) fn enter(&self) -> Entered {
+        self.gauge.enter()
+    }
+}
 
 #[cfg(feature = "serve")]
 impl Client {
@@ -91,8 +108,14 @@ fn join_any(client: hyper::upgrade::Upgraded, upstream: Upgraded, idle: Option<D
     Box::pin(join(TokioIo::new(client), Vec::new(), upstream, idle))
 }
 
-async fn join(client: impl AsyncRead + AsyncWrite + Unpin, ahead: Vec<u8>, upstream: Upgraded, idle: Option<Duration>) {
-    let Upgraded { io, first, home, mut watch } = upstream;
+/// The same with a client's stream, and what was read of it already.
+pub(crate) async fn join(
+    client: impl AsyncRead + AsyncWrite + Unpin,
+    ahead: Vec<u8>,
+    upstream: Upgraded,
+    idle: Option<Duration>,
+) {
+    let Upgraded { io, first, home, mut watch, hold } = upstream;
     let mut tunnel = Tunnel::new((client, &ahead), (io, &first), idle);
     drop((ahead, first));
     let ended = (&mut tunnel).await;
@@ -110,7 +133,7 @@ async fn join(client: impl AsyncRead + AsyncWrite + Unpin, ahead: Vec<u8>, upstr
     }
     // The pool may let another connection take its place only when both streams are closed.
     drop(tunnel);
-    drop(home);
+    drop((home, hold));
 }
 
 /// How many tunnels are open. A clone counts the same.
@@ -130,7 +153,7 @@ impl Gauge {
 }
 
 /// One of those that are counted, until it is dropped.
-struct Entered(Gauge);
+pub(crate) struct Entered(Gauge);
 
 impl Drop for Entered {
     fn drop(&mut self) {

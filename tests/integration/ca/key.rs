@@ -80,7 +80,7 @@ async fn a_file_is_made_once_private_and_gives_the_same_authority_from_then_on()
 }
 
 #[tokio::test]
-async fn ten_processes_that_start_at_once_share_one_authority() {
+async fn ten_who_start_at_once_share_one_authority() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ca.pem");
     let starting: Vec<_> = (0..10)

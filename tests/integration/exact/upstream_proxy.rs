@@ -10,9 +10,10 @@ use std::{
 
 use futures_util::{SinkExt, StreamExt};
 use nexthop::{
-    ConfigError, Error, ErrorKind, ExactProxy, Phase, ProxyApp,
+    ConfigError, Error, ErrorKind, ExactProxy, ForwardProxy, Phase, ProxyApp,
     exact::ExactProxyBuilder,
     ext::{ConnectTo, ConnectWith, DialPolicy},
+    forward::Decision,
     transport::{ProxyProtocolVersion, Resolve, Resolving, Tls, UpstreamProxy},
 };
 use tokio::{
@@ -22,6 +23,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::{accept_async, client_async, tungstenite::Message};
+use tower::Layer;
 
 use crate::support::{Front, InMemory, RawUpstream, fetch, get, send, tls::TestCa, within};
 
@@ -303,6 +305,45 @@ async fn websockets_go_through_both() {
 }
 
 #[tokio::test]
+async fn a_tunnel_of_a_forward_proxy_goes_through_both_from_the_first_byte_that_the_upstream_says() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = listener.local_addr().unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        while let Ok((mut io, _)) = listener.accept().await {
+            io.write_all(b"ready\r\n").await.unwrap();
+            let mut asked = [0; 6];
+            io.read_exact(&mut asked).await.unwrap();
+            io.write_all(&asked).await.unwrap();
+        }
+    });
+    // The first proxy is quick: what the upstream says comes with its answer.
+    let hasty = Proxy::new(upstream, None, |io, notes| http(io, notes, "HTTP/1.1 200 OK\r\n\r\n220 ")).await;
+    let socks = Proxy::socks(upstream).await;
+    for (proxy, scheme, greeting) in [(&hasty, "http", "220 ready\r\n"), (&socks, "socks5h", "ready\r\n")] {
+        let exact = proxy.builder(scheme).build().unwrap();
+        let forward = ForwardProxy::builder().exact(exact.clone()).connect_ports(None).dangerous_dial_anywhere();
+        let forward = forward.on_connect(|_| Decision::Tunnel).build().unwrap();
+        let front = Front::serve(forward.layer(exact)).await;
+        let mut io = TcpStream::connect(front.addr).await.unwrap();
+        io.write_all(b"CONNECT mail.test:25 HTTP/1.1\r\nHost: mail.test:25\r\n\r\n").await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(within("an answer", io.read_u8()).await.unwrap());
+        }
+        assert!(head.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&head));
+        let mut greeted = vec![0; greeting.len()];
+        within("a greeting", io.read_exact(&mut greeted)).await.unwrap();
+        assert_eq!(String::from_utf8(greeted).unwrap(), greeting);
+        io.write_all(b"QUIT\r\n").await.unwrap();
+        let mut rest = String::new();
+        within("the end", io.read_to_string(&mut rest)).await.unwrap();
+        assert_eq!(rest, "QUIT\r\n");
+        assert!(proxy.told()[0].contains("mail.test"));
+    }
+}
+
+#[tokio::test]
 async fn what_a_proxy_refuses_is_502_with_a_cause_that_tells_no_secret() {
     let nobody = addresses(&["127.0.0.1:1"])[0];
     let forbidden = "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n";
@@ -352,6 +393,28 @@ async fn a_proxy_that_says_nothing_is_out_of_time_as_an_upstream_that_does_not_a
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn one_address_of_several_takes_no_longer_than_it_may() {
+    let silent = InMemory::new(|mut conn| async move {
+        let asked = conn.head().await;
+        if asked.target() == "192.0.2.2:80" {
+            conn.write(ESTABLISHED).await;
+            conn.request().await;
+            conn.write(OK).await;
+        }
+        conn.read_to_end().await;
+    });
+    let setting = "http://proxy.test:1".parse().unwrap();
+    let builder = ExactProxy::builder().connector(silent.clone()).upstream_proxy(setting);
+    let exact = builder.address_timeout(Duration::from_secs(2)).build().unwrap();
+    let mut request = get("http://up.test/");
+    request.extensions_mut().insert(ConnectTo::Addresses(addresses(&["192.0.2.1:80", "192.0.2.2:80"]).into()));
+    let start = tokio::time::Instant::now();
+    assert_eq!(fetch(&exact, request).await.0, 200);
+    assert_eq!(start.elapsed().as_secs(), 2);
+    silent.finish();
+}
+
 #[tokio::test]
 async fn with_a_dial_policy_the_proxy_is_asked_for_addresses_that_were_looked_at() {
     let upstream = RawUpstream::answering([OK]);
@@ -392,6 +455,18 @@ async fn of_several_addresses_one_after_the_other_is_asked_for() {
     request.extensions_mut().insert(ConnectTo::Addresses(given.into()));
     assert_eq!(fetch(&exact, request).await.0, 200);
     assert_eq!(connects(&proxy.told()), ["[2001:db8::1]:80", "192.0.2.1:80"]);
+}
+
+#[tokio::test]
+async fn credentials_that_are_refused_are_not_tried_again() {
+    let wanted = "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n";
+    let nobody = addresses(&["127.0.0.1:1"])[0];
+    let proxy = Proxy::new(nobody, None, |io, notes| http(io, notes, wanted)).await;
+    let given = || ConnectTo::Addresses(addresses(&["192.0.2.1:80", "192.0.2.2:80"]).into());
+    let mut request = get("http://up.test/");
+    request.extensions_mut().insert(given());
+    assert!(send(&proxy.builder("http").build().unwrap(), request).await.is_err());
+    assert_eq!(proxy.told().len(), 1);
 }
 
 #[tokio::test]

@@ -1,0 +1,400 @@
+//! [`Access`]: who may use the proxy.
+
+use std::{collections::HashSet, fmt, sync::Arc};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use hmac::{Hmac, KeyInit, Mac};
+use http::{HeaderMap, Uri, header::PROXY_AUTHORIZATION, request::Parts};
+use ipnet::IpNet;
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::{
+    error::{ConfigError, Error, ErrorKind},
+    ext::PeerAddr,
+    middleware::read_networks,
+};
+
+/// Who may use a [`ForwardProxy`](super::ForwardProxy) as a proxy. By default programs on the same machine.
+///
+/// Asked once for each request to the proxy, and once for each `CONNECT`: what comes through its tunnel is that client's. Requests for the
+/// application itself (in origin form) are the application's own business.
+///
+/// ```
+/// use nexthop::forward::Access;
+///
+/// let office = Access::clients(["10.0.0.0/8", "2001:db8::/32"])?;
+/// let from_home = Access::basic([("alice", "correct horse"), ("bob", "battery staple")])?;
+/// let either = Access::any_of([office, from_home]);
+/// # let _ = either;
+/// # Ok::<(), nexthop::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct Access(Rule);
+
+#[derive(Clone)]
+enum Rule {
+    Anybody,
+    Clients { networks: Vec<IpNet>, unix: bool },
+    Basic(Arc<Passwords>),
+    Function(Arc<dyn Fn(&Asker<'_>) -> Verdict + Send + Sync>),
+    AllOf(Vec<Access>),
+    AnyOf(Vec<Access>),
+}
+
+/// Who asks to use the proxy, for [`Access::function`].
+#[derive(Clone, Copy, Debug)]
+pub struct Asker<'a> {
+    peer: Option<&'a PeerAddr>,
+    parts: &'a Parts,
+}
+
+/// What [`Access::function`] says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// The client may use the proxy.
+    Allow,
+    /// It may, and this is its name, which [`ext::ProxyRequest`](crate::ext::ProxyRequest) tells the application.
+    AllowAs(String),
+    /// It may not (403).
+    Deny,
+    /// Let it say who it is (407).
+    Challenge,
+}
+
+impl Access {
+    /// Clients on this machine: over TCP from a loopback address, or over a unix socket. A client of unknown address is not let in.
+    #[must_use]
+    pub fn loopback() -> Self {
+        let networks = ["127.0.0.0/8", "::1/128"].iter().filter_map(|text| text.parse().ok()).collect();
+        Self(Rule::Clients { networks, unix: true })
+    }
+
+    /// TCP clients whose address is in one of these networks: `10.0.0.0/8`, `2001:db8::/32`, a single address, or `loopback`, `private`
+    /// or `link-local`.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the text: not a network, bits set behind its length, or everybody (`/0`). `Missing`: no network at all.
+    pub fn clients<I>(networks: I) -> Result<Self, ConfigError>
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        let mut read = Vec::new();
+        for text in networks {
+            let text = text.as_ref();
+            let why = "is not a network without bits behind its length; everybody is Access::dangerous_anybody()";
+            read_networks(text, &mut read).map_err(|_| ConfigError::invalid("client network", text, why))?;
+        }
+        if read.is_empty() {
+            return Err(ConfigError::missing("client networks", "an empty list lets nobody in"));
+        }
+        Ok(Self(Rule::Clients { networks: read, unix: false }))
+    }
+
+    /// Clients that send one of these names with its password (`Basic`, RFC 7617); others are asked for them (407). Passwords are not
+    /// kept, only a digest under a key that is drawn now, and compared without telling by time how much of one was right.
+    ///
+    /// The client sends them in clear text to the proxy, with every request. Over a network that others listen to, speak TLS to the proxy
+    /// ([`Serve::tls`](crate::serve::Serve::tls)).
+    ///
+    /// # Errors
+    /// `Invalid`: a name that is empty or holds a colon or a control character. `Missing`: no name at all, or no randomness to be had.
+    pub fn basic<'a>(users: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, ConfigError> {
+        Ok(Self(Rule::Basic(Arc::new(Passwords::new(users)?))))
+    }
+
+    /// Whoever this function allows. It is called while the request waits: it must not block.
+    ///
+    /// ```
+    /// use nexthop::forward::{Access, Verdict};
+    ///
+    /// let by_token = Access::function(|asker| match asker.parts().headers.get("proxy-authorization") {
+    ///     Some(value) if value == "Bearer abc" => Verdict::AllowAs("robot".to_owned()), // compare in constant time in earnest
+    ///     Some(_) => Verdict::Deny,
+    ///     None => Verdict::Challenge,
+    /// });
+    /// # let _ = by_token;
+    /// ```
+    #[must_use]
+    pub fn function(allows: impl Fn(&Asker<'_>) -> Verdict + Send + Sync + 'static) -> Self {
+        Self(Rule::Function(Arc::new(allows)))
+    }
+
+    /// Clients whom every one of these lets in.
+    ///
+    /// Of nothing: nobody.
+    #[must_use]
+    pub fn all_of(of: impl IntoIterator<Item = Self>) -> Self {
+        Self(Rule::AllOf(of.into_iter().collect()))
+    }
+
+    /// Clients whom one of these lets in. A client is asked for its name only if none does without.
+    #[must_use]
+    pub fn any_of(of: impl IntoIterator<Item = Self>) -> Self {
+        Self(Rule::AnyOf(of.into_iter().collect()))
+    }
+
+    /// Everybody who reaches the socket: an open proxy. Dangerous: it hides who does what, and strangers will find it within hours.
+    #[must_use]
+    pub const fn dangerous_anybody() -> Self {
+        Self(Rule::Anybody)
+    }
+
+    /// The client's name, if it has one.
+    ///
+    /// # Errors
+    /// `Denied` (403), `ProxyAuthentication` (407).
+    pub(super) fn check(&self, parts: &Parts) -> Result<Option<Arc<str>>, Error> {
+        match self.ask(&Asker { peer: PeerAddr::of(&parts.extensions), parts }) {
+            Verdict::Allow => Ok(None),
+            Verdict::AllowAs(name) => Ok(Some(name.into())),
+            Verdict::Deny => Err(Error::new(ErrorKind::Denied, "this client may not use the proxy")),
+            Verdict::Challenge => Err(Error::new(ErrorKind::ProxyAuthentication, "the proxy wants to know who asks")),
+        }
+    }
+
+    fn ask(&self, asker: &Asker<'_>) -> Verdict {
+        match &self.0 {
+            Rule::Anybody => Verdict::Allow,
+            Rule::Clients { networks, unix } => {
+                let allowed = match asker.peer {
+                    Some(peer @ PeerAddr::Tcp(_)) => {
+                        peer.ip().is_some_and(|ip| networks.iter().any(|network| network.contains(&ip)))
+                    }
+                    Some(PeerAddr::Unix(_)) => *unix,
+                    None => false,
+                };
+                if allowed { Verdict::Allow } else { Verdict::Deny }
+            }
+            Rule::Basic(passwords) => match asker.credentials() {
+                Some((name, password)) if passwords.has(&name, &password) => Verdict::AllowAs(name),
+                _ => Verdict::Challenge,
+            },
+            Rule::Function(allows) => allows(asker),
+            Rule::AllOf(rules) => all(rules, asker),
+            Rule::AnyOf(rules) => any(rules, asker),
+        }
+    }
+}
+
+impl<'a> Asker<'a> {
+    /// The socket's peer, if the acceptor named it.
+    #[must_use]
+    pub fn peer(&self) -> Option<&'a PeerAddr> {
+        self.peer
+    }
+
+    /// The request's head.
+    #[must_use]
+    pub fn parts(&self) -> &'a Parts {
+        self.parts
+    }
+
+    /// What the client wants: a whole URL, or the authority of a `CONNECT`.
+    #[must_use]
+    pub fn target(&self) -> &'a Uri {
+        &self.parts.uri
+    }
+
+    /// The name and the password of a `Basic` `Proxy-Authorization`, if it sends exactly one that can be read.
+    #[must_use]
+    pub fn credentials(&self) -> Option<(String, Zeroizing<String>)> {
+        credentials(&self.parts.headers)
+    }
+}
+
+/// The first that denies, then the first that asks back, else all allow.
+fn all(rules: &[Access], asker: &Asker<'_>) -> Verdict {
+    if rules.is_empty() {
+        return Verdict::Deny;
+    }
+    let verdicts: Vec<Verdict> = rules.iter().map(|rule| rule.ask(asker)).collect();
+    for stop in [Verdict::Deny, Verdict::Challenge] {
+        if verdicts.contains(&stop) {
+            return stop;
+        }
+    }
+    verdicts.into_iter().find(|verdict| matches!(verdict, Verdict::AllowAs(_))).unwrap_or(Verdict::Allow)
+}
+
+/// The first that allows, then the first that asks back, else all deny.
+fn any(rules: &[Access], asker: &Asker<'_>) -> Verdict {
+    let mut last = Verdict::Deny;
+    for rule in rules {
+        match rule.ask(asker) {
+            allowed @ (Verdict::Allow | Verdict::AllowAs(_)) => return allowed,
+            Verdict::Challenge => last = Verdict::Challenge,
+            Verdict::Deny => {}
+        }
+    }
+    last
+}
+
+/// The name and the password that a client sends to the proxy.
+pub(super) fn credentials(headers: &HeaderMap) -> Option<(String, Zeroizing<String>)> {
+    let mut lines = headers.get_all(PROXY_AUTHORIZATION).iter();
+    let (line, None) = (lines.next()?, lines.next()) else { return None };
+    let (scheme, encoded) = line.to_str().ok()?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = Zeroizing::new(BASE64_STANDARD.decode(encoded.trim()).ok()?);
+    let (name, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    Some((name.to_owned(), Zeroizing::new(password.to_owned())))
+}
+
+/// Names with their passwords, as digests under a random key: who does not know the key learns nothing from how long a look takes.
+struct Passwords {
+    key: Zeroizing<[u8; 32]>,
+    digests: HashSet<[u8; 32]>,
+}
+
+impl Passwords {
+    fn new<'a>(users: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, ConfigError> {
+        let mut key = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *key).map_err(|error| ConfigError::missing("randomness", error.to_string()))?;
+        let mut passwords = Self { key, digests: HashSet::new() };
+        for (name, password) in users {
+            if name.is_empty() || name.contains(|c: char| c == ':' || c.is_control()) {
+                return Err(ConfigError::invalid("user", name, "is empty, or holds a colon or a control character"));
+            }
+            let digest = passwords.digest(name, password);
+            passwords.digests.extend(digest);
+        }
+        if passwords.digests.is_empty() {
+            return Err(ConfigError::missing("users", "an empty list lets nobody in"));
+        }
+        Ok(passwords)
+    }
+
+    fn has(&self, name: &str, password: &str) -> bool {
+        self.digest(name, password).is_some_and(|digest| self.digests.contains(&digest))
+    }
+
+    /// A name holds no colon, so that no two users have the same digest.
+    fn digest(&self, name: &str, password: &str) -> Option<[u8; 32]> {
+        let mut mac = <Hmac<Sha256>>::new_from_slice(&*self.key).ok()?;
+        mac.update(name.as_bytes());
+        mac.update(b":");
+        mac.update(password.as_bytes());
+        Some(mac.finalize().into_bytes().into())
+    }
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self::loopback()
+    }
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Rule::Anybody => f.write_str("Anybody"),
+            Rule::Clients { networks, unix } => {
+                f.debug_struct("Clients").field("networks", networks).field("unix", unix).finish()
+            }
+            Rule::Basic(passwords) => write!(f, "Basic({} users)", passwords.digests.len()),
+            Rule::Function(_) => f.write_str("Function"),
+            Rule::AllOf(rules) => f.debug_tuple("AllOf").field(rules).finish(),
+            Rule::AnyOf(rules) => f.debug_tuple("AnyOf").field(rules).finish(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use http::Request;
+
+    use super::*;
+
+    fn ask(access: &Access, peer: Option<&str>, authorization: &[&str]) -> Result<Option<String>, u16> {
+        let mut request = Request::get("http://h.test/");
+        for value in authorization {
+            request = request.header("proxy-authorization", *value);
+        }
+        let mut parts = request.body(()).unwrap().into_parts().0;
+        if let Some(ip) = peer {
+            parts.extensions.insert(PeerAddr::Tcp((ip.parse::<IpAddr>().unwrap(), 1).into()));
+        }
+        access.check(&parts).map(|name| name.map(|name| name.to_string())).map_err(|error| error.status().as_u16())
+    }
+
+    fn basic(text: &str) -> String {
+        format!("Basic {}", BASE64_STANDARD.encode(text))
+    }
+
+    #[test]
+    fn strangers_and_clients_of_unknown_address_are_not_let_in() {
+        let access = Access::default();
+        for (peer, answer) in [
+            (Some("127.0.0.1"), Ok(None)),
+            (Some("::ffff:127.0.0.9"), Ok(None)),
+            (Some("::1"), Ok(None)),
+            (Some("192.168.0.1"), Err(403)),
+            (None, Err(403)),
+        ] {
+            assert_eq!(ask(&access, peer, &[]), answer, "{peer:?}");
+        }
+        let office = Access::clients(["192.168.0.0/16"]).unwrap();
+        assert_eq!(ask(&office, Some("192.168.0.1"), &[]), Ok(None));
+        assert_eq!(ask(&office, Some("127.0.0.1"), &[]), Err(403));
+    }
+
+    #[test]
+    fn a_name_with_its_password_lets_in_and_nothing_else_does() {
+        let access = Access::basic([("alice", "pass:word"), ("bob", "")]).unwrap();
+        assert_eq!(ask(&access, None, &[&basic("alice:pass:word")]), Ok(Some("alice".to_owned())));
+        assert_eq!(
+            ask(&access, None, &[&basic("alice:pass:word").replace("Basic", "bASIC")]),
+            Ok(Some("alice".into()))
+        );
+        assert_eq!(ask(&access, None, &[&basic("bob:")]), Ok(Some("bob".to_owned())));
+        let twice = basic("bob:");
+        let refused: [&[&str]; 9] = [
+            &[],
+            &[&basic("alice:")],
+            &[&basic("alice")],
+            &[&basic("alice:pass")],
+            &[&basic("bob:pass:word")],
+            &[&basic("Alice:pass:word")],
+            &["Basic", "Basic !"],
+            &["Bearer YWxpY2U6cGFzczp3b3Jk"],
+            &[&twice, &twice],
+        ];
+        for wrong in refused {
+            assert_eq!(ask(&access, Some("127.0.0.1"), wrong), Err(407), "{wrong:?}");
+        }
+        assert!(!format!("{access:?}").contains("pass"));
+    }
+
+    #[test]
+    fn nobody_is_asked_for_a_name_whom_it_would_not_help() {
+        let (loopback, alice) = (Access::loopback(), Access::basic([("alice", "a")]).unwrap());
+        let both = Access::all_of([alice.clone(), loopback.clone()]);
+        assert_eq!(ask(&both, Some("192.0.2.1"), &[]), Err(403));
+        assert_eq!(ask(&both, Some("127.0.0.1"), &[]), Err(407));
+        assert_eq!(ask(&both, Some("127.0.0.1"), &[&basic("alice:a")]), Ok(Some("alice".to_owned())));
+        let either = Access::any_of([loopback, alice]);
+        assert_eq!(ask(&either, Some("127.0.0.1"), &[]), Ok(None));
+        assert_eq!(ask(&either, Some("192.0.2.1"), &[]), Err(407));
+        assert_eq!(ask(&Access::all_of([]), Some("127.0.0.1"), &[]), Err(403));
+        assert_eq!(ask(&Access::any_of([]), Some("127.0.0.1"), &[]), Err(403));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for text in ["0.0.0.0/0", "::/0", "10.0.0.1/8", "nowhere"] {
+            assert!(Access::clients([text]).unwrap_err().to_string().contains(text), "{text}");
+        }
+        assert!(Access::clients::<[&str; 0]>([]).is_err());
+        assert!(Access::basic([]).is_err());
+        for name in ["", "a:b", "a\n"] {
+            assert!(Access::basic([(name, "p")]).is_err(), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,463 @@
+//! [`ForwardProxyBuilder`]: settings of a forward proxy.
+
+use std::{fmt, ops::ControlFlow, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response};
+use tower_service::Service;
+
+use super::{
+    access::Access,
+    apps::{self, App, Apps},
+    caps::Tunnels,
+    layer::{Config, ForwardProxy},
+    mismatch::Mismatch,
+    policy::{ConnectRequest, Decision, Opening, Policy},
+    resolver::Resolver,
+};
+use crate::{
+    app::{Via, pseudonym},
+    body::Body,
+    error::{BoxError, ConfigError},
+    exact::ExactProxy,
+    ext::{ConnectWith, DialPolicy},
+    message::target::is_host,
+    middleware::HostPattern,
+    serve::Inside,
+};
+
+/// Settings of a [`ForwardProxy`]. Each has a default that is safe on a machine that others can reach.
+#[derive(Clone)]
+#[must_use]
+pub struct ForwardProxyBuilder {
+    access: Access,
+    realm: String,
+    resolver: Resolver,
+    own_hosts: Vec<String>,
+    proxy_host: String,
+    apps: Vec<(String, Option<App>)>,
+    websockets: bool,
+    verbose_errors: bool,
+    via: Via,
+    dial_policy: Option<DialPolicy>,
+    exact: Option<ExactProxy>,
+    policy: Option<Policy>,
+    ports: Option<Vec<u16>>,
+    mismatch: Mismatch,
+    peek_timeout: Duration,
+    handshake_timeout: Duration,
+    max_tunnels: usize,
+    max_tunnels_per_client: usize,
+    #[cfg(feature = "intercept")]
+    new_hosts: Option<u32>,
+    #[cfg(feature = "intercept")]
+    authority: Option<crate::ca::Authority>,
+    #[cfg(feature = "intercept")]
+    download_host: DownloadHost,
+    #[cfg(feature = "intercept")]
+    on_handshake_failure: Option<super::layer::OnHandshakeFailure>,
+}
+
+/// Where the authority's certificate is to be had.
+#[cfg(feature = "intercept")]
+#[derive(Clone)]
+enum DownloadHost {
+    ProxyHost,
+    Named(String),
+    Nowhere,
+}
+
+impl Default for ForwardProxyBuilder {
+    fn default() -> Self {
+        Self {
+            access: Access::default(),
+            realm: "proxy".to_owned(),
+            resolver: Resolver::default(),
+            own_hosts: Vec::new(),
+            proxy_host: "nexthop".to_owned(),
+            apps: Vec::new(),
+            websockets: true,
+            verbose_errors: false,
+            via: Via::default(),
+            dial_policy: Some(DialPolicy::public()),
+            exact: None,
+            policy: None,
+            ports: Some(vec![80, 443, 8443]),
+            mismatch: Mismatch::default(),
+            peek_timeout: Duration::from_secs(2),
+            handshake_timeout: Duration::from_secs(10),
+            max_tunnels: 10_000,
+            max_tunnels_per_client: 1_000,
+            #[cfg(feature = "intercept")]
+            new_hosts: Some(1_000),
+            #[cfg(feature = "intercept")]
+            authority: None,
+            #[cfg(feature = "intercept")]
+            download_host: DownloadHost::ProxyHost,
+            #[cfg(feature = "intercept")]
+            on_handshake_failure: None,
+        }
+    }
+}
+
+impl ForwardProxyBuilder {
+    /// Who may use the proxy: programs on this machine ([`Access::loopback`]).
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// What clients are told that they are asked for a name by: `proxy`.
+    pub fn realm(mut self, realm: impl Into<String>) -> Self {
+        self.realm = realm.into();
+        self
+    }
+
+    /// What becomes of URLs: they go on as they are ([`Resolver::direct`]), for an [`ExactProxy`] behind the layer.
+    pub fn resolver(mut self, resolver: Resolver) -> Self {
+        self.resolver = resolver;
+        self
+    }
+
+    /// The hosts under which the wrapped application is reached without a proxy: none. Requests for these pass untouched, even where their
+    /// target is a whole URL, as every target in HTTP/2 is. Written `example.com` (any port), `example.com:8443`, `*.example.com`.
+    pub fn own_hosts<I>(mut self, hosts: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        self.own_hosts = hosts.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The name of the proxy itself: `nexthop`. A URL of this host is not resolved: the wrapped application gets its path as it is, by
+    /// which it may show pages of the proxy's own. With [`Resolver::direct`] there is no such application, and 404 is the answer.
+    pub fn proxy_host(mut self, host: impl Into<String>) -> Self {
+        self.proxy_host = host.into();
+        self
+    }
+
+    /// Another name of the proxy, told apart by [`ProxyRequest::proxy_host`](crate::ext::ProxyRequest::proxy_host).
+    pub fn alias(mut self, host: impl Into<String>) -> Self {
+        self.apps.push((host.into(), None));
+        self
+    }
+
+    /// A service that answers for a host, over HTTP and inside tunnels, whatever the port.
+    ///
+    /// ```
+    /// use nexthop::ForwardProxy;
+    ///
+    /// let page = axum::Router::new().route("/path/", axum::routing::get(async || "one"));
+    /// let layer = ForwardProxy::builder().app("proxy-app-1", page).build()?;
+    /// # Ok::<(), nexthop::ConfigError>(())
+    /// ```
+    pub fn app<S, R>(mut self, host: impl Into<String>, service: S) -> Self
+    where
+        S: Service<Request<Body>, Response = Response<R>> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send,
+        R: http_body::Body<Data = Bytes> + Send + 'static,
+        R::Error: Into<BoxError>,
+    {
+        self.apps.push((host.into(), Some(apps::service(service))));
+        self
+    }
+
+    /// The same with a function that may decline a request by giving it back: it goes to the wrapped service then, its path as it is.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    ///
+    /// use http::Response;
+    /// use nexthop::{Body, ForwardProxy};
+    ///
+    /// let layer = ForwardProxy::builder()
+    ///     .app_or_decline("proxy-app-2", |request| async move {
+    ///         match request.uri().path() {
+    ///             "/foo" => ControlFlow::Break(Response::new(Body::from("two"))),
+    ///             _ => ControlFlow::Continue(request),
+    ///         }
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), nexthop::ConfigError>(())
+    /// ```
+    pub fn app_or_decline<F, Fut>(mut self, host: impl Into<String>, app: F) -> Self
+    where
+        F: Fn(Request<Body>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ControlFlow<Response<Body>, Request<Body>>> + Send + 'static,
+    {
+        self.apps.push((host.into(), Some(apps::function(app))));
+        self
+    }
+
+    /// Whether requests to the proxy may ask for another protocol: true. Otherwise they lose what asks for it, and are answered as if they
+    /// had not; an extended `CONNECT` of HTTP/2 is answered with 501.
+    pub fn websockets(mut self, websockets: bool) -> Self {
+        self.websockets = websockets;
+        self
+    }
+
+    /// Answers errors with all their causes, in which addresses and names may stand: false. The text always says what failed and in which
+    /// step, by words that name nobody.
+    pub fn verbose_errors(mut self, verbose: bool) -> Self {
+        self.verbose_errors = verbose;
+        self
+    }
+
+    /// How the proxy names itself in the `Via` of requests whose URL goes on as it is, by which it also sees requests that come back to it
+    /// (508): by a random name.
+    pub fn via(mut self, via: Via) -> Self {
+        self.via = via;
+        self
+    }
+
+    /// Which addresses tunnels, and requests that reach an [`ExactProxy`], may be connected to: public ones ([`DialPolicy::public`]). Set
+    /// for each request that has no policy of its own, so that requests of the proxy and of others never share a connection. An application
+    /// that connects by other means is not held back by it.
+    ///
+    /// A policy that lets private addresses through should not let the proxy's own through, or requests may go round.
+    pub fn dial_policy(mut self, policy: DialPolicy) -> Self {
+        self.dial_policy = Some(policy);
+        self
+    }
+
+    /// Connects to every address: loopback, private networks, metadata services of clouds. Dangerous where clients may not reach all that
+    /// this process can.
+    pub fn dangerous_dial_anywhere(mut self) -> Self {
+        self.dial_policy = None;
+        self
+    }
+
+    /// What opens tunnels: its connector, its limits of time, its hooks. Default: [`ExactProxy::new`]. It need not be the one behind the
+    /// layer, but most often is its clone.
+    pub fn exact(mut self, exact: ExactProxy) -> Self {
+        self.exact = Some(exact);
+        self
+    }
+
+    /// What is done with each `CONNECT`, by a function that must not block. Default: [`Decision::Tunnel`] for all, within
+    /// [`connect_ports`](Self::connect_ports) and the [dial policy](Self::dial_policy).
+    ///
+    /// ```
+    /// use nexthop::{ForwardProxy, forward::Decision};
+    ///
+    /// let layer = ForwardProxy::builder()
+    ///     .on_connect(|connect| match connect.host() {
+    ///         host if host.ends_with(".internal") => Decision::Deny,
+    ///         _ => Decision::Tunnel,
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), nexthop::ConfigError>(())
+    /// ```
+    pub fn on_connect(mut self, decide: impl Fn(&ConnectRequest<'_>) -> Decision + Send + Sync + 'static) -> Self {
+        let mut policy = self.policy.take().unwrap_or_else(|| Policy::always(Decision::Tunnel));
+        policy.on_connect = Arc::new(decide);
+        self.policy = Some(policy);
+        self
+    }
+
+    /// What is done after [`Decision::Peek`], by a function that must not block; where it says `Peek` again, the tunnel ends. Without a
+    /// function for [`CONNECT`](Self::on_connect), every tunnel is peeked into. Default: HTTP and TLS are intercepted, anything else ends.
+    ///
+    /// ```
+    /// use nexthop::{
+    ///     ForwardProxy,
+    ///     forward::{Decision, Opening},
+    /// };
+    ///
+    /// let layer = ForwardProxy::builder()
+    ///     .on_opening(|connect, opening| match opening {
+    ///         Opening::Tls(hello) if hello.server_name() == Some("bank.example") => Decision::Tunnel,
+    ///         Opening::Tls(_) | Opening::Http => Decision::Intercept,
+    ///         Opening::Silence if connect.port() == 22 => Decision::Tunnel, // the server speaks first
+    ///         _ => Decision::Deny,
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), nexthop::ConfigError>(())
+    /// ```
+    pub fn on_opening(
+        mut self,
+        decide: impl Fn(&ConnectRequest<'_>, &Opening) -> Decision + Send + Sync + 'static,
+    ) -> Self {
+        let mut policy = self.policy.take().unwrap_or_else(|| Policy::always(Decision::Peek));
+        policy.on_opening = Arc::new(decide);
+        self.policy = Some(policy);
+        self
+    }
+
+    /// The ports that `CONNECT` may name: 80, 443 and 8443. Others are denied (403) before anything is decided; `None` allows all,
+    /// also those on which mail and the like is spoken.
+    pub fn connect_ports(mut self, ports: impl Into<Option<Vec<u16>>>) -> Self {
+        self.ports = ports.into();
+        self
+    }
+
+    /// Which host a request inside a tunnel is for, where the client names several: none, 421 ([`Mismatch::Strict`]).
+    pub fn mismatch(mut self, mismatch: Mismatch) -> Self {
+        self.mismatch = mismatch;
+        self
+    }
+
+    /// How long a tunnel that is peeked into may be silent before that is what is decided on: 2 s.
+    pub fn peek_timeout(mut self, limit: Duration) -> Self {
+        self.peek_timeout = limit;
+        self
+    }
+
+    /// How long a client may take from the answer to its `CONNECT` to the end of its TLS handshake, or to its first request: 10 s. Then
+    /// the tunnel ends.
+    pub fn handshake_timeout(mut self, limit: Duration) -> Self {
+        self.handshake_timeout = limit;
+        self
+    }
+
+    /// How many tunnels may be open at once: 10,000. Another `CONNECT` is `Unavailable` (503).
+    pub fn max_tunnels(mut self, tunnels: usize) -> Self {
+        self.max_tunnels = tunnels;
+        self
+    }
+
+    /// The same for one client, by its address (a network of 64 bits in IPv6): 1,000.
+    pub fn max_tunnels_per_client(mut self, tunnels: usize) -> Self {
+        self.max_tunnels_per_client = tunnels;
+        self
+    }
+
+    /// The authority that TLS in tunnels is ended by: none. With one, the default for each `CONNECT` is [`Decision::Intercept`].
+    ///
+    /// Whoever has the authority's key can be every server towards the clients that trust it: keep it as you keep such a thing.
+    #[cfg(feature = "intercept")]
+    pub fn authority(mut self, authority: crate::ca::Authority) -> Self {
+        self.authority = Some(authority);
+        self
+    }
+
+    /// The host where clients get the authority's certificate (never its key): the [proxy's own](Self::proxy_host), through the proxy alone,
+    /// by `http` or `https`. There is a page for people at `/`, and the certificate at `/download/pem`, `/download/cer` and, with the feature
+    /// `pkcs12`, `/download/p12`. Other paths of the proxy's own host are as they would be; another host has no other. With `None`, it is to
+    /// be had nowhere.
+    ///
+    /// ```
+    /// use nexthop::{ForwardProxy, ca::Authority};
+    ///
+    /// let authority = Authority::builder().build()?;
+    /// let layer = ForwardProxy::builder().authority(authority).download_host("ca.internal").build()?;
+    /// # Ok::<(), nexthop::ConfigError>(())
+    /// ```
+    #[cfg(feature = "intercept")]
+    pub fn download_host<'a>(mut self, host: impl Into<Option<&'a str>>) -> Self {
+        self.download_host = host.into().map_or(DownloadHost::Nowhere, |host| DownloadHost::Named(host.to_owned()));
+        self
+    }
+
+    /// Calls `hook` where a client breaks TLS off: it does not trust the authority, insists on a certificate that it knows, or is refused by
+    /// [`max_new_hosts`](Self::max_new_hosts). It must not block. A program may remember the host and make it a [`Decision::Tunnel`] the
+    /// next time.
+    #[cfg(feature = "intercept")]
+    pub fn on_handshake_failure(
+        mut self,
+        hook: impl Fn(&ConnectRequest<'_>, &crate::Error) + Send + Sync + 'static,
+    ) -> Self {
+        self.on_handshake_failure = Some(Arc::new(hook));
+        self
+    }
+
+    /// How many new hosts one client may have certificates made for: 1,000 at once, and as many in an hour. A tunnel to another one ends.
+    /// `None` is no limit.
+    #[cfg(feature = "intercept")]
+    pub fn max_new_hosts(mut self, hosts_per_hour: impl Into<Option<u32>>) -> Self {
+        self.new_hosts = hosts_per_hour.into();
+        self
+    }
+
+    /// Makes the layer.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the text: a host, a prefix, a realm, a limit of nothing. `Missing`: no randomness for the name in `Via`.
+    pub fn build(self) -> Result<ForwardProxy, ConfigError> {
+        self.resolver.check()?;
+        let limits = [
+            ("max_tunnels", self.max_tunnels == 0),
+            ("max_tunnels_per_client", self.max_tunnels_per_client == 0),
+            #[cfg(feature = "intercept")]
+            ("max_new_hosts", self.new_hosts == Some(0)),
+            ("peek_timeout", self.peek_timeout.is_zero()),
+            ("handshake_timeout", self.handshake_timeout.is_zero()),
+        ];
+        if let Some((name, _)) = limits.iter().find(|(_, nothing)| *nothing) {
+            return Err(ConfigError::invalid(*name, "0", "nothing could ever be done"));
+        }
+        #[cfg(feature = "intercept")]
+        let by_default = if self.authority.is_some() { Decision::Intercept } else { Decision::Tunnel };
+        #[cfg(not(feature = "intercept"))]
+        let by_default = Decision::Tunnel;
+        let mut apps = Apps::default();
+        #[cfg(feature = "intercept")]
+        let download_host = match &self.download_host {
+            DownloadHost::ProxyHost => Some(host("proxy_host", &self.proxy_host)?),
+            DownloadHost::Named(name) => Some(host("download_host", name)?),
+            DownloadHost::Nowhere => None,
+        };
+        let proxy_host = host("proxy_host", &self.proxy_host)?;
+        apps.insert(proxy_host.clone(), None);
+        for (name, app) in self.apps {
+            apps.insert(host("app", &name)?, app);
+        }
+        let own_hosts = self.own_hosts.iter().map(|text| HostPattern::read(text)).collect::<Result<_, _>>()?;
+        Ok(ForwardProxy(Arc::new(Config {
+            access: self.access,
+            realm: realm(&self.realm)?,
+            resolver: self.resolver,
+            own_hosts,
+            proxy_host,
+            apps,
+            websockets: self.websockets,
+            verbose_errors: self.verbose_errors,
+            via: pseudonym(self.via)?,
+            dialling: self.dial_policy.map(|policy| ConnectWith::new().dial_policy(policy)),
+            exact: self.exact.unwrap_or_default(),
+            policy: self.policy.unwrap_or_else(|| Policy::always(by_default)),
+            ports: self.ports,
+            mismatch: self.mismatch,
+            peek_timeout: self.peek_timeout,
+            handshake_timeout: self.handshake_timeout,
+            tunnels: Tunnels::new(self.max_tunnels, self.max_tunnels_per_client),
+            inside: Inside::new(),
+            #[cfg(feature = "intercept")]
+            new_hosts: self.new_hosts.map(super::new_hosts::NewHosts::new),
+            #[cfg(feature = "intercept")]
+            authority: self.authority,
+            #[cfg(feature = "intercept")]
+            download_host,
+            #[cfg(feature = "intercept")]
+            on_handshake_failure: self.on_handshake_failure,
+        })))
+    }
+}
+
+/// The name of a host, without a port.
+fn host(what: &'static str, text: &str) -> Result<Arc<str>, ConfigError> {
+    if !is_host(text.as_bytes()) || text.contains(':') || text.ends_with('.') {
+        return Err(ConfigError::invalid(what, text, "is not the name of a host without a port"));
+    }
+    Ok(text.into())
+}
+
+/// RFC 7617 §2: a quoted string.
+fn realm(text: &str) -> Result<HeaderValue, ConfigError> {
+    let invalid = || ConfigError::invalid("realm", text, "holds quotes, backslashes or what is not ASCII");
+    if text.contains(|c: char| !(c == ' ' || c.is_ascii_graphic()) || c == '"' || c == '\\') {
+        return Err(invalid());
+    }
+    HeaderValue::from_str(&format!("Basic realm=\"{text}\", charset=\"UTF-8\"")).map_err(|_| invalid())
+}
+
+impl fmt::Debug for ForwardProxyBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ForwardProxyBuilder")
+            .field("access", &self.access)
+            .field("resolver", &self.resolver)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,98 @@
+//! The future of [`ForwardProxyService`](super::ForwardProxyService).
+
+use std::{
+    convert::Infallible,
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::Response;
+use pin_project_lite::pin_project;
+
+use super::{apps, layer::Config};
+use crate::{
+    body::Body,
+    error::{BoxError, Error, ErrorKind},
+};
+
+pin_project! {
+    /// Answers, or waits for the wrapped service.
+    pub struct ResponseFuture<F> {
+        #[pin]
+        kind: Kind<F>,
+        config: Arc<Config>,
+    }
+}
+
+pin_project! {
+    #[project = KindProj]
+    enum Kind<F> {
+        Forward { #[pin] future: F },
+        Answer { answer: Option<Result<Response<Body>, Error>> },
+        Later { later: Later<F> },
+    }
+}
+
+/// What must be waited for before it is clear who answers.
+pub(super) type Later<F> = Pin<Box<dyn Future<Output = Result<Next<F>, Error>> + Send>>;
+
+/// Who answers.
+pub(super) enum Next<F> {
+    Answer(Response<Body>),
+    Inner(F),
+}
+
+impl<F> ResponseFuture<F> {
+    pub(super) const fn forward(config: Arc<Config>, future: F) -> Self {
+        Self { kind: Kind::Forward { future }, config }
+    }
+
+    pub(super) const fn answer(config: Arc<Config>, answer: Result<Response<Body>, Error>) -> Self {
+        Self { kind: Kind::Answer { answer: Some(answer) }, config }
+    }
+
+    pub(super) const fn later(config: Arc<Config>, later: Later<F>) -> Self {
+        Self { kind: Kind::Later { later }, config }
+    }
+}
+
+impl<F, R, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    E: Into<BoxError>,
+    R: http_body::Body<Data = Bytes> + Send + 'static,
+    R::Error: Into<BoxError>,
+{
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let answer = loop {
+            let next = match this.kind.as_mut().project() {
+                KindProj::Forward { future } => {
+                    break ready!(future.poll(cx)).map(|response| response.map(Body::new)).map_err(apps::failed);
+                }
+                KindProj::Answer { answer } => {
+                    let again = || Err(Error::new(ErrorKind::Internal, "polled after it was ready"));
+                    break answer.take().unwrap_or_else(again);
+                }
+                KindProj::Later { later } => ready!(later.as_mut().poll(cx)),
+            };
+            this.kind.set(match next {
+                Ok(Next::Inner(future)) => Kind::Forward { future },
+                Ok(Next::Answer(answer)) => Kind::Answer { answer: Some(Ok(answer)) },
+                Err(error) => Kind::Answer { answer: Some(Err(error)) },
+            });
+        };
+        Poll::Ready(Ok(answer.unwrap_or_else(|error| this.config.answer(error))))
+    }
+}
+
+impl<F> fmt::Debug for ResponseFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

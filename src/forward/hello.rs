@@ -1,0 +1,249 @@
+//! What a client says first in its tunnel, found out without taking it away.
+
+use std::io;
+
+use bytes::BytesMut;
+#[cfg(feature = "tls")]
+use rustls::server::{Accepted, AcceptedAlert, Acceptor};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    time::{Instant, timeout_at},
+};
+
+use super::policy::{Hello, Opening};
+
+/// The first bytes of a client, and what they are.
+pub(super) struct Peeked {
+    pub(super) opening: Opening,
+    /// All that was read.
+    pub(super) bytes: BytesMut,
+    /// Where a handshake can go on from.
+    #[cfg(feature = "tls")]
+    #[cfg_attr(not(feature = "intercept"), allow(dead_code, reason = "only interception goes on with a handshake"))]
+    pub(super) hello: Option<Result<Accepted, (rustls::Error, AcceptedAlert)>>,
+}
+
+/// What the first bytes may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Tls,
+    Http,
+    Other,
+}
+
+/// Reads until it is clear what the client speaks, and the whole ClientHello if it is TLS. `quiet` is how long it may say nothing,
+/// `deadline` when it must have said enough. However its bytes are cut, what they are taken for is the same.
+///
+/// # Errors
+/// The stream's own; `UnexpectedEof` where the client leaves without a word, `TimedOut` within a ClientHello.
+pub(super) async fn peek(io: &mut (impl AsyncRead + Unpin), quiet: Instant, deadline: Instant) -> io::Result<Peeked> {
+    let mut bytes = BytesMut::with_capacity(FIRST);
+    let kind = loop {
+        if let Some(kind) = kind(&bytes) {
+            break kind;
+        }
+        let limit = if bytes.is_empty() { quiet.min(deadline) } else { deadline };
+        match timeout_at(limit, io.read_buf(&mut bytes)).await.map(|read| read.map(|count| count > 0)) {
+            Ok(Ok(true)) => {}
+            Ok(Err(error)) => return Err(error),
+            Ok(Ok(false)) if bytes.is_empty() => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(_) if bytes.is_empty() => return Ok(Peeked::of(Opening::Silence, bytes)),
+            // Less than a request begins with, and no more to come.
+            Ok(Ok(false)) | Err(_) => break Kind::Other,
+        }
+    };
+    match kind {
+        Kind::Http => Ok(Peeked::of(Opening::Http, bytes)),
+        Kind::Other => Ok(Peeked::of(Opening::Other, bytes)),
+        Kind::Tls => timeout_at(deadline, read_hello(io, bytes)).await.map_err(io::Error::from)?,
+    }
+}
+
+#[cfg(feature = "tls")]
+async fn read_hello(io: &mut (impl AsyncRead + Unpin), mut bytes: BytesMut) -> io::Result<Peeked> {
+    let mut acceptor = Acceptor::default();
+    let mut fed = 0;
+    let hello = loop {
+        let mut left = bytes.get(fed..).unwrap_or_default();
+        while !left.is_empty() {
+            // It takes no more than 4 KiB at once.
+            acceptor.read_tls(&mut left)?;
+        }
+        fed = bytes.len();
+        match acceptor.accept() {
+            Ok(Some(accepted)) => break Ok(accepted),
+            Ok(None) => {}
+            Err(broken) => break Err(broken),
+        }
+        if bytes.len() >= MOST {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the ClientHello is too long"));
+        }
+        if io.read_buf(&mut bytes).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    };
+    let said = hello.as_ref().map(said).unwrap_or_default();
+    Ok(Peeked { opening: Opening::Tls(said), bytes, hello: Some(hello) })
+}
+
+#[cfg(feature = "tls")]
+fn said(accepted: &Accepted) -> Hello {
+    let hello = accepted.client_hello();
+    Hello {
+        sni: hello.server_name().map(|name| name.to_ascii_lowercase().into()),
+        alpn: hello.alpn().into_iter().flatten().map(Into::into).collect(),
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+async fn read_hello(_: &mut (impl AsyncRead + Unpin), bytes: BytesMut) -> io::Result<Peeked> {
+    Ok(Peeked::of(Opening::Tls(Hello::default()), bytes))
+}
+
+impl Peeked {
+    fn of(opening: Opening, bytes: BytesMut) -> Self {
+        Self {
+            opening,
+            bytes,
+            #[cfg(feature = "tls")]
+            hello: None,
+        }
+    }
+}
+
+/// What begins with these bytes; `None` while they are too few to tell.
+fn kind(bytes: &[u8]) -> Option<Kind> {
+    match bytes {
+        [] | [HANDSHAKE] => None,
+        [HANDSHAKE, 3, ..] => Some(Kind::Tls),
+        [HANDSHAKE, ..] => Some(Kind::Other),
+        _ => request(bytes),
+    }
+}
+
+/// A method, a space, and what a target begins with: more than other protocols that greet with a word have in common with HTTP.
+fn request(bytes: &[u8]) -> Option<Kind> {
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    let method = bytes.iter().take_while(|byte| is_token(byte)).count();
+    if method > LONGEST_METHOD {
+        return Some(Kind::Other);
+    }
+    let rest = match bytes.get(method..).unwrap_or_default() {
+        [] => return None,
+        [b' ', rest @ ..] if method > 0 => rest,
+        _ => return Some(Kind::Other),
+    };
+    match rest {
+        [] => None,
+        [b'/' | b'*', ..] => Some(Kind::Http),
+        _ => {
+            let begins = |scheme: &[u8]| {
+                let both = scheme.len().min(rest.len());
+                scheme
+                    .get(..both)
+                    .zip(rest.get(..both))
+                    .is_some_and(|(a, b)| a.eq_ignore_ascii_case(b))
+                    .then_some(both == scheme.len())
+            };
+            match begins(b"http://").or_else(|| begins(b"https://")) {
+                Some(true) => Some(Kind::Http),
+                Some(false) => None,
+                None => Some(Kind::Other),
+            }
+        }
+    }
+}
+
+/// A TLS record's type (RFC 8446 §5.1).
+const HANDSHAKE: u8 = 22;
+/// `PROPPATCH` has nine letters, others have more.
+const LONGEST_METHOD: usize = 32;
+/// Enough for a ClientHello with a key share of post-quantum kind.
+const FIRST: usize = 2048;
+/// More than rustls takes of a ClientHello.
+const MOST: usize = 80 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    async fn opening(pieces: &[&[u8]], leaves: bool) -> io::Result<Opening> {
+        let (mut client, mut server) = tokio::io::duplex(64);
+        let now = Instant::now();
+        let peeking = peek(&mut server, now + Duration::from_secs(2), now + Duration::from_secs(10));
+        let saying = async {
+            for piece in pieces {
+                client.write_all(piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            if leaves { None } else { Some(client) }
+        };
+        let (peeked, _client) = tokio::join!(peeking, async {
+            if leaves {
+                drop(saying.await);
+                None
+            } else {
+                saying.await
+            }
+        });
+        let peeked = peeked?;
+        assert_eq!(peeked.bytes, pieces.concat(), "nothing is lost");
+        Ok(peeked.opening)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_is_told_from_other_greetings() {
+        for http in [
+            "GET / HTTP/1.1\r\n",
+            "POST /x",
+            "PRI * HTTP/2.0",
+            "options * HTTP/1.1",
+            "GET http://h/ HTTP/1.1",
+            "X-CUSTOM HTTPS://h/",
+        ] {
+            assert_eq!(opening(&[http.as_bytes()], false).await.unwrap(), Opening::Http, "{http}");
+        }
+        for other in [
+            "SSH-2.0-OpenSSH_9.2 Debian",
+            "EHLO mail.test\r\n",
+            "NICK someone",
+            "\x16\x02",
+            "\0",
+            " GET /",
+            "GET\t/",
+            "ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFGH",
+            "SSH",
+            "GET htt",
+        ] {
+            assert_eq!(opening(&[other.as_bytes()], false).await.unwrap(), Opening::Other, "{other}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_does_not_matter_how_the_bytes_are_cut() {
+        let request = b"DELETE http://h.test/ HTTP/1.1\r\n";
+        let pieces: Vec<&[u8]> = request[..14].chunks(1).collect();
+        assert_eq!(opening(&pieces, false).await.unwrap(), Opening::Http);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_an_opening_and_leaving_is_none() {
+        let start = Instant::now();
+        assert_eq!(opening(&[], false).await.unwrap(), Opening::Silence);
+        assert_eq!(start.elapsed(), Duration::from_secs(2));
+        assert_eq!(opening(&[], true).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(opening(&[b"GE"], true).await.unwrap(), Opening::Other);
+    }
+
+    #[cfg(feature = "tls")]
+    #[tokio::test(start_paused = true)]
+    async fn a_client_hello_that_does_not_end_is_waited_for_until_the_deadline() {
+        let start = Instant::now();
+        let error = opening(&[&[22, 3, 1, 1, 0, 1]], false).await.unwrap_err();
+        assert_eq!((error.kind(), start.elapsed()), (io::ErrorKind::TimedOut, Duration::from_secs(10)));
+    }
+}

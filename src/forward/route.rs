@@ -1,0 +1,291 @@
+//! Where a request goes: decided on its head alone.
+
+use std::sync::Arc;
+
+use http::{
+    Request, Response, StatusCode, Uri, Version,
+    header::HOST,
+    request::Parts,
+    uri::{Authority, PathAndQuery, Scheme},
+};
+use hyper::upgrade::OnUpgrade;
+
+use super::{
+    apps::App,
+    caps::Place,
+    head::{check_no_body, go_further, is_connect, set_host, strip_proxy_fields, without_upgrade},
+    layer::Config,
+    mismatch::{self, Mismatch},
+    policy::{ConnectRequest, Decision},
+    resolver::{Refused, default_port},
+};
+use crate::{
+    body::Body,
+    error::{Error, ErrorKind},
+    ext::{ConnectWith, PeerAddr, ProxyRequest, Tunnelled, bare},
+    message::{
+        framing::check_framing,
+        target::{Form, check_host, form},
+        via,
+    },
+    serve::{Drain, DrainOf},
+    transport::Client,
+};
+
+/// Where a request goes.
+pub(super) enum Route {
+    /// To the wrapped service, with the head that it has now.
+    Inner,
+    /// To an application of the proxy's own.
+    App(App),
+    /// Nowhere: this is the answer.
+    Answer(Response<Body>),
+}
+
+/// Who asks.
+#[derive(Clone)]
+pub(super) struct Who {
+    pub(super) peer: Option<PeerAddr>,
+    /// As it proved to be.
+    pub(super) user: Option<Arc<str>>,
+    /// As it says, for a resolver that goes by that.
+    name: Option<Arc<str>>,
+}
+
+/// A `CONNECT` that was let through.
+pub(super) struct Connect {
+    pub(super) decision: Decision,
+    pub(super) who: Who,
+    /// An IPv6 address in brackets.
+    pub(super) host: Box<str>,
+    pub(super) port: u16,
+    pub(super) upgrade: OnUpgrade,
+    /// The server that the connection belongs to, and what it is registered with.
+    pub(super) server: Option<Client>,
+    pub(super) drain: Drain,
+    pub(super) place: Place,
+    /// An `http` URI of where to connect, and how.
+    pub(super) dial: Parts,
+}
+
+/// A tunnel whose inside is served.
+pub(super) struct Tunnel {
+    pub(super) who: Who,
+    pub(super) scheme: Scheme,
+    pub(super) to: Arc<Tunnelled>,
+}
+
+impl Config {
+    /// Where a request goes that came on a connection to the proxy and asks for no tunnel.
+    ///
+    /// # Errors
+    /// See [`ForwardProxy`](super::ForwardProxy).
+    pub(super) fn route(&self, parts: &mut Parts) -> Result<Route, Refused> {
+        let (Some(scheme), Some(authority)) = (parts.uri.scheme(), parts.uri.authority()) else {
+            return Ok(Route::Inner);
+        };
+        let (scheme, authority) = (scheme.clone(), authority.clone());
+        let port = authority.port_u16().unwrap_or(default_port(&scheme));
+        if self.own_hosts.iter().any(|own| own.matches(&authority, port)) {
+            return Ok(Route::Inner);
+        }
+        let who = self.who(parts)?;
+        form(&parts.method, &parts.uri)?;
+        check_host(&parts.uri, parts.version, &parts.headers)?;
+        check_framing(&parts.headers)?;
+        // RFC 9112 §3.2.2: whatever `Host` says.
+        set_host(&mut parts.headers, &authority)?;
+        let authority = without_default_port(authority, port, &scheme)?;
+        self.direct(parts, scheme, authority, &who, None)
+    }
+
+    /// The same for one that came through a tunnel.
+    pub(super) fn route_inside(&self, parts: &mut Parts, tunnel: &Tunnel) -> Result<Route, Refused> {
+        if is_connect(parts) {
+            return Err(Error::new(ErrorKind::Method, "there are no tunnels inside a tunnel").into());
+        }
+        let form = form(&parts.method, &parts.uri)?;
+        let host = check_host(&parts.uri, parts.version, &parts.headers)?;
+        check_framing(&parts.headers)?;
+        let other_scheme = form == Form::Absolute && parts.uri.scheme() != Some(&tunnel.scheme);
+        // The scheme of an HTTP/2 request means nothing, since clients write it.
+        if other_scheme && parts.version <= Version::HTTP_11 && self.mismatch == Mismatch::Strict {
+            return Err(Error::new(ErrorKind::Misdirected, "the target's scheme is not the tunnel's").into());
+        }
+        let named = host.map(|host| Authority::try_from(host.as_bytes()));
+        let named = named
+            .transpose()
+            .map_err(|error| Error::new(ErrorKind::Target, "the host cannot stand in a URL").with_source(error))?;
+        let (authority, is_other) = self.mismatch.choose(&tunnel.to, &tunnel.scheme, named.as_ref())?;
+        // A target in absolute form takes the place of `Host` (RFC 9112 §3.2.2).
+        if is_other || form == Form::Absolute || !parts.headers.contains_key(HOST) {
+            set_host(&mut parts.headers, &authority)?;
+        }
+        self.direct(parts, tunnel.scheme.clone(), authority, &tunnel.who, Some(tunnel.to.clone()))
+    }
+
+    /// Whom the URL of a request to the proxy means, and what that one sees of it.
+    fn direct(
+        &self,
+        parts: &mut Parts,
+        scheme: Scheme,
+        authority: Authority,
+        who: &Who,
+        tunnel: Option<Arc<Tunnelled>>,
+    ) -> Result<Route, Refused> {
+        if !self.websockets {
+            without_upgrade(parts)?;
+        }
+        let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        #[cfg(feature = "intercept")]
+        if let Some(answer) = self.download(parts, authority.host()) {
+            return Ok(Route::Answer(answer));
+        }
+        let app = self.apps.find(authority.host());
+        let url = url(scheme, authority, path.clone())?;
+        let (route, target, proxy_host) = match app {
+            Some((_, None)) if self.resolver.is_direct() => return Err(Refused::Status(StatusCode::NOT_FOUND)),
+            Some((name, None)) => (Route::Inner, path.into(), name),
+            Some((name, Some(app))) => (Route::App(app.clone()), path.into(), name),
+            None => (Route::Inner, self.resolver.resolve(url.clone(), who.name.as_deref(), parts)?, &self.proxy_host),
+        };
+        if target.scheme().is_some()
+            && let Some(answer) = self.go_on(parts)?
+        {
+            return Ok(Route::Answer(answer));
+        }
+        strip_proxy_fields(&mut parts.headers);
+        parts.uri = target;
+        self.hold_back(parts);
+        parts.extensions.insert(ProxyRequest {
+            url,
+            proxy_host: proxy_host.clone(),
+            for_proxy_host: app.is_some(),
+            user: who.user.clone(),
+            tunnel,
+        });
+        Ok(route)
+    }
+
+    /// The authority's certificate, if that is what is asked for.
+    #[cfg(feature = "intercept")]
+    fn download(&self, parts: &Parts, host: &str) -> Option<Response<Body>> {
+        let (authority, download_host) = (self.authority.as_ref()?, self.download_host.as_ref()?);
+        let path = parts.uri.path();
+        let is_shared = download_host.eq_ignore_ascii_case(&self.proxy_host);
+        let is_download = path == "/" || path.starts_with("/download/");
+        let asked = mismatch::is_same_host(host, download_host) && (is_download || !is_shared);
+        asked.then(|| super::download::answer(authority, parts))
+    }
+
+    /// Notes on a request that goes further that it came by here; or the answer, if it may not go further.
+    ///
+    /// # Errors
+    /// `Loop` (508), `Method` (405).
+    fn go_on(&self, parts: &mut Parts) -> Result<Option<Response<Body>>, Error> {
+        if let Some(name) = &self.via {
+            if via::has_been_here(&parts.headers, name) {
+                return Err(Error::new(ErrorKind::Loop, "the request has been through this proxy before"));
+            }
+            via::append(&mut parts.headers, parts.version, name);
+        }
+        go_further(parts)
+    }
+
+    /// Puts the dial policy where the transport finds it, unless there is one already.
+    fn hold_back(&self, parts: &mut Parts) {
+        let Some(dialling) = &self.dialling else { return };
+        match parts.extensions.get_mut::<ConnectWith>() {
+            None => {
+                parts.extensions.insert(dialling.clone());
+            }
+            Some(with) if with.dial_policy.is_none() => with.dial_policy.clone_from(&dialling.dial_policy),
+            Some(_) => {}
+        }
+    }
+
+    /// # Errors
+    /// `Denied` (403), `ProxyAuthentication` (407).
+    fn who(&self, parts: &Parts) -> Result<Who, Error> {
+        let user = self.access.check(parts)?;
+        let name = match &user {
+            Some(user) => Some(user.clone()),
+            None => self.resolver.name(parts)?,
+        };
+        Ok(Who { peer: PeerAddr::of(&parts.extensions).cloned(), user, name })
+    }
+
+    /// Whether a tunnel is to be made of a request's connection.
+    ///
+    /// # Errors
+    /// `Denied` (403), `ProxyAuthentication` (407), `Target` and `RequestBody` (400), `Method` (405), `Unavailable` (503).
+    pub(super) fn connect(&self, parts: &mut Parts) -> Result<Connect, Error> {
+        let who = self.who(parts)?;
+        if form(&parts.method, &parts.uri)? != Form::Authority {
+            return Err(Error::new(ErrorKind::Target, "CONNECT asks for a host and a port"));
+        }
+        check_no_body(&parts.headers)?;
+        let port = parts.uri.port_u16().filter(|port| *port != 0);
+        let port = port.ok_or_else(|| Error::new(ErrorKind::Target, "CONNECT asks for a host and a port"))?;
+        let host: Box<str> = parts.uri.host().unwrap_or_default().into();
+        if self.ports.as_ref().is_some_and(|ports| !ports.contains(&port)) {
+            return Err(Error::new(ErrorKind::Denied, "the proxy makes no tunnels to this port"));
+        }
+        let asked = ConnectRequest { host: bare(&host), port, peer: who.peer.as_ref(), user: who.user.as_deref() };
+        let decision = (self.policy.on_connect)(&asked);
+        if decision == Decision::Deny {
+            return Err(Error::new(ErrorKind::Denied, "the proxy makes no tunnels to this host"));
+        }
+        let upgrade = parts.extensions.remove();
+        let upgrade = upgrade.ok_or_else(|| Error::new(ErrorKind::Method, "this server makes no tunnels"))?;
+        let place = self.tunnels.enter(who.peer.as_ref())?;
+        Ok(Connect {
+            decision,
+            who,
+            port,
+            upgrade,
+            server: parts.extensions.remove(),
+            drain: parts.extensions.remove().map_or_else(Drain::new, |DrainOf(drain)| drain),
+            place,
+            dial: self.dial(parts)?,
+            host,
+        })
+    }
+
+    /// What says to the transport where a `CONNECT` wants to.
+    fn dial(&self, parts: &mut Parts) -> Result<Parts, Error> {
+        let authority = std::mem::take(&mut parts.uri).into_parts().authority;
+        let authority = authority.ok_or_else(|| Error::new(ErrorKind::Target, "CONNECT asks for a host and a port"))?;
+        let mut dial = Request::new(()).into_parts().0;
+        dial.uri = url(Scheme::HTTP, authority, PathAndQuery::from_static("/"))?;
+        dial.extensions = std::mem::take(&mut parts.extensions);
+        self.hold_back(&mut dial);
+        Ok(dial)
+    }
+}
+
+impl Connect {
+    pub(super) fn asked(&self) -> ConnectRequest<'_> {
+        ConnectRequest {
+            host: bare(&self.host),
+            port: self.port,
+            peer: self.who.peer.as_ref(),
+            user: self.who.user.as_deref(),
+        }
+    }
+}
+
+fn without_default_port(authority: Authority, port: u16, scheme: &Scheme) -> Result<Authority, Error> {
+    let default = default_port(scheme);
+    if authority.port_u16() == Some(default) {
+        mismatch::authority(authority.host(), port, default)
+    } else {
+        Ok(authority)
+    }
+}
+
+fn url(scheme: Scheme, authority: Authority, path: PathAndQuery) -> Result<Uri, Error> {
+    let mut url = http::uri::Parts::default();
+    (url.scheme, url.authority, url.path_and_query) = (Some(scheme), Some(authority), Some(path));
+    Uri::from_parts(url).map_err(|error| Error::new(ErrorKind::Target, "target is no URL").with_source(error))
+}

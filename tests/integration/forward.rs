@@ -1,0 +1,13 @@
+//! `ForwardProxy`: a proxy in front of applications and of `ExactProxy`.
+
+mod absolute;
+mod access;
+mod attacks;
+mod clients;
+mod connect;
+mod http2;
+mod inside;
+mod names;
+mod tools;
+mod websocket;
+mod wsgiprox;

@@ -1,0 +1,148 @@
+//! Who may use the proxy.
+
+use nexthop::{
+    ext::PeerAddr,
+    forward::{Access, Resolver, Verdict},
+};
+use tokio::io::AsyncWriteExt;
+
+use super::tools::{Proxy, WAYS, Way, basic, client_hello, connect, connect_on, page, says};
+use crate::support::{Front, RawClient, RawResponse, within};
+
+fn users() -> Access {
+    Access::basic([("alice", "wonder"), ("other-prefix", "x")]).unwrap()
+}
+
+/// The answer to a request by a whole URL, or to a `CONNECT`.
+async fn ask(proxy: &Proxy, way: Way, fields: &str) -> RawResponse {
+    let request = match way {
+        Way::Absolute => format!("GET http://h.test/ HTTP/1.1\r\nHost: h.test\r\n{fields}\r\n"),
+        Way::Plain => format!("CONNECT h.test:80 HTTP/1.1\r\nHost: h.test\r\n{fields}\r\n"),
+        Way::Tls => format!("CONNECT h.test:443 HTTP/1.1\r\nHost: h.test\r\n{fields}\r\n"),
+    };
+    proxy.front.exchange(request).await
+}
+
+#[tokio::test]
+async fn a_client_without_a_name_is_asked_for_it_and_may_answer_on_the_same_connection() {
+    let proxy = Proxy::page(|builder| builder.access(users()).realm("the proxy")).await;
+    for way in WAYS {
+        let response = ask(&proxy, way, "").await;
+        assert_eq!(response.status(), 407);
+        assert_eq!(response.field("proxy-authenticate"), Some("Basic realm=\"the proxy\", charset=\"UTF-8\""));
+        assert_eq!(ask(&proxy, way, &basic("alice:wrong")).await.status(), 407);
+    }
+    let (head, mut io) = connect(proxy.addr(), "h.test:80", "").await;
+    assert!(head.starts_with("HTTP/1.1 407 "), "{head}");
+    let length: usize = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
+    let mut text = vec![0; length];
+    tokio::io::AsyncReadExt::read_exact(&mut io, &mut text).await.unwrap();
+    let head = connect_on(&mut io, "h.test:80", &basic("alice:wonder")).await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+}
+
+#[tokio::test]
+async fn the_name_of_a_client_is_carried_into_its_tunnel_and_its_password_nowhere() {
+    let proxy = Proxy::page(|builder| builder.access(users())).await;
+    for way in WAYS {
+        let mut channel = proxy.open_with(way, "h.test", way.port(), &basic("alice:wonder")).await;
+        for _ in 0..2 {
+            let response = channel.get("/a").await;
+            says(&response, &["user: alice", &format!("url: {}://h.test/a", way.scheme())]);
+            assert!(!response.text().contains("left:"), "{}", response.text());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_for_the_application_itself_needs_no_name() {
+    let proxy = Proxy::page(|builder| builder.access(users()).own_hosts(["own.test"])).await;
+    says(&proxy.front.exchange("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await, &["url: -"]);
+    says(&proxy.front.exchange("GET http://own.test/ HTTP/1.1\r\nHost: x\r\n\r\n").await, &["url: -"]);
+}
+
+#[tokio::test]
+async fn clients_from_elsewhere_are_denied_before_anything_is_looked_at() {
+    let proxy = Proxy::page(|builder| builder.access(Access::clients(["192.0.2.0/24"]).unwrap())).await;
+    for way in WAYS {
+        let response = ask(&proxy, way, "").await;
+        assert_eq!((response.status(), response.text()), (403, "Forbidden: this client may not use the proxy\n"));
+    }
+    let bad = proxy.front.exchange("CONNECT nowhere HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert_eq!(bad.status(), 403);
+}
+
+/// A server that does not say who the client is: a client of unknown address is a stranger.
+#[tokio::test]
+async fn behind_a_server_that_names_no_peer_nobody_may_use_it() {
+    let layer = nexthop::ForwardProxy::builder().resolver(Resolver::fixed("/prefix/")).build().unwrap();
+    let front = Front::hyper(tower::Layer::layer(&layer, tower::service_fn(page))).await;
+    let response = front.exchange("GET http://h.test/ HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert_eq!(response.status(), 403);
+}
+
+#[tokio::test]
+async fn a_function_may_let_in_by_anything_and_give_names() {
+    let by_token = Access::function(|asker| {
+        assert!(matches!(asker.peer(), Some(PeerAddr::Tcp(_))));
+        match asker.parts().headers.get("proxy-authorization").map(|value| value.as_bytes()) {
+            None => Verdict::Challenge,
+            Some(b"Bearer right") if asker.target().host() == Some("h.test") => Verdict::AllowAs("robot".to_owned()),
+            Some(_) => Verdict::Deny,
+        }
+    });
+    let proxy = Proxy::page(|builder| builder.access(by_token)).await;
+    assert_eq!(ask(&proxy, Way::Tls, "").await.status(), 407);
+    assert_eq!(ask(&proxy, Way::Tls, "Proxy-Authorization: Bearer wrong\r\n").await.status(), 403);
+    let mut channel = proxy.open_with(Way::Tls, "h.test", 443, "Proxy-Authorization: Bearer right\r\n").await;
+    says(&channel.get("/").await, &["user: robot"]);
+}
+
+/// wsgiprox's `ProxyAuthResolver`: the name becomes the prefix.
+#[tokio::test]
+async fn the_name_of_a_client_becomes_the_prefix() {
+    let proxy = Proxy::page(|builder| builder.resolver(Resolver::proxy_auth())).await;
+    for way in WAYS {
+        let refused = ask(&proxy, way, "").await;
+        assert_eq!(refused.status(), 407);
+        assert!(refused.field("proxy-authenticate").is_some());
+        let mut channel = proxy.open_with(way, "example.com", way.port(), &basic("other-prefix:ignored")).await;
+        let url = format!("{}://example.com/path/file?foo=bar", way.scheme());
+        says(&channel.get("/path/file?foo=bar").await, &[&format!("GET /other-prefix/{url}"), "user: -"]);
+    }
+    // Where access asks for passwords, the name is the one that proved to be.
+    let proxy = Proxy::page(|builder| builder.resolver(Resolver::proxy_auth()).access(users())).await;
+    let mut channel = proxy.open_with(Way::Tls, "example.com", 443, &basic("other-prefix:x")).await;
+    says(&channel.get("/").await, &["GET /other-prefix/https://example.com/", "user: other-prefix"]);
+    assert_eq!(ask(&proxy, Way::Tls, &basic("other-prefix:ignored")).await.status(), 407);
+}
+
+#[tokio::test]
+async fn there_are_no_more_tunnels_than_there_may_be() {
+    let proxy = Proxy::page(|builder| builder.max_tunnels(3).max_tunnels_per_client(2)).await;
+    let (first, second) = (proxy.tunnel("a.test:443").await, proxy.tunnel("b.test:443").await);
+    let (head, _io) = connect(proxy.addr(), "c.test:443", "").await;
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    // A plain request needs no tunnel.
+    assert_eq!(ask(&proxy, Way::Absolute, "").await.status(), 200);
+    drop(first);
+    within("a place", async {
+        while !connect(proxy.addr(), "c.test:443", "").await.0.starts_with("HTTP/1.1 200 ") {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    drop(second);
+}
+
+#[tokio::test]
+async fn a_client_has_no_more_certificates_made_than_it_may() {
+    let proxy = Proxy::page(|builder| builder.max_new_hosts(2)).await;
+    for host in ["a.test", "b.test", "a.test"] {
+        assert_eq!(proxy.get(Way::Tls, host, 443, "/").await.status(), 200);
+    }
+    let mut io = proxy.tunnel("c.test:443").await;
+    io.write_all(&client_hello(&proxy.authority, "c.test", &[])).await.unwrap();
+    assert_eq!(RawClient::over(io).read_to_end().await.0, b"", "the tunnel ends");
+    assert_eq!(proxy.authority.stats().misses, 2);
+}

@@ -1,0 +1,235 @@
+//! HTTP inside a tunnel that the proxy serves itself.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use nexthop::{Body, ErrorKind, ExactProxy, ca::Authority, transport::Tls};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::tools::{Proxy, Way, connect, connect_on, says, trusting};
+use crate::support::{Front, RawUpstream, tls::TestCa, within};
+
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+type Http2 = hyper::client::conn::http2::SendRequest<Full<Bytes>>;
+
+/// HTTP/2 by ALPN inside a tunnel to `host`.
+async fn http2(proxy: &Proxy, host: &str) -> Http2 {
+    let io = proxy.tunnel(&format!("{host}:443")).await;
+    let io = proxy.tls_offering(io, host, &["h2", "http/1.1"]).await;
+    assert_eq!(io.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let (client, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+fn get(url: &str) -> Request<Full<Bytes>> {
+    Request::get(url).body(Full::default()).unwrap()
+}
+
+async fn text(client: &mut Http2, request: Request<Full<Bytes>>) -> (u16, String) {
+    let response = within("a response", client.send_request(request)).await.unwrap();
+    let status = response.status().as_u16();
+    let body = within("a body", response.into_body().collect()).await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn http_2_is_spoken_where_both_ends_want_it() {
+    let proxy = Proxy::page(|builder| builder).await;
+    let mut client = http2(&proxy, "example.com").await;
+    for path in ["/a", "/b?c"] {
+        let (status, text) = text(&mut client, get(&format!("https://example.com{path}"))).await;
+        let line = format!("GET /prefix/https://example.com{path}");
+        assert_eq!((status, text.lines().next().unwrap()), (200, line.as_str()));
+        for line in ["host: example.com", "version: HTTP/2.0", "tls: true", "connect: example.com Some(443)"] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
+        }
+    }
+    // A connection of HTTP/2 that is tried for another host, as browsers do.
+    assert_eq!(text(&mut client, get("https://other.test/")).await.0, 421);
+}
+
+#[tokio::test]
+async fn http_2_can_be_turned_off() {
+    let authority = Authority::builder().http1_only(true).build().unwrap();
+    let with = authority.clone();
+    let mut proxy = Proxy::page(move |builder| builder.authority(with)).await;
+    proxy.authority = authority;
+    let io = proxy.tls_offering(proxy.tunnel("a.test:443").await, "a.test", &["h2", "http/1.1"]).await;
+    assert_eq!(io.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+}
+
+#[tokio::test]
+async fn http_2_by_prior_knowledge_is_spoken_without_tls() {
+    let proxy = Proxy::page(|builder| builder).await;
+    let io = TokioIo::new(proxy.tunnel("example.com:80").await);
+    let (mut client, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    let (status, text) = text(&mut client, get("http://example.com/a")).await;
+    assert_eq!((status, text.lines().next().unwrap()), (200, "GET /prefix/http://example.com/a"));
+}
+
+/// 64 KiB are the window with which a stream begins.
+#[tokio::test]
+async fn bodies_beyond_the_window_cross_a_tunnel_with_http_2_both_ways() {
+    let proxy = Proxy::page(|builder| builder).await;
+    let mut client = http2(&proxy, "example.com").await;
+    let body = "x".repeat(1024 * 1024);
+    let request = Request::post("https://example.com/").body(Full::from(body.clone())).unwrap();
+    let (status, text) = text(&mut client, request).await;
+    assert_eq!(status, 200);
+    assert!(text.ends_with(&format!("body: {body}")));
+}
+
+#[tokio::test]
+async fn an_intercepted_request_reaches_its_origin_which_is_verified() {
+    let ca = TestCa::new();
+    let origin = RawUpstream::tls(&ca, &[], |mut conn| async move {
+        loop {
+            conn.request().await;
+            conn.write(OK).await;
+        }
+    });
+    let host = format!("localhost:{}", origin.addr().port());
+    let trusted = Tls::roots_pem(ca.root_pem().as_bytes()).unwrap();
+    let stranger = Tls::roots_pem(TestCa::new().root_pem().as_bytes()).unwrap();
+    for (tls, status) in [(trusted, 200), (stranger, 502)] {
+        let exact = ExactProxy::builder().tls(tls).build().unwrap();
+        let proxy = Proxy::over(exact.clone(), |builder| builder.exact(exact).dangerous_dial_anywhere()).await;
+        let mut channel = proxy.open(Way::Tls, "localhost", origin.addr().port()).await;
+        for _ in 0..2 {
+            let response = channel.exchange("GET", "/a%2Fb?c", "Proxy-Authorization: x\r\nX-Kept: 1\r\n", "").await;
+            assert_eq!(response.status(), status);
+            if status == 502 {
+                let expected = "(TLS handshake: the certificate's signature is not right)\n";
+                assert!(response.text().ends_with(expected), "{}", response.text());
+            }
+        }
+    }
+    let seen = origin.seen();
+    assert_eq!((seen.len(), seen[0].line()), (2, "GET /a%2Fb?c HTTP/1.1"));
+    assert_eq!((seen[0].field("host"), seen[0].field("x-kept")), (Some(host.as_str()), Some("1")));
+    assert_eq!(seen[0].field("proxy-authorization"), None);
+    assert_eq!(seen[0].connection, seen[1].connection, "one connection for both");
+}
+
+/// The archive's case: the host need not exist.
+#[tokio::test]
+async fn what_is_intercepted_is_not_dialled() {
+    let proxy = Proxy::page(|builder| builder).await;
+    let response = proxy.get(Way::Tls, "long-gone.invalid", 443, "/1996").await;
+    says(&response, &["url: https://long-gone.invalid/1996"]);
+}
+
+#[tokio::test]
+async fn trailers_cross_a_tunnel() {
+    let origin = RawUpstream::tcp(|mut conn| async move {
+        conn.request().await;
+        conn.write(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n1\r\na\r\n0\r\nx-sum: 7\r\n\r\n",
+        )
+        .await;
+    });
+    let exact = ExactProxy::new();
+    let proxy = Proxy::over(exact.clone(), |builder| builder.exact(exact).dangerous_dial_anywhere()).await;
+    let mut channel = proxy.open(Way::Plain, "127.0.0.1", origin.addr().port()).await;
+    let response = channel.exchange("GET", "/", "TE: trailers\r\nConnection: TE\r\n", "").await;
+    assert_eq!(response.text(), "a");
+    assert!(String::from_utf8_lossy(&response.wire_body).contains("x-sum: 7"));
+}
+
+#[tokio::test]
+async fn there_are_no_tunnels_inside_a_tunnel() {
+    let proxy = Proxy::page(|builder| builder).await;
+    let mut io = proxy.tls(proxy.tunnel("a.test:443").await, "a.test").await;
+    let head = connect_on(&mut io, "b.test:443", "").await;
+    assert!(head.starts_with("HTTP/1.1 405 "), "{head}");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_trust_the_authority_is_told_of() {
+    let (failed, mut failures) = tokio::sync::mpsc::unbounded_channel();
+    let proxy = Proxy::page(|builder| {
+        builder.on_handshake_failure(move |connect, error| {
+            let source = std::error::Error::source(error).unwrap().to_string();
+            failed.send((connect.host().to_owned(), error.kind(), source)).unwrap();
+        })
+    })
+    .await;
+    let stranger = Arc::new(trusting(&Authority::builder().build().unwrap(), &[]));
+    let io = proxy.tunnel("a.test:443").await;
+    let connecting = tokio_rustls::TlsConnector::from(stranger).connect("a.test".try_into().unwrap(), io);
+    assert!(within("a handshake", connecting).await.is_err());
+    let (host, kind, source) = within("the hook", failures.recv()).await.unwrap();
+    assert_eq!((host.as_str(), kind), ("a.test", ErrorKind::Connect));
+    assert!(source.contains("UnknownCA"), "{source}");
+}
+
+#[tokio::test]
+async fn a_host_is_minted_for_once_whoever_asks() {
+    let proxy = Proxy::page(|builder| builder).await;
+    for _ in 0..3 {
+        assert_eq!(proxy.get(Way::Tls, "a.test", 443, "/").await.status(), 200);
+    }
+    let stats = proxy.authority.stats();
+    assert_eq!((stats.misses, stats.hits), (1, 2));
+}
+
+#[tokio::test]
+async fn a_client_hello_may_come_byte_by_byte_and_right_behind_the_connect() {
+    let proxy = Proxy::page(|builder| builder).await;
+    let config = Arc::new(trusting(&proxy.authority, &["http/1.1"]));
+    let (_, plain) = connect(proxy.addr(), "a.test:443", "").await;
+    let connector = tokio_rustls::TlsConnector::from(config);
+    // A stream that takes one byte of each write.
+    let (near, far) = tokio::io::duplex(1);
+    let relaying = tokio::spawn(async move {
+        let (mut plain, mut far) = (plain, far);
+        tokio::io::copy_bidirectional(&mut plain, &mut far).await
+    });
+    let mut io = within("a handshake", connector.connect("a.test".try_into().unwrap(), near)).await.unwrap();
+    io.write_all(b"GET / HTTP/1.0\r\nHost: a.test\r\n\r\n").await.unwrap();
+    io.flush().await.unwrap();
+    let mut answer = String::new();
+    let _ = within("an answer", io.read_to_string(&mut answer)).await;
+    assert!(answer.contains("sni: a.test"), "{answer}");
+    relaying.abort();
+}
+
+#[tokio::test]
+async fn a_shutdown_ends_what_is_idle_in_a_tunnel_and_waits_for_what_is_not() {
+    let (go, gone) = tokio::sync::watch::channel(false);
+    let app = tower::service_fn(move |_: Request<Body>| {
+        let mut gone = gone.clone();
+        async move {
+            gone.wait_for(|gone| *gone).await.unwrap();
+            Ok::<_, std::convert::Infallible>(http::Response::new(Body::from("late")))
+        }
+    });
+    let authority = Authority::builder().build().unwrap();
+    let layer = nexthop::ForwardProxy::builder().authority(authority.clone()).build().unwrap();
+    let drain = nexthop::serve::Drain::new();
+    let on = drain.clone();
+    let front = Front::serve_with(tower::Layer::layer(&layer, app), |serve| {
+        serve.drain(on).drain_timeout(Duration::from_secs(600))
+    })
+    .await;
+    let proxy = Proxy { front, authority };
+    let mut idle = proxy.open(Way::Tls, "a.test", 443).await;
+    let mut busy = proxy.open(Way::Tls, "a.test", 443).await;
+    let request = busy.request("GET", "/", "");
+    busy.raw.send(request).await;
+    assert_eq!(drain.tunnels(), 2);
+    drain.begin();
+    idle.raw.read_to_end().await;
+    go.send(true).unwrap();
+    assert_eq!(busy.raw.response().await.text(), "late");
+    busy.raw.read_to_end().await;
+    within("the end", drain.drained()).await;
+    assert_eq!(drain.tunnels(), 0);
+}
