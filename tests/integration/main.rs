@@ -13,6 +13,7 @@ mod grpc;
 mod http2_upstream;
 mod middleware;
 mod observe;
+mod pages;
 mod serve;
 mod signed;
 mod spawn;
