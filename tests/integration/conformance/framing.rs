@@ -63,6 +63,20 @@ async fn a_body_without_a_certain_end_is_refused() {
     .await;
 }
 
+// RFC 9112 §6.1
+#[tokio::test]
+async fn a_coding_that_nobody_here_can_undo_is_refused_and_not_passed_on_without_its_name() {
+    let upstream = RawUpstream::tcp(|mut conn| async move {
+        conn.head().await;
+    });
+    let front = front(&upstream).await;
+    for coding in ["gzip, chunked", "deflate\r\ntransfer-encoding: chunked", "identity, chunked"] {
+        let request = format!("POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: {coding}\r\n\r\n0\r\n\r\n");
+        assert_eq!(front.exchange(request).await.status(), 501, "{coding}");
+    }
+    assert_eq!(upstream.connections(), 0);
+}
+
 // RFC 9112 §7.1, §8
 #[tokio::test]
 async fn chunks_that_are_none_never_make_a_whole_body() {
