@@ -324,8 +324,11 @@ impl Supervisor {
             member.alone = true;
         }
         self.give_up_reload();
-        let error = || unavailable("the backend was stopped");
-        self.to_start.drain(..).for_each(|reply| _ = reply.send(Err(error())));
+        let undone = self.to_start.drain(..).chain(self.to_restart.drain(..));
+        undone.for_each(|reply| _ = reply.send(Err(unavailable("the backend was stopped"))));
+        // What was asked for before is over; who still waits for a child sees the change, and asks again.
+        self.public.demand.store(false, Ordering::Release);
+        self.fleet += 1;
         self.muster();
     }
 
