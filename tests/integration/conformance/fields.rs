@@ -84,3 +84,23 @@ async fn a_request_without_max_forwards_gets_none() {
         assert_eq!(upstream.seen().pop().unwrap().field("max-forwards"), None, "{method}");
     }
 }
+
+// RFC 9110 §7.8
+#[tokio::test]
+async fn a_client_is_told_to_go_on_before_it_is_told_of_the_switch() {
+    let upstream = RawUpstream::tcp(|mut conn| async move {
+        conn.head().await;
+        conn.write("HTTP/1.1 100 Continue\r\n\r\n").await;
+        assert_eq!(conn.read(4).await, b"body");
+        conn.write("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: foo\r\n\r\nhello").await;
+    });
+    let front = front(&upstream).await;
+    let mut client = front.client().await;
+    client
+        .send("POST / HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: foo\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n")
+        .await;
+    assert_eq!(client.head_response().await.status(), 100);
+    client.send("body").await;
+    assert_eq!(client.head_response().await.status(), 101);
+    assert_eq!(client.read(5).await, b"hello");
+}

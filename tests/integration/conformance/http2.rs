@@ -10,10 +10,11 @@ use tower::ServiceExt;
 use crate::support::{
     Front, RawUpstream, Scripted,
     frames::{ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE},
-    get, within,
+    get, post, within,
 };
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+const SECOND: std::time::Duration = std::time::Duration::from_secs(1);
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 const PROTOCOL_ERROR: u32 = 1;
@@ -173,6 +174,36 @@ async fn a_frame_that_breaks_the_rules_ends_the_connection_with_its_code() {
     assert_eq!(upstream.connections(), 0);
 }
 
+// RFC 9113 §6.1
+#[tokio::test]
+async fn padding_is_no_part_of_a_body_and_more_of_it_than_there_is_an_error() {
+    const PADDED: u8 = 8;
+    let upstream = RawUpstream::answering([OK]);
+    let front = proxy(&upstream).await;
+    let post = [&WHOLE[1..], &[(":method", "POST")]].concat();
+    let head = frame(HEADERS, END_HEADERS, 1, &block(&post));
+    let padded =
+        |pad: u8| [&head[..], &frame(DATA, END_STREAM | PADDED, 1, &[&[pad], &b"abc\0\0"[..]].concat())].concat();
+    let (_, payload) = answer(&front, &padded(2), ends_a_request).await;
+    assert_eq!((payload.first(), upstream.only().body.as_slice()), (Some(&0x88), &b"abc"[..]));
+    let (_, payload) = answer(&front, &padded(6), |kind, _| kind == GOAWAY).await;
+    assert_eq!(payload[4..8], PROTOCOL_ERROR.to_be_bytes());
+}
+
+// RFC 9113 §5.1
+#[tokio::test]
+async fn what_comes_on_a_stream_that_its_client_has_ended_is_an_error() {
+    let upstream = RawUpstream::answering([OK]);
+    let front = proxy(&upstream).await;
+    let request = frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&WHOLE));
+    for more in [frame(DATA, 0, 1, b"more"), frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&WHOLE))] {
+        let frames = [&request[..], &more].concat();
+        let (_, payload) = answer(&front, &frames, |kind, _| kind == RST_STREAM || kind == GOAWAY).await;
+        // It is to be STREAM_CLOSED; h2 says PROTOCOL_ERROR of data, and ends the connection.
+        assert!(!payload.ends_with(&[0; 4]), "{more:?}: {payload:?}");
+    }
+}
+
 // RFC 9113 §6.10, §10.5.1
 #[tokio::test]
 async fn a_head_that_is_too_long_is_refused() {
@@ -282,4 +313,36 @@ async fn a_malformed_response_is_an_error_and_never_a_message() {
     }
     let whole = [begun, frame(DATA, 0, 1, b"some"), head(&[("x-sum", "1")])].concat();
     assert_eq!(behind(whole).await, Ok((200, None)));
+}
+
+// RFC 9113 §6.9.2
+#[tokio::test(start_paused = true)]
+async fn a_new_initial_window_is_that_of_open_streams_too() {
+    const INITIAL_WINDOW_SIZE: u16 = 4;
+    let (told, mut tell) = tokio::sync::mpsc::unbounded_channel();
+    let upstream = Scripted::frames(move |_, io| {
+        let told = told.clone();
+        async move {
+            let mut io = io.greet(&[(INITIAL_WINDOW_SIZE, 10)]).await;
+            let first = io.request().await;
+            io.ok(first, true).await;
+            let stream = io.request().await;
+            told.send(io.next_of(DATA).await.payload).unwrap();
+            assert!(tokio::time::timeout(SECOND, io.next_of(DATA)).await.is_err(), "beyond the window");
+            io.write(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 15]).await;
+            told.send(io.next_of(DATA).await.payload).unwrap();
+            io.ok(stream, true).await;
+            io.drain().await;
+        }
+    });
+    let exact = ExactProxy::builder().http_versions(HttpVersions::Http2Only).connector(upstream.clone());
+    let exact = exact.build().unwrap();
+    // Behind the first response, the upstream's settings are known.
+    exact.clone().oneshot(get("http://h/")).await.unwrap();
+    let sending = tokio::spawn(exact.oneshot(post("http://h/", "0123456789abcdefghij")));
+    let first = within("ten bytes", tell.recv()).await.unwrap();
+    let second = within("five more", tell.recv()).await.unwrap();
+    assert_eq!((first.as_slice(), second.as_slice()), (&b"0123456789"[..], &b"abcde"[..]));
+    sending.abort();
+    upstream.finish();
 }
