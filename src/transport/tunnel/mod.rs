@@ -11,10 +11,10 @@ mod scratch;
 mod upgraded;
 
 pub(crate) use join::open;
-#[cfg(feature = "forward")]
-pub(crate) use join::{carry, join};
 #[cfg(feature = "serve")]
 pub(crate) use join::{Client, Gauge};
+#[cfg(feature = "forward")]
+pub(crate) use join::{carry, join};
 #[cfg(feature = "spawn")]
 pub(crate) use upgraded::Hold;
 pub use upgraded::Upgraded;
