@@ -51,8 +51,10 @@ impl Turns {
 async fn ask(spoken: Spoken, pieces: Vec<Bytes>) -> Option<(u16, Option<Bytes>)> {
     let (url, exact) = match spoken {
         Spoken::Http => ("http://proxy:3128", ExactProxy::builder().connector(Pieces(pieces))),
-        Spoken::Socks => ("socks5h://proxy", ExactProxy::builder().connector(Turns(pieces))),
-        Spoken::SocksWithPassword => ("socks5h://user:password@proxy", ExactProxy::builder().connector(Turns(pieces))),
+        Spoken::Socks => ("socks5h://proxy:1080", ExactProxy::builder().connector(Turns(pieces))),
+        Spoken::SocksWithPassword => {
+            ("socks5h://user:password@proxy:1080", ExactProxy::builder().connector(Turns(pieces)))
+        }
     };
     let proxy = exact.upstream_proxy(url.parse().expect("a proxy's URL")).build().expect("a proxy");
     let request = Request::get("http://far.example/").body(Body::empty()).expect("a request");

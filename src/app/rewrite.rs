@@ -38,7 +38,7 @@ pub(super) fn check(
     }
     form(&parts.method, &parts.uri)?;
     let host = check_host(&parts.uri, parts.version, &parts.headers)?;
-    if found.has_length() {
+    if found.has_framing() {
         check_framing(&parts.headers)?;
     }
     if found.has_via() && settings.via.as_ref().is_some_and(|us| via::has_been_here(&parts.headers, us)) {

@@ -277,6 +277,7 @@ const OURS: [&str; 6] =
     ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
 
 #[cfg(all(test, unix))]
+#[expect(clippy::unwrap_used, reason = "it is not seen that these are tests")]
 mod tests {
     use super::*;
 

@@ -46,6 +46,7 @@ mod linux {
     use std::{
         collections::BTreeSet,
         fs,
+        io::{BufRead, BufReader},
         net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
         path::Path,
     };
@@ -91,20 +92,25 @@ mod linux {
 
     /// The inodes of listening sockets that would get a connection to `address`.
     fn listeners(address: SocketAddr) -> BTreeSet<u64> {
-        let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
-        let lines = tables.iter().flat_map(|table| table.lines().skip(1));
-        lines.filter_map(|line| listener(line, address)).collect()
+        let mut inodes = BTreeSet::new();
+        for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+            let Ok(table) = fs::File::open(table) else { continue };
+            let lines = BufReader::new(table).lines().skip(1).map_while(Result::ok);
+            // Those that listen come first, and there may be thousands of others (the kernel's proc_net_tcp.rst).
+            let listening = lines.take_while(|line| line.split_ascii_whitespace().nth(3) == Some(LISTEN));
+            inodes.extend(listening.filter_map(|line| listener(&line, address)));
+        }
+        inodes
     }
 
     /// `sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode`
     fn listener(line: &str, address: SocketAddr) -> Option<u64> {
         let mut columns = line.split_ascii_whitespace().skip(1);
         let (ip, port) = columns.next()?.split_once(':')?;
-        let listens = columns.nth(1)? == "0A";
-        if !listens || u16::from_str_radix(port, 16).ok()? != address.port() || !answers(parse(ip)?, address.ip()) {
+        if u16::from_str_radix(port, 16).ok()? != address.port() || !answers(parse(ip)?, address.ip()) {
             return None;
         }
-        columns.nth(5)?.parse().ok()
+        columns.nth(7)?.parse().ok()
     }
 
     /// Each group of eight digits is a word in the machine's own order.
@@ -134,6 +140,8 @@ mod linux {
             inode(&target)
         })
     }
+
+    const LISTEN: &str = "0A";
 
     fn inode(target: &Path) -> Option<u64> {
         target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()

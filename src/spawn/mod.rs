@@ -58,6 +58,9 @@
 //! the same. What leaves the group (`setsid`) is out of reach. Have a server that ends orderly await
 //! [`Handle::shut_down`] last.
 //!
+//! On Windows, the child is in a job object, which ends with this process and takes all its processes with it. There is no way to ask it to end:
+//! the grace is not waited for.
+//!
 //! # Replicas and generations
 //! [`replicas`](SpawnAppBuilder::replicas) children serve together. [`Handle::reload`] and [`max_requests`](SpawnAppBuilder::max_requests),
 //! [`max_age`](SpawnAppBuilder::max_age) and [`max_rss_bytes`](SpawnAppBuilder::max_rss_bytes) start the new children before the old ones

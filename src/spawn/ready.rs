@@ -20,7 +20,7 @@ use crate::{app::ProxyApp, body::Body, error::ConfigError};
 /// Default: when it accepts a connection; with an [inherited](super::Listen::Inherited) socket, to which anybody can connect before, when it
 /// answers `OPTIONS *`, whatever it says (RFC 9110 §9.3.7: a ping).
 ///
-/// What must be asked for is asked at once, after 10 ms, and then less and less often, up to every 250 ms; `GET` and `OPTIONS` without what
+/// What must be asked for is asked at once, after 2 ms, and then less and less often, up to every 250 ms; `GET` and `OPTIONS` without what
 /// [`proxy`](super::SpawnAppBuilder::proxy) says. The end of the child ends the wait.
 #[derive(Clone, Default)]
 pub struct Ready(pub(super) Kind);
@@ -137,7 +137,8 @@ pub(super) async fn connects(address: &Address) {
 
 /// Asks until the answer is yes.
 async fn until<Fut: Future<Output = bool>>(ask: impl Fn() -> Fut) {
-    let mut pause = Duration::from_millis(10);
+    // What serves after a few milliseconds is not to wait for ten.
+    let mut pause = Duration::from_millis(2);
     while !timeout(Duration::from_secs(5), ask()).await.unwrap_or(false) {
         sleep(pause).await;
         pause = pause.mul_f32(1.5).min(Duration::from_millis(250));

@@ -1,5 +1,9 @@
 //! [`Supervisor`]: the one owner of an app's children. It decides which there are; each of them is a task that does what it is asked.
 
+mod member;
+mod reload;
+mod wear;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Weak, atomic::Ordering},
@@ -11,11 +15,14 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+use self::{
+    member::{Member, Role},
+    reload::Reload,
+    wear::{Quiet, REPLACE_AGAIN, WEAR_INTERVAL, Wear},
+};
 use super::{
     backoff::{Failures, Verdict},
     child::{Birth, Halt, News},
-    gate::Backend,
-    group,
     shared::{Front, Moment, Order, Public, Reply, Seen, What},
     state::{Event, Exit, State},
 };
@@ -52,49 +59,6 @@ pub(super) struct Supervisor {
     wear: Wear,
     /// Changes with the fleet.
     fleet: u64,
-}
-
-/// A child, as far as its supervisor knows it.
-struct Member {
-    role: Role,
-    state: State,
-    generation: u64,
-    pid: Option<u32>,
-    since: Instant,
-    halt: watch::Sender<Halt>,
-    backend: Option<Arc<Backend>>,
-    /// No other may be started before it has ended.
-    alone: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    /// One of those that requests go to, as soon as it is ready.
-    Serves,
-    /// Of the next generation, which begins to serve together.
-    Candidate,
-    /// Takes the place of a worn one, as soon as it is ready.
-    Replaces(u64),
-    /// On its way out.
-    Leaves,
-}
-
-struct Reload {
-    generation: u64,
-    reply: Reply,
-}
-
-/// Since when nobody has come.
-struct Quiet {
-    since: Instant,
-    entered: u64,
-}
-
-/// When children are looked at for what makes them too old.
-struct Wear {
-    next: Instant,
-    /// After a replacement that failed, none is tried before this time.
-    not_before: Instant,
 }
 
 impl Supervisor {
@@ -352,19 +316,6 @@ impl Supervisor {
         self.public.fleet.store(Arc::new(fleet));
     }
 
-    /// Gives a worn child's place to another, and has it end after the requests it has.
-    fn replace(&mut self, worn: u64, by: u64) {
-        for (id, role) in [(by, Role::Serves), (worn, Role::Leaves)] {
-            if let Some(member) = self.members.get_mut(&id) {
-                member.role = role;
-            }
-        }
-        self.muster();
-        if let Some(member) = self.members.get_mut(&worn) {
-            member.leave(Halt::Drain);
-        }
-    }
-
     /// Ends all children; none is started before they are gone.
     fn stop_all(&mut self, halt: Halt) {
         self.is_on = false;
@@ -373,119 +324,12 @@ impl Supervisor {
             member.alone = true;
         }
         self.give_up_reload();
-        let error = || unavailable("the backend was stopped");
-        self.to_start.drain(..).for_each(|reply| _ = reply.send(Err(error())));
+        let undone = self.to_start.drain(..).chain(self.to_restart.drain(..));
+        undone.for_each(|reply| _ = reply.send(Err(unavailable("the backend was stopped"))));
+        // What was asked for before is over; who still waits for a child sees the change, and asks again.
+        self.public.demand.store(false, Ordering::Release);
+        self.fleet += 1;
         self.muster();
-    }
-
-    fn begin_reload(&mut self, reply: Reply) {
-        if self.reload.is_some() {
-            return self.waiting_reloads.push_back(reply);
-        }
-        if self.public.fleet.load().is_empty() {
-            // What starts is new in any case.
-            return if self.is_on { self.to_start.push(reply) } else { _ = reply.send(Ok(())) };
-        }
-        self.last_generation += 1;
-        let generation = self.last_generation;
-        self.reload = Some(Reload { generation, reply });
-        for _ in 0..self.public.spec.replicas {
-            self.start(Role::Candidate, generation);
-        }
-    }
-
-    /// The next generation serves, if all of it is ready.
-    fn finish_reload(&mut self) {
-        let candidates = self.members.values().filter(|member| member.role == Role::Candidate);
-        if !candidates.clone().all(|member| member.state == State::Ready) {
-            return;
-        }
-        let Some(Reload { generation, reply }) = self.reload.take() else { return };
-        let is_old = |member: &&mut Member| {
-            matches!(member.role, Role::Serves | Role::Replaces(_)) && member.generation != generation
-        };
-        self.members.values_mut().filter(is_old).for_each(|member| member.role = Role::Leaves);
-        let candidates = self.members.values_mut().filter(|member| member.role == Role::Candidate);
-        candidates.for_each(|member| member.role = Role::Serves);
-        self.generation = generation;
-        self.not_before = None;
-        // First the new ones are let in, so that there is always somebody who serves; then the old ones let nobody in.
-        self.muster();
-        let old = self.members.values_mut().filter(|member| member.role == Role::Leaves && !member.alone);
-        old.for_each(|member| member.leave(Halt::Drain));
-        self.tell(Event::Reloaded { generation });
-        let _ = reply.send(Ok(()));
-    }
-
-    /// The generation that serves goes on.
-    fn give_up_reload(&mut self) {
-        let Some(Reload { generation, reply }) = self.reload.take() else { return };
-        let candidates = self.members.values_mut().filter(|member| member.role == Role::Candidate);
-        candidates.for_each(|member| member.leave(Halt::Stop));
-        self.tell(Event::ReloadFailed { generation });
-        let _ = reply.send(Err(unavailable("the new generation did not become ready")));
-    }
-
-    /// Stops the children if nobody has come for long enough.
-    fn stop_if_idle(&mut self) {
-        let Some(limit) = self.public.spec.idle else { return };
-        let fleet = self.public.fleet.load_full();
-        let now = Instant::now();
-        let traffic = fleet.iter().map(|backend| backend.gate.traffic());
-        let (inside, entered) = traffic
-            .fold((0, 0), |(inside, entered), traffic| (inside + traffic.inside, entered + u64::from(traffic.entered)));
-        let is_settled =
-            self.members.values().all(|member| member.state == State::Ready && member.role == Role::Serves);
-        if inside > 0 || entered != self.quiet.entered || !is_settled {
-            self.quiet = Quiet { since: now, entered };
-            return;
-        }
-        if fleet.is_empty() || now < self.quiet.since + limit {
-            return;
-        }
-        // Whoever comes now waits for a fresh start, or is in before the door closes, and then nothing is stopped.
-        if fleet.iter().all(|backend| backend.gate.close_if_empty()) {
-            self.stop_all(Halt::Drain);
-        } else {
-            fleet.iter().for_each(|backend| backend.gate.open());
-            self.fleet += 1; // who found it closed looks again
-        }
-    }
-
-    /// Replaces a child that has served enough, is too old or too big; one at a time.
-    async fn look_at_wear(&mut self) {
-        let now = Instant::now();
-        let spec = self.public.spec.clone();
-        if !self.watches_wear() || now < self.wear.next {
-            return;
-        }
-        self.wear.next = now + WEAR_INTERVAL;
-        let is_busy = self.members.values().any(|member| matches!(member.role, Role::Replaces(_) | Role::Candidate));
-        if is_busy || now < self.wear.not_before || !self.is_on {
-            return;
-        }
-        let mut worn = None;
-        for (id, member) in &self.members {
-            let Some(backend) = member.backend.as_ref().filter(|_| member.role == Role::Serves) else { continue };
-            let served = spec.max_requests.is_some_and(|max| backend.gate.traffic().entered >= max);
-            let old = spec.max_age.is_some_and(|age| now >= member.since + age);
-            let big = match (spec.max_rss_bytes, member.pid) {
-                (Some(max), Some(pid)) => group::resident_bytes(pid).await.is_some_and(|bytes| bytes > max),
-                _ => false,
-            };
-            if served || old || big {
-                worn = Some((*id, member.generation));
-                break;
-            }
-        }
-        if let Some((id, generation)) = worn {
-            self.start(Role::Replaces(id), generation);
-        }
-    }
-
-    fn watches_wear(&self) -> bool {
-        let spec = &self.public.spec;
-        spec.max_requests.is_some() || spec.max_age.is_some() || spec.max_rss_bytes.is_some()
     }
 
     /// When there is something to look at next, if nothing happens.
@@ -555,23 +399,6 @@ impl Supervisor {
     }
 }
 
-impl Member {
-    fn leave(&mut self, halt: Halt) {
-        self.role = Role::Leaves;
-        if let Some(backend) = &self.backend {
-            backend.gate.close();
-        }
-        if matches!(self.state, State::Starting | State::Ready) {
-            self.state = if self.backend.is_some() && halt == Halt::Drain { State::Draining } else { State::Stopping };
-        }
-        self.halt.send_if_modified(|now| {
-            let further = halt > *now;
-            *now = halt.max(*now);
-            further
-        });
-    }
-}
-
 impl Drop for Supervisor {
     /// Nothing is left at the usual end. When the runtime shuts down, the children are lost with their tasks.
     fn drop(&mut self) {
@@ -587,8 +414,3 @@ impl Drop for Supervisor {
 fn unavailable(reason: &'static str) -> Error {
     Error::new(ErrorKind::Unavailable, reason)
 }
-
-/// Between two looks at how worn the children are.
-const WEAR_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a worn child goes on after its replacement failed.
-const REPLACE_AGAIN: Duration = Duration::from_secs(30);

@@ -148,7 +148,7 @@ fn start(read: &[u8], prefix: &Prefix, places: &mut Vec<Place>, max: usize) -> R
         Status::Partial if read.len() <= max => return blank_lines(read).map(|()| None),
         _ => return Err(too_long()),
     };
-    places.extend(response.headers.iter().map(|field| place(field)));
+    places.extend(response.headers.iter().map(place));
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or_else(|| bad("the status of the response is not a number from 100"))?;
     let reason = response.reason.filter(|reason| Some(*reason) != status.canonical_reason());

@@ -160,7 +160,7 @@ impl Origins {
                 }
                 Step::Barred => return Err(no_streams()),
                 Step::Open(tell) => {
-                    let opened = self.open(&origin, limits, home, connect()).await;
+                    let opened = self.open(&origin, limits, home, &connect).await;
                     tell.send_replace(Some(match &opened {
                         Ok(_) => Outcome::Open,
                         Err(error) => Outcome::Failed(error.clone()),
@@ -171,15 +171,18 @@ impl Origins {
         }
     }
 
-    async fn open(
+    async fn open<F>(
         self: &Arc<Self>,
         origin: &Origin,
         limits: &Limits,
         mut home: Home,
-        connecting: impl Future<Output = Result<(Io, bool), Error>>,
-    ) -> Result<Opened, Error> {
+        connect: impl Fn() -> F,
+    ) -> Result<Opened, Error>
+    where
+        F: Future<Output = Result<(Io, bool), Error>>,
+    {
         let until = limits.connect.map(|limit| Instant::now() + limit);
-        let (io, is_http2) = connecting.await?;
+        let (io, is_http2) = connect().await?;
         if !is_http2 {
             origin.lock().is_http1 = true;
             return Ok(Opened::Http1(io, home));

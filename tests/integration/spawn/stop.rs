@@ -185,6 +185,22 @@ async fn a_restart_is_another_child() {
 }
 
 #[tokio::test]
+async fn the_last_order_counts() {
+    let command = child::command().env("CHILD_STAYS", "1");
+    let app = SpawnApp::builder(command).grace(Duration::from_millis(100)).build().unwrap();
+    let (handle, mut events) = (app.handle(), app.handle().events());
+    pid(&app).await;
+    let restart = tokio::spawn({
+        let handle = handle.clone();
+        async move { handle.restart().await }
+    });
+    state(&mut events, State::Stopping).await;
+    within("the stop", handle.stop()).await.unwrap();
+    within("the restart", restart).await.unwrap().unwrap_err();
+    assert_eq!((handle.status().state, handle.status().started), (State::Stopped, 1));
+}
+
+#[tokio::test]
 async fn the_last_service_takes_its_child_with_it() {
     let app = SpawnApp::builder(child::command()).build().unwrap();
     let mut events = app.handle().events();
