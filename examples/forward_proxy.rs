@@ -71,17 +71,18 @@ async fn run(options: Options) -> Result<(), BoxError> {
         exact = exact.resolver(Places(options.places));
     }
     let exact = exact.build()?;
+    let listener = TcpListener::bind(options.listen).await?;
     let mut proxy = ForwardProxy::builder()
         .authority(authority)
         .exact(exact.clone())
         .connect_ports(None)
         .dangerous_dial_anywhere() // only programs on this machine may use it
+        .own_address(listener.local_addr()?)
         .max_new_hosts(None)
         .verbose_errors(true);
     if options.tunnel {
         proxy = proxy.on_connect(|_| Decision::Tunnel);
     }
-    let listener = TcpListener::bind(options.listen).await?;
     println!("http://{} {}", listener.local_addr()?, certificate.display());
     let stop = async {
         let _ = ctrl_c().await;

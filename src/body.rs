@@ -91,6 +91,17 @@ impl Body {
         Self(Kind::Watched(Box::new(Watched { body: self, watch })))
     }
 
+    /// The same; `hold` is kept until it is dropped, or for no time where nothing is to be read from an upstream any more.
+    #[cfg(feature = "spawn")]
+    pub(crate) fn hold<T: Send + 'static>(self, hold: T) -> Self {
+        let has_arrived = match &self.0 {
+            Kind::Upstream(incoming) => incoming.has_arrived(),
+            Kind::Empty | Kind::Full(_) => true,
+            _ => http_body::Body::is_end_stream(&self),
+        };
+        if has_arrived { self } else { Self(Kind::Boxed(Box::pin(Held { body: self, _hold: hold }))) }
+    }
+
     /// True if all of it is in memory, untouched, and without trailers.
     pub(crate) fn is_in_memory(&self) -> bool {
         matches!(self.0, Kind::Empty | Kind::Full(_)) || http_body::Body::is_end_stream(self)
@@ -162,6 +173,34 @@ impl http_body::Body for Body {
             Kind::Watched(watched) => watched.body.size_hint(),
             Kind::Boxed(boxed) => boxed.size_hint(),
         }
+    }
+}
+
+/// A body, and what lasts as long as it does.
+#[cfg(feature = "spawn")]
+struct Held<T> {
+    body: Body,
+    _hold: T,
+}
+
+#[cfg(feature = "spawn")]
+impl<T> Unpin for Held<T> {}
+
+#[cfg(feature = "spawn")]
+impl<T> http_body::Body for Held<T> {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

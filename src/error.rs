@@ -69,7 +69,7 @@ pub enum ErrorKind {
 pub enum Phase {
     /// Its head was looked at; nobody else has heard of it.
     Decide,
-    /// It waited for one of the connections that there may be.
+    /// It waited for one of the connections or streams that there may be, or for what another request opens.
     Queue,
     /// The upstream's name was resolved.
     Resolve,

@@ -4,8 +4,8 @@
 //! This crate is the sending end, the receiving end, what both agree on, and the transport between them.
 //!
 //! ```text
-//! front   client -> serve -> your router -> ProxyApp -> ExactProxy -> pool, HTTP/1.1, TLS -> upstream
-//!                                           strip, rewrite, carry, sign
+//! front   client -> serve -> [ForwardProxy] -> your router -> ProxyApp | SpawnApp -> ExactProxy -> pool, HTTP/1.1 or 2, TLS -> upstream
+//!                                                             strip, rewrite, carry, sign
 //! back    front  -> serve -> ProxyMiddleware -> your app
 //!                            verify, decode, restore, strip the rest
 //! ```
@@ -16,8 +16,14 @@
 //! | send requests where they say, or all to one host | [`TransparentProxy`] | a `Service`, answers |
 //! | forward a part of your site to another program | [`ProxyApp`] | a `Service`, answers |
 //! | know who the client is, behind a proxy | [`ProxyMiddleware`] | a `Layer` |
+//! | start another program on its first request, and forward to it | [`spawn::SpawnApp`] | a `Service`, answers |
 //! | be the proxy that browsers and programs are set to | [`ForwardProxy`] | a `Layer` |
+//! | make certificates for what is intercepted | [`ca::Authority`] | a value |
 //! | accept connections so that the above can be trusted | [`serve()`] | a function |
+//! | test what you build against peers that misbehave | [`testkit`] | upstreams, clients, scripts |
+//!
+//! The [`cookbook`] has whole answers: a front door, moving off an old system, prefixes, gRPC, WebSockets, somebody else's front, Kubernetes,
+//! children per host, recording, and what has which name here for those who come from other libraries.
 //!
 //! Everything composes in a tower stack: request bodies are any [`http_body::Body`] of [`Bytes`](bytes::Bytes), answers have the one
 //! [`Body`]. Nothing buffers a body, nothing decodes a path, and nobody is trusted unless you say so.
@@ -80,9 +86,11 @@
 //! | `wildcards` | | `intercept`, with one certificate for a domain and all names right below it |
 //! | `socks` | | upstreams reached through a SOCKS5 proxy: [`transport::UpstreamProxy`] |
 //! | `postcard` | | binary carried keys |
+//! | `spawn` | | backends that are child processes, started on the first request: [`spawn`] |
 //! | `bincode` | | binary carried keys in a format that nobody maintains |
 //! | `classic-signature` | | `X-WSGIProxy-Signature`, for a peer that knows no other |
-//! | `full` | | all but `ring` and `bincode` |
+//! | `testkit` | | peers that misbehave, for your tests: [`testkit`] |
+//! | `full` | | all but `ring`, `bincode` and `testkit` |
 //!
 //! # Limits
 //! Interim responses other than `100` cannot be passed on by hyper's server,
@@ -115,6 +123,9 @@ pub mod exact;
 pub mod app;
 pub mod middleware;
 
+#[cfg(feature = "spawn")]
+pub mod spawn;
+
 #[cfg(feature = "serve")]
 pub mod serve;
 
@@ -127,6 +138,11 @@ pub mod forward;
 pub mod axum;
 #[cfg(feature = "config")]
 pub mod config;
+#[cfg(feature = "testkit")]
+pub mod testkit;
+
+#[cfg(any(doc, doctest))]
+pub mod cookbook;
 
 pub use app::ProxyApp;
 pub use body::Body;

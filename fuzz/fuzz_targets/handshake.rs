@@ -1,30 +1,26 @@
 //! Handshakes and their answers, of HTTP/1.1 and as extended `CONNECT`: nothing panics, and what we make of one is one.
 #![no_main]
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use http::{Method, Version};
 use libfuzzer_sys::fuzz_target;
 use nexthop::message::{
     extended::{accept, extended_connect, switch, write_handshake},
     upgrade::{check_switch, handshake},
 };
+use nexthop_fuzz::fields;
 
-fn fields(lines: &[(u8, &[u8])]) -> HeaderMap {
-    let names =
-        ["connection", "upgrade", "sec-websocket-key", "sec-websocket-accept", "te"].map(HeaderName::from_static);
-    let line = |(name, value): &(u8, &[u8])| {
-        Some((names[usize::from(*name) % names.len()].clone(), HeaderValue::from_bytes(value).ok()?))
-    };
-    // Not `collect`, which keeps the last of several lines.
-    let mut fields = HeaderMap::new();
-    lines.iter().filter_map(line).for_each(|(name, value)| {
-        fields.append(name, value);
-    });
-    fields
+/// Fields of a request, an empty line, fields of the response, an empty line, the name of a protocol.
+fn parts(text: &[u8]) -> Option<[&[u8]; 3]> {
+    let end = text.windows(2).position(|two| two == b"\n\n")?;
+    let (request, rest) = (&text[..end], &text[end + 2..]);
+    let end = rest.windows(2).position(|two| two == b"\n\n").unwrap_or(rest.len());
+    Some([request, &rest[..end], rest.get(end + 2..).unwrap_or_default().trim_ascii()])
 }
 
-fuzz_target!(|input: (Vec<(u8, &[u8])>, Vec<(u8, &[u8])>, &str, [u8; 16])| {
-    let (request, response, protocol, nonce) = input;
-    let (request, response) = (fields(&request), fields(&response));
+fuzz_target!(|text: &[u8]| {
+    let Some([request, response, protocol]) = parts(text) else { return };
+    let (request, response) = (fields(request), fields(response));
+    let (protocol, nonce) = (String::from_utf8_lossy(protocol), [7; 16]);
     let asked = handshake(&request, Version::HTTP_11);
     let _ = check_switch(asked.as_ref(), &response);
     assert!(handshake(&request, Version::HTTP_10).is_none());
@@ -41,7 +37,7 @@ fuzz_target!(|input: (Vec<(u8, &[u8])>, Vec<(u8, &[u8])>, &str, [u8; 16])| {
     }
 
     let mut written = request;
-    if write_handshake(&mut written, protocol, nonce).is_ok() {
+    if write_handshake(&mut written, &protocol, nonce).is_ok() {
         let asked = handshake(&written, Version::HTTP_11).expect("what was written is a handshake");
         assert_eq!(asked.protocol(), protocol);
         let mut answer = response;

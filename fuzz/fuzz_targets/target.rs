@@ -1,11 +1,13 @@
-//! Joining a target and splitting it again gives back the bytes it was made of.
+//! Joining a target and splitting it again gives back the bytes it was made of: a base, a path, a query and another, in lines.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use nexthop::message::target::{Href, Prefix, join, split, split_query};
 
-fuzz_target!(|input: (&str, &str, Option<&str>, Option<&str>)| {
-    let (base, path, query, extra) = input;
+fuzz_target!(|text: &str| {
+    let mut lines = text.split('\n');
+    let (base, path) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    let (query, extra) = (lines.next(), lines.next());
     let _ = base.parse::<Href>();
     let _ = Prefix::from_bytes(path.as_bytes());
     let Ok(base) = Prefix::from_bytes(base.as_bytes()) else { return };

@@ -8,6 +8,7 @@ use crate::{
     app::{
         forwarded::{self, Way},
         front::Front,
+        loss::{Loss, send},
         service::{Refusal, Settings},
     },
     body::Body,
@@ -25,15 +26,21 @@ use crate::{
 /// What the client sees of a request and what the upstream sees: what is told to the one, and how its answer is brought back to the other.
 #[derive(Debug)]
 pub(super) struct Crossing {
-    settings: Arc<Settings>,
-    front: Front,
-    href: Href,
-    told: Told,
+    pub(super) settings: Arc<Settings>,
+    pub(super) front: Front,
+    pub(super) href: Href,
+    pub(super) told: Told,
+}
+
+/// What became of a request.
+pub(super) enum Crossed {
+    Answer(Response<Body>),
+    Lost(Crossing, Loss),
 }
 
 /// Where the fields are that this service adds.
 #[derive(Debug)]
-enum Told {
+pub(super) enum Told {
     /// Nowhere yet: they are written with the head, which costs less.
     Later,
     /// Among the fields of the request, where hooks have had their say; `Host` is what they left of it.
@@ -61,27 +68,33 @@ impl Crossing {
     }
 
     /// The way of a request that something must be awaited for: hooks, or a body that is read to be signed.
-    pub(super) async fn forward(mut self, mut parts: request::Parts, body: Body) -> Response<Body> {
+    pub(super) async fn forward(mut self, mut parts: request::Parts, body: Body) -> Crossed {
         let settings = self.settings.clone();
         self.set_host(&mut parts);
         let mut parts = match settings.hooks.rewrite_request(parts).await {
             Ok(parts) => parts,
-            Err(answer) => return *answer,
+            Err(answer) => return Crossed::Answer(*answer),
         };
         if let Err(error) = settings.carried.encode(&parts.extensions, &mut parts.headers) {
-            return settings.answer(error);
+            return Crossed::Answer(settings.answer(error));
         }
         self.tell(&mut parts);
+        self.send(parts, body).await
+    }
+
+    /// The rest of that way, behind the hooks.
+    pub(super) async fn send(self, parts: request::Parts, body: Body) -> Crossed {
+        let settings = self.settings.clone();
         let result = match &settings.seal {
-            None => settings.exact.send(parts, body, ()).await,
+            None => send(&settings.exact, parts, body, ()).await,
             Some(seal) => seal.send(&settings.exact, parts, body).await,
         };
         match result {
             Ok(mut response) => {
                 self.map(&mut response);
-                settings.hooks.rewrite_response(response).await
+                Crossed::Answer(settings.hooks.rewrite_response(response).await)
             }
-            Err(error) => settings.answer(error),
+            Err(loss) => Crossed::Lost(self, loss),
         }
     }
 

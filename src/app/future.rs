@@ -9,20 +9,23 @@ use std::{
 use http::Response;
 
 use crate::{
-    app::{crossing::Crossing, hooks::Later},
+    app::{
+        crossing::{Crossed, Crossing},
+        hooks::Later,
+    },
     body::Body,
     exact::Exchange,
 };
 
 /// The answer of a [`ProxyApp`](crate::app::ProxyApp) to one request. Dropping it cancels the exchange with the upstream.
 #[must_use = "futures do nothing unless polled"]
-pub struct ProxyFuture(State);
+pub struct ProxyFuture(pub(super) State);
 
 #[expect(clippy::large_enum_variant, reason = "the large one is the common one")]
-enum State {
+pub(super) enum State {
     Answer(Option<Response<Body>>),
     Exchange(Exchange<Crossing>),
-    Boxed(Later<Response<Body>>),
+    Boxed(Later<Crossed>),
 }
 
 impl ProxyFuture {
@@ -34,7 +37,7 @@ impl ProxyFuture {
         Self(State::Exchange(exchange))
     }
 
-    pub(super) fn boxed(future: impl Future<Output = Response<Body>> + Send + 'static) -> Self {
+    pub(super) fn boxed(future: impl Future<Output = Crossed> + Send + 'static) -> Self {
         Self(State::Boxed(Box::pin(future)))
     }
 }
@@ -53,7 +56,10 @@ impl Future for ProxyFuture {
                 let result = ready!(Pin::new(&mut *exchange).poll(cx));
                 Poll::Ready(Ok(exchange.prepare().answer(result)))
             }
-            State::Boxed(future) => future.as_mut().poll(cx).map(Ok),
+            State::Boxed(future) => Poll::Ready(Ok(match ready!(future.as_mut().poll(cx)) {
+                Crossed::Answer(response) => response,
+                Crossed::Lost(crossing, loss) => crossing.answer(Err(loss.error)),
+            })),
         }
     }
 }

@@ -90,8 +90,11 @@ mod forwarded;
 mod front;
 mod future;
 mod hooks;
+mod loss;
 mod outgoing;
 mod rewrite;
+#[cfg(feature = "spawn")]
+mod salvage;
 mod seal;
 mod service;
 mod settings;
@@ -99,10 +102,12 @@ mod settings;
 mod tests;
 mod upstream;
 
+pub use builder::ProxyAppBuilder;
 #[cfg(feature = "forward")]
 pub(crate) use builder::pseudonym;
-pub use builder::ProxyAppBuilder;
 pub use future::ProxyFuture;
 pub use hooks::Rewritten;
+#[cfg(feature = "spawn")]
+pub(crate) use salvage::Failed;
 pub use service::ProxyApp;
 pub use settings::{ForwardedFor, HostField, PathPrefix, Via};

@@ -16,7 +16,7 @@ use crate::{
         target::{Href, Prefix, check_host, form},
         via,
     },
-    protocol::names::{is_identity, is_owned, is_same_name},
+    protocol::names::{is_identity, is_owned, is_same_name, may_matter},
 };
 
 /// Refuses what cannot be forwarded; gives the host the client asked.
@@ -38,7 +38,7 @@ pub(super) fn check(
     }
     form(&parts.method, &parts.uri)?;
     let host = check_host(&parts.uri, parts.version, &parts.headers)?;
-    if found.has_length() {
+    if found.has_framing() {
         check_framing(&parts.headers)?;
     }
     if found.has_via() && settings.via.as_ref().is_some_and(|us| via::has_been_here(&parts.headers, us)) {
@@ -57,8 +57,7 @@ pub(super) fn strip(parts: &mut request::Parts, found: Found, settings: &Setting
     // What `ProxyMiddleware` has left was vouched for.
     let keeps_identity = settings.pass_identity || parts.extensions.get::<RequestOrigin>().is_some();
     let is_unwanted = |name: &HeaderName| {
-        is_owned(name)
-            || (!keeps_identity && is_identity(name))
+        (may_matter(name) && (is_owned(name) || (!keeps_identity && is_identity(name))))
             || settings.suppressed.iter().any(|other| is_same_name(name, other))
     };
     let unwanted: Vec<HeaderName> = parts.headers.keys().filter(|name| is_unwanted(name)).cloned().collect();

@@ -7,6 +7,7 @@ use http::{Response, request};
 #[cfg(feature = "classic-signature")]
 use crate::protocol::signature::classic::ClassicSigner;
 use crate::{
+    app::loss::{Loss, send},
     body::{Body, read_within},
     error::Error,
     exact::{ExactProxy, Prepare},
@@ -28,17 +29,20 @@ impl Seal {
         exact: &ExactProxy,
         mut parts: request::Parts,
         body: Body,
-    ) -> Result<Response<Body>, Error> {
+    ) -> Result<Response<Body>, Loss> {
         match self {
             Self::Signer(signer) => {
                 let (stamp, body) = match signer.cover(&mut parts.headers, body) {
                     Covering::Ready(stamp, body) => (stamp, body),
-                    Covering::Reading(reading) => read_within(exact.body_timeout(), reading).await?,
+                    Covering::Reading(reading) => read_within(exact.body_timeout(), reading).await.map_err(Loss::of)?,
                 };
-                exact.send(parts, Body::new(body), Signing(stamp)).await
+                // Trailers that were made for this signature are not to be signed again.
+                let again = !stamp.covers_trailers();
+                let sent = send(exact, parts, Body::new(body), Signing(stamp)).await;
+                sent.map_err(|loss| if again { loss } else { Loss::of(loss.error) })
             }
             #[cfg(feature = "classic-signature")]
-            Self::Classic(signer) => exact.send(parts, body, ClassicSigning(signer)).await,
+            Self::Classic(signer) => send(exact, parts, body, ClassicSigning(signer)).await,
         }
     }
 }

@@ -106,6 +106,11 @@ impl ProxyApp {
     pub(super) fn settings(&self) -> &Settings {
         &self.0
     }
+
+    #[cfg(feature = "spawn")]
+    pub(super) fn inner(&self) -> &Arc<Settings> {
+        &self.0
+    }
 }
 
 impl<B> Service<Request<B>> for ProxyApp

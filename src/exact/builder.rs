@@ -36,6 +36,7 @@ pub struct ExactProxyBuilder {
     keep_hop_by_hop: bool,
     replay: Replay,
     hook: Option<Hook>,
+    replaceable: bool,
     #[cfg(feature = "metrics")]
     metrics: Option<metrics::SharedString>,
     #[cfg(feature = "http2")]
@@ -115,9 +116,9 @@ impl ExactProxyBuilder {
 
     /// Connections to one destination, whether being opened, in use (tunnels, too) or unused: any number.
     ///
-    /// A request that finds all of them in use waits for one, first come, first served. Requests on several runtimes close and open
-    /// connections for each other where they must, since a connection serves only the runtime that opened it. The pool then has one lock
-    /// instead of one for each thread.
+    /// A request that finds all of them in use waits for one, or over HTTP/2 for a stream of one, first come, first served. Requests on
+    /// several runtimes close and open connections for each other where they must, since a connection serves only the runtime that opened
+    /// it. The pool then has one lock instead of one for each thread.
     pub fn pool_max_connections(mut self, connections: usize) -> Self {
         self.limits.max_connections = Some(connections);
         self
@@ -194,7 +195,8 @@ impl ExactProxyBuilder {
         self
     }
 
-    /// The same for all requests together: 16 MiB. While it is used up, streamed bodies are not kept and not sent again.
+    /// The same for all requests together, with what it costs to keep each frame: 16 MiB. While it is used up, streamed bodies are not kept
+    /// and not sent again.
     pub fn replay_budget_bytes(mut self, bytes: usize) -> Self {
         self.replay.in_all = bytes;
         self
@@ -341,6 +343,20 @@ impl ExactProxyBuilder {
         Ok(self.assemble())
     }
 
+    /// For an upstream that another may take the place of: what it loses is kept for that, and no connection is opened when `is_there` says no.
+    #[cfg(feature = "spawn")]
+    pub(crate) fn replaceable(mut self, is_there: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        self.connector.is_there = Some(Arc::new(is_there));
+        self.replaceable = true;
+        self
+    }
+
+    /// True if nothing stands between this process and an upstream's address.
+    #[cfg(feature = "spawn")]
+    pub(crate) fn is_direct(&self) -> bool {
+        self.connector.custom.is_none() && self.connector.upstream_proxy.is_none()
+    }
+
     /// Without the checks, which the defaults pass.
     pub(super) fn assemble(self) -> ExactProxy {
         let (observers, listener) = self.observers();
@@ -348,6 +364,7 @@ impl ExactProxyBuilder {
         ExactProxy(Arc::new(Inner {
             pool: Arc::new(Pool::new(limits.clone(), listener)),
             observers,
+            replaceable: self.replaceable,
             limits,
             connector: Arc::new(self.connector),
             keep_hop_by_hop: self.keep_hop_by_hop,

@@ -101,7 +101,23 @@ pub(crate) struct Exchange<P> {
     framing: Option<RequestFraming>,
     head: Head,
     watch: Watch,
+    /// Set by a failure after which the request is whole, and can be sent to another upstream without repeating anything.
+    #[cfg_attr(not(feature = "spawn"), allow(dead_code, reason = "only a supervisor of upstreams has another"))]
+    whole: bool,
+    /// True once an attempt has failed of which bytes had left.
+    was_sent: bool,
     state: State,
+}
+
+/// A request that an upstream has lost.
+#[cfg(feature = "spawn")]
+pub(crate) struct Salvage {
+    pub(crate) parts: Parts,
+    pub(crate) body: Body,
+    /// Its head as it was written, where it was not held; all of the request then.
+    pub(crate) head: Option<Vec<u8>>,
+    /// True if bytes of it have left, and may have been processed.
+    pub(crate) was_sent: bool,
 }
 
 /// Where the request's head is.
@@ -138,7 +154,19 @@ impl<P: Prepare> Exchange<P> {
         let watch = Watch::new(proxy.observers.as_ref(), &parts.method, &parts.uri);
         let mut body = Tee::new(body);
         body.count_for(watch.progress());
-        Self { proxy, parts, body, prepare, attempt: 0, framing: None, head: Head::Held, watch, state: State::Start }
+        Self {
+            proxy,
+            parts,
+            body,
+            prepare,
+            attempt: 0,
+            framing: None,
+            head: Head::Held,
+            watch,
+            whole: false,
+            was_sent: false,
+            state: State::Start,
+        }
     }
 
     pub(crate) fn prepare(&self) -> &P {
@@ -178,8 +206,10 @@ impl<P: Prepare> Exchange<P> {
                     self.start_on(stream)?
                 }
                 State::Connecting(framing, connecting) => {
-                    let (framing, opened) = (*framing, ready!(connecting.as_mut().poll(cx))?);
-                    match opened {
+                    let (framing, opened) = (*framing, ready!(connecting.as_mut().poll(cx)));
+                    // Nothing of this attempt was sent, and what was sent before was found safe to repeat.
+                    self.whole = opened.is_err();
+                    match opened? {
                         Opened::Http1(conn) => self.send_on(conn, framing, Instant::now())?,
                         #[cfg(feature = "http2")]
                         Opened::Http2(stream) => self.send_on_stream(stream, framing, Instant::now())?,
@@ -275,7 +305,7 @@ impl<P: Prepare> Exchange<P> {
         if let offer @ (Offer::Http2 | Offer::Either) = self.offer(&destination)? {
             return self.start_on_stream(destination, offer, framing, now);
         }
-        let taken = self.proxy.pool.take(destination, now, self.freshness())?;
+        let taken = self.proxy.pool.take(destination, now, self.freshness(), false)?;
         self.go_on(taken, framing, now)
     }
 
@@ -283,6 +313,8 @@ impl<P: Prepare> Exchange<P> {
         match taken {
             Taken::Idle(conn) => self.send_on(conn, framing, now),
             Taken::Dial(home) => Ok(self.dial(home, framing)),
+            #[cfg(feature = "http2")]
+            Taken::Stream(stream) => self.send_on_stream(stream, framing, now),
             Taken::Wait(waiting) => {
                 self.watch.waits();
                 // Shared connections count, too, and no request leaves them by itself.
@@ -302,7 +334,7 @@ impl<P: Prepare> Exchange<P> {
         self.watch.on_connection(conn.uses > 0);
         self.prepare.prepare(self.attempt, &mut self.parts)?;
         // Only what a connection from the pool has lost is sent again (RFC 9110 §9.2.2).
-        if conn.uses > 0 {
+        if conn.uses > 0 || self.proxy.replaceable {
             let whole = self.parts.method.is_idempotent();
             self.body.keep(if whole { Keep::UntilAnswered } else { Keep::UntilSent }, &self.proxy.replay);
         }
@@ -312,8 +344,9 @@ impl<P: Prepare> Exchange<P> {
             self.head = Head::Written;
             return Ok(State::Sending(http1::Exchange::again(conn, head, &self.parts.method, limits, now)));
         }
-        // Over TLS, another attempt may come to speak HTTP/2.
-        let may_let_go = !self.prepare.is_anew() && !conn.home.destination.is_tls();
+        // Over TLS, another attempt may come to speak HTTP/2. Another upstream must be found without what hooks have said.
+        let is_known = !self.proxy.replaceable || self.prepare.destination().is_some();
+        let may_let_go = is_known && !self.prepare.is_anew() && !conn.home.destination.is_tls();
         let prepare = &self.prepare;
         let more = |extensions: &Extensions, out: &mut http1::Lines<'_>| prepare.add_fields(extensions, out);
         let sending = http1::Exchange::new(conn, &self.parts, framing, ended, limits, keep, now, prepare.host(), more);
@@ -339,21 +372,54 @@ impl<P: Prepare> Exchange<P> {
             return false;
         }
         // What was not sent costs the upstream nothing to be sent.
-        if !unsent && !self.proxy.retries.allows(Instant::now(), self.proxy.pool.stats().reused) {
+        if !unsent && !self.proxy.retries.allows(Instant::now(), self.proxy.pool.reused()) {
             tracing::warn!("the retry budget is used up");
             return false;
         }
         self.attempt += 1;
+        self.was_sent |= !unsent;
         self.watch.again();
         true
     }
 
+    /// Notes whether another upstream could be sent what this one has lost.
+    fn give_up(&mut self, lost: bool, unsent: bool) {
+        let bound = self.prepare.binds_trailers() && self.body.gave_trailers();
+        let safe = lost && (unsent || self.parts.method.is_idempotent());
+        self.whole = self.proxy.replaceable && safe && !bound && self.body.rewind();
+        self.was_sent |= !unsent;
+    }
+
+    /// After a failure: what was to prepare the request, and the request itself, if it can be sent to another upstream.
+    #[cfg(feature = "spawn")]
+    pub(crate) fn salvage(self) -> (P, Option<Box<Salvage>>) {
+        let Self { parts, body, head, was_sent, whole, prepare, .. } = self;
+        let head = match head {
+            Head::Taken(head) => Some(head),
+            Head::Held | Head::Written => None,
+        };
+        (prepare, whole.then(|| Box::new(Salvage { parts, body: Body::new(body), head, was_sent })))
+    }
+
+    /// Sends what another upstream has lost: this head, if there is one.
+    #[cfg(feature = "spawn")]
+    pub(crate) fn with_head(mut self, head: Option<Vec<u8>>) -> Self {
+        self.head = head.map_or(Head::Held, Head::Taken);
+        self
+    }
+
     /// What becomes of a failed attempt: another one, or the error.
     fn again(&mut self, mut sending: http1::Exchange, error: Error) -> Result<State, Error> {
-        let Some(framing) = self.framing.filter(|_| sending.is_stale()) else { return Err(error) };
-        if !self.may_go_again(sending.is_unsent()) {
+        let framing = self.framing.filter(|_| sending.is_stale());
+        let Some(framing) = framing.filter(|_| self.may_go_again(sending.is_unsent())) else {
+            self.give_up(sending.is_lost(), sending.is_unsent());
+            if self.whole
+                && let Head::Written = self.head
+            {
+                self.head = Head::Taken(sending.take_head());
+            }
             return Err(error);
-        }
+        };
         tracing::debug!(%error, "sending again on a fresh connection");
         if let Head::Written = self.head {
             self.head = Head::Taken(sending.take_head());

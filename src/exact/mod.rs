@@ -54,6 +54,8 @@ mod tunnel;
 pub(crate) use answer::answer;
 pub use builder::ExactProxyBuilder;
 pub use exchange::ResponseFuture;
+#[cfg(feature = "spawn")]
+pub(crate) use exchange::Salvage;
 pub(crate) use exchange::{Exchange, Prepare};
 pub use service::ExactProxy;
 pub use transparent::{TransparentFuture, TransparentProxy, TransparentProxyBuilder};

@@ -71,7 +71,7 @@ impl Tee {
         self.progress = progress;
     }
 
-    /// True if all of it is sure to be kept, unless others use up the budget.
+    /// True if all of it is sure to be kept, however it is cut into frames, unless the budget of all requests is used up.
     pub(crate) fn fits(&self, budget: &ReplayBudget) -> bool {
         self.in_memory || self.size_hint().upper().is_some_and(|upper| upper <= budget.per_request as u64)
     }
@@ -180,11 +180,11 @@ impl HttpBody for Tee {
                 if let Some(data) = frame.data_ref() {
                     if !data.is_empty() {
                         this.count(data.len());
-                        this.note(|held| held.take(data.len()), || Piece::Data(data.clone()));
+                        this.note(|held| held.take(data.len(), FRAME_COST), || Piece::Data(data.clone()));
                     }
                 } else if let Some(trailers) = frame.trailers_ref() {
                     let piece = || Piece::End(Some(Box::new(trailers.clone())));
-                    this.note(|held| held.take(size_of_fields(trailers)), piece);
+                    this.note(|held| held.take(0, FRAME_COST + size_of_fields(trailers)), piece);
                 }
             }
             None => {
@@ -232,7 +232,8 @@ impl Piece {
     }
 }
 
-/// How many bytes of bodies are kept for another attempt: of one request, and of all requests together.
+/// How many bytes of bodies are kept for another attempt: of one request, and of all requests together, with what it costs to keep them,
+/// so that tiny frames are not free.
 pub(crate) struct ReplayBudget {
     per_request: usize,
     free: AtomicUsize,
@@ -252,16 +253,20 @@ impl ReplayBudget {
 #[derive(Default)]
 struct Held {
     budget: Option<Arc<ReplayBudget>>,
+    /// Of data alone.
+    data: usize,
+    /// In all.
     bytes: usize,
 }
 
 impl Held {
-    /// Room for a frame of this many bytes. What it costs to keep a frame counts, too, so that tiny ones are not free.
-    fn take(&mut self, length: usize) -> bool {
+    /// Room for a frame of so many bytes of data, and of others.
+    fn take(&mut self, data: usize, others: usize) -> bool {
         let Some(budget) = &self.budget else { return false };
-        let bytes = length + FRAME_COST;
-        let fits = self.bytes + bytes <= budget.per_request + FRAME_COST && budget.reserve(bytes);
+        let bytes = data + others;
+        let fits = self.data + data <= budget.per_request && budget.reserve(bytes);
         if fits {
+            self.data += data;
             self.bytes += bytes;
         }
         fits
@@ -378,6 +383,20 @@ mod tests {
         answered.forget();
         assert_eq!(roomy.free.load(Ordering::Relaxed), 10_000);
         assert!(!answered.rewind());
+    }
+
+    #[tokio::test]
+    async fn a_body_that_fits_is_kept_however_many_frames_it_comes_in() {
+        let pieces = ["abc"; 5];
+        for (per_request, fits) in [(15, true), (14, false)] {
+            let budget = budget(per_request, 10_000);
+            let mut body = body(&pieces, true);
+            let sized = Tee::new(Body::new(http_body_util::Full::new(Bytes::from(pieces.concat()))));
+            assert_eq!(sized.fits(&budget), fits);
+            body.keep(Keep::UntilAnswered, &budget);
+            take(&mut body, 6).await;
+            assert_eq!(body.rewind(), fits, "{per_request}");
+        }
     }
 
     #[tokio::test]

@@ -107,6 +107,8 @@ pub(super) struct Inner {
     pub(super) replay: Arc<ReplayBudget>,
     pub(super) retries: Retries,
     pub(super) observers: Option<Arc<Observers>>,
+    /// Another upstream may take over what this one loses.
+    pub(super) replaceable: bool,
     #[cfg(feature = "http2")]
     pub(super) versions: HttpVersions,
     #[cfg(feature = "http2")]

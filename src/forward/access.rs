@@ -169,7 +169,7 @@ impl Access {
                 if allowed { Verdict::Allow } else { Verdict::Deny }
             }
             Rule::Basic(passwords) => match asker.credentials() {
-                Some((name, password)) if passwords.has(&name, &password) => Verdict::AllowAs(name),
+                Some(sent) if passwords.has(&sent.name, &sent.password) => Verdict::AllowAs(sent.name),
                 _ => Verdict::Challenge,
             },
             Rule::Function(allows) => allows(asker),
@@ -200,8 +200,46 @@ impl<'a> Asker<'a> {
 
     /// The name and the password of a `Basic` `Proxy-Authorization`, if it sends exactly one that can be read.
     #[must_use]
-    pub fn credentials(&self) -> Option<(String, Zeroizing<String>)> {
-        credentials(&self.parts.headers)
+    pub fn credentials(&self) -> Option<Credentials> {
+        Credentials::read(&self.parts.headers)
+    }
+}
+
+/// The name and the password that a client sends to the proxy (RFC 7617).
+pub struct Credentials {
+    name: String,
+    password: Zeroizing<String>,
+}
+
+impl Credentials {
+    /// The name, which proves nothing by itself.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The password. Compare it in constant time, or by a digest.
+    #[must_use]
+    pub fn password(&self) -> &str {
+        &self.password
+    }
+
+    pub(super) fn read(headers: &HeaderMap) -> Option<Self> {
+        let mut lines = headers.get_all(PROXY_AUTHORIZATION).iter();
+        let (line, None) = (lines.next()?, lines.next()) else { return None };
+        let (scheme, encoded) = line.to_str().ok()?.split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return None;
+        }
+        let decoded = Zeroizing::new(BASE64_STANDARD.decode(encoded.trim()).ok()?);
+        let (name, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+        Some(Self { name: name.to_owned(), password: Zeroizing::new(password.to_owned()) })
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -230,19 +268,6 @@ fn any(rules: &[Access], asker: &Asker<'_>) -> Verdict {
         }
     }
     last
-}
-
-/// The name and the password that a client sends to the proxy.
-pub(super) fn credentials(headers: &HeaderMap) -> Option<(String, Zeroizing<String>)> {
-    let mut lines = headers.get_all(PROXY_AUTHORIZATION).iter();
-    let (line, None) = (lines.next()?, lines.next()) else { return None };
-    let (scheme, encoded) = line.to_str().ok()?.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let decoded = Zeroizing::new(BASE64_STANDARD.decode(encoded.trim()).ok()?);
-    let (name, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
-    Some((name.to_owned(), Zeroizing::new(password.to_owned())))
 }
 
 /// Names with their passwords, as digests under a random key: who does not know the key learns nothing from how long a look takes.
@@ -305,95 +330,4 @@ impl fmt::Debug for Access {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::IpAddr;
-
-    use http::Request;
-
-    use super::*;
-
-    fn ask(access: &Access, peer: Option<&str>, authorization: &[&str]) -> Result<Option<String>, u16> {
-        let mut request = Request::get("http://h.test/");
-        for value in authorization {
-            request = request.header("proxy-authorization", *value);
-        }
-        let mut parts = request.body(()).unwrap().into_parts().0;
-        if let Some(ip) = peer {
-            parts.extensions.insert(PeerAddr::Tcp((ip.parse::<IpAddr>().unwrap(), 1).into()));
-        }
-        access.check(&parts).map(|name| name.map(|name| name.to_string())).map_err(|error| error.status().as_u16())
-    }
-
-    fn basic(text: &str) -> String {
-        format!("Basic {}", BASE64_STANDARD.encode(text))
-    }
-
-    #[test]
-    fn strangers_and_clients_of_unknown_address_are_not_let_in() {
-        let access = Access::default();
-        for (peer, answer) in [
-            (Some("127.0.0.1"), Ok(None)),
-            (Some("::ffff:127.0.0.9"), Ok(None)),
-            (Some("::1"), Ok(None)),
-            (Some("192.168.0.1"), Err(403)),
-            (None, Err(403)),
-        ] {
-            assert_eq!(ask(&access, peer, &[]), answer, "{peer:?}");
-        }
-        let office = Access::clients(["192.168.0.0/16"]).unwrap();
-        assert_eq!(ask(&office, Some("192.168.0.1"), &[]), Ok(None));
-        assert_eq!(ask(&office, Some("127.0.0.1"), &[]), Err(403));
-    }
-
-    #[test]
-    fn a_name_with_its_password_lets_in_and_nothing_else_does() {
-        let access = Access::basic([("alice", "pass:word"), ("bob", "")]).unwrap();
-        assert_eq!(ask(&access, None, &[&basic("alice:pass:word")]), Ok(Some("alice".to_owned())));
-        assert_eq!(
-            ask(&access, None, &[&basic("alice:pass:word").replace("Basic", "bASIC")]),
-            Ok(Some("alice".into()))
-        );
-        assert_eq!(ask(&access, None, &[&basic("bob:")]), Ok(Some("bob".to_owned())));
-        let twice = basic("bob:");
-        for wrong in [
-            &[][..],
-            &[&basic("alice:")],
-            &[&basic("alice")],
-            &[&basic("alice:pass")],
-            &[&basic("bob:pass:word")],
-            &[&basic("Alice:pass:word")],
-            &["Basic", "Basic !"],
-            &["Bearer YWxpY2U6cGFzczp3b3Jk"],
-            &[&twice, &twice],
-        ] {
-            assert_eq!(ask(&access, Some("127.0.0.1"), wrong), Err(407), "{wrong:?}");
-        }
-        assert!(!format!("{access:?}").contains("pass"));
-    }
-
-    #[test]
-    fn nobody_is_asked_for_a_name_whom_it_would_not_help() {
-        let (loopback, alice) = (Access::loopback(), Access::basic([("alice", "a")]).unwrap());
-        let both = Access::all_of([alice.clone(), loopback.clone()]);
-        assert_eq!(ask(&both, Some("192.0.2.1"), &[]), Err(403));
-        assert_eq!(ask(&both, Some("127.0.0.1"), &[]), Err(407));
-        assert_eq!(ask(&both, Some("127.0.0.1"), &[&basic("alice:a")]), Ok(Some("alice".to_owned())));
-        let either = Access::any_of([loopback, alice]);
-        assert_eq!(ask(&either, Some("127.0.0.1"), &[]), Ok(None));
-        assert_eq!(ask(&either, Some("192.0.2.1"), &[]), Err(407));
-        assert_eq!(ask(&Access::all_of([]), Some("127.0.0.1"), &[]), Err(403));
-        assert_eq!(ask(&Access::any_of([]), Some("127.0.0.1"), &[]), Err(403));
-    }
-
-    #[test]
-    fn mistakes_are_named() {
-        for text in ["0.0.0.0/0", "::/0", "10.0.0.1/8", "nowhere"] {
-            assert!(Access::clients([text]).unwrap_err().to_string().contains(text), "{text}");
-        }
-        assert!(Access::clients::<[&str; 0]>([]).is_err());
-        assert!(Access::basic([]).is_err());
-        for name in ["", "a:b", "a\n"] {
-            assert!(Access::basic([(name, "p")]).is_err(), "{name:?}");
-        }
-    }
-}
+mod tests;

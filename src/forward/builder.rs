@@ -1,67 +1,57 @@
 //! [`ForwardProxyBuilder`]: settings of a forward proxy.
 
-use std::{fmt, ops::ControlFlow, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, ops::ControlFlow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response};
 use tower_service::Service;
 
 use super::{
     access::Access,
-    apps::{self, App, Apps},
-    caps::Tunnels,
-    layer::{Config, ForwardProxy},
+    apps::{self, App},
     mismatch::Mismatch,
     policy::{ConnectRequest, Decision, Opening, Policy},
     resolver::Resolver,
 };
-use crate::{
-    app::{Via, pseudonym},
-    body::Body,
-    error::{BoxError, ConfigError},
-    exact::ExactProxy,
-    ext::{ConnectWith, DialPolicy},
-    message::target::is_host,
-    middleware::HostPattern,
-    serve::Inside,
-};
+use crate::{app::Via, body::Body, error::BoxError, exact::ExactProxy, ext::DialPolicy};
 
-/// Settings of a [`ForwardProxy`]. Each has a default that is safe on a machine that others can reach.
+/// Settings of a [`ForwardProxy`](super::ForwardProxy). Each has a default that is safe on a machine that others can reach.
 #[derive(Clone)]
 #[must_use]
 pub struct ForwardProxyBuilder {
-    access: Access,
-    realm: String,
-    resolver: Resolver,
-    own_hosts: Vec<String>,
-    proxy_host: String,
-    apps: Vec<(String, Option<App>)>,
-    websockets: bool,
-    verbose_errors: bool,
-    via: Via,
-    dial_policy: Option<DialPolicy>,
-    exact: Option<ExactProxy>,
-    policy: Option<Policy>,
-    ports: Option<Vec<u16>>,
-    mismatch: Mismatch,
-    peek_timeout: Duration,
-    handshake_timeout: Duration,
-    max_tunnels: usize,
-    max_tunnels_per_client: usize,
+    pub(super) access: Access,
+    pub(super) realm: String,
+    pub(super) resolver: Resolver,
+    pub(super) own_hosts: Vec<String>,
+    pub(super) proxy_host: String,
+    pub(super) apps: Vec<(String, Option<App>)>,
+    pub(super) websockets: bool,
+    pub(super) verbose_errors: bool,
+    pub(super) via: Via,
+    pub(super) dial_policy: Option<DialPolicy>,
+    pub(super) own_addresses: Vec<SocketAddr>,
+    pub(super) exact: Option<ExactProxy>,
+    pub(super) policy: Option<Policy>,
+    pub(super) ports: Option<Vec<u16>>,
+    pub(super) mismatch: Mismatch,
+    pub(super) peek_timeout: Duration,
+    pub(super) handshake_timeout: Duration,
+    pub(super) max_tunnels: usize,
+    pub(super) max_tunnels_per_client: usize,
     #[cfg(feature = "intercept")]
-    new_hosts: Option<u32>,
+    pub(super) new_hosts: Option<u32>,
     #[cfg(feature = "intercept")]
-    authority: Option<crate::ca::Authority>,
+    pub(super) authority: Option<crate::ca::Authority>,
     #[cfg(feature = "intercept")]
-    download_host: DownloadHost,
+    pub(super) download_host: DownloadHost,
     #[cfg(feature = "intercept")]
-    on_handshake_failure: Option<super::layer::OnHandshakeFailure>,
+    pub(super) on_handshake_failure: Option<super::layer::OnHandshakeFailure>,
 }
 
 /// Where the authority's certificate is to be had.
 #[cfg(feature = "intercept")]
 #[derive(Clone)]
-enum DownloadHost {
+pub(super) enum DownloadHost {
     ProxyHost,
     Named(String),
     Nowhere,
@@ -80,6 +70,7 @@ impl Default for ForwardProxyBuilder {
             verbose_errors: false,
             via: Via::default(),
             dial_policy: Some(DialPolicy::public()),
+            own_addresses: Vec::new(),
             exact: None,
             policy: None,
             ports: Some(vec![80, 443, 8443]),
@@ -216,13 +207,28 @@ impl ForwardProxyBuilder {
     /// for each request that has no policy of its own, so that requests of the proxy and of others never share a connection. An application
     /// that connects by other means is not held back by it.
     ///
-    /// A policy that lets private addresses through should not let the proxy's own through, or requests may go round.
+    /// A policy that lets the proxy's own address through should be told of that by [`own_address`](Self::own_address).
     pub fn dial_policy(mut self, policy: DialPolicy) -> Self {
         self.dial_policy = Some(policy);
         self
     }
 
-    /// Connects to every address: loopback, private networks, metadata services of clouds. Dangerous where clients may not reach all that
+    /// An address that the proxy listens on, which it never connects to, whatever the [dial policy](Self::dial_policy) says: through a tunnel to
+    /// itself, a client would be one of this machine's. An unspecified address (`0.0.0.0`, `[::]`) stands for those of loopback, which is as
+    /// much as is known of the others: name them, too.
+    ///
+    /// ```
+    /// use nexthop::ForwardProxy;
+    ///
+    /// let layer = ForwardProxy::builder().own_address("192.0.2.1:8080".parse()?).build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn own_address(mut self, address: SocketAddr) -> Self {
+        self.own_addresses.push(address);
+        self
+    }
+
+    /// Connects to every address but [its own](Self::own_address): loopback, private networks, metadata services of clouds. Dangerous where clients may not reach all that
     /// this process can.
     pub fn dangerous_dial_anywhere(mut self) -> Self {
         self.dial_policy = None;
@@ -370,87 +376,6 @@ impl ForwardProxyBuilder {
         self.new_hosts = hosts_per_hour.into();
         self
     }
-
-    /// Makes the layer.
-    ///
-    /// # Errors
-    /// `Invalid`, naming the text: a host, a prefix, a realm, a limit of nothing. `Missing`: no randomness for the name in `Via`.
-    pub fn build(self) -> Result<ForwardProxy, ConfigError> {
-        self.resolver.check()?;
-        let limits = [
-            ("max_tunnels", self.max_tunnels == 0),
-            ("max_tunnels_per_client", self.max_tunnels_per_client == 0),
-            #[cfg(feature = "intercept")]
-            ("max_new_hosts", self.new_hosts == Some(0)),
-            ("peek_timeout", self.peek_timeout.is_zero()),
-            ("handshake_timeout", self.handshake_timeout.is_zero()),
-        ];
-        if let Some((name, _)) = limits.iter().find(|(_, nothing)| *nothing) {
-            return Err(ConfigError::invalid(*name, "0", "nothing could ever be done"));
-        }
-        #[cfg(feature = "intercept")]
-        let by_default = if self.authority.is_some() { Decision::Intercept } else { Decision::Tunnel };
-        #[cfg(not(feature = "intercept"))]
-        let by_default = Decision::Tunnel;
-        let mut apps = Apps::default();
-        #[cfg(feature = "intercept")]
-        let download_host = match &self.download_host {
-            DownloadHost::ProxyHost => Some(host("proxy_host", &self.proxy_host)?),
-            DownloadHost::Named(name) => Some(host("download_host", name)?),
-            DownloadHost::Nowhere => None,
-        };
-        let proxy_host = host("proxy_host", &self.proxy_host)?;
-        apps.insert(proxy_host.clone(), None);
-        for (name, app) in self.apps {
-            apps.insert(host("app", &name)?, app);
-        }
-        let own_hosts = self.own_hosts.iter().map(|text| HostPattern::read(text)).collect::<Result<_, _>>()?;
-        Ok(ForwardProxy(Arc::new(Config {
-            access: self.access,
-            realm: realm(&self.realm)?,
-            resolver: self.resolver,
-            own_hosts,
-            proxy_host,
-            apps,
-            websockets: self.websockets,
-            verbose_errors: self.verbose_errors,
-            via: pseudonym(self.via)?,
-            dialling: self.dial_policy.map(|policy| ConnectWith::new().dial_policy(policy)),
-            exact: self.exact.unwrap_or_default(),
-            policy: self.policy.unwrap_or_else(|| Policy::always(by_default)),
-            ports: self.ports,
-            mismatch: self.mismatch,
-            peek_timeout: self.peek_timeout,
-            handshake_timeout: self.handshake_timeout,
-            tunnels: Tunnels::new(self.max_tunnels, self.max_tunnels_per_client),
-            inside: Inside::new(),
-            #[cfg(feature = "intercept")]
-            new_hosts: self.new_hosts.map(super::new_hosts::NewHosts::new),
-            #[cfg(feature = "intercept")]
-            authority: self.authority,
-            #[cfg(feature = "intercept")]
-            download_host,
-            #[cfg(feature = "intercept")]
-            on_handshake_failure: self.on_handshake_failure,
-        })))
-    }
-}
-
-/// The name of a host, without a port.
-fn host(what: &'static str, text: &str) -> Result<Arc<str>, ConfigError> {
-    if !is_host(text.as_bytes()) || text.contains(':') || text.ends_with('.') {
-        return Err(ConfigError::invalid(what, text, "is not the name of a host without a port"));
-    }
-    Ok(text.into())
-}
-
-/// RFC 7617 §2: a quoted string.
-fn realm(text: &str) -> Result<HeaderValue, ConfigError> {
-    let invalid = || ConfigError::invalid("realm", text, "holds quotes, backslashes or what is not ASCII");
-    if text.contains(|c: char| !(c == ' ' || c.is_ascii_graphic()) || c == '"' || c == '\\') {
-        return Err(invalid());
-    }
-    HeaderValue::from_str(&format!("Basic realm=\"{text}\", charset=\"UTF-8\"")).map_err(|_| invalid())
 }
 
 impl fmt::Debug for ForwardProxyBuilder {

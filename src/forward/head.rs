@@ -2,7 +2,7 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response,
-    header::{CONNECTION, CONTENT_LENGTH, HOST, MAX_FORWARDS, TRANSFER_ENCODING, UPGRADE},
+    header::{CONTENT_LENGTH, HOST, MAX_FORWARDS, TRANSFER_ENCODING, UPGRADE},
     request::Parts,
     uri::Authority,
 };
@@ -47,8 +47,8 @@ pub(super) fn without_upgrade(parts: &mut Parts) -> Result<(), Error> {
     if is_extended(parts) {
         return Err(Error::new(ErrorKind::Unsupported, "the proxy carries no other protocols"));
     }
+    // `Connection` stays: it may name other fields, which must not go further.
     if parts.headers.remove(UPGRADE).is_some() {
-        parts.headers.remove(CONNECTION);
         parts.extensions.remove::<OnUpgrade>();
     }
     Ok(())

@@ -161,6 +161,7 @@ const LONGEST_METHOD: usize = 32;
 /// Enough for a ClientHello with a key share of post-quantum kind.
 const FIRST: usize = 2048;
 /// More than rustls takes of a ClientHello.
+#[cfg(feature = "tls")]
 const MOST: usize = 80 * 1024;
 
 #[cfg(test)]

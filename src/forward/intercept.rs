@@ -1,50 +1,35 @@
 //! TLS in a tunnel, ended here by an authority of the proxy's own.
 
-use std::{io, sync::Arc};
+use std::io;
 
-use bytes::Bytes;
-use http::{Request, Response, uri::Scheme};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    io::AsyncWriteExt,
     time::{Instant, timeout_at},
 };
 use tokio_rustls::{StartHandshake, server::TlsStream};
-use tower_service::Service;
 
-use super::{connect::serve, hello::Peeked, layer::Config, policy::Opening, route::Connect};
+use super::{connect::Io, hello::Peeked, layer::Config, route::Connect};
 use crate::{
-    body::Body,
-    error::{BoxError, Error, ErrorKind},
+    error::{BoxError, Error, ErrorKind, Phase},
     ext::bare,
     serve::Spoken,
 };
 
-/// Ends the client's TLS as the server that it wants, and serves what is in it.
-pub(super) async fn run<S, R, Io>(
-    config: &Arc<Config>,
-    connect: Connect,
-    inner: S,
+/// Ends the client's TLS as the server that it wants; what is spoken inside is what ALPN agreed on.
+///
+/// # Errors
+/// `Connect`: TLS failed. `RequestTimeout`: it took too long. `Unavailable`: too many hosts. Those of the authority. Told to the hook.
+pub(super) async fn accept(
+    config: &Config,
+    connect: &Connect,
+    sni: Option<&str>,
     io: Io,
     peeked: Peeked,
     deadline: Instant,
-) -> Result<(), BoxError>
-where
-    S: Service<Request<Body>, Response = Response<R>> + Clone + Send + 'static,
-    S::Error: Into<BoxError>,
-    S::Future: Send + 'static,
-    R: http_body::Body<Data = Bytes> + Send + 'static,
-    R::Error: Into<BoxError>,
-    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let sni = match &peeked.opening {
-        Opening::Tls(hello) => hello.sni.clone(),
-        _ => None,
-    };
-    let accepting = accept(config, &connect, sni.as_deref(), io, peeked);
-    let tls = timeout_at(deadline, accepting)
-        .await
-        .unwrap_or_else(|_| Err(Error::new(ErrorKind::RequestTimeout, "the client's TLS handshake took too long")));
-    let tls = tls.inspect_err(|error| {
+) -> Result<(Box<TlsStream<Io>>, Spoken), Error> {
+    let late = |_| Error::new(ErrorKind::RequestTimeout, "the client's TLS handshake took too long");
+    let accepted = timeout_at(deadline, shake(config, connect, sni, io, peeked)).await.map_err(late);
+    let tls = accepted.and_then(|accepted| accepted).inspect_err(|error| {
         if let Some(hook) = &config.on_handshake_failure {
             hook(&connect.asked(), error);
         }
@@ -54,25 +39,19 @@ where
         Some(b"h2") => Spoken::Http2,
         _ => Spoken::Http1,
     };
-    serve(config, connect, inner, tls, Scheme::HTTPS, sni, spoken).await
+    Ok((tls, spoken))
 }
 
-async fn accept<Io>(
+async fn shake(
     config: &Config,
     connect: &Connect,
     sni: Option<&str>,
     mut io: Io,
     peeked: Peeked,
-) -> Result<TlsStream<Io>, Error>
-where
-    Io: AsyncRead + AsyncWrite + Unpin,
-{
-    let broken = |error: BoxError| {
-        Error::new(ErrorKind::Connect, "no TLS with the client").with_source(error).in_phase(crate::error::Phase::Tls)
+) -> Result<Box<TlsStream<Io>>, Error> {
+    let Some(authority) = &config.authority else {
+        return Err(Error::new(ErrorKind::Unsupported, "the proxy has no authority of its own"));
     };
-    let authority = config.authority.as_ref();
-    let authority =
-        authority.ok_or_else(|| Error::new(ErrorKind::Unsupported, "the proxy has no authority of its own"))?;
     let hello = match peeked.hello {
         Some(Ok(hello)) => hello,
         Some(Err((error, mut alert))) => {
@@ -80,14 +59,18 @@ where
             // Writing to a Vec cannot fail, and a client that takes no alert is broken anyway.
             let _ = alert.write(&mut said);
             let _ = io.write_all(&said).await;
-            return Err(broken(error.into()));
+            return Err(broken(error));
         }
-        None => return Err(broken(io::Error::from(io::ErrorKind::InvalidData).into())),
+        None => return Err(broken(io::Error::from(io::ErrorKind::InvalidData))),
     };
     let host = sni.unwrap_or_else(|| bare(&connect.host));
     if let Some(new_hosts) = &config.new_hosts {
         new_hosts.visit(connect.who.peer.as_ref(), host, Instant::now())?;
     }
     let settings = authority.server_config(host).await?;
-    StartHandshake::from_parts(hello, io).into_stream(settings).await.map_err(|error| broken(error.into()))
+    StartHandshake::from_parts(hello, io).into_stream(settings).await.map(Box::new).map_err(broken)
+}
+
+fn broken(error: impl Into<BoxError>) -> Error {
+    Error::new(ErrorKind::Connect, "no TLS with the client").with_source(error).in_phase(Phase::Tls)
 }

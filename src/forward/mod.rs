@@ -31,6 +31,25 @@
 //! # }
 //! ```
 //!
+//! With the feature `intercept` it looks into TLS, by certificates of an authority that its clients trust:
+//!
+//! ```no_run
+//! use nexthop::{ExactProxy, ForwardProxy, ca::Authority, forward::Decision};
+//! use tower::Layer;
+//!
+//! # async fn run() -> Result<(), nexthop::BoxError> {
+//! let exact = ExactProxy::new();
+//! let proxy = ForwardProxy::builder()
+//!     .authority(Authority::builder().file("ca.pem").build()?) // made if it is not there
+//!     .on_connect(|connect| if connect.host() == "bank.example" { Decision::Tunnel } else { Decision::Intercept })
+//!     .exact(exact.clone())
+//!     .build()?;
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+//! nexthop::serve(listener, proxy.layer(exact)).await; // the certificate: curl -x localhost:8080 http://nexthop/download/pem
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # What becomes of a request
 //!
 //! | target | goes to |
@@ -58,6 +77,7 @@
 mod access;
 mod answer;
 mod apps;
+mod build;
 mod builder;
 mod caps;
 mod connect;
@@ -76,8 +96,9 @@ mod policy;
 mod resolver;
 mod route;
 mod service;
+mod stream;
 
-pub use access::{Access, Asker, Verdict};
+pub use access::{Access, Asker, Credentials, Verdict};
 pub use builder::ForwardProxyBuilder;
 pub use future::ResponseFuture;
 pub use layer::ForwardProxy;

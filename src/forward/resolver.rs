@@ -8,7 +8,7 @@ use http::{
     uri::{PathAndQuery, Scheme},
 };
 
-use super::access::credentials;
+use super::access::Credentials;
 use crate::error::{ConfigError, Error, ErrorKind};
 
 /// What becomes of the URL of a request that was sent to the proxy: another path for the application behind it, or the URL as it is.
@@ -98,10 +98,9 @@ impl Resolver {
         if !matches!(self.0, Rule::ProxyAuth) {
             return Ok(None);
         }
-        let name = credentials(&parts.headers).map(|(name, _)| name).filter(|name| !name.is_empty());
-        let name =
-            name.ok_or_else(|| Error::new(ErrorKind::ProxyAuthentication, "the proxy wants to know who asks"))?;
-        Ok(Some(name.into()))
+        let sent = Credentials::read(&parts.headers).filter(|sent| !sent.name().is_empty());
+        let unknown = || Error::new(ErrorKind::ProxyAuthentication, "the proxy wants to know who asks");
+        Ok(Some(sent.ok_or_else(unknown)?.name().into()))
     }
 
     /// The target that the application gets: a path, or the URL.

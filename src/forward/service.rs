@@ -78,7 +78,7 @@ where
         match config.connect(&mut parts) {
             Ok(connect) => {
                 // Not the instance that was polled ready, which is for one request and not for a tunnel of them.
-                let opening = connect::open(config.clone(), connect, self.inner.clone());
+                let opening = connect::open(config.clone(), Box::new(connect), self.inner.clone());
                 ResponseFuture::later(config, Box::pin(async { opening.await.map(Next::Answer) }))
             }
             Err(error) => ResponseFuture::answer(config, Err(error)),

@@ -13,7 +13,13 @@ use crate::error::{Error, ErrorKind};
 ///
 /// # Errors
 /// `RequestBody` (400): both `Content-Length` and `Transfer-Encoding` (RFC 9112 §6.1), several lengths, or one that is no number (§6.3).
+/// `Unsupported` (501): a coding that is not `chunked` alone (§6.1). hyper reads `gzip, chunked` as `chunked`; what is behind it would go on
+/// without the name of its coding.
 pub(crate) fn check_framing(headers: &HeaderMap) -> Result<(), Error> {
+    let codings = || headers.get_all(TRANSFER_ENCODING).iter();
+    if codings().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) || codings().nth(1).is_some() {
+        return Err(Error::new(ErrorKind::Unsupported, "request has a transfer coding other than chunked"));
+    }
     let Some(length) = headers.get(CONTENT_LENGTH) else { return Ok(()) };
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let refuse = |why: &'static str| Err(Error::new(ErrorKind::RequestBody, why));
@@ -48,6 +54,9 @@ mod tests {
         }
         for (second, good) in [("5", true), ("6", false), ("05", false)] {
             assert_eq!(checked(&[("content-length", "5"), ("content-length", second)]).is_ok(), good, "{second}");
+        }
+        for coding in ["gzip, chunked", "chunked, gzip", "identity", "chunked, chunked", "xchunked", ""] {
+            assert_eq!(checked(&[("transfer-encoding", coding)]).unwrap_err().status(), 501, "{coding}");
         }
         let both = checked(&[("content-length", "5"), ("transfer-encoding", "chunked")]);
         assert_eq!(both.unwrap_err().kind(), ErrorKind::RequestBody);

@@ -134,9 +134,9 @@ impl Found {
         Self(bits)
     }
 
-    /// True if there is a `Content-Length`.
-    pub(crate) fn has_length(self) -> bool {
-        self.has(CONTENT_LENGTH_BIT)
+    /// True if there is a `Content-Length` or a `Transfer-Encoding`.
+    pub(crate) fn has_framing(self) -> bool {
+        self.has(CONTENT_LENGTH_BIT | TRANSFER_ENCODING_BIT)
     }
 
     /// True if there is a `Via`.
@@ -197,7 +197,7 @@ fn bit(name: &str) -> u16 {
         (14, "content-length") => CONTENT_LENGTH_BIT,
         (14, "http2-settings") => 1 << 4,
         (16, "proxy-connection") => 1 << 5,
-        (17, "transfer-encoding") => 1 << 6,
+        (17, "transfer-encoding") => TRANSFER_ENCODING_BIT,
         (18, "proxy-authenticate") => 1 << 7,
         (19, "proxy-authorization") => 1 << 8,
         _ => 0,
@@ -207,6 +207,7 @@ fn bit(name: &str) -> u16 {
 const TE_BIT: u16 = 1;
 const UPGRADE_BIT: u16 = 1 << 1;
 const CONNECTION_BIT: u16 = 1 << 2;
+const TRANSFER_ENCODING_BIT: u16 = 1 << 6;
 const VIA_BIT: u16 = 1 << 9;
 const CONTENT_LENGTH_BIT: u16 = 1 << 10;
 /// Those that go on to the next hop.
@@ -219,7 +220,7 @@ static FIELDS: [(HeaderName, u16); 9] = [
     (HeaderName::from_static("keep-alive"), 1 << 3),
     (HeaderName::from_static("http2-settings"), 1 << 4),
     (HeaderName::from_static("proxy-connection"), 1 << 5),
-    (TRANSFER_ENCODING, 1 << 6),
+    (TRANSFER_ENCODING, TRANSFER_ENCODING_BIT),
     (PROXY_AUTHENTICATE, 1 << 7),
     (PROXY_AUTHORIZATION, 1 << 8),
 ];

@@ -116,6 +116,36 @@ pub fn is_identity(name: &HeaderName) -> bool {
     like.iter().any(|like| is_like(name, like))
 }
 
+/// False for names that are neither [owned](is_owned) nor an [identity](is_identity) by their first letters: most, at the cost of one look.
+pub(crate) fn may_matter(name: &HeaderName) -> bool {
+    match name.as_str().as_bytes() {
+        [b'x', dash, rest @ ..] if fold(*dash) == b'-' => matches!(
+            rest,
+            [b'a', b'm' | b'p' | b'u' | b'z', ..]
+                | [b'c', b'l', ..]
+                | [b'e', b'n', ..]
+                | [b'f', b'o', ..]
+                | [b'g', b'o', ..]
+                | [b'm', b's', ..]
+                | [b'o', b'r', ..]
+                | [b'p', b'o', ..]
+                | [b'r', b'e', ..]
+                | [b's', b'c' | b's', ..]
+                | [b't', b'r', ..]
+                | [b'w', b'e' | b's', ..]
+        ),
+        rest => matches!(
+            rest,
+            [b'c', b'f' | b'l', ..]
+                | [b'f', b'a' | b'l' | b'o', ..]
+                | [b'p', b'r', ..]
+                | [b'r', b'e', ..]
+                | [b's', b's', ..]
+                | [b't', b'a' | b'r', ..]
+        ),
+    }
+}
+
 /// True if the two are the same name to an application that reads `_`, `.` and the like as `-`.
 #[must_use]
 pub fn is_same_name(one: &HeaderName, other: &HeaderName) -> bool {
@@ -339,7 +369,8 @@ mod tests {
     #[test]
     fn owns_every_field_of_every_family_in_every_spelling() {
         for text in OURS {
-            assert!(is_owned(&name(text)), "{text}");
+            assert!(is_owned(&name(text)) && may_matter(&name(text)), "{text}");
+            assert!(may_matter(&name(&text.replace('-', "_"))), "{text} with _");
             assert!(is_owned(&name(&text.replace('-', "_"))), "{text} with _");
             assert!(is_owned(&name(&text.replacen('-', "_", 1))), "{text} with one _");
             assert!(is_owned(&name(&text.replace('-', "."))), "{text} with .");
@@ -377,10 +408,25 @@ mod tests {
     #[test]
     fn knows_identity_fields_in_every_spelling() {
         for text in IDENTITY {
-            assert!(is_identity(&name(text)), "{text}");
+            assert!(is_identity(&name(text)) && may_matter(&name(text)), "{text}");
             assert!(is_identity(&name(&text.replace('-', "_"))), "{text} with _");
+            assert!(may_matter(&name(&text.replace('-', "_"))), "{text} with _");
             assert!(is_identity(&name(&text.replace('-', "."))), "{text} with .");
             assert!(!is_owned(&name(text)), "{text} is in one list only");
+        }
+    }
+
+    #[test]
+    fn what_is_in_a_list_of_identities_may_matter() {
+        let letters = || b'a'..=b'z';
+        for (one, other) in letters().flat_map(|one| letters().map(move |other| (one, other))) {
+            let all = [(identities(&[one, other]), ""), (x_identities(&[one, other]), "x-")];
+            let of_three = letters().map(|third| (x_identities(&[one, other, third]), "x-")).collect::<Vec<_>>();
+            for (list, before) in all.into_iter().chain(of_three) {
+                for like in list.iter().map(|like| std::str::from_utf8(like).unwrap().trim_end_matches('*')) {
+                    assert!(may_matter(&name(&format!("{before}{like}"))), "{before}{like}");
+                }
+            }
         }
     }
 

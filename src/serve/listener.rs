@@ -2,16 +2,16 @@
 
 use std::{future::pending, io, time::Duration};
 
-use socket2::{SockRef, TcpKeepalive};
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::mpsc,
 };
 
-use crate::ext::PeerAddr;
 #[cfg(unix)]
 use crate::ext::UnixPeer;
+use crate::{ext::PeerAddr, transport::keepalive};
 
 /// A source of connections for [`serve`](super::serve()).
 ///
@@ -78,10 +78,7 @@ impl Listener for TcpListener {
     }
 
     fn tcp_keepalive(&mut self, idle: Duration) -> io::Result<()> {
-        let keepalive = TcpKeepalive::new().with_time(idle.clamp(Duration::from_secs(1), MAX_KEEPALIVE));
-        #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd", windows))]
-        let keepalive = keepalive.with_interval(KEEPALIVE_INTERVAL);
-        SockRef::from(&*self).set_tcp_keepalive(&keepalive)
+        SockRef::from(&*self).set_tcp_keepalive(&keepalive(idle))
     }
 }
 
@@ -113,12 +110,6 @@ where
         }
     }
 }
-
-/// More than Linux can be told is an error there.
-const MAX_KEEPALIVE: Duration = Duration::from_secs(9 * 60 * 60);
-
-#[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd", windows))]
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 #[cfg(test)]
 mod tests {

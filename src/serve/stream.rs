@@ -22,6 +22,7 @@ use super::{
     drain::DrainGuard,
     watch::Phase,
 };
+use crate::transport::write_by;
 
 /// An accepted stream, with bytes of it that were read ahead.
 ///
@@ -198,7 +199,7 @@ pub(super) enum Stream<Io> {
 /// Calls the same method on whatever is inside.
 macro_rules! delegate {
     ($stream:expr, $io:ident => $call:expr) => {
-        match $stream.get_mut() {
+        match $stream {
             Stream::Plain($io) => $call,
             #[cfg(feature = "tls")]
             Stream::Tls($io) => $call,
@@ -208,38 +209,12 @@ macro_rules! delegate {
 
 impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<Io> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        delegate!(self, io => Pin::new(io).poll_read(cx, buf))
+        delegate!(self.get_mut(), io => Pin::new(io).poll_read(cx, buf))
     }
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<Io> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        delegate!(self, io => Pin::new(io).poll_write(cx, bytes))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        delegate!(self, io => Pin::new(io).poll_write_vectored(cx, slices))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(io) => io.is_write_vectored(),
-            #[cfg(feature = "tls")]
-            Self::Tls(io) => io.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        delegate!(self, io => Pin::new(io).poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        delegate!(self, io => Pin::new(io).poll_shutdown(cx))
-    }
+    write_by!(delegate);
 }
 
 /// Enough for most request heads, so that looking at the first bytes costs no further read.

@@ -70,13 +70,17 @@
 //! | `REFUSED_STREAM`, or a stream above the last that a `GOAWAY` names | not processed (RFC 9113 §8.7): sent again once on another connection, whatever its method, if what was taken of its body is in memory or kept; else 502, retryable |
 //! | nothing but the end of a connection that had answered before | sent again once, if idempotent and what was taken of its body is in memory or kept; else 502 |
 //! | the future or the response's body dropped | `RST_STREAM(CANCEL)`; the connection goes on |
+//! | SETTINGS that allow no streams (RFC 9113 §6.5.2) | 502, retryable, and no other connection, until they allow some; who waits in the queue waits on |
 //! | silence while streams are open | `PING` after 20 s; without an answer within 10 s, the connection is closed |
 //! | a client that does not read | holds up no other: a connection's window is as wide as that of all its streams |
 //!
 //! A shared connection counts as one against the pool's maximum. A request that finds the maximum reached and all streams taken waits for
-//! whichever is free first; unlike connections, streams are not given out in the order of asking. One that nobody uses is closed for a request that cannot use it: over HTTP/1.1, or on another runtime.
+//! whichever is free first, a connection or a stream; both are given out in the order of asking, within the same limits of time and number.
+//! A shared connection that nobody uses, or nobody any more, is closed for a request that waits and cannot use it: over HTTP/1.1, or on
+//! another runtime. While others use it, such a request waits on.
 
 mod alarm;
+mod awaits;
 mod connect;
 mod destination;
 pub(crate) mod http1;
@@ -104,8 +108,14 @@ pub use versions::HttpVersions;
 
 #[cfg(feature = "http2")]
 pub(crate) use connect::Alpn;
+#[cfg(feature = "serve")]
+pub(crate) use connect::keepalive;
 pub(crate) use connect::{Connector, Offer};
+#[cfg(feature = "serve")]
+pub(crate) use io::write_by;
 pub(crate) use limits::Limits;
 pub(crate) use pool::{Home, Listener, Pool, Taken, Waiting};
+#[cfg(feature = "spawn")]
+pub(crate) use tunnel::Hold;
 #[cfg(feature = "serve")]
 pub(crate) use tunnel::{Client, Gauge};

@@ -110,6 +110,41 @@ async fn carry_user_carries_who_is_logged_in_and_nobody_else() {
     assert_eq!(client.exchange(forged).await.text(), "nobody is logged in\n");
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn spawn_backend_runs_whatever_serves() {
+    let inherits = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/spawn_inherited.py");
+    for (command, answer) in [
+        (&["-m", "http.server", "--bind", "127.0.0.1", "__PORT__"] as &[_], "Directory listing"),
+        (&[inherits], "GET / answered by process"),
+    ] {
+        let args = [&["127.0.0.1:0", "--", "python3"], command].concat();
+        let mut example = Example::start("spawn_backend", &args, &[("IDLE_SECONDS", "1")]);
+        let addr = example.line().await.strip_prefix("http://").unwrap().parse().unwrap();
+        let response = RawClient::tcp(addr).await.exchange("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert!(response.text().contains(answer), "{}{}", response.head, response.text());
+        while example.line().await != "State(Stopped)" {}
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn spawn_per_host_runs_a_program_for_each_directory() {
+    let sites = tempfile::tempdir().unwrap();
+    for host in ["a.localhost", "b.localhost"] {
+        std::fs::create_dir(sites.path().join(host)).unwrap();
+        std::fs::write(sites.path().join(host).join("index.html"), format!("this is {host}")).unwrap();
+    }
+    let mut example = Example::start("spawn_per_host", &["127.0.0.1:0", sites.path().to_str().unwrap()], &[]);
+    let addr = example.line().await.strip_prefix("http://").unwrap().parse().unwrap();
+    let mut client = RawClient::tcp(addr).await;
+    for host in ["a.localhost", "b.localhost"] {
+        let response = client.exchange(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+        assert_eq!(response.text(), format!("this is {host}"));
+    }
+    assert_eq!(client.exchange("GET / HTTP/1.1\r\nHost: ..\r\n\r\n").await.status(), 421);
+}
+
 #[tokio::test]
 async fn intercept_app_answers_the_four_lines_of_wsgiprox() {
     if !is_installed("curl") {

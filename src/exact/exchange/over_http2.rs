@@ -23,8 +23,11 @@ use crate::{
 };
 
 impl Inner {
-    /// A stream on a connection that is open.
+    /// A stream on a connection that is open, unless others wait for one.
     fn take_stream(&self, to: &Destination) -> Option<http2::Stream> {
+        if self.pool.has_queue(to) {
+            return None;
+        }
         let stream = self.origins.take(to)?;
         self.pool.shared(to);
         Some(stream)
@@ -82,7 +85,7 @@ impl<P: Prepare> Exchange<P> {
         if let Some(stream) = self.proxy.take_stream(&to) {
             return self.send_on_stream(stream, framing, now);
         }
-        match self.proxy.pool.take(to.clone(), now, self.freshness())? {
+        match self.proxy.pool.take(to.clone(), now, self.freshness(), true)? {
             Taken::Idle(conn) => self.send_on(conn, framing, now),
             first => Ok(self.open_on_stream(to, offer, framing, None, first)),
         }
@@ -172,10 +175,11 @@ impl<P: Prepare> Exchange<P> {
     /// What the upstream has not processed is sent again whatever its method (RFC 9113 §8.7), as far as its body is still to be had.
     pub(super) fn again_on_stream(&mut self, sending: &http2::Exchange, failure: &Failure) -> Result<State, Error> {
         let again = failure.unprocessed || sending.is_stale(failure);
-        let Some(framing) = self.framing.filter(|_| again) else { return Err(failure.error.clone()) };
-        if !self.may_go_again(failure.unprocessed) {
+        let framing = self.framing.filter(|_| again);
+        let Some(framing) = framing.filter(|_| self.may_go_again(failure.unprocessed)) else {
+            self.give_up(failure.lost, failure.unprocessed);
             return Err(failure.error.clone());
-        }
+        };
         self.once_more(&failure.error, framing, Some(sending.mark()))
     }
 
@@ -188,13 +192,9 @@ impl<P: Prepare> Exchange<P> {
         if self.asks() == Asks::Upgrade {
             return Ok(self.open_for_upgrade(to, offer, framing, avoid));
         }
-        match self.proxy.pool.take(to.clone(), now, self.freshness())? {
+        match self.proxy.pool.take(to.clone(), now, self.freshness(), true)? {
             Taken::Idle(conn) => self.send_on(conn, framing, now),
-            Taken::Wait(waiting) => match self.proxy.take_stream(&to) {
-                Some(stream) => self.send_on_stream(stream, framing, now),
-                None => Ok(self.open_on_stream(to, offer, framing, None, Taken::Wait(waiting))),
-            },
-            first @ Taken::Dial(_) => Ok(self.open_on_stream(to, offer, framing, avoid, first)),
+            first => Ok(self.open_on_stream(to, offer, framing, avoid, first)),
         }
     }
 }

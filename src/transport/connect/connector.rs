@@ -27,6 +27,9 @@ pub(crate) struct Connector {
     pub(crate) custom: Option<Arc<dyn Connect>>,
     pub(crate) tcp: Tcp,
     pub(crate) upstream_proxy: Option<UpstreamProxy>,
+    /// Says whether the upstream, a process, is still there: what else listens at its address is a stranger.
+    #[cfg(feature = "spawn")]
+    pub(crate) is_there: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
     #[cfg(feature = "proxy-protocol")]
     pub(crate) proxy_protocol: Option<ProxyProtocolVersion>,
     #[cfg(feature = "tls")]
@@ -97,7 +100,12 @@ impl Connector {
         progress: Option<&Progress>,
     ) -> Result<Connected, Error> {
         let deadline = Deadline::after(limit, progress);
+        #[cfg(feature = "spawn")]
+        self.check_there()?;
         let io = self.open(to, &deadline).await?;
+        // It may have gone meanwhile.
+        #[cfg(feature = "spawn")]
+        self.check_there()?;
         #[cfg(feature = "proxy-protocol")]
         let io = match self.proxy_protocol {
             None => io,
@@ -116,6 +124,14 @@ impl Connector {
         progress: Option<&Progress>,
     ) -> Result<Connected, Error> {
         self.secure(Io::Custom(stream), to, offer, &Deadline::after(limit, progress)).await
+    }
+
+    #[cfg(feature = "spawn")]
+    fn check_there(&self) -> Result<(), Error> {
+        match &self.is_there {
+            Some(is_there) if !is_there() => Err(not_connected("the upstream is not there any more")),
+            _ => Ok(()),
+        }
     }
 
     async fn open(&self, to: &Destination, deadline: &Deadline<'_>) -> Result<Io, Error> {

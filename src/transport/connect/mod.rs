@@ -28,6 +28,8 @@ pub use custom::{Connect, Connecting};
 #[cfg(feature = "proxy-protocol")]
 pub use proxy_protocol::ProxyProtocolVersion;
 pub use resolve::{Resolve, Resolving};
+#[cfg(feature = "serve")]
+pub(crate) use tcp::keepalive;
 #[cfg(feature = "tls")]
 pub use tls::Tls;
 #[cfg(feature = "tls")]

@@ -84,16 +84,7 @@ impl Tcp {
         // Without it, a body written after its head waits for the peer's delayed acknowledgement, some 40 ms.
         stream.set_nodelay(true)?;
         if let Some(idle) = self.keepalive {
-            let keepalive = TcpKeepalive::new().with_time(idle.clamp(Duration::from_secs(1), MAX_KEEPALIVE));
-            #[cfg(any(
-                target_os = "linux",
-                target_os = "android",
-                target_os = "macos",
-                target_os = "freebsd",
-                windows
-            ))]
-            let keepalive = keepalive.with_interval(KEEPALIVE_INTERVAL);
-            SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+            SockRef::from(&stream).set_tcp_keepalive(&keepalive(idle))?;
         }
         Ok(stream)
     }
@@ -136,6 +127,14 @@ impl std::error::Error for Failures {
 
 pub(super) fn not_connected(error: impl Into<crate::error::BoxError>) -> Error {
     Error::new(ErrorKind::Connect, "no connection to the upstream").with_source(error).in_phase(Phase::Connect)
+}
+
+/// Keep-alive that asks a silent peer after `idle`, and then again and again.
+pub(crate) fn keepalive(idle: Duration) -> TcpKeepalive {
+    let keepalive = TcpKeepalive::new().with_time(idle.clamp(Duration::from_secs(1), MAX_KEEPALIVE));
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd", windows))]
+    let keepalive = keepalive.with_interval(KEEPALIVE_INTERVAL);
+    keepalive
 }
 
 /// More than Linux can be told is an error there.

@@ -45,6 +45,12 @@ impl Incoming {
         Self(Kind::Relayed(reader))
     }
 
+    /// True if nothing is to be read from the upstream any more.
+    #[cfg(feature = "spawn")]
+    pub(crate) fn has_arrived(&self) -> bool {
+        matches!(self.0, Kind::Empty | Kind::Full(_))
+    }
+
     /// The body of a response whose request was sent. With `keep`, the connection goes back to the pool after it: at once, if all of
     /// the body has arrived.
     pub(super) fn new(conn: Box<Conn>, remaining: Remaining, keep: bool, limits: &Arc<Limits>) -> Self {

@@ -53,9 +53,11 @@ pub(crate) fn head(
 ) -> Result<Option<Head>, Error> {
     let Layout { known, places } = layout;
     let prefix = known.prefix(read);
+    // A roomier map is not given away for a copy: hyper uses it again for the next request.
     if prefix.is_whole
         && !keep_hop_by_hop
         && let Some((head, fields)) = known.outcome()
+        && headers.capacity() <= fields.capacity()
     {
         read.advance(prefix.end);
         headers.clone_from(fields);
@@ -71,6 +73,10 @@ pub(crate) fn head(
     headers.reserve(prefix.lines + places.len());
     for line in known.lines(&prefix) {
         line.read(&mut control, headers)?;
+    }
+    if prefix.is_whole {
+        read.advance(length);
+        return control.finish(status, reason, headers, http11).map(Some);
     }
     let shared = read.split_to(length).freeze();
     for (index, place) in places.iter().enumerate() {
@@ -89,7 +95,7 @@ pub(crate) fn head(
         }
     }
     let head = control.finish(status, reason, headers, http11)?;
-    if !prefix.is_whole && known.is_to_learn() {
+    if known.is_to_learn() {
         known.learn(&shared);
     }
     Ok(Some(head))
@@ -142,7 +148,7 @@ fn start(read: &[u8], prefix: &Prefix, places: &mut Vec<Place>, max: usize) -> R
         Status::Partial if read.len() <= max => return blank_lines(read).map(|()| None),
         _ => return Err(too_long()),
     };
-    places.extend(response.headers.iter().map(|field| place(field)));
+    places.extend(response.headers.iter().map(place));
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or_else(|| bad("the status of the response is not a number from 100"))?;
     let reason = response.reason.filter(|reason| Some(*reason) != status.canonical_reason());

@@ -17,7 +17,7 @@ use super::{
     conn::Conn,
     decode::{self, Framing, Head},
     encode::{self, Lines},
-    framing::{Chunked, Remaining, RequestFraming, garbage},
+    framing::{Chunked, Remaining, RequestFraming},
     relay,
     upload::Upload,
 };
@@ -29,7 +29,13 @@ use crate::{
         hop,
         upgrade::{self, Handshake},
     },
-    transport::{CloseReason, Home, limits::Limits, observe::Watch, tunnel},
+    transport::{
+        CloseReason, Home,
+        awaits::{Awaits, Interim},
+        limits::Limits,
+        observe::Watch,
+        tunnel,
+    },
 };
 
 /// A request on its way and its response awaited. No task and no channel: [`poll`](Self::poll) writes and reads.
@@ -47,8 +53,7 @@ pub(crate) struct Exchange {
     answered: bool,
     /// Bytes of a head that were parsed and are not all of it.
     partial: usize,
-    /// Interim responses so far. Each is progress, so their number must be limited, too.
-    interim: u32,
+    interim: Interim,
     /// True if the connection ended before that.
     lost: bool,
     is_head: bool,
@@ -109,7 +114,7 @@ impl Exchange {
             written: 0,
             answered: false,
             partial: 0,
-            interim: 0,
+            interim: Interim::default(),
             lost: false,
             is_head: *method == Method::HEAD,
             handshake: None,
@@ -137,6 +142,11 @@ impl Exchange {
     /// True if a connection that had served before ended without a byte of a response: the upstream had closed it when we wrote.
     pub(crate) fn is_stale(&self) -> bool {
         self.conn.uses > 0 && self.lost
+    }
+
+    /// True if the connection ended without a byte of a response.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost
     }
 
     /// Closes the connection, which the upstream had closed; what remains is the right to another.
@@ -240,10 +250,7 @@ impl Exchange {
     /// Tells whoever wants to know. hyper's server cannot send it on (RFC 9110 §15.2 lets a proxy drop it).
     fn pass_interim(&mut self, head: &Head, parts: &mut Parts) -> Result<(), Error> {
         self.partial = 0;
-        self.interim += 1;
-        if self.interim > MAX_INTERIM {
-            return Err(garbage("the upstream answers in the interim for ever").in_phase(Phase::ResponseHead));
-        }
+        self.interim.count()?;
         self.upload.gated &= head.status != StatusCode::CONTINUE;
         self.moved();
         if let Some(on_informational) = parts.extensions.get::<OnInformational>() {
@@ -271,29 +278,20 @@ impl Exchange {
 
     /// The limit of the phase we are in. `Ok`: the wait for `100 Continue` is over, the body goes.
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let waits_for_client = self.conn.is_written() && self.upload.wants_more();
-        let waits_for_head = self.conn.is_written() && !self.upload.wants_more();
-        let limit = if self.upload.gated {
-            Some(self.limits.expect_continue)
-        } else if waits_for_head {
-            self.limits.response_head
-        } else {
-            self.limits.body_idle
+        let awaits = match (self.conn.is_written(), self.upload.wants_more()) {
+            _ if self.upload.gated => Awaits::Continue,
+            (true, true) => Awaits::Client,
+            (true, false) => Awaits::Head,
+            (false, _) => Awaits::Room,
         };
-        self.conn.alarm.set(limit.map(|limit| self.clock + limit));
+        self.conn.alarm.set(awaits.limit(&self.limits).map(|limit| self.clock + limit));
         ready!(self.conn.alarm.poll(cx));
         if self.upload.gated {
             self.upload.gated = false;
             self.moved();
             return Poll::Ready(Ok(()));
         }
-        let error = if waits_for_client {
-            Error::new(ErrorKind::RequestTimeout, "the client's body did not arrive in time").in_phase(Phase::Send)
-        } else if waits_for_head {
-            Error::new(ErrorKind::Timeout, "the upstream did not answer in time").in_phase(Phase::ResponseHead)
-        } else {
-            Error::new(ErrorKind::Timeout, "the upstream did not take the request in time").in_phase(Phase::Send)
-        };
+        let error = awaits.too_late();
         Poll::Ready(Err(if self.is_unsent() { error } else { error.after_send() }))
     }
 
@@ -410,6 +408,3 @@ impl Exchange {
         Ok(response)
     }
 }
-
-/// Interim responses to one request, at the most.
-const MAX_INTERIM: u32 = 100;

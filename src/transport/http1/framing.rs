@@ -14,6 +14,36 @@ pub(crate) enum RequestFraming {
     Chunked,
 }
 
+impl RequestFraming {
+    /// Notes that so many bytes of the body go out.
+    ///
+    /// # Errors
+    /// `RequestBody` (400) for more than was announced.
+    pub(crate) fn pass(&mut self, data: usize) -> Result<(), Error> {
+        match self {
+            Self::Chunked => Ok(()),
+            Self::Length(left) if data as u64 <= *left => {
+                *left -= data as u64;
+                Ok(())
+            }
+            Self::Length(_) | Self::None => Err(contradicted("the body is longer than its Content-Length")),
+        }
+    }
+
+    /// True if bytes that were announced have not gone out.
+    pub(crate) fn is_owing(&self) -> bool {
+        matches!(self, Self::Length(left) if *left > 0)
+    }
+
+    /// Notes that the body is over.
+    ///
+    /// # Errors
+    /// `RequestBody` (400) for less than was announced.
+    pub(crate) fn end(&self) -> Result<(), Error> {
+        if self.is_owing() { Err(contradicted("the body is shorter than its Content-Length")) } else { Ok(()) }
+    }
+}
+
 /// What is left to read of a response's body.
 #[derive(Debug)]
 pub(crate) enum Remaining {
@@ -146,6 +176,10 @@ impl Chunked {
             Err(_) => Err(garbage("a chunk size cannot be read")),
         }
     }
+}
+
+fn contradicted(reason: &'static str) -> Error {
+    Error::new(ErrorKind::RequestBody, reason).in_phase(Phase::Send)
 }
 
 /// Splits off at most `left` bytes.

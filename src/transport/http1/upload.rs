@@ -99,42 +99,26 @@ impl Upload {
     }
 
     fn data(&mut self, data: Bytes, out: &mut Out, last: bool) -> Result<(), Error> {
-        let length = data.len() as u64;
-        match &mut self.framing {
-            RequestFraming::Chunked => {
-                // Writing to a Vec cannot fail.
-                let _ = std::io::Write::write_fmt(out.room(), format_args!("{length:x}\r\n"));
-                out.push(data, if last { b"\r\n0\r\n\r\n" } else { b"\r\n" });
-                if last {
-                    self.state = State::Complete;
-                }
-                Ok(())
-            }
-            RequestFraming::Length(left) if length <= *left => {
-                *left -= length;
-                // A body that does not know its end is asked once more, so that bytes beyond its length are found.
-                if *left == 0 && last {
-                    self.state = State::Complete;
-                }
-                out.push(data, b"");
-                Ok(())
-            }
-            RequestFraming::Length(_) | RequestFraming::None => {
-                Err(Error::new(ErrorKind::RequestBody, "the body is longer than its Content-Length")
-                    .in_phase(Phase::Send))
-            }
+        self.framing.pass(data.len())?;
+        // A body that does not know its end is asked once more, so that bytes beyond its length are found.
+        if last && !self.framing.is_owing() {
+            self.state = State::Complete;
         }
+        if self.framing == RequestFraming::Chunked {
+            // Writing to a Vec cannot fail.
+            let _ = std::io::Write::write_fmt(out.room(), format_args!("{:x}\r\n", data.len()));
+            out.push(data, if last { b"\r\n0\r\n\r\n" } else { b"\r\n" });
+        } else {
+            out.push(data, b"");
+        }
+        Ok(())
     }
 
     fn end(&mut self, out: &mut Out, trailers: Option<&HeaderMap>) -> Result<(), Error> {
-        match self.framing {
-            RequestFraming::Chunked => encode::last_chunk(out.room(), trailers),
-            RequestFraming::Length(left) if left > 0 => {
-                let error = Error::new(ErrorKind::RequestBody, "the body is shorter than its Content-Length");
-                return Err(error.in_phase(Phase::Send));
-            }
-            // A body of known length has no place for trailers on HTTP/1.1.
-            RequestFraming::Length(_) | RequestFraming::None => {}
+        self.framing.end()?;
+        // A body of known length has no place for trailers on HTTP/1.1.
+        if self.framing == RequestFraming::Chunked {
+            encode::last_chunk(out.room(), trailers);
         }
         self.state = State::Complete;
         Ok(())

@@ -13,7 +13,7 @@ use http::{StatusCode, header, response::Parts};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::{conn::Stream, two_way::TwoWay};
+use super::{stream::Stream, two_way::TwoWay};
 use crate::{
     error::{Error, ErrorKind, Phase},
     transport::{alarm::Alarm, http1::parse_length},

@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 use h2::{RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::conn::Stream;
+use super::stream::Stream;
 
 /// The bytes of a stream, both ways. What was read makes room for as much again; the end of writing is `END_STREAM`; a reset is an error.
 /// Dropped before both ends have ended, it resets the stream with `CANCEL`, which is what a broken connection is in a tunnel (RFC 8441 §5).

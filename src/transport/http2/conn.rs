@@ -1,9 +1,9 @@
-//! [`Conn`]: one connection that many requests share, and [`Stream`]: the place of one of them on it.
+//! [`Conn`]: one connection that many requests share.
 
 use std::{
     fmt,
     sync::{
-        Arc, OnceLock,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -15,13 +15,16 @@ use h2::client::{Builder, SendRequest};
 use tokio::{
     runtime,
     sync::Notify,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout_at},
 };
 
-use super::{MAX_STREAMS, driver};
+use super::{
+    MAX_STREAMS, driver,
+    stream::{Mark, Stream},
+};
 use crate::{
     error::{Error, ErrorKind, Phase},
-    transport::{CloseReason, io::Io, limits::Limits},
+    transport::{CloseReason, io::Io, limits::Limits, pool::Queue},
 };
 
 /// A connection on which requests open streams. Cheap to clone; it is closed once neither a clone nor a stream is left.
@@ -45,31 +48,37 @@ pub(super) struct State {
     pub(super) opened: Instant,
     pub(super) runtime: runtime::Id,
     /// True once it has answered a request.
-    used: AtomicBool,
+    pub(super) used: AtomicBool,
     /// True once it is known how many streams the upstream takes.
     settled: AtomicBool,
+    /// True once a first stream is asked for.
+    pub(super) asked: AtomicBool,
+    /// True once that one may have been seen by the upstream.
+    pub(super) began: AtomicBool,
     /// Told when `settled` or `streams` changes for those who wait for it.
     changed: Notify,
     /// Told when there is something for the driver to do that its connection does not tell it.
     pub(super) drive: Notify,
-    /// Of the origin: told when a stream has ended.
-    freed: Arc<Notify>,
+    /// Those who wait for a connection where there may be so many; they are given the streams that become free.
+    queue: Option<Queue>,
+    handle: OnceLock<Weak<Handle>>,
 }
 
 impl Conn {
     /// Speaks the preface on `io` and starts the task that drives the connection, which calls `ended` when no stream can be opened any
-    /// more. The upstream's word is not waited for. Returns the place of the first stream, too. `freed` is told of the end of each.
+    /// more. The upstream's word is not waited for. Returns the place of the first stream, too; `queue` is where free ones go.
     pub(super) async fn open(
         io: Io,
         limits: &Limits,
-        freed: Arc<Notify>,
+        until: Option<Instant>,
+        queue: Option<Queue>,
         ended: impl FnOnce(&Arc<State>) + Send + 'static,
     ) -> Result<(Self, Stream), Error> {
         let (io, heard) = driver::Watched::new(io);
         let speaking = builder(limits).handshake(io);
-        let spoken = match limits.connect {
+        let spoken = match until {
             None => speaking.await,
-            Some(limit) => timeout(limit, speaking).await.map_err(|_| {
+            Some(until) => timeout_at(until, speaking).await.map_err(|_| {
                 Error::new(ErrorKind::Timeout, "the upstream did not take the preface in time").in_phase(Phase::Connect)
             })?,
         };
@@ -85,14 +94,19 @@ impl Conn {
             runtime: runtime::Handle::current().id(),
             used: AtomicBool::new(false),
             settled: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
+            began: AtomicBool::new(false),
             changed: Notify::new(),
             drive: Notify::new(),
-            freed,
+            queue,
+            handle: OnceLock::new(),
         });
         state.take(1);
-        tokio::spawn(driver::run(connection, heard, state.clone(), limits, ended));
         let conn = Self(Arc::new(Handle { sender: sender.clone(), state }));
-        Ok((conn.clone(), Stream { sender, conn, is_first: true }))
+        let state = conn.state();
+        let _ = state.handle.set(Arc::downgrade(&conn.0));
+        tokio::spawn(driver::run(connection, heard, state.clone(), limits, ended));
+        Ok((conn.clone(), Stream::new(sender, conn, true)))
     }
 
     /// Takes the place of one stream, if the connection takes more.
@@ -102,13 +116,36 @@ impl Conn {
         if !state.take(max) {
             return None;
         }
-        let mut stream = Stream { sender: sender.clone(), conn: self.clone(), is_first: false };
+        let mut sender = sender.clone();
         // After a GOAWAY, its streams go on, but no others.
-        if let Poll::Ready(Err(_)) = stream.sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
+        if let Poll::Ready(Err(_)) = sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
             state.close_for(CloseReason::Peer);
+            state.release();
             return None;
         }
-        Some(stream)
+        Some(Stream::new(sender, self.clone(), false))
+    }
+
+    /// Gives its free streams to those who wait, in their order. One that nobody uses is closed where it is of no use to who waits.
+    pub(super) fn serve_queue(&self) {
+        let state = self.state();
+        let Some(queue) = &state.queue else { return };
+        while queue.wants_stream(state.runtime) {
+            let Some(stream) = self.try_take() else { break };
+            queue.give(stream);
+        }
+        if state.streams() == 0 && !state.is_closed() && queue.wants_connection(state.runtime) {
+            state.retire_unused();
+        }
+    }
+
+    /// True if the upstream takes no streams at all for now.
+    pub(super) fn is_barred(&self) -> bool {
+        self.state().is_settled() && !self.state().is_closed() && self.max_streams() == 0
+    }
+
+    pub(super) fn is(&self, mark: &Mark) -> bool {
+        mark.is(self.state())
     }
 
     /// How many streams the upstream takes at once, and we open.
@@ -162,6 +199,17 @@ impl State {
         taken
     }
 
+    /// Gives the place of a stream back.
+    pub(super) fn release(&self) {
+        let left = (self.streams.fetch_sub(1, Ordering::AcqRel) & !CLOSED) - 1;
+        if left == 0 {
+            self.drive.notify_one();
+        }
+        if !self.is_settled() {
+            self.changed.notify_waiters();
+        }
+    }
+
     /// Opens no more streams, for this reason unless there was another before.
     pub(super) fn close_for(&self, reason: CloseReason) {
         let _ = self.reason.set(reason);
@@ -204,6 +252,23 @@ impl State {
         unused
     }
 
+    /// True if others may wait for its streams.
+    pub(super) fn has_queue(&self) -> bool {
+        self.queue.is_some()
+    }
+
+    /// Its streams may have become more: they go to those who wait.
+    pub(super) fn serve_queue(&self) {
+        if let Some(handle) = self.handle.get().and_then(Weak::upgrade) {
+            Conn(handle).serve_queue();
+        }
+    }
+
+    /// When the upstream's first SETTINGS are waited for no longer.
+    pub(super) fn settles(&self) -> Instant {
+        self.opened + SETTLE_TIME
+    }
+
     pub(super) fn is_settled(&self) -> bool {
         self.settled.load(Ordering::Acquire)
     }
@@ -214,96 +279,26 @@ impl State {
         self.changed.notify_waiters();
     }
 
+    /// Waits for that. The driver sees to it that it comes.
+    pub(super) async fn settled(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.is_settled() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// Waits for `done`, until the connection is one second old.
-    async fn wait_for(&self, done: impl Fn() -> bool) -> Result<(), tokio::time::error::Elapsed> {
+    pub(super) async fn wait_for(&self, done: impl Fn() -> bool) -> Result<(), tokio::time::error::Elapsed> {
         loop {
             let changed = self.changed.notified();
             if done() {
                 return Ok(());
             }
-            timeout_at(self.opened + SETTLE_TIME, changed).await?;
+            timeout_at(self.settles(), changed).await?;
         }
-    }
-}
-
-/// The place of one stream on a connection, held until its response was read and its request sent.
-pub(crate) struct Stream {
-    sender: SendRequest<Bytes>,
-    conn: Conn,
-    is_first: bool,
-}
-
-impl Stream {
-    /// Opens the stream.
-    pub(super) fn open(
-        &mut self,
-        request: http::Request<()>,
-        end: bool,
-    ) -> Result<(h2::client::ResponseFuture, h2::SendStream<Bytes>), h2::Error> {
-        let opened = self.sender.send_request(request, end);
-        // The upstream's silence counts from here.
-        self.conn.0.state.drive.notify_one();
-        opened
-    }
-
-    /// True if the upstream takes extended `CONNECT` (RFC 8441), which its first SETTINGS tell: they are waited for, one second at the most.
-    pub(crate) async fn takes_extended_connect(&self) -> bool {
-        let state = &self.conn.0.state;
-        // Without an answer in time, it is taken for a no.
-        let _ = state.wait_for(|| state.is_settled()).await;
-        self.sender.is_extended_connect_protocol_enabled()
-    }
-
-    /// Lets the connection end with the streams that are on it.
-    pub(crate) fn retire(self) {
-        self.conn.0.state.close_for(CloseReason::Excess);
-    }
-
-    /// False for the stream that the connection was opened for.
-    pub(crate) fn is_shared(&self) -> bool {
-        !self.is_first
-    }
-
-    /// True if the connection had answered another request before.
-    pub(super) fn is_used(&self) -> bool {
-        self.conn.0.state.used.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn mark(&self) -> Mark {
-        Mark(self.conn.0.state.clone())
-    }
-
-    pub(super) fn answered(&self) {
-        self.conn.0.state.used.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Tells a connection from others.
-pub(crate) struct Mark(Arc<State>);
-
-impl Conn {
-    pub(super) fn is(&self, mark: &Mark) -> bool {
-        Arc::ptr_eq(&self.0.state, &mark.0)
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        let state = &self.conn.0.state;
-        let left = (state.streams.fetch_sub(1, Ordering::AcqRel) & !CLOSED) - 1;
-        if left == 0 {
-            state.drive.notify_one();
-        }
-        if !state.is_settled() {
-            state.changed.notify_waiters();
-        }
-        state.freed.notify_waiters();
-    }
-}
-
-impl fmt::Debug for Stream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stream").field("conn", &self.conn).finish_non_exhaustive()
     }
 }
 
@@ -329,38 +324,3 @@ const SEND_BUFFER: usize = 64 * 1024;
 const MAX_RESET: usize = 128;
 /// Errors of the upstream that cost it one stream each; more cost it the connection.
 const MAX_LOCAL_ERRORS: usize = 128;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A stream on a connection to a server that allows extended `CONNECT`, or not; nobody is there without a word.
-    async fn opened(allows: Option<bool>) -> (Stream, tokio::task::JoinHandle<()>) {
-        let (ours, theirs) = tokio::io::duplex(64 * 1024);
-        let server = tokio::spawn(async move {
-            let Some(allows) = allows else {
-                let _theirs = theirs;
-                return std::future::pending().await;
-            };
-            let mut builder = h2::server::Builder::new();
-            if allows {
-                builder.enable_connect_protocol();
-            }
-            let mut connection = builder.handshake::<_, Bytes>(theirs).await.unwrap();
-            while connection.accept().await.is_some() {}
-        });
-        let io = Io::Custom(Box::new(ours));
-        let (_, stream) = Conn::open(io, &Limits::default(), Arc::default(), |_| {}).await.unwrap();
-        (stream, server)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn extended_connect_is_known_with_the_first_settings_or_not_to_be_had_after_a_second() {
-        let begin = Instant::now();
-        assert!(opened(Some(true)).await.0.takes_extended_connect().await);
-        assert!(!opened(Some(false)).await.0.takes_extended_connect().await);
-        assert_eq!(begin.elapsed(), Duration::ZERO);
-        assert!(!opened(None).await.0.takes_extended_connect().await);
-        assert_eq!(begin.elapsed(), SETTLE_TIME);
-    }
-}

@@ -21,7 +21,12 @@ use tokio::{
 };
 
 use super::conn::{State, UNSETTLED};
-use crate::transport::{CloseReason, alarm::Alarm, io::Io, limits::Limits};
+use crate::transport::{
+    CloseReason,
+    alarm::Alarm,
+    io::{Io, write_by},
+    limits::Limits,
+};
 
 /// Drives `connection` to its end. `ended` is called once it takes no more streams, also where this task is dropped.
 pub(super) fn run(
@@ -47,6 +52,9 @@ pub(super) fn run(
         idle: if limits.max_idle == 0 { Some(Duration::ZERO) } else { limits.pool_idle },
         retire: limits.max_age.map(|age| state.opened + age),
         idle_since: None,
+        streams: UNSETTLED,
+        settled: false,
+        began: false,
     };
     let guard = Guard { state, ended: Some(ended) };
     async move {
@@ -69,6 +77,12 @@ struct Driver {
     /// When it is too old for another stream.
     retire: Option<Instant>,
     idle_since: Option<Instant>,
+    /// How many streams the upstream takes, as was noted last.
+    streams: usize,
+    /// True if what becomes possible by knowing that was done.
+    settled: bool,
+    /// True once a stream may have been opened.
+    began: bool,
 }
 
 impl Driver {
@@ -87,16 +101,15 @@ impl Driver {
     fn poll(&mut self, state: &State, cx: &mut Context<'_>) -> Poll<ControlFlow<()>> {
         loop {
             let unused = state.streams() == 0;
+            let asked = state.asked.load(Ordering::Acquire);
             if Pin::new(&mut self.connection).poll(cx).is_ready() {
                 if unused {
                     state.close_for(CloseReason::Peer);
                 }
                 return Poll::Ready(ControlFlow::Break(()));
             }
-            if !state.is_settled() && self.connection.max_concurrent_send_streams() != UNSETTLED {
-                state.settle();
-            }
             let now = Instant::now();
+            self.note_streams(state, asked, now);
             let in_use = state.streams() > 0;
             self.watch.note(now, in_use, cx);
             self.idle_since = if in_use { None } else { self.idle_since.or(Some(now)) };
@@ -105,13 +118,34 @@ impl Driver {
             }
             let idle = self.idle_since.zip(self.idle).map(|(since, idle)| since + idle);
             let ask = if in_use { self.watch.next() } else { None };
-            self.alarm.set([self.retire, idle, ask].into_iter().flatten().min());
+            let settles = (!self.settled).then(|| state.settles());
+            self.alarm.set([self.retire, idle, ask, settles].into_iter().flatten().min());
             ready!(self.alarm.poll(cx));
             if ask.is_some_and(|at| at <= Instant::now()) && self.watch.ask().is_break() {
                 tracing::debug!("an upstream's connection does not answer any more");
                 return Poll::Ready(ControlFlow::Break(()));
             }
         }
+    }
+
+    /// Notes how many streams the upstream takes, and has those served who wait for them.
+    fn note_streams(&mut self, state: &State, asked: bool, now: Instant) {
+        if self.settled && self.began && !state.has_queue() {
+            return;
+        }
+        let streams = self.connection.max_concurrent_send_streams();
+        // What was asked for before the connection was polled has been opened by that, if it was allowed.
+        if asked && streams > 0 && !self.began {
+            self.began = true;
+            state.began.store(true, Ordering::Release);
+        }
+        if streams == self.streams && (self.settled || now < state.settles()) {
+            return;
+        }
+        self.streams = streams;
+        self.settled = true;
+        state.settle();
+        state.serve_queue();
     }
 
     /// True if it is to be closed: too old, unused for too long, or closed to new streams and the last one has ended.
@@ -229,30 +263,16 @@ impl AsyncRead for Watched {
     }
 }
 
+macro_rules! inside {
+    ($watched:expr, $io:ident => $call:expr) => {
+        match $watched {
+            Watched { io: $io, .. } => $call,
+        }
+    };
+}
+
 impl AsyncWrite for Watched {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
+    write_by!(inside);
 }
 
 /// Between two questions in one silence: gRPC servers take a third one within 5 minutes for an attack, and cut the connection.

@@ -16,16 +16,18 @@ use tokio::time::Instant;
 use super::{
     body::{Incoming, Place},
     channel::Channel,
-    conn::{Mark, Stream},
     failure::Failure,
     head::{self, Asked},
+    stream::{Mark, Stream},
     two_way,
     upload::Upload,
 };
 use crate::{
-    error::{BoxError, Error, ErrorKind, Phase},
+    error::{BoxError, Phase},
     ext::OnInformational,
-    transport::{Upgraded, alarm::Alarm, http1::RequestFraming, io::Io, limits::Limits, observe::Watch, tunnel},
+    transport::{
+        Upgraded, alarm::Alarm, awaits::Interim, http1::RequestFraming, io::Io, limits::Limits, observe::Watch, tunnel,
+    },
 };
 
 /// A request on its way and its response awaited. The stream is reset where this is dropped.
@@ -37,12 +39,13 @@ pub(crate) struct Exchange {
     alarm: Alarm,
     /// When something last moved.
     clock: Instant,
-    /// Interim responses so far. Each is progress, so their number must be limited, too.
-    interim: u32,
+    interim: Interim,
     strip: bool,
     is_head: bool,
     /// A `2xx` makes the stream a tunnel.
     asked: Option<Asked>,
+    /// Until the upstream has said how many streams it takes, which may be none.
+    settling: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl Exchange {
@@ -67,8 +70,20 @@ impl Exchange {
         let gated = expect.is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         let upload = Upload::new(send, framing, gated, complete);
         let is_head = parts.method == Method::HEAD;
-        let alarm = Alarm::default();
-        Ok(Self { stream, response, upload, limits, alarm, clock: now, interim: 0, strip, is_head, asked })
+        let (alarm, settling) = (Alarm::default(), stream.settling());
+        Ok(Self {
+            stream,
+            response,
+            upload,
+            limits,
+            alarm,
+            clock: now,
+            interim: Interim::default(),
+            strip,
+            is_head,
+            asked,
+            settling,
+        })
     }
 
     /// True if a failure may be the end of an old connection, which came as the request was sent.
@@ -105,6 +120,15 @@ impl Exchange {
             if self.upload.has_moved() {
                 self.clock = Instant::now();
             }
+            if let Some(settling) = &mut self.settling
+                && settling.as_mut().poll(cx).is_ready()
+            {
+                self.settling = None;
+                if self.stream.is_barred() {
+                    self.upload.cancel();
+                    return Poll::Ready(Err(Failure::no_streams()));
+                }
+            }
             let gated = self.upload.gated;
             self.poll_interim(cx, extensions)?;
             if let Poll::Ready(response) = Pin::new(&mut self.response).poll(cx) {
@@ -122,11 +146,7 @@ impl Exchange {
     fn poll_interim(&mut self, cx: &mut Context<'_>, extensions: &Extensions) -> Result<(), Failure> {
         // Of an error, the response itself tells.
         while let Poll::Ready(Some(Ok(mut interim))) = self.response.poll_informational(cx) {
-            self.interim += 1;
-            if self.interim > MAX_INTERIM {
-                let error = Error::new(ErrorKind::Upstream, "the upstream answers in the interim for ever");
-                return Err(Failure::ours(error.in_phase(Phase::ResponseHead).after_send()));
-            }
+            self.interim.count().map_err(Failure::ours)?;
             self.upload.gated &= interim.status() != StatusCode::CONTINUE;
             if let Some(on_informational) = extensions.get::<OnInformational>() {
                 // RFC 9110 §8.6: no length in a 1xx.
@@ -140,30 +160,15 @@ impl Exchange {
 
     /// The limit of the phase we are in. `Ok`: the wait for `100 Continue` is over, the body goes.
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        let waits_for_client = self.upload.waits_for_client();
-        let waits_for_window = self.upload.waits_for_window();
-        let limit = if self.upload.gated {
-            Some(self.limits.expect_continue)
-        } else if waits_for_client || waits_for_window {
-            self.limits.body_idle
-        } else {
-            self.limits.response_head
-        };
-        self.alarm.set(limit.map(|limit| self.clock + limit));
+        let awaits = self.upload.awaits();
+        self.alarm.set(awaits.limit(&self.limits).map(|limit| self.clock + limit));
         ready!(self.alarm.poll(cx));
         if self.upload.gated {
             self.upload.gated = false;
             self.clock = Instant::now();
             return Poll::Ready(Ok(()));
         }
-        let error = if waits_for_client {
-            Error::new(ErrorKind::RequestTimeout, "the client's body did not arrive in time").in_phase(Phase::Send)
-        } else if waits_for_window {
-            Error::new(ErrorKind::Timeout, "the upstream did not take the request in time").in_phase(Phase::Send)
-        } else {
-            Error::new(ErrorKind::Timeout, "the upstream did not answer in time").in_phase(Phase::ResponseHead)
-        };
-        Poll::Ready(Err(Failure::ours(error.after_send())))
+        Poll::Ready(Err(Failure::ours(awaits.too_late().after_send())))
     }
 
     /// Makes the response, which may be a tunnel. What is left of `body` goes on in a task where the response came before all of it was sent.
@@ -219,6 +224,3 @@ impl Exchange {
         response
     }
 }
-
-/// Interim responses to one request, at the most.
-const MAX_INTERIM: u32 = 100;

@@ -24,6 +24,11 @@ impl Failure {
         Self { error: error.with_source(source).in_phase(Phase::Send), unprocessed: true, lost: true }
     }
 
+    /// The stream was not opened, as the upstream takes none.
+    pub(super) fn no_streams() -> Self {
+        Self { error: no_streams(), unprocessed: true, lost: false }
+    }
+
     /// The stream ended before the head of a response.
     pub(super) fn of(source: h2::Error, phase: Phase) -> Self {
         // h2 gives a GOAWAY of the peer to those streams alone that are above the last one it names.
@@ -40,4 +45,9 @@ impl Failure {
         let error = Error::new(ErrorKind::Upstream, reason).with_source(source).in_phase(phase);
         Self { error: if unprocessed { error } else { error.after_send() }, unprocessed, lost }
     }
+}
+
+/// The upstream has said that it takes no streams at all (RFC 9113 §6.5.2), which may not last.
+pub(super) fn no_streams() -> Error {
+    Error::new(ErrorKind::Upstream, "the upstream takes no requests for now").in_phase(Phase::Queue)
 }

@@ -1,9 +1,11 @@
 //! HTTP/2 towards upstreams: streams on shared connections, spoken by the `h2` crate.
 //!
-//! [`conn`] is one connection and the count of its streams, [`driver`] the one task behind it, [`origins`] where connections are found and
-//! opened by one request for all. [`exchange`] sends a request and waits for the head of its response, [`upload`] sends its body, [`body`]
-//! reads the response's, [`channel`] is a stream that became a tunnel. hyper's own client is not used: it runs one or two tasks per request, takes a stream that was reset with `NO_ERROR`
-//! for a body that ended, and does not tell whether a stream was opened.
+//! [`conn`] is one connection and the count of its streams, [`stream`] the place of one request on it, [`driver`] the one task behind it,
+//! [`origins`] where connections are found and opened by one request for all. [`exchange`] sends a request and waits for the head of its
+//! response, [`upload`] sends its body, [`body`] reads the response's, [`channel`] is a stream that became a tunnel.
+//!
+//! hyper's own client is not used: it runs one or two tasks per request, takes a stream that was reset with `NO_ERROR` for a body that ended,
+//! and does not tell whether a stream was opened.
 
 mod body;
 mod channel;
@@ -13,14 +15,15 @@ mod exchange;
 mod failure;
 mod head;
 mod origins;
+mod stream;
 mod two_way;
 mod upload;
 
 pub(crate) use body::Incoming;
-pub(crate) use conn::{Mark, Stream};
 pub(crate) use exchange::Exchange;
 pub(crate) use failure::Failure;
 pub(crate) use origins::{Opened, Origins};
+pub(crate) use stream::{Mark, Stream};
 
 use std::time::Duration;
 

@@ -4,29 +4,32 @@ use std::{
     collections::BTreeMap,
     fmt,
     future::{Future, poll_fn},
-    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
         atomic::{AtomicUsize, Ordering},
     },
-    task::Poll,
 };
 
 use tokio::{
     runtime,
-    sync::{Notify, watch},
+    sync::watch,
+    time::{Instant, timeout_at},
 };
 
-use super::conn::{Conn, Mark, State, Stream};
+use super::{
+    conn::{Conn, State},
+    failure::no_streams,
+    stream::{Mark, Stream},
+};
 use crate::{
-    error::Error,
+    error::{Error, ErrorKind, Phase},
     transport::{
         CloseReason,
         destination::Destination,
         http1,
         io::Io,
         limits::Limits,
-        pool::{Home, Taken},
+        pool::{Home, Queue, Taken},
     },
 };
 
@@ -46,11 +49,8 @@ pub(crate) enum Opened {
     Http2(Stream),
 }
 
-struct Origin {
-    inner: Mutex<Inner>,
-    /// Told when a stream has ended.
-    freed: Arc<Notify>,
-}
+#[derive(Default)]
+struct Origin(Mutex<Inner>);
 
 struct Inner {
     conns: Vec<Conn>,
@@ -82,6 +82,8 @@ enum Step {
     Settle(Conn),
     Wait(watch::Receiver<Option<Outcome>>),
     Open(watch::Sender<Option<Outcome>>),
+    /// The upstream takes no streams, and would take none on another connection.
+    Barred,
 }
 
 impl Origins {
@@ -100,15 +102,20 @@ impl Origins {
         if self.open.load(Ordering::Acquire) > 0
             && let Some(origin) = self.find(to)
         {
-            origin.lock().make_room(None);
+            origin.lock().make_room();
         }
     }
 
     /// Finds a stream or opens a connection: one for all requests that come meanwhile, as far as its streams are likely to do. `connect`
-    /// opens a byte stream, and says whether HTTP/2 is spoken on it. `first` is the pool's permit to do so, `permit` asks for another.
+    /// opens a byte stream, and says whether HTTP/2 is spoken on it. `taken` is what the pool had: where it is a place in the queue, what
+    /// comes first is taken, a connection or a stream.
     ///
     /// Where an origin is unknown, the others wait for the first to find out, because it most likely speaks HTTP/2; where it spoke
-    /// HTTP/1.1 last, each opens its own. The caller bounds the time. The connection that is marked is avoided.
+    /// HTTP/1.1 last, each opens its own. The connection that is marked is avoided.
+    ///
+    /// # Errors
+    /// `Unavailable` (503) after the limit on waiting in the queue, `Timeout` (504) after that on connecting for who waits for others to
+    /// connect, `Upstream` (502) where the upstream takes no streams.
     ///
     /// # Cancel safety
     /// If the one that connects is dropped, another one of those that wait connects.
@@ -117,57 +124,43 @@ impl Origins {
         to: &Destination,
         limits: &Limits,
         avoid: Option<&Mark>,
-        first: Taken,
-        permit: impl Fn() -> Result<Taken, Error>,
+        mut taken: Taken,
         connect: impl Fn() -> F,
     ) -> Result<Opened, Error>
     where
         F: Future<Output = Result<(Io, bool), Error>>,
     {
         let runtime = runtime::Handle::current().id();
-        let mut permitted = Some(first);
         let mut has_turn = false;
+        let home = loop {
+            taken = match taken {
+                Taken::Idle(conn) => return Ok(Opened::Idle(conn)),
+                Taken::Stream(stream) => return Ok(Opened::Http2(stream)),
+                Taken::Dial(home) => break home,
+                Taken::Wait(mut waiting) => {
+                    has_turn = true;
+                    self.serve_queue(to);
+                    poll_fn(|cx| waiting.poll(cx)).await?
+                }
+            };
+        };
+        let until = limits.connect.map(|limit| Instant::now() + limit);
         loop {
             let origin = self.origin(to);
-            // Before it is looked for one, so that none is missed.
-            let freed = origin.freed.notified();
             let step = origin.lock().step(runtime, avoid, has_turn);
             match step {
                 Step::Take(stream) => return Ok(Opened::Http2(stream)),
                 Step::Settle(conn) => conn.settled().await,
-                Step::Wait(mut outcome) => match turn_or(&mut permitted, outcome.wait_for(Option::is_some)).await {
-                    // Whoever was waited for may stand behind this one in the queue, and the turn would be lost on both.
-                    Some(turn) => {
-                        permitted = Some(turn?);
-                        has_turn = true;
+                Step::Wait(mut outcome) => {
+                    // Without an outcome, whoever was waited for has given up.
+                    let _ = in_time(until, outcome.wait_for(Option::is_some)).await?;
+                    if let Some(Outcome::Failed(error)) = &*outcome.borrow() {
+                        return Err(error.clone());
                     }
-                    None => {
-                        if let Some(Outcome::Failed(error)) = &*outcome.borrow() {
-                            return Err(error.clone());
-                        }
-                    }
-                },
+                }
+                Step::Barred => return Err(no_streams()),
                 Step::Open(tell) => {
-                    let mut taken = match permitted.take() {
-                        Some(taken) => taken,
-                        None => permit()?,
-                    };
-                    if let Taken::Wait(waiting) = &mut taken {
-                        origin.lock().make_room(Some(runtime));
-                        match either(poll_fn(|cx| waiting.poll(cx)), freed).await {
-                            Some(granted) => taken = granted?,
-                            // Instead of a connection, there is a stream.
-                            None => {
-                                permitted = Some(taken);
-                                continue;
-                            }
-                        }
-                    }
-                    let opened = match taken {
-                        Taken::Idle(conn) => Ok(Opened::Idle(conn)),
-                        Taken::Dial(home) => self.open(&origin, limits, home, connect()).await,
-                        Taken::Wait(_) => continue,
-                    };
+                    let opened = self.open(&origin, limits, home, &connect).await;
                     tell.send_replace(Some(match &opened {
                         Ok(_) => Outcome::Open,
                         Err(error) => Outcome::Failed(error.clone()),
@@ -178,19 +171,24 @@ impl Origins {
         }
     }
 
-    async fn open(
+    async fn open<F>(
         self: &Arc<Self>,
         origin: &Origin,
         limits: &Limits,
         mut home: Home,
-        connecting: impl Future<Output = Result<(Io, bool), Error>>,
-    ) -> Result<Opened, Error> {
-        let (io, is_http2) = connecting.await?;
+        connect: impl Fn() -> F,
+    ) -> Result<Opened, Error>
+    where
+        F: Future<Output = Result<(Io, bool), Error>>,
+    {
+        let until = limits.connect.map(|limit| Instant::now() + limit);
+        let (io, is_http2) = connect().await?;
         if !is_http2 {
             origin.lock().is_http1 = true;
             return Ok(Opened::Http1(io, home));
         }
         home.opened();
+        let queue = Queue::behind(&home);
         let origins = Arc::downgrade(self);
         let ended = move |state: &Arc<State>| {
             let gone = Self::forget(&origins, &home.destination, state);
@@ -199,7 +197,7 @@ impl Origins {
                 reason => reason,
             };
         };
-        let (conn, stream) = Conn::open(io, limits, origin.freed.clone(), ended).await?;
+        let (conn, stream) = Conn::open(io, limits, until, queue, ended).await?;
         self.open.fetch_add(1, Ordering::AcqRel);
         let mut inner = origin.lock();
         inner.is_http1 = false;
@@ -208,8 +206,6 @@ impl Origins {
             inner.conns.push(conn);
         }
         drop(inner);
-        // Who waits for leave to open another may find a stream here.
-        origin.freed.notify_waiters();
         Ok(Opened::Http2(stream))
     }
 }
@@ -232,6 +228,13 @@ impl Origins {
         let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
         let idle = |conn: &&Conn| conn.state().streams() == 0 && !conn.state().is_closed();
         map.values().map(|origin| origin.lock().conns.iter().filter(idle).count()).sum()
+    }
+
+    /// For one that has begun to wait: what became free before is not told of any more.
+    fn serve_queue(&self, to: &Destination) {
+        let Some(origin) = self.find(to) else { return };
+        let conns = origin.lock().conns.clone();
+        conns.iter().for_each(Conn::serve_queue);
     }
 
     fn find(&self, to: &Destination) -> Option<Arc<Origin>> {
@@ -262,7 +265,7 @@ impl Origins {
 impl Origin {
     /// A poisoned lock guards lists that are whole between any two statements.
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -287,6 +290,10 @@ impl Inner {
         if let Some(conn) = ours.clone().find(|conn| !conn.state().is_settled() && !conn.state().is_closed()) {
             return Step::Settle(conn.clone());
         }
+        // RFC 9113 §6.5.2: a limit of none is one like any other, and another connection would be told the same.
+        if self.conns.iter().any(|conn| conn.state().runtime == runtime && conn.is_barred()) {
+            return Step::Barred;
+        }
         if let Some(conn) = ours.next_back() {
             self.expects = conn.max_streams().max(1);
         }
@@ -302,10 +309,10 @@ impl Inner {
         Step::Open(tell)
     }
 
-    /// Closes an unused connection, unless it is on this runtime.
-    fn make_room(&self, but: Option<runtime::Id>) {
-        let others = self.conns.iter().map(Conn::state).filter(|state| but != Some(state.runtime));
-        let _one = others.filter(|state| !state.is_closed()).find(|state| state.retire_unused());
+    /// Closes an unused connection.
+    fn make_room(&self) {
+        let open = self.conns.iter().map(Conn::state).filter(|state| !state.is_closed());
+        let _one = open.into_iter().find(|state| state.retire_unused());
     }
 
     fn remove(&mut self, state: &Arc<State>) -> Option<Conn> {
@@ -318,12 +325,11 @@ impl Inner {
     }
 }
 
-impl Default for Origin {
+impl Default for Inner {
     fn default() -> Self {
         let expects = super::MAX_STREAMS as usize;
         let (conns, opening) = (Vec::new(), Vec::new());
-        let inner = Inner { conns, opening, expects, is_http1: false, upgrades_over_http1: false };
-        Self { inner: Mutex::new(inner), freed: Arc::default() }
+        Self { conns, opening, expects, is_http1: false, upgrades_over_http1: false }
     }
 }
 
@@ -333,26 +339,12 @@ impl fmt::Debug for Origins {
     }
 }
 
-/// Awaits the turn of one that stands in the pool's queue, unless `other` is ready before it.
-async fn turn_or(permitted: &mut Option<Taken>, other: impl Future) -> Option<Result<Taken, Error>> {
-    let turn = poll_fn(|cx| match permitted {
-        Some(Taken::Wait(waiting)) => waiting.poll(cx),
-        _ => Poll::Pending,
-    });
-    either(turn, async {
-        other.await;
+/// Awaits what another request is at. That one has a limit of its own, but may give up, and another one begin anew.
+async fn in_time<T>(until: Option<Instant>, waiting: impl Future<Output = T>) -> Result<T, Error> {
+    let Some(until) = until else { return Ok(waiting.await) };
+    timeout_at(until, waiting).await.map_err(|_| {
+        Error::new(ErrorKind::Timeout, "no other request has connected to the upstream in time").in_phase(Phase::Queue)
     })
-    .await
-}
-
-/// Awaits `first`, unless `other` is ready before it.
-async fn either<T>(first: impl Future<Output = T>, other: impl Future<Output = ()>) -> Option<T> {
-    let (mut first, mut other) = (pin!(first), pin!(other));
-    poll_fn(|cx| match first.as_mut().poll(cx) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => other.as_mut().poll(cx).map(|()| None),
-    })
-    .await
 }
 
 /// Destinations of which it is remembered what they speak.
@@ -361,11 +353,9 @@ const MAX_REMEMBERED: usize = 1024;
 #[cfg(test)]
 mod tests {
     use std::{
-        pin::Pin,
-        task::{Context, Waker},
+        pin::{Pin, pin},
+        task::{Context, Poll, Waker},
     };
-
-    use tokio::time::Instant;
 
     use super::*;
     use crate::transport::pool::Pool;
@@ -385,11 +375,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_waits_for_a_connection_does_not_keep_the_right_to_open_it() {
+    async fn the_first_in_the_queue_connects_and_the_next_is_given_a_stream() {
         let limits = Arc::new(Limits { max_connections: Some(1), ..Limits::default() });
         let (pool, origins) = (Arc::new(Pool::new(limits.clone(), None)), Arc::new(Origins::default()));
         let to = Destination::of(&"http://h/".parse().unwrap(), None).unwrap();
-        let take = || pool.take(to.clone(), Instant::now(), None);
+        let take = || pool.take(to.clone(), Instant::now(), None, true);
         let Ok(Taken::Dial(in_use)) = take() else { panic!("no room") };
         let (before, behind) = (take().unwrap(), take().unwrap());
         let dialled = AtomicUsize::new(0);
@@ -397,11 +387,11 @@ mod tests {
             dialled.fetch_add(1, Ordering::Relaxed);
             Ok((server(), true))
         };
-        // The one whose turn is later looks first, and is to connect for both.
-        let mut connects = pin!(origins.acquire(&to, &limits, None, behind, take, connect));
-        assert!(poll_once(connects.as_mut()).is_pending());
-        let mut waits = pin!(origins.acquire(&to, &limits, None, before, take, connect));
+        // The one whose turn is later looks first.
+        let mut waits = pin!(origins.acquire(&to, &limits, None, behind, connect));
         assert!(poll_once(waits.as_mut()).is_pending());
+        let mut connects = pin!(origins.acquire(&to, &limits, None, before, connect));
+        assert!(poll_once(connects.as_mut()).is_pending());
         drop(in_use);
         let begin = Instant::now();
         let (connects, waits) = tokio::join!(connects, waits);

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http_body::Body;
 use tokio::time::Instant;
 
-use super::{conn::Stream, upload::Upload};
+use super::{stream::Stream, upload::Upload};
 use crate::{
     error::{BoxError, Error},
     transport::alarm::Alarm,

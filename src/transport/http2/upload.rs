@@ -13,7 +13,7 @@ use http_body::Body;
 use super::head;
 use crate::{
     error::{BoxError, Error, ErrorKind, Phase},
-    transport::http1::RequestFraming,
+    transport::{awaits::Awaits, http1::RequestFraming},
 };
 
 /// What is still to be sent of a request's body. At most one frame of it is held here.
@@ -55,14 +55,14 @@ impl Upload {
         self.state == State::Complete
     }
 
-    /// True if the next step is the client's.
-    pub(super) fn waits_for_client(&self) -> bool {
-        self.state == State::Running && self.chunk.is_empty() && !self.gated
-    }
-
-    /// True if the next step is the upstream's window.
-    pub(super) fn waits_for_window(&self) -> bool {
-        self.state == State::Running && !self.chunk.is_empty()
+    /// Whose the next step is.
+    pub(super) fn awaits(&self) -> Awaits {
+        match self.state {
+            _ if self.gated => Awaits::Continue,
+            State::Running if self.chunk.is_empty() => Awaits::Client,
+            State::Running => Awaits::Room,
+            State::Complete | State::Abandoned => Awaits::Head,
+        }
     }
 
     /// Ends the stream; the upstream sees that the request is not complete.
@@ -141,28 +141,15 @@ impl Upload {
     }
 
     fn data(&mut self, data: Bytes) -> Result<(), Error> {
-        let length = data.len() as u64;
-        match &mut self.framing {
-            RequestFraming::Chunked => {}
-            RequestFraming::Length(left) if length <= *left => {
-                *left -= length;
-                // A body that is over before its length is asked for its end like any other, and found to be short.
-                self.last &= *left == 0;
-            }
-            RequestFraming::Length(_) | RequestFraming::None => {
-                let error = Error::new(ErrorKind::RequestBody, "the body is longer than its Content-Length");
-                return Err(error.in_phase(Phase::Send));
-            }
-        }
+        self.framing.pass(data.len())?;
+        // A body that is over before its length is asked for its end like any other, and found to be short.
+        self.last &= !self.framing.is_owing();
         self.chunk = data;
         Ok(())
     }
 
     fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), Error> {
-        if matches!(self.framing, RequestFraming::Length(left) if left > 0) {
-            let error = Error::new(ErrorKind::RequestBody, "the body is shorter than its Content-Length");
-            return Err(error.in_phase(Phase::Send));
-        }
+        self.framing.end()?;
         let trailers = trailers.map(head::trailers).filter(|trailers| !trailers.is_empty());
         let sent = match trailers {
             Some(trailers) => self.send.send_trailers(trailers),

@@ -19,6 +19,8 @@ use super::{
     stats::PoolStats,
     waiting::{Grant, Waiting, unavailable},
 };
+#[cfg(feature = "http2")]
+use crate::transport::http2::Stream;
 use crate::{
     error::Error,
     transport::{destination::Destination, http1::Conn, limits::Limits},
@@ -43,8 +45,11 @@ pub(crate) enum Taken {
     Idle(Box<Conn>),
     /// The right to open one.
     Dial(Home),
-    /// A place in the queue for one of the two.
+    /// A place in the queue for one of these.
     Wait(Box<Waiting>),
+    /// A place on a connection that others use, too: only from the queue, and for those who said that it would do.
+    #[cfg(feature = "http2")]
+    Stream(Stream),
 }
 
 impl Pool {
@@ -59,7 +64,7 @@ impl Pool {
     /// the peer.
     ///
     /// With `fresh`, for a request that must not be lost: only a connection idle for less than that, and the kernel is asked whether the
-    /// peer has closed it in this moment.
+    /// peer has closed it in this moment. With `shares`, what is waited for may be a stream, too.
     ///
     /// # Errors
     /// `Unavailable` (503) if too many wait already.
@@ -68,17 +73,21 @@ impl Pool {
         to: Destination,
         now: Instant,
         fresh: Option<Duration>,
+        shares: bool,
     ) -> Result<Taken, Error> {
         // tokio tells the runtime only by cloning its handle. Not asked, a connection of one that nobody drives now would hang.
         let Ok(runtime) = runtime::Handle::try_current() else { return Ok(Taken::Dial(Home::new(self, to, false))) };
-        let want = Want { runtime: runtime.id(), now, fresh };
+        let want = Want { runtime: runtime.id(), now, fresh, shares };
         if let Some(max) = self.limits.max_connections {
             return self.take_one_of(max, to, want);
         }
         let mut closing = Closing::new();
         let first = shard_of_this_thread();
         let mut shards = (0..self.shards.len()).filter_map(|step| self.shards.get((first + step) % self.shards.len()));
-        let found = shards.find_map(|shard| shard.lock().take(&to, &want, &mut closing));
+        let found = shards.find_map(|shard| {
+            let mut places = shard.lock();
+            places.take(&to, &want, &mut closing).inspect(|_| shard.counts.count_reused())
+        });
         Ok(match found {
             Some(conn) => {
                 self.tell(&to, PoolChange::Reused);
@@ -95,6 +104,10 @@ impl Pool {
         let mut places = shard.lock();
         let found = places.take_one_of(max, &to, &want, &mut closing);
         let waits = match found {
+            Found::Alive(_) => {
+                shard.counts.count_reused();
+                None
+            }
             Found::Nothing => {
                 let ticket = self.tickets.fetch_add(1, Relaxed);
                 places.enqueue(&to, ticket, want, self.limits.max_waiting).map(|granted| (ticket, granted))
@@ -173,15 +186,15 @@ impl Pool {
             drop(places);
             if waiter.want.runtime != conn.runtime {
                 conn.home.reason = CloseReason::Excess;
-                return match waiter.grant.send(Grant::Dial(conn.into_home())) {
-                    Err(Grant::Dial(home)) => self.pass_on(home),
-                    Ok(()) | Err(Grant::Idle(_)) => {}
-                };
+                if let Err(Grant::Dial(home)) = waiter.grant.send(Grant::Dial(conn.into_home())) {
+                    self.pass_on(home);
+                }
+                return;
             }
             match waiter.grant.send(Grant::Idle(conn)) {
                 // That one has just left.
                 Err(Grant::Idle(back)) => conn = back,
-                Ok(()) | Err(Grant::Dial(_)) => return,
+                Ok(()) | Err(_) => return,
             }
         }
     }
@@ -209,7 +222,7 @@ impl Pool {
             drop(places);
             match waiter.grant.send(Grant::Dial(home)) {
                 Err(Grant::Dial(back)) => home = back,
-                Ok(()) | Err(Grant::Idle(_)) => return,
+                Ok(()) | Err(_) => return,
             }
         }
     }
@@ -219,6 +232,11 @@ impl Pool {
         let waiter = shard.lock().map.get_mut(to).and_then(|place| place.waiting.remove(&ticket));
         // Nobody else has its sender now.
         drop(waiter);
+    }
+
+    /// Requests so far on connections that were there already. Takes no lock.
+    pub(crate) fn reused(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.counts.reused()).sum()
     }
 
     pub(crate) fn stats(&self) -> PoolStats {

@@ -39,7 +39,6 @@ impl Shard {
     pub(super) fn add_to(&self, stats: &mut PoolStats) {
         let places = self.lock();
         stats.idle += places.idle;
-        stats.reused += places.reused;
         stats.waiting += places.map.values().map(|place| place.waiting.len()).sum::<usize>();
         drop(places);
         self.counts.add_to(stats);
@@ -54,7 +53,6 @@ pub(super) struct Places {
     pub(super) map: BTreeMap<Destination, Place>,
     /// Idle connections to all destinations together.
     pub(super) idle: usize,
-    pub(super) reused: u64,
     /// True if there is a maximum of connections.
     bounded: bool,
     /// The runtimes on which a reaper looks after this shard.
@@ -105,6 +103,9 @@ pub(super) struct Want {
     pub(super) now: Instant,
     /// For a request that must not be lost: idle for less than this, and the kernel is asked whether the peer has closed it in this moment.
     pub(super) fresh: Option<Duration>,
+    /// A stream of a connection that others use would do, too.
+    #[cfg_attr(not(feature = "http2"), expect(dead_code, reason = "nothing is shared over HTTP/1.1"))]
+    pub(super) shares: bool,
 }
 
 impl Want {
@@ -112,6 +113,12 @@ impl Want {
         idle.conn.runtime == self.runtime
             && idle.until.is_none_or(|until| self.now < until)
             && self.fresh.is_none_or(|fresh| self.now.saturating_duration_since(idle.since) < fresh)
+    }
+
+    /// True if a stream of a connection on `runtime` would do.
+    #[cfg(feature = "http2")]
+    pub(super) fn shares_on(&self, runtime: runtime::Id) -> bool {
+        self.shares && self.runtime == runtime
     }
 
     /// True if the peer has not closed `conn`, as far as can be known.
@@ -133,7 +140,6 @@ impl Places {
             let Some(Idle { mut conn, .. }) = place.idle.remove(at) else { continue };
             self.idle -= 1;
             if want.is_alive(&mut conn) {
-                self.reused += 1;
                 return Some(conn);
             }
             conn.home.reason = CloseReason::Peer;
@@ -179,6 +185,14 @@ impl Places {
             return None;
         }
         self.map.get_mut(to)?.waiting.pop_first().map(|(_, waiter)| waiter)
+    }
+
+    /// The first who would do with a stream of a connection on `runtime`.
+    #[cfg(feature = "http2")]
+    pub(super) fn next_to_share(&mut self, to: &Destination, runtime: runtime::Id) -> Option<Waiter> {
+        let waiting = &mut self.map.get_mut(to)?.waiting;
+        let ticket = waiting.iter().find(|(_, waiter)| waiter.want.shares_on(runtime)).map(|(ticket, _)| *ticket)?;
+        waiting.remove(&ticket)
     }
 
     /// Notes that there is one connection less to `to`.

@@ -45,18 +45,33 @@ impl PoolStats {
     }
 }
 
-/// What a shard counts outside its lock: nothing that happens for each request.
+/// What a shard counts. Read without its lock.
 #[derive(Default)]
 pub(super) struct Counts {
+    /// Requests on connections that had served before; written under the shard's lock alone.
+    reused: AtomicU64,
     pub(super) opened: AtomicU64,
     pub(super) refused: AtomicU64,
-    /// Requests on connections that are shared; the others are counted under the lock.
+    /// Requests on connections that are shared.
     #[cfg(feature = "http2")]
     pub(super) shared: AtomicU64,
     closed: [AtomicU64; CloseReason::COUNT],
 }
 
 impl Counts {
+    /// Under the shard's lock, where nobody else counts: no locked instruction on the way of every request.
+    pub(super) fn count_reused(&self) {
+        self.reused.store(self.reused.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
+    /// Requests on connections that were there already.
+    pub(super) fn reused(&self) -> u64 {
+        #[cfg(feature = "http2")]
+        return self.reused.load(Relaxed) + self.shared.load(Relaxed);
+        #[cfg(not(feature = "http2"))]
+        self.reused.load(Relaxed)
+    }
+
     pub(super) fn count_closed(&self, reason: CloseReason) {
         if let Some(count) = self.closed.get(reason as usize) {
             count.fetch_add(1, Relaxed);
@@ -69,9 +84,6 @@ impl Counts {
         }
         stats.opened += self.opened.load(Relaxed);
         stats.refused += self.refused.load(Relaxed);
-        #[cfg(feature = "http2")]
-        {
-            stats.reused += self.shared.load(Relaxed);
-        }
+        stats.reused += self.reused();
     }
 }

@@ -18,6 +18,8 @@ use super::{
     home::Home,
     places::Want,
 };
+#[cfg(feature = "http2")]
+use crate::transport::http2::Stream;
 use crate::{
     error::{Error, ErrorKind, Phase},
     transport::{alarm::Alarm, destination::Destination, http1::Conn},
@@ -29,6 +31,9 @@ pub(super) enum Grant {
     Idle(Box<Conn>),
     /// The right to open one.
     Dial(Home),
+    /// A place on a connection that others use, too.
+    #[cfg(feature = "http2")]
+    Stream(Stream),
 }
 
 /// The pool's end of it.
@@ -61,7 +66,7 @@ impl Waiting {
         &self.to
     }
 
-    /// A connection, or the right to open one.
+    /// A connection, the right to open one, or a stream.
     ///
     /// # Errors
     /// `Unavailable` (503) after the limit on waiting.
@@ -76,6 +81,8 @@ impl Waiting {
         Poll::Ready(match granted {
             Some(Grant::Dial(home)) => Ok(Taken::Dial(home)),
             Some(Grant::Idle(conn)) => Ok(self.use_again(conn)),
+            #[cfg(feature = "http2")]
+            Some(Grant::Stream(stream)) => Ok(Taken::Stream(stream)),
             None => {
                 self.pool.refused(&self.to);
                 Err(unavailable("no connection to the upstream became free in time"))
@@ -90,7 +97,8 @@ impl Waiting {
             return Taken::Dial(conn.into_home());
         }
         if let Some(shard) = self.pool.shard() {
-            shard.lock().reused += 1;
+            let _places = shard.lock();
+            shard.counts.count_reused();
         }
         self.pool.tell(&self.to, PoolChange::Reused);
         Taken::Idle(conn)
@@ -109,10 +117,9 @@ impl Drop for Waiting {
         if self.over {
             return;
         }
-        match self.leave() {
-            Some(Grant::Idle(conn)) => self.pool.keep(conn, Instant::now()),
-            // Dropped, it goes to the next.
-            Some(Grant::Dial(_)) | None => {}
+        // Dropped, whatever else was given goes to the next.
+        if let Some(Grant::Idle(conn)) = self.leave() {
+            self.pool.keep(conn, Instant::now());
         }
     }
 }

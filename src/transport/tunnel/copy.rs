@@ -9,19 +9,22 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    task::coop::unconstrained,
+    task::coop::{has_budget_remaining, unconstrained},
     time::{Instant, Sleep, sleep_until},
 };
 
 use super::scratch::{Kept, Scratch};
 
-/// Copies both ways, carrying each end across, until both ways have ended, one side fails or nothing moves for too long.
+/// Copies both ways, carrying each end across, until both ways have ended, one side fails or nothing moves for too long. Where one side
+/// takes no more, what has arrived from it is still delivered to the other, which has a minute for it.
 pub(super) struct Tunnel<C, U> {
     client: C,
     upstream: U,
     there: Way,
     back: Way,
     idle: Option<Idle>,
+    /// Set once a side takes no more.
+    cut: Option<Cut>,
 }
 
 /// What a tunnel has carried: bytes from the client, and bytes to it.
@@ -47,7 +50,7 @@ where
     /// Each side with the bytes of it that were read already.
     pub(super) fn new((client, ahead): (C, &[u8]), (upstream, glued): (U, &[u8]), idle: Option<Duration>) -> Self {
         let (there, back) = (Way::beginning_with(ahead), Way::beginning_with(glued));
-        Self { client, upstream, there, back, idle: idle.and_then(Idle::new) }
+        Self { client, upstream, there, back, idle: idle.and_then(Idle::new), cut: None }
     }
 
     pub(super) fn carried(&self) -> Carried {
@@ -63,28 +66,39 @@ where
     type Output = Result<(), Cut>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { client, upstream, there, back, idle } = &mut *self;
+        let Self { client, upstream, there, back, idle, cut } = &mut *self;
         let mut scratch = Scratch::lend();
-        // Both before either's error counts: what arrived before a side was lost still goes on.
-        let sent = there.poll(cx, client, upstream, &mut scratch);
-        let received = back.poll(cx, upstream, client, &mut scratch);
-        drop(scratch);
-        match (sent, received) {
-            (Poll::Ready(Err(Failed::Reading(error))), _) | (_, Poll::Ready(Err(Failed::Writing(error)))) => {
-                Poll::Ready(Err(Cut::Client(error)))
-            }
-            (Poll::Ready(Err(Failed::Writing(error))), _) | (_, Poll::Ready(Err(Failed::Reading(error)))) => {
-                Poll::Ready(Err(Cut::Upstream(error)))
-            }
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
-            (Poll::Pending, _) | (_, Poll::Pending) => {
-                let Some(idle) = idle else { return Poll::Pending };
-                if there.state == State::Closed || back.state == State::Closed {
-                    idle.shorten(HALF_CLOSED);
+        loop {
+            // Both before either's error counts: what arrived before a side was lost still goes on.
+            let sent = there.poll(cx, client, upstream, &mut scratch);
+            let received = back.poll(cx, upstream, client, &mut scratch);
+            let ended = match (sent, received) {
+                (Poll::Ready(Err(Failed::Reading(error))), _) => Err(Cut::Client(error)),
+                (_, Poll::Ready(Err(Failed::Reading(error)))) => Err(Cut::Upstream(error)),
+                (Poll::Ready(Err(Failed::Writing(error))), _) if cut.is_none() => {
+                    *cut = Some(Cut::Upstream(error));
+                    (there.state, back.is_last) = (State::Closed, true);
+                    Idle::hurry(idle);
+                    continue;
                 }
-                idle.poll(there.moved.wrapping_add(back.moved), cx).map(|()| Err(Cut::Idle(idle.limit)))
-            }
+                (_, Poll::Ready(Err(Failed::Writing(error)))) if cut.is_none() => {
+                    *cut = Some(Cut::Client(error));
+                    (back.state, there.is_last) = (State::Closed, true);
+                    Idle::hurry(idle);
+                    continue;
+                }
+                (Poll::Ready(_), Poll::Ready(_)) => Ok(()),
+                (Poll::Pending, _) | (_, Poll::Pending) => break,
+            };
+            return Poll::Ready(cut.take().map_or(ended, Err));
         }
+        drop(scratch);
+        let Some(idle) = idle else { return Poll::Pending };
+        if there.state == State::Closed || back.state == State::Closed {
+            idle.shorten(HALF_CLOSED);
+        }
+        ready!(idle.poll(there.moved.wrapping_add(back.moved), cx));
+        Poll::Ready(Err(cut.take().unwrap_or(Cut::Idle(idle.limit))))
     }
 }
 
@@ -92,6 +106,8 @@ where
 struct Way {
     kept: Option<Kept>,
     state: State,
+    /// Nothing more is waited for than what has arrived.
+    is_last: bool,
     /// True while what was written may still be held by the stream, as TLS does.
     unflushed: bool,
     /// Bytes written.
@@ -115,7 +131,7 @@ enum Failed {
 impl Way {
     fn beginning_with(bytes: &[u8]) -> Self {
         let kept = (!bytes.is_empty()).then(|| Kept::copy(bytes));
-        Self { kept, state: State::Open, unflushed: false, moved: 0 }
+        Self { kept, state: State::Open, is_last: false, unflushed: false, moved: 0 }
     }
 
     /// Ready once the end of `from` was carried to `to`.
@@ -134,7 +150,9 @@ impl Way {
             let mut buf = ReadBuf::new(scratch.buffer());
             let Poll::Ready(read) = Pin::new(&mut *from).poll_read(cx, &mut buf) else {
                 // What was written must not wait in the stream for what is not there yet.
-                return self.poll_flush(cx, to).map_err(Failed::Writing);
+                ready!(self.poll_flush(cx, to)).map_err(Failed::Writing)?;
+                // A task that has used up its budget finds nothing in any stream, and is woken for another look.
+                return if self.is_last && has_budget_remaining() { Poll::Ready(Ok(())) } else { Poll::Pending };
             };
             read.map_err(Failed::Reading)?;
             let read = buf.filled().len();
@@ -190,13 +208,12 @@ impl Way {
         Poll::Ready(Ok(()))
     }
 
-    /// Never ready, but for an error.
     fn poll_flush(&mut self, cx: &mut Context<'_>, to: &mut (impl AsyncWrite + Unpin)) -> Poll<io::Result<()>> {
         if self.unflushed {
             ready!(Pin::new(to).poll_flush(cx))?;
             self.unflushed = false;
         }
-        Poll::Pending
+        Poll::Ready(Ok(()))
     }
 
     fn poll_end(&mut self, cx: &mut Context<'_>, to: &mut (impl AsyncWrite + Unpin)) -> Poll<io::Result<()>> {
@@ -230,6 +247,11 @@ impl Idle {
         since.checked_add(limit.saturating_mul(2))?;
         let timer = Box::pin(sleep_until(since + limit / CHECKS));
         Some(Self { limit, timer, armed: false, since, moved: 0 })
+    }
+
+    /// Leaves no more time than for what is delivered at the end.
+    fn hurry(idle: &mut Option<Self>) {
+        *idle = Self::new(idle.as_ref().map_or(LAST_WORDS, |idle| idle.limit.min(LAST_WORDS)));
     }
 
     /// From now on, this is the limit, if it is less.
@@ -278,6 +300,8 @@ const ROUNDS: u32 = 8;
 const HALF_CLOSED: Duration = Duration::from_secs(60);
 /// How often within its limit the timer asks.
 const CHECKS: u32 = 4;
+/// For one side to take what has arrived from the other, which is lost.
+const LAST_WORDS: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests;

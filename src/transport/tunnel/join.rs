@@ -26,11 +26,12 @@ use crate::transport::io::Stream;
 
 /// Joins `upstream` with the client that sent the request, in a task of its own, or puts it into the response.
 pub(crate) fn open<B>(
-    upstream: Upgraded,
+    mut upstream: Upgraded,
     request: &mut Extensions,
     response: &mut Response<B>,
     idle: Option<Duration>,
 ) {
+    upstream.hold = request.remove();
     let Some(upgrade) = request.remove::<OnUpgrade>() else {
         upstream.put(response);
         return;
@@ -114,7 +115,7 @@ pub(crate) async fn join(
     upstream: Upgraded,
     idle: Option<Duration>,
 ) {
-    let Upgraded { io, first, home, mut watch } = upstream;
+    let Upgraded { io, first, home, mut watch, hold } = upstream;
     let mut tunnel = Tunnel::new((client, &ahead), (io, &first), idle);
     drop((ahead, first));
     let ended = (&mut tunnel).await;
@@ -132,7 +133,7 @@ pub(crate) async fn join(
     }
     // The pool may let another connection take its place only when both streams are closed.
     drop(tunnel);
-    drop(home);
+    drop((home, hold));
 }
 
 /// How many tunnels are open. A clone counts the same.

@@ -1,6 +1,7 @@
 //! [`Upgraded`]: the upstream's end of a tunnel, in a caller's own hands.
 
 use std::{
+    any::Any,
     fmt, io,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -24,11 +25,13 @@ pub struct Upgraded {
     /// Counts the connection as long as it is there, if it is one of its own; dropped after the stream.
     pub(super) home: Option<Home>,
     pub(super) watch: Watch,
+    /// What lasts as long as the tunnel.
+    pub(super) hold: Option<Hold>,
 }
 
 impl Upgraded {
     pub(crate) fn new(io: Io, first: BytesMut, home: Option<Home>, watch: Watch) -> Self {
-        Self { io, first, home, watch }
+        Self { io, first, home, watch, hold: None }
     }
 
     /// Takes the connection out of a response; `None` if it carries none, or it was taken.
@@ -42,6 +45,11 @@ impl Upgraded {
         response.extensions_mut().insert(Slot(Arc::new(Mutex::new(Some(self)))));
     }
 }
+
+/// Put into a request's extensions: what the tunnel that the request may become keeps until it ends.
+#[derive(Clone)]
+#[allow(dead_code, reason = "kept, never looked at")]
+pub(crate) struct Hold(pub(crate) Arc<dyn Any + Send + Sync>);
 
 /// Extensions must be `Clone`; the first to ask gets the connection.
 #[derive(Clone)]

@@ -211,3 +211,17 @@ async fn an_http_1_0_client_gets_its_answer_without_chunks() {
     assert_eq!((response.head.starts_with("HTTP/1.0 200"), response.text()), (true, "one"));
     assert_eq!(response.field("transfer-encoding"), None);
 }
+
+#[tokio::test]
+async fn a_handshake_that_is_not_carried_takes_no_other_field_along() {
+    let upstream = RawUpstream::answering([OK]);
+    let exact = ExactProxy::new();
+    let settings =
+        |builder: ForwardProxyBuilder| builder.exact(exact.clone()).dangerous_dial_anywhere().websockets(false);
+    let proxy = Proxy::over(exact.clone(), settings).await;
+    let fields = "Connection: Upgrade, X-Hop\r\nUpgrade: websocket\r\nX-Hop: 1\r\n";
+    let request = format!("GET {} HTTP/1.1\r\nHost: x\r\n{fields}\r\n", upstream.url("/"));
+    assert_eq!(proxy.front.exchange(request).await.text(), "ok");
+    let seen = upstream.only();
+    assert_eq!((seen.field("upgrade"), seen.field("connection"), seen.field("x-hop")), (None, None, None));
+}

@@ -2,7 +2,9 @@
 
 use std::{path::Path, process::Stdio};
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use nexthop::{ExactProxy, transport::Tls};
+use sha2::Digest;
 use tokio::process::Command;
 
 use super::tools::{Proxy, Way};
@@ -108,4 +110,41 @@ for path in ["/a%2Fb?c", "/second"]:
     // One way without a program, so that the test says something everywhere.
     let mut channel = proxy.open(Way::Tls, "localhost", port).await;
     assert!(channel.get("/third").await.echo().uri.ends_with("/third"));
+}
+
+/// The key is pinned by the flag that Chromium has for this: no store of roots is touched.
+#[tokio::test]
+async fn chromium_loads_a_page_over_tls_with_the_key_pinned() {
+    let names = ["chromium", "chromium-browser", "google-chrome", "headless_shell"];
+    let mut found = None;
+    for name in names {
+        if Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().await.is_ok() {
+            found = Some(name);
+            break;
+        }
+    }
+    let Some(chromium) = found else { return eprintln!("not run: there is no Chromium") };
+    let proxy = Proxy::page(|builder| builder).await;
+    // The host's own key, which stays the same while its certificate is kept.
+    let io = proxy.tls(proxy.tunnel("example.invalid:443").await, "example.invalid").await;
+    let leaf = io.get_ref().1.peer_certificates().unwrap()[0].clone();
+    let (_, leaf) = x509_parser::parse_x509_certificate(&leaf).unwrap();
+    let pin = BASE64_STANDARD.encode(sha2::Sha256::digest(leaf.public_key().raw));
+    let profile = tempfile::tempdir().unwrap();
+    let args = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--no-first-run",
+        &format!("--user-data-dir={}", profile.path().display()),
+        &format!("--proxy-server=http://{}", proxy.addr()),
+        &format!("--ignore-certificate-errors-spki-list={pin}"),
+        "--dump-dom",
+        "https://example.invalid/path?a=b",
+    ];
+    let Some(printed) = run(chromium, &args).await else { return };
+    for line in ["GET /prefix/https://example.invalid/path?a=b", "tls: true", "version: HTTP/2.0"] {
+        assert!(printed.contains(line), "{line} is not in {printed}");
+    }
 }

@@ -74,9 +74,9 @@ async fn reach_an_application_in_clear_text_and_over_tls() {
     let plain = proxy.tunnel("example.com:456").await;
     speaks(open(plain, "ws://example.com:456/chat").await, "http://example.com:456/chat None").await;
     let tls = proxy.tls(proxy.tunnel("example.com:443").await, "example.com").await;
-    speaks(open(tls, "wss://example.com/chat?a").await, "https://example.com/chat?a None").await;
+    speaks(Box::pin(open(tls, "wss://example.com/chat?a")).await, "https://example.com/chat?a None").await;
     let own = proxy.tls(proxy.tunnel("wsgiprox:443").await, "wsgiprox").await;
-    speaks(open(own, "wss://wsgiprox/chat").await, "https://wsgiprox/chat None").await;
+    speaks(Box::pin(open(own, "wss://wsgiprox/chat")).await, "https://wsgiprox/chat None").await;
 }
 
 #[tokio::test]

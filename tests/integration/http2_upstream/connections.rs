@@ -3,6 +3,7 @@
 use std::{future::pending, sync::Arc};
 
 use http::StatusCode;
+use nexthop::Phase;
 use tokio::{
     sync::Notify,
     task::JoinSet,
@@ -153,6 +154,36 @@ impl nexthop::transport::Connect for Slow {
         let never = self.0.connections() == 0;
         let connecting = self.0.connect(to);
         Box::pin(async move { if never { pending().await } else { connecting.await } })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_anothers_connection_waits_as_long_as_for_its_own_and_says_that_it_waited() {
+    let upstream = Scripted::frames(|_, _| pending());
+    let proxy = with(&upstream).connector(Never).build().unwrap();
+    let calling = || {
+        let proxy = proxy.clone();
+        tokio::spawn(async move { call(&proxy, get("http://h/")).await.expect_err("no connection") })
+    };
+    let start = Instant::now();
+    let first = calling();
+    sleep(seconds(1)).await;
+    let mut others = JoinSet::new();
+    for _ in 0..2 {
+        let call = calling();
+        others.spawn(async move { (call.await.unwrap().phase(), start.elapsed()) });
+    }
+    sleep(seconds(4)).await;
+    first.abort(); // and one of the others connects anew, with a limit of its own
+    assert_eq!(others.join_all().await, [(Phase::Queue, seconds(11)), (Phase::Connect, seconds(15))]);
+}
+
+/// Never connects.
+struct Never;
+
+impl nexthop::transport::Connect for Never {
+    fn connect(&self, _: &nexthop::transport::Destination) -> nexthop::transport::Connecting {
+        Box::pin(pending())
     }
 }
 

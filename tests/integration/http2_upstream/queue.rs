@@ -19,7 +19,7 @@ use tokio::{
 use super::{call, seconds, with};
 use crate::support::{
     Frames, Scripted,
-    frames::{CANCEL, RST_STREAM},
+    frames::{CANCEL, REFUSED_STREAM, RST_STREAM, SETTINGS},
     get, post,
 };
 
@@ -152,6 +152,112 @@ async fn a_turn_that_comes_to_one_that_waits_for_another_is_not_lost_on_both() {
 /// Polls a future once.
 async fn is_pending<F: Future>(future: &mut Pin<Box<F>>) -> bool {
     poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_pending())).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_are_given_out_in_the_order_of_asking_and_who_comes_later_stands_behind() {
+    let release = Arc::new(Notify::new());
+    let released = release.clone();
+    let (upstream, begun) = crowded(move |_, first, mut frames| {
+        let released = released.clone();
+        async move {
+            released.notified().await;
+            frames.ok(first, true).await;
+            loop {
+                let stream = frames.request().await;
+                frames.ok(stream, true).await;
+            }
+        }
+    });
+    let proxy = with(&upstream).pool_max_connections(1).build().unwrap();
+    let mut first = Box::pin(call(&proxy, get("http://h/")));
+    tokio::select! {
+        _ = &mut first => panic!("it is not answered yet"),
+        () = begun.notified() => {}
+    }
+    // One at a time is answered, in the order in which they are sent.
+    let order = std::sync::Mutex::new(Vec::new());
+    let asking = async |number: usize| {
+        assert_eq!(call(&proxy, get("http://h/")).await.unwrap().status(), StatusCode::OK);
+        order.lock().unwrap().push(number);
+    };
+    let mut queue = [1, 2, 3].map(|number| Box::pin(asking(number)));
+    for waits in &mut queue {
+        assert!(is_pending(waits).await);
+    }
+    release.notify_one();
+    // Its stream is free from here on, before anybody who waits is polled again.
+    drop(first.await.unwrap());
+    let mut late = [4, 5].map(|number| Box::pin(asking(number)));
+    for waits in &mut late {
+        assert!(is_pending(waits).await);
+    }
+    assert_eq!(proxy.pool_stats().waiting, 4, "one of five has its stream");
+    let ([one, two, three], [four, five]) = (queue, late);
+    tokio::join!(five, four, three, two, one);
+    assert_eq!(*order.lock().unwrap(), [1, 2, 3, 4, 5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_streams_by_new_settings_go_to_those_who_wait() {
+    let (upstream, begun) = crowded(|_, first, mut frames| async move {
+        frames.write(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 3]).await;
+        let [second, third] = [frames.request().await, frames.request().await];
+        for stream in [first, second, third] {
+            frames.ok(stream, true).await;
+        }
+        frames.drain().await;
+    });
+    let proxy = with(&upstream).pool_max_connections(1).build().unwrap();
+    let calls: Vec<_> = (1..4).map(|n| calling(&proxy, &format!("/{n}"))).collect();
+    begun.notified().await;
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap(), StatusCode::OK);
+    }
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_takes_no_streams_is_not_asked_by_one_connection_after_another() {
+    let upstream = Scripted::frames(|_, frames| async move {
+        let mut frames = frames.greet(&[(3, 0)]).await;
+        loop {
+            let stream = frames.request().await;
+            frames.reset(stream, REFUSED_STREAM).await;
+        }
+    });
+    for builder in [with(&upstream), with(&upstream).pool_max_connections(9)] {
+        let (proxy, before) = (builder.build().unwrap(), upstream.connections());
+        let start = Instant::now();
+        for _ in 0..20 {
+            let error = call(&proxy, get("http://h/")).await.expect_err("refused");
+            assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Upstream, true));
+        }
+        assert_eq!((upstream.connections() - before, start.elapsed()), (1, Duration::ZERO));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_takes_streams_again_is_asked_again() {
+    let upstream = Scripted::frames(|_, frames| async move {
+        let mut frames = frames.greet(&[]).await;
+        let first = frames.request().await;
+        frames.ok(first, true).await;
+        frames.write(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 0]).await;
+        sleep(seconds(5)).await;
+        frames.write(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 1]).await;
+        let second = frames.request().await;
+        frames.ok(second, true).await;
+        frames.drain().await;
+    });
+    let proxy = with(&upstream).build().unwrap();
+    assert_eq!(call(&proxy, get("http://h/")).await.unwrap().status(), StatusCode::OK);
+    sleep(seconds(1)).await;
+    let error = call(&proxy, get("http://h/")).await.expect_err("no streams");
+    assert_eq!((error.status(), error.phase()), (StatusCode::BAD_GATEWAY, Phase::Queue));
+    sleep(seconds(5)).await;
+    assert_eq!(call(&proxy, get("http://h/")).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(upstream.connections(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -166,3 +166,22 @@ async fn a_new_connection_that_is_lost_and_a_stream_that_is_reset_are_not_tried_
     assert!(!call(&proxy, get("http://h/")).await.expect_err("reset").is_retryable());
     assert_eq!(upstream.connections(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn requests_on_shared_connections_fill_the_retry_budget_too() {
+    // Each connection serves one request and is lost with the next.
+    let (proxy, _upstream) = to(|_, mut frames| async move {
+        let stream = frames.request().await;
+        frames.ok(stream, true).await;
+        frames.request().await;
+    });
+    let mut answered = 0;
+    loop {
+        match call(&proxy, get("http://h/")).await {
+            Ok(response) => assert!(all(response.into_body()).await.2.is_ok()),
+            Err(error) => break assert_eq!((error.status().as_u16(), error.is_retryable()), (502, false)),
+        }
+        answered += 1;
+    }
+    assert!((1_200..1_300).contains(&answered), "{answered} requests, a thousand and a fifth of them repeated");
+}

@@ -127,6 +127,25 @@ async fn an_unused_connection_makes_room_for_one_of_http_1_1() {
 }
 
 #[tokio::test]
+async fn a_connection_that_becomes_unused_makes_room_for_one_of_http_1_1_that_waits() {
+    let ca = TestCa::new();
+    let upstream = Secure::new(&ca, &["h2", "http/1.1"]).await;
+    let tls = Tls::roots_pem(ca.root_pem().as_bytes()).unwrap();
+    let proxy = ExactProxy::builder().tls(tls).pool_max_connections(1).pool_wait_timeout(None).build().unwrap();
+    let in_use = within("a response", call(&proxy, get(&upstream.url))).await.unwrap();
+    let over_http1 = tokio::spawn(fetch(&proxy, upgrade(&upstream.url)));
+    within("the queue", async {
+        while proxy.pool_stats().waiting == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    drop(in_use);
+    let (status, echo) = over_http1.await.unwrap();
+    assert!(status == 200 && echo.contains("HTTP/1.1"), "{status} {echo}");
+}
+
+#[tokio::test]
 async fn an_unused_connection_of_another_runtime_makes_room() {
     let upstream = Front::hyper(echo()).await;
     let builder = ExactProxy::builder().http_versions(HttpVersions::Http2Only).pool_max_connections(1);

@@ -193,5 +193,5 @@ async fn a_service_that_is_not_ready_is_asked_again_until_it_is() {
     first.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     second.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     release.send(true).unwrap();
-    assert_eq!((first.response().await.text(), second.response().await.text()), ("done".into(), "done".into()));
+    assert_eq!((first.response().await.text(), second.response().await.text()), ("done", "done"));
 }

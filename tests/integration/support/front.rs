@@ -10,15 +10,8 @@ use hyper_util::{
     server::conn::auto,
     service::TowerToHyperService,
 };
-use nexthop::{
-    BoxError,
-    serve::{Accepted, Drained, Serve},
-};
-use tokio::{
-    io::DuplexStream,
-    net::TcpListener,
-    sync::{mpsc, oneshot},
-};
+use nexthop::{BoxError, serve::Serve};
+use tokio::net::TcpListener;
 use tower::Service;
 
 use super::{RawClient, RawResponse, Tasks};
@@ -114,54 +107,3 @@ impl Drop for Front {
         self.tasks.finish();
     }
 }
-
-/// `nexthop::serve` on streams in memory, for tests with a paused clock.
-pub struct Memory {
-    connections: mpsc::Sender<Accepted<DuplexStream>>,
-    tasks: Tasks,
-}
-
-impl Memory {
-    pub fn serve<S, ResB>(
-        service: S,
-        settings: impl FnOnce(Serve<Channel, S>) -> Serve<Channel, S>,
-    ) -> (Self, oneshot::Receiver<Drained>)
-    where
-        S: Service<Request<Incoming>, Response = Response<ResB>> + Clone + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<BoxError>,
-        ResB: HttpBody + Send + 'static,
-        ResB::Data: Send,
-        ResB::Error: Into<BoxError>,
-    {
-        let (connections, listener) = mpsc::channel(1);
-        let (ended, end) = oneshot::channel();
-        let memory = Self { connections, tasks: Tasks::default() };
-        let server = settings(nexthop::serve(listener, service)).into_future();
-        memory.tasks.spawn(async move {
-            let _ = ended.send(server.await);
-        });
-        (memory, end)
-    }
-
-    /// A connected client that does not mind how far the paused clock goes.
-    pub async fn client(&self) -> RawClient {
-        RawClient::over(self.stream().await).patient()
-    }
-
-    /// A connected stream, with room for 64 KiB each way.
-    pub async fn stream(&self) -> DuplexStream {
-        let (client, server) = tokio::io::duplex(64 * 1024);
-        self.connections.send(Accepted::new(server)).await.unwrap();
-        client
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        self.tasks.finish();
-    }
-}
-
-/// What [`Memory`] listens on.
-pub type Channel = mpsc::Receiver<Accepted<DuplexStream>>;

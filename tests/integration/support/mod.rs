@@ -1,13 +1,8 @@
-//! Upstreams, clients and fronts for the tests.
+//! Upstreams, clients and fronts for the tests: those of [`nexthop::testkit`], and what only our own tests need.
 //!
 //! * [`body`]: bodies fed frame by frame.
-//! * [`upstream`]: [`RawUpstream`], a scripted peer that records every byte it receives and answers as ill-mannered as it is told, and
-//!   [`echo`], an axum app that answers with what it saw.
 //! * [`child`]: programs that a test starts.
-//! * [`client`]: [`RawClient`], which writes bytes and reads whole responses, never longer than [`DEADLINE`].
-//! * [`frames`]: an HTTP/2 peer scripted frame by frame, in memory.
 //! * [`front`]: [`Front`], any tower service behind a real server on port 0.
-//! * [`memory`]: the same without sockets, for tests with a paused clock.
 //! * [`mock`]: an application that shows what reached it through a layer.
 //! * [`tls`]: a certificate authority of the test's own.
 //!
@@ -17,53 +12,35 @@
 
 pub mod body;
 pub mod child;
-pub mod client;
-pub mod frames;
 pub mod front;
-pub mod memory;
 pub mod mock;
 pub mod tls;
-pub mod upstream;
-pub mod wire;
 
-use std::{
-    any::Any,
-    panic::{Location, resume_unwind},
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::panic::Location;
 
+use axum::Router;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt;
-use nexthop::{Body, BoxError, Error, ExactProxy};
+use nexthop::{Body, BoxError, Error, ExactProxy, testkit};
 use tower::ServiceExt;
 
-pub use client::{RawClient, RawResponse};
-pub use frames::{Frames, Scripted};
-pub use front::{Front, Memory};
-pub use memory::{Gate, InMemory};
-pub use upstream::{Echo, RawConn, RawUpstream, Seen, echo};
+pub use front::Front;
+pub use nexthop::testkit::{
+    DEADLINE, Echo, Gate, InMemoryServer as Memory, InMemoryUpstream as InMemory, RawClient, RawConn, RawResponse,
+    RawUpstream, Seen, Tasks,
+    http2::{self as frames, Frames, Http2Upstream as Scripted},
+    within, within_limit,
+};
 
-/// How long anything may take before the test fails instead of hanging. Never decides what a test asserts.
-pub const DEADLINE: Duration = Duration::from_secs(20);
-
-/// Awaits `future`, for at most [`DEADLINE`].
-#[track_caller]
-pub fn within<F: Future>(what: &'static str, future: F) -> impl Future<Output = F::Output> {
-    within_limit(DEADLINE, what, future)
+/// What every stream is.
+pub mod wire {
+    pub use nexthop::transport::Stream as Wire;
 }
 
-/// The same with another limit: for what is much work, or for a paused clock.
-#[track_caller]
-pub fn within_limit<F: Future>(limit: Duration, what: &'static str, future: F) -> impl Future<Output = F::Output> {
-    let at = Location::caller();
-    async move {
-        match tokio::time::timeout(limit, future).await {
-            Ok(output) => output,
-            Err(_) => panic!("{at}: {what} took longer than {limit:?}"),
-        }
-    }
+/// Answers every request with what it saw, as JSON.
+pub fn echo() -> Router {
+    Router::new().fallback_service(testkit::echo())
 }
 
 /// Sends a request as a client, from a connection of the pool or a new one.
@@ -118,43 +95,4 @@ pub fn get(url: impl AsRef<str>) -> Request<Body> {
 /// A `POST` of a body.
 pub fn post(url: impl AsRef<str>, body: impl Into<Body>) -> Request<Body> {
     Request::post(url.as_ref()).body(body.into()).unwrap()
-}
-
-/// Background tasks that end with the value that started them, and whose panics are raised again where it is dropped.
-#[derive(Clone, Default)]
-struct Tasks(Arc<Mutex<Running>>);
-
-#[derive(Default)]
-struct Running {
-    aborts: Vec<tokio::task::AbortHandle>,
-    panics: Vec<Box<dyn Any + Send>>,
-}
-
-impl Tasks {
-    fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
-        let task = tokio::spawn(future);
-        let mut running = self.0.lock().unwrap();
-        running.aborts.push(task.abort_handle());
-        let tasks = self.clone();
-        tokio::spawn(async move {
-            if let Err(error) = task.await
-                && error.is_panic()
-            {
-                tasks.0.lock().unwrap().panics.push(error.into_panic());
-            }
-        });
-    }
-
-    /// Stops every task; raises the first panic, unless the test is failing already.
-    fn finish(&self) {
-        let mut running = self.0.lock().unwrap();
-        running.aborts.drain(..).for_each(|task| task.abort());
-        let first = (!running.panics.is_empty()).then(|| running.panics.remove(0));
-        drop(running);
-        if let Some(payload) = first
-            && !std::thread::panicking()
-        {
-            resume_unwind(payload);
-        }
-    }
 }

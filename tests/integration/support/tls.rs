@@ -67,6 +67,12 @@ impl TestCa {
     }
 }
 
+impl nexthop::testkit::ServerTls for TestCa {
+    fn server_config(&self, alpn: &[&str]) -> ServerConfig {
+        Self::server_config(self, alpn)
+    }
+}
+
 /// Named, never the process's default one.
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())

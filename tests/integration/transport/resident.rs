@@ -20,6 +20,7 @@ use crate::support::{RawUpstream, child::Example, within_limit};
 
 const LENGTH: u64 = 500 << 20;
 const PIECE: usize = 64 * 1024;
+static BYTES: [u8; PIECE] = [7; PIECE];
 /// By how much the peak may grow, in KiB.
 const GROWTH: u64 = 4 * 1024;
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -52,23 +53,32 @@ async fn proxy(upstream: &RawUpstream) -> (Example, TcpStream, u64) {
     let mut proxy = Example::start("reverse_proxy", &["127.0.0.1:0", &proxy_to], &[("WORKERS", "2")]);
     let line = proxy.line().await;
     let addr: SocketAddr = line.strip_prefix("http://").unwrap().split(' ').next().unwrap().parse().unwrap();
-    let mut client = TcpStream::connect(addr).await.unwrap();
-    client.write_all(b"GET /first HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
-    head(&mut client).await;
-    let before = peak(&proxy);
+    let client = client(addr).await;
+    let before = memory(&proxy, PEAK);
     (proxy, client, before)
 }
 
-/// The most memory that was resident at once, in KiB.
-fn peak(proxy: &Example) -> u64 {
+/// A connection that was served once.
+async fn client(addr: SocketAddr) -> TcpStream {
+    let mut client = TcpStream::connect(addr).await.unwrap();
+    client.write_all(b"GET /first HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+    head(&mut client).await;
+    client
+}
+
+/// Of the memory that is resident, in KiB: the most at once, and now.
+const PEAK: &str = "VmHWM:";
+const NOW: &str = "VmRSS:";
+
+fn memory(proxy: &Example, which: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(which)).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 #[track_caller]
 fn assert_flat(proxy: &Example, before: u64, when: &str) {
-    let after = peak(proxy);
+    let after = memory(proxy, PEAK);
     println!("{when}: {before} KiB, then {after} KiB");
     assert!(after <= before + GROWTH, "{when}: the memory grew from {before} to {after} KiB");
 }
@@ -84,11 +94,11 @@ async fn head(io: &mut TcpStream) -> Vec<u8> {
 
 /// Reads all of the body.
 async fn drain(io: &mut TcpStream) {
-    let (mut left, mut piece, expected) = (LENGTH as usize, vec![0; PIECE], [7; PIECE]);
+    let (mut left, mut piece) = (LENGTH as usize, vec![0; PIECE]);
     while left > 0 {
         let read = io.read(&mut piece[..left.min(PIECE)]).await.unwrap();
         assert!(read > 0, "it was cut, with {left} bytes to come");
-        assert!(piece[..read] == expected[..read]);
+        assert!(piece[..read] == BYTES[..read]);
         left -= read;
     }
 }
@@ -105,7 +115,7 @@ async fn a_download_of_500_mib_to_a_client_that_stalls_costs_no_more_than_4_mib(
             conn.request().await;
             conn.write(format!("HTTP/1.1 200 OK\r\ncontent-length: {LENGTH}\r\n\r\n")).await;
             for _ in 0..LENGTH / PIECE as u64 {
-                conn.write([7; PIECE]).await;
+                conn.write(&BYTES).await;
                 count.add(PIECE as u64);
             }
         }
@@ -134,7 +144,7 @@ async fn an_upload_of_500_mib_to_an_upstream_that_stalls_costs_no_more_than_4_mi
             conn.head().await;
             go.notified().await;
             for _ in 0..LENGTH / PIECE as u64 {
-                assert!(conn.read(PIECE).await == [7; PIECE]);
+                assert!(conn.read(PIECE).await == BYTES);
             }
             conn.write("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
         }
@@ -147,7 +157,7 @@ async fn an_upload_of_500_mib_to_an_upstream_that_stalls_costs_no_more_than_4_mi
         let count = sent.clone();
         let uploading = tokio::spawn(async move {
             for _ in 0..LENGTH / PIECE as u64 {
-                client.write_all(&[7; PIECE]).await.unwrap();
+                client.write_all(&BYTES).await.unwrap();
                 count.add(PIECE as u64);
             }
             client
@@ -160,4 +170,22 @@ async fn an_upload_of_500_mib_to_an_upstream_that_stalls_costs_no_more_than_4_mi
         assert_flat(&proxy, before, "once all was read");
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_idle_client_costs_no_more_than_24_kib() {
+    const MANY: u64 = 300;
+    let upstream = RawUpstream::answering(["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"]);
+    let (proxy, first, _) = proxy(&upstream).await;
+    let (addr, mut clients) = (first.peer_addr().unwrap(), vec![first]);
+    for _ in 0..50 {
+        clients.push(client(addr).await);
+    }
+    let before = memory(&proxy, NOW);
+    for _ in 0..MANY {
+        clients.push(client(addr).await);
+    }
+    let after = memory(&proxy, NOW);
+    println!("{MANY} clients: {before} KiB, then {after} KiB");
+    assert!(after <= before + MANY * 24, "{MANY} idle clients took the memory from {before} to {after} KiB");
 }

@@ -2,11 +2,11 @@
 
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::{super::connect, Opened};
 use crate::{
-    error::{Error, ErrorKind, Phase},
+    error::{Error, ErrorKind},
     exact::service::Inner,
     transport::{
         Alpn, Destination, HttpVersions, Offer, Taken,
@@ -34,7 +34,6 @@ impl Search {
     pub(super) async fn any(&self, first: Taken) -> Result<Opened, Error> {
         let Self { proxy, to, .. } = self;
         let limits = &proxy.limits;
-        let permit = || self.take();
         let connect = || async {
             let progress = self.progress.as_deref();
             let connected = proxy.connector.connect(to, self.offer, limits.connect, progress).await?;
@@ -42,19 +41,7 @@ impl Search {
             let is_http2 = self.offer == Offer::Http2 || connected.alpn == Some(Alpn::Http2);
             Ok((connected.io, is_http2))
         };
-        let acquiring = proxy.origins.acquire(to, limits, self.avoid.as_ref(), first, permit, connect);
-        // Whoever opens a connection has its limit for that, and in the queue another. This one is for those that wait for them.
-        let limit = match (limits.max_connections, limits.pool_wait) {
-            (None, _) => limits.connect,
-            (Some(_), queue) => limits.connect.zip(queue).map(|(connect, queue)| connect + queue),
-        };
-        let acquired = match limit {
-            None => acquiring.await?,
-            Some(limit) => timeout(limit, acquiring).await.map_err(|_| {
-                Error::new(ErrorKind::Timeout, "no connection to the upstream in time").in_phase(Phase::Connect)
-            })??,
-        };
-        Ok(match acquired {
+        Ok(match proxy.origins.acquire(to, limits, self.avoid.as_ref(), first, connect).await? {
             http2::Opened::Http1(io, home) => Opened::Http1(Box::new(Conn::new(io, home, Instant::now()))),
             http2::Opened::Idle(conn) => Opened::Http1(conn),
             http2::Opened::Http2(stream) => {
@@ -74,7 +61,7 @@ impl Search {
             Some(stream) => stream,
             // An upstream that said no is not asked again by a connection for that alone.
             None if self.may_fall_back() && proxy.origins.upgrades_over_http1(to) => return self.http1().await,
-            None => match self.take()? {
+            None => match self.take(true)? {
                 Taken::Idle(conn) => return Ok(Opened::Http1(conn)),
                 first => match self.any(first).await? {
                     Opened::Http2(stream) => stream,
@@ -104,7 +91,7 @@ impl Search {
     }
 
     async fn http1(&self) -> Result<Opened, Error> {
-        let mut taken = self.take()?;
+        let mut taken = self.take(false)?;
         loop {
             taken = match taken {
                 Taken::Idle(conn) => return Ok(Opened::Http1(conn)),
@@ -112,12 +99,17 @@ impl Search {
                     let limit = self.proxy.limits.connect;
                     return connect(self.proxy.connector.clone(), home, limit, self.progress.clone()).await;
                 }
-                Taken::Wait(mut waiting) => poll_fn(|cx| waiting.poll(cx)).await?,
+                Taken::Stream(stream) => return Ok(Opened::Http2(stream)),
+                Taken::Wait(mut waiting) => {
+                    self.proxy.origins.make_room(&self.to);
+                    poll_fn(|cx| waiting.poll(cx)).await?
+                }
             }
         }
     }
 
-    fn take(&self) -> Result<Taken, Error> {
-        self.proxy.pool.take(self.to.clone(), Instant::now(), self.fresh)
+    /// With `shares`, a stream will do as well.
+    fn take(&self, shares: bool) -> Result<Taken, Error> {
+        self.proxy.pool.take(self.to.clone(), Instant::now(), self.fresh, shares)
     }
 }

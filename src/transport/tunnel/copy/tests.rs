@@ -122,6 +122,64 @@ async fn a_limit_beyond_all_time_is_none() {
     running.await.unwrap().unwrap();
 }
 
+/// Sends what it has, and takes nothing.
+struct Deaf(DuplexStream);
+
+impl AsyncRead for Deaf {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Deaf {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+    }
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn what_has_arrived_is_delivered_to_a_slow_reader_after_its_sender_was_lost() {
+    let last_words: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+    for lost_is_upstream in [true, false] {
+        let (mut reader, near) = duplex(1000);
+        let (mut lost, far) = duplex(1 << 20);
+        lost.write_all(&last_words).await.unwrap();
+        let running = if lost_is_upstream {
+            tokio::spawn(async move { Tunnel::new((near, &[]), (Deaf(far), &[]), None).await })
+        } else {
+            tokio::spawn(async move { Tunnel::new((Deaf(far), &[]), (near, &[]), None).await })
+        };
+        // Not taken, while much is kept for who says it.
+        reader.write_all(b"x").await.unwrap();
+        let mut seen = Vec::new();
+        reader.read_to_end(&mut seen).await.unwrap();
+        assert!(seen == last_words, "{} bytes arrived", seen.len());
+        let cut = running.await.unwrap().unwrap_err();
+        assert_eq!(matches!(cut, Cut::Upstream(_)), lost_is_upstream, "{cut}");
+        drop(lost); // it was open all the time, and nothing more was waited for
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_take_what_has_arrived_from_a_lost_side_has_a_minute_and_at_most_a_quarter_more() {
+    for (idle, limit) in [(None, 60), (Some(Duration::from_secs(3600)), 60), (Some(Duration::from_secs(8)), 8)] {
+        let (mut reader, near) = duplex(10);
+        let (mut lost, far) = duplex(1000);
+        lost.write_all(&[7; 100]).await.unwrap();
+        let start = Instant::now();
+        let running = tokio::spawn(Tunnel::new((near, &[]), (Deaf(far), &[]), idle));
+        reader.write_all(b"x").await.unwrap();
+        assert!(matches!(running.await.unwrap(), Err(Cut::Upstream(_))));
+        assert!((limit..=limit * 5 / 4).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    }
+}
+
 #[tokio::test]
 async fn the_side_that_failed_is_named() {
     struct Broken;

@@ -1,0 +1,27 @@
+//! Fields of an upstream's response that name places, in lines: whatever they are, as many are there when they were mapped, and what names
+//! no place is as it was.
+#![no_main]
+
+use http::uri::Scheme;
+use libfuzzer_sys::fuzz_target;
+use nexthop::message::{location::Mapping, target::Prefix};
+use nexthop_fuzz::fields;
+
+fuzz_target!(|text: &[u8]| {
+    let mapping = Mapping::new(
+        "http://backend:8080/app".parse().expect("a URL"),
+        Scheme::HTTPS,
+        "www.example.com",
+        "/shop".parse::<Prefix>().expect("a prefix"),
+    );
+    let before = fields(text);
+    let mut mapped = before.clone();
+    mapping.apply(&mut mapped);
+    assert_eq!(before.len(), mapped.len());
+    for name in before.keys() {
+        assert_eq!(before.get_all(name).iter().count(), mapped.get_all(name).iter().count(), "{name}");
+        if !["location", "content-location", "refresh", "link", "set-cookie"].contains(&name.as_str()) {
+            assert!(before.get_all(name).iter().eq(mapped.get_all(name)), "{name}");
+        }
+    }
+});

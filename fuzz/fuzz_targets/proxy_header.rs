@@ -1,0 +1,66 @@
+//! Heads of the PROXY protocol, whole or cut in three anywhere: they are read the same, and no client is taken for the balancer, which only
+//! version 2 can say it is.
+#![no_main]
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use libfuzzer_sys::fuzz_target;
+use nexthop::{
+    Body,
+    ext::PeerAddr,
+    serve::{Accepted, ProxyProtocol},
+};
+use nexthop_fuzz::{block_on, cut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// Who the application thinks is there, if it is asked at all.
+async fn peer(pieces: &[Bytes], balancer: SocketAddr) -> Option<Option<SocketAddr>> {
+    let seen = Arc::new(Mutex::new(None));
+    let sees = seen.clone();
+    let app = tower::service_fn(move |request: Request<Incoming>| {
+        let peer = match request.extensions().get() {
+            Some(PeerAddr::Tcp(addr)) => Some(*addr),
+            _ => None,
+        };
+        sees.lock().expect("not poisoned").get_or_insert(peer);
+        async { Ok::<_, Infallible>(Response::new(Body::empty())) }
+    });
+    let (connections, listener) = tokio::sync::mpsc::channel(1);
+    let server = nexthop::serve(listener, app).proxy_protocol(ProxyProtocol::Required);
+    let server = tokio::spawn(server.into_future());
+    let (mut client, io) = tokio::io::duplex(64 * 1024);
+    connections.send(Accepted::new(io).peer(PeerAddr::Tcp(balancer))).await.expect("the server listens");
+    for piece in pieces {
+        // Without a head, the server closes.
+        let _ = client.write_all(piece).await;
+        tokio::task::yield_now().await;
+    }
+    let _ = client.shutdown().await;
+    let _ = client.read_to_end(&mut Vec::new()).await;
+    server.abort();
+    seen.lock().expect("not poisoned").take()
+}
+
+fuzz_target!(|input: ([u16; 2], &[u8])| {
+    let (cuts, head) = input;
+    let bytes = [head, b"GET / HTTP/1.0\r\n\r\n"].concat();
+    let balancer = SocketAddr::from(([192, 0, 2, 1], 1));
+    block_on(async {
+        let whole = peer(&[Bytes::copy_from_slice(&bytes)], balancer).await;
+        assert_eq!(whole, peer(&cut(&bytes, &cuts), balancer).await, "{cuts:?} {head:?}");
+        if whole == Some(Some(balancer)) {
+            // LOCAL, or it names the balancer.
+            assert!(
+                head.starts_with(b"\r\n\r\n\0\r\nQUIT\n") || head.starts_with(b"PROXY TCP4 192.0.2.1 "),
+                "{head:?}"
+            );
+        }
+    });
+});

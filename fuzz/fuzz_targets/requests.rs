@@ -1,0 +1,194 @@
+//! What reaches an upstream through a server and a proxy of ours, against what the server alone read of the same bytes, cut in three
+//! anywhere, and against httparse: an upstream finds whole requests, each framed in one way only, all of which the server had read so, in
+//! that order. No client gets a request past it that it did not see.
+#![no_main]
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex},
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use libfuzzer_sys::fuzz_target;
+use nexthop::{
+    Body, BoxError, ExactProxy, ProxyApp,
+    serve::Accepted,
+    transport::{Connect, Connecting, Destination, Stream},
+};
+use nexthop_fuzz::{block_on, cut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tower::Service;
+
+/// Method, target and body of a request that was there to its end.
+type Whole = (String, String, Bytes);
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<Whole>>>);
+
+impl Log {
+    fn add(&self, method: &str, target: &str, body: Bytes) {
+        self.0.lock().expect("not poisoned").push((method.to_owned(), target.to_owned(), body));
+    }
+
+    fn take(&self) -> Vec<Whole> {
+        std::mem::take(&mut *self.0.lock().expect("not poisoned"))
+    }
+}
+
+/// The upstream: reads as strictly as can be.
+impl Connect for Log {
+    fn connect(&self, _: &Destination) -> Connecting {
+        let (ours, theirs) = tokio::io::duplex(1024 * 1024);
+        tokio::spawn(upstream(theirs, self.clone()));
+        Box::pin(async move { Ok(Box::new(ours) as Box<dyn Stream>) })
+    }
+}
+
+async fn upstream(mut io: DuplexStream, log: Log) {
+    let mut read = BytesMut::new();
+    loop {
+        let (method, target, framing, length) = loop {
+            if let Some(head) = head(&read) {
+                break head;
+            }
+            let Ok(1..) = io.read_buf(&mut read).await else { return };
+        };
+        read.advance(length);
+        let mut body = BytesMut::new();
+        let mut left = framing.unwrap_or(0);
+        let whole = loop {
+            if framing.is_some() {
+                let taken = left.min(read.len());
+                body.extend_from_slice(&read.split_to(taken));
+                left -= taken;
+                if left == 0 {
+                    break true;
+                }
+            } else if chunk(&mut read, &mut body) {
+                break true;
+            }
+            let Ok(1..) = io.read_buf(&mut read).await else { break false };
+        };
+        if !whole {
+            return;
+        }
+        log.add(&method, &target, body.freeze());
+        if io.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Method, target, length (none for chunks) and the length of the head.
+fn head(read: &[u8]) -> Option<(String, String, Option<usize>, usize)> {
+    let mut fields = [httparse::EMPTY_HEADER; 200];
+    let mut request = httparse::Request::new(&mut fields);
+    let length = match request.parse(read).expect("what we write is a head") {
+        httparse::Status::Complete(length) => length,
+        httparse::Status::Partial => return None,
+    };
+    let named = |name: &str| -> Vec<&[u8]> {
+        request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value).collect()
+    };
+    let framing = match (named("content-length").as_slice(), named("transfer-encoding").as_slice()) {
+        ([], []) => Some(0),
+        ([digits], []) => {
+            assert!(digits.iter().all(u8::is_ascii_digit), "{digits:?}");
+            Some(std::str::from_utf8(digits).expect("digits").parse().expect("no more than was sent"))
+        }
+        ([], [b"chunked"]) => None,
+        framings => panic!("framed in more ways than one: {framings:?}"),
+    };
+    let (method, target) = (request.method.expect("complete"), request.path.expect("complete"));
+    Some((method.to_owned(), target.to_owned(), framing, length))
+}
+
+/// Takes the chunks that are there whole; true if the last was among them.
+fn chunk(read: &mut BytesMut, body: &mut BytesMut) -> bool {
+    loop {
+        let Some(line) = read.windows(2).position(|two| two == b"\r\n") else { return false };
+        let digits = std::str::from_utf8(&read[..line]).expect("digits");
+        assert!(digits.bytes().all(|digit| digit.is_ascii_hexdigit()), "{digits:?}");
+        let size = usize::from_str_radix(digits, 16).expect("no more than was sent");
+        if size == 0 {
+            let Some(end) = read[line..].windows(4).position(|four| four == b"\r\n\r\n") else { return false };
+            read.advance(line + end + 4);
+            return true;
+        }
+        let end = line + 2 + size;
+        if read.len() < end + 2 {
+            return false;
+        }
+        assert_eq!(read[end..end + 2], *b"\r\n");
+        body.extend_from_slice(&read[line + 2..end]);
+        read.advance(end + 2);
+    }
+}
+
+/// The server alone.
+fn recorder(
+    log: &Log,
+) -> impl Service<
+    Request<Incoming>,
+    Response = Response<Body>,
+    Error = Infallible,
+    Future = impl Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
+> + Clone
++ Send
++ 'static {
+    let log = log.clone();
+    tower::service_fn(move |request: Request<Incoming>| {
+        let log = log.clone();
+        async move {
+            let (head, body) = request.into_parts();
+            if let Ok(body) = body.collect().await {
+                let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+                log.add(head.method.as_str(), target, body.to_bytes());
+            }
+            Ok(Response::new(Body::empty()))
+        }
+    })
+}
+
+/// Sends these bytes through a server in front of `service`, and waits until it has closed.
+async fn through<S>(service: S, pieces: &[Bytes])
+where
+    S: Service<Request<Incoming>, Response = Response<Body>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+{
+    let (connections, listener) = tokio::sync::mpsc::channel(1);
+    let server = tokio::spawn(nexthop::serve(listener, service).into_future());
+    let (mut client, io) = tokio::io::duplex(1024 * 1024);
+    connections.send(Accepted::new(io)).await.expect("the server listens");
+    for piece in pieces {
+        // The server may have closed, for reasons of its own.
+        let _ = client.write_all(piece).await;
+        tokio::task::yield_now().await;
+    }
+    let _ = client.shutdown().await;
+    let _ = client.read_to_end(&mut Vec::new()).await;
+    server.abort();
+}
+
+fuzz_target!(|input: ([u16; 2], &[u8])| {
+    let pieces = cut(input.1, &input.0);
+    block_on(async {
+        let (alone, forwarded) = (Log::default(), Log::default());
+        through(recorder(&alone), &pieces).await;
+        let exact =
+            ExactProxy::builder().connector(forwarded.clone()).expect_continue_timeout(std::time::Duration::ZERO);
+        let exact = exact.build().expect("a proxy");
+        let app = ProxyApp::builder("http://h".parse().expect("a URL")).exact(exact).build().expect("a proxy");
+        through(app, &pieces).await;
+
+        let alone = alone.take();
+        let mut read = alone.iter();
+        for request in forwarded.take() {
+            assert!(read.any(|read| *read == request), "{request:?} is none of {alone:?}");
+        }
+    });
+});

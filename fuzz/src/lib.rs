@@ -1,0 +1,74 @@
+//! What the targets share.
+//!
+//! Input that is text stays text: lines `name: value`, so that seeds can be read, and written by hand.
+
+use std::{cell::OnceCell, io};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use nexthop::transport::{Connect, Connecting, Destination, Stream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+/// Runs a future on the thread's one runtime.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    thread_local! {
+        static RUNTIME: OnceCell<tokio::runtime::Runtime> = const { OnceCell::new() };
+    }
+    RUNTIME.with(|runtime| {
+        let runtime = runtime
+            .get_or_init(|| tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime"));
+        runtime.block_on(future)
+    })
+}
+
+/// `bytes`, cut in pieces, each as long as a cut says, or as what is left.
+pub fn cut(bytes: &[u8], cuts: &[u16]) -> Vec<Bytes> {
+    let mut rest = Bytes::copy_from_slice(bytes);
+    let mut pieces: Vec<_> = cuts.iter().map(|cut| rest.split_to(usize::from(*cut).min(rest.len()))).collect();
+    pieces.push(rest);
+    pieces.retain(|piece| !piece.is_empty());
+    pieces
+}
+
+/// The fields in lines of `name: value`; other lines are left out.
+pub fn fields(text: &[u8]) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    for line in text.split(|byte| *byte == b'\n') {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let (name, value) = (HeaderName::from_bytes(&line[..colon]), line[colon + 1..].trim_ascii());
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value)) {
+            fields.append(name, value);
+        }
+    }
+    fields
+}
+
+/// Connects to somebody who reads one head and answers with these pieces.
+#[derive(Clone, Debug)]
+pub struct Pieces(pub Vec<Bytes>);
+
+impl Connect for Pieces {
+    fn connect(&self, _: &Destination) -> Connecting {
+        let (ours, theirs) = tokio::io::duplex(1024 * 1024);
+        let pieces = self.clone();
+        tokio::spawn(async move {
+            // Who asked may leave before it was answered.
+            let _ = pieces.answer(theirs).await;
+        });
+        Box::pin(async move { Ok(Box::new(ours) as Box<dyn Stream>) })
+    }
+}
+
+impl Pieces {
+    async fn answer(self, mut io: DuplexStream) -> io::Result<()> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(io.read_u8().await?);
+        }
+        for piece in &self.0 {
+            io.write_all(piece).await?;
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,171 @@
+//! From settings to a layer: what is checked once.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use http::HeaderValue;
+
+#[cfg(feature = "intercept")]
+use super::builder::DownloadHost;
+use super::{
+    apps::Apps,
+    builder::ForwardProxyBuilder,
+    caps::Tunnels,
+    layer::{Config, ForwardProxy},
+    policy::{Decision, Policy},
+};
+use crate::{
+    app::pseudonym,
+    error::ConfigError,
+    ext::{ConnectWith, DialPolicy},
+    message::target::is_host,
+    middleware::HostPattern,
+    serve::Inside,
+};
+
+impl ForwardProxyBuilder {
+    /// Makes the layer.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the text: a host, a prefix, a realm, a limit of nothing. `Conflict`: own hosts without an application. `Missing`: no
+    /// randomness for the name in `Via`.
+    pub fn build(self) -> Result<ForwardProxy, ConfigError> {
+        self.resolver.check()?;
+        if self.resolver.is_direct() && !self.own_hosts.is_empty() {
+            let why = "URLs go on as they are, so there is no application of which these could be the hosts";
+            return Err(ConfigError::conflict("own_hosts, Resolver::direct", why));
+        }
+        let limits = [
+            ("max_tunnels", self.max_tunnels == 0),
+            ("max_tunnels_per_client", self.max_tunnels_per_client == 0),
+            #[cfg(feature = "intercept")]
+            ("max_new_hosts", self.new_hosts == Some(0)),
+            ("peek_timeout", self.peek_timeout.is_zero()),
+            ("handshake_timeout", self.handshake_timeout.is_zero()),
+        ];
+        if let Some((name, _)) = limits.iter().find(|(_, nothing)| *nothing) {
+            return Err(ConfigError::invalid(*name, "0", "nothing could ever be done"));
+        }
+        #[cfg(feature = "intercept")]
+        let by_default = if self.authority.is_some() { Decision::Intercept } else { Decision::Tunnel };
+        #[cfg(not(feature = "intercept"))]
+        let by_default = Decision::Tunnel;
+        let dial_policy = but_not(self.own_addresses, self.dial_policy);
+        let mut apps = Apps::default();
+        #[cfg(feature = "intercept")]
+        let download_host = match &self.download_host {
+            DownloadHost::ProxyHost => Some(host("proxy_host", &self.proxy_host)?),
+            DownloadHost::Named(name) => Some(host("download_host", name)?),
+            DownloadHost::Nowhere => None,
+        };
+        let proxy_host = host("proxy_host", &self.proxy_host)?;
+        apps.insert(proxy_host.clone(), None);
+        for (name, app) in self.apps {
+            apps.insert(host("app", &name)?, app);
+        }
+        let own_hosts = self.own_hosts.iter().map(|text| HostPattern::read(text)).collect::<Result<_, _>>()?;
+        Ok(ForwardProxy(Arc::new(Config {
+            access: self.access,
+            realm: realm(&self.realm)?,
+            resolver: self.resolver,
+            own_hosts,
+            proxy_host,
+            apps,
+            websockets: self.websockets,
+            verbose_errors: self.verbose_errors,
+            via: pseudonym(self.via)?,
+            dialling: dial_policy.map(|policy| ConnectWith::new().dial_policy(policy)),
+            exact: self.exact.unwrap_or_default(),
+            policy: self.policy.unwrap_or_else(|| Policy::always(by_default)),
+            ports: self.ports,
+            mismatch: self.mismatch,
+            peek_timeout: self.peek_timeout,
+            handshake_timeout: self.handshake_timeout,
+            tunnels: Tunnels::new(self.max_tunnels, self.max_tunnels_per_client),
+            inside: Inside::new(),
+            #[cfg(feature = "intercept")]
+            new_hosts: self.new_hosts.map(super::new_hosts::NewHosts::new),
+            #[cfg(feature = "intercept")]
+            authority: self.authority,
+            #[cfg(feature = "intercept")]
+            download_host,
+            #[cfg(feature = "intercept")]
+            on_handshake_failure: self.on_handshake_failure,
+        })))
+    }
+}
+
+/// A policy that does not allow these addresses either.
+fn but_not(own: Vec<SocketAddr>, policy: Option<DialPolicy>) -> Option<DialPolicy> {
+    if own.is_empty() {
+        return policy;
+    }
+    Some(DialPolicy::new(move |address| {
+        let (ip, port) = (address.ip(), address.port());
+        let is_own = |own: &SocketAddr| {
+            let same = own.ip().to_canonical() == ip || (own.ip().is_unspecified() && ip.is_loopback());
+            own.port() == port && same
+        };
+        // Linux takes an unspecified address for its own, too.
+        !own.iter().any(|own| is_own(own) || (own.port() == port && ip.is_unspecified()))
+            && policy.as_ref().is_none_or(|policy| policy.allows(address))
+    }))
+}
+
+/// The name of a host, without a port.
+fn host(what: &'static str, text: &str) -> Result<Arc<str>, ConfigError> {
+    if !is_host(text.as_bytes()) || text.contains(':') || text.ends_with('.') {
+        return Err(ConfigError::invalid(what, text, "is not the name of a host without a port"));
+    }
+    Ok(text.into())
+}
+
+/// RFC 7617 §2: a quoted string.
+fn realm(text: &str) -> Result<HeaderValue, ConfigError> {
+    let invalid = || ConfigError::invalid("realm", text, "holds quotes, backslashes or what is not ASCII");
+    if text.contains(|c: char| !(c == ' ' || c.is_ascii_graphic()) || c == '"' || c == '\\') {
+        return Err(invalid());
+    }
+    HeaderValue::from_str(&format!("Basic realm=\"{text}\", charset=\"UTF-8\"")).map_err(|_| invalid())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{app::Via, forward::Resolver};
+
+    #[test]
+    fn the_proxys_own_addresses_are_not_dialled_whatever_else_is_allowed() {
+        let own = ["192.0.2.1:8080", "0.0.0.0:8081"].map(|text| text.parse().unwrap()).to_vec();
+        let policy = but_not(own.clone(), None).unwrap();
+        let allows = |text: &str| policy.allows(&text.parse().unwrap());
+        for address in
+            ["192.0.2.1:8080", "[::ffff:192.0.2.1]:8080", "127.0.0.1:8081", "[::1]:8081", "0.0.0.0:8081", "[::]:8080"]
+        {
+            assert!(!allows(address), "{address}");
+        }
+        assert!(allows("192.0.2.1:80") && allows("127.0.0.1:8080") && allows("192.0.2.2:8080"));
+        let public = but_not(own, Some(DialPolicy::public())).unwrap();
+        assert!(!public.allows(&"127.0.0.1:8080".parse().unwrap()));
+        assert!(but_not(Vec::new(), None).is_none());
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let fails = |builder: ForwardProxyBuilder, text: &str| {
+            let error = builder.build().unwrap_err().to_string();
+            assert!(error.contains(text), "{error}");
+        };
+        let new = ForwardProxy::builder;
+        fails(new().proxy_host("proxy:8080"), "proxy:8080");
+        fails(new().alias("a b"), "a b");
+        fails(new().resolver(Resolver::fixed("/")).own_hosts(["b@d"]), "b@d");
+        fails(new().own_hosts(["www.example.com"]), "own_hosts");
+        fails(new().resolver(Resolver::fixed("prefix")), "prefix");
+        fails(new().realm("a \"b\""), "realm");
+        fails(new().max_tunnels(0), "max_tunnels");
+        fails(new().handshake_timeout(Duration::ZERO), "handshake_timeout");
+        fails(new().via(Via::Named("a b".into())), "a b");
+    }
+}

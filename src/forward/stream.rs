@@ -1,0 +1,89 @@
+//! [`Stream`]: the inside of a tunnel as HTTP sees it.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A client's stream with or without TLS.
+pub(super) enum Stream<Io> {
+    Plain {
+        /// What was read of it already.
+        ahead: BytesMut,
+        io: Io,
+    },
+    #[cfg(feature = "intercept")]
+    Tls(Box<tokio_rustls::server::TlsStream<Io>>),
+}
+
+impl<Io> Stream<Io> {
+    pub(super) const fn is_tls(&self) -> bool {
+        match self {
+            Self::Plain { .. } => false,
+            #[cfg(feature = "intercept")]
+            Self::Tls(_) => true,
+        }
+    }
+}
+
+/// Calls the same method on whatever is inside.
+macro_rules! delegate {
+    ($stream:expr, $io:ident => $call:expr) => {
+        match $stream.get_mut() {
+            Stream::Plain { io: $io, .. } => $call,
+            #[cfg(feature = "intercept")]
+            Stream::Tls($io) => $call,
+        }
+    };
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<Io> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Self::Plain { ahead, .. } = &mut *self
+            && !ahead.is_empty()
+        {
+            let count = ahead.len().min(buf.remaining());
+            buf.put_slice(ahead.get(..count).unwrap_or_default());
+            ahead.advance(count);
+            if ahead.is_empty() {
+                *ahead = BytesMut::new(); // gives the buffer back
+            }
+            return Poll::Ready(Ok(()));
+        }
+        delegate!(self, io => Pin::new(io).poll_read(cx, buf))
+    }
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<Io> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        delegate!(self, io => Pin::new(io).poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        delegate!(self, io => Pin::new(io).poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain { io, .. } => io.is_write_vectored(),
+            #[cfg(feature = "intercept")]
+            Self::Tls(io) => io.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, io => Pin::new(io).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, io => Pin::new(io).poll_shutdown(cx))
+    }
+}

@@ -1,0 +1,188 @@
+//! [`Backoff`]: how soon a child that fails is started again.
+
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::time::Instant;
+
+/// How soon a child that could not be started, or ended soon after, is started again.
+///
+/// The first time after 0.1 s, then twice as long each time, up to 30 s. After five failures within 60 s (the cut-off) nobody waits any
+/// more: for 30 s, requests are answered at once with 503 and `Retry-After`; the first one after that is a probe.
+/// A child that has been ready for 10 s has proved itself: its end is no failure, and it is started again at once.
+///
+/// ```
+/// use std::time::Duration;
+/// use nexthop::spawn::Backoff;
+///
+/// // For tests that kill children.
+/// let quick = Backoff::default().delays(Duration::from_millis(1), Duration::from_millis(10)).no_cut_off();
+/// # let _ = quick;
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Backoff {
+    first: Duration,
+    most: Duration,
+    cut_off: Option<CutOff>,
+    proven: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct CutOff {
+    failures: usize,
+    within: Duration,
+    pause: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_millis(100),
+            most: Duration::from_secs(30),
+            cut_off: Some(CutOff { failures: 5, within: Duration::from_secs(60), pause: Duration::from_secs(30) }),
+            proven: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Backoff {
+    /// The delay after the first failure, and the longest one.
+    pub fn delays(mut self, first: Duration, most: Duration) -> Self {
+        self.first = first;
+        self.most = most.max(first);
+        self
+    }
+
+    /// Gives up for `pause` after `failures` within a span of time. At least one.
+    pub fn cut_off(mut self, failures: usize, within: Duration, pause: Duration) -> Self {
+        self.cut_off = Some(CutOff { failures: failures.max(1), within, pause });
+        self
+    }
+
+    /// Never gives up.
+    pub fn no_cut_off(mut self) -> Self {
+        self.cut_off = None;
+        self
+    }
+
+    /// How long a child must have been ready so that its end is no failure.
+    pub fn proven_after(mut self, time: Duration) -> Self {
+        self.proven = time;
+        self
+    }
+}
+
+/// The failures of one app.
+#[derive(Debug)]
+pub(super) struct Failures {
+    backoff: Backoff,
+    in_a_row: u32,
+    recent: VecDeque<Instant>,
+    /// True if the next one counts as the last of many.
+    probing: bool,
+}
+
+/// What to do after a child has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Start it again, not before this time.
+    Again(Instant),
+    /// Start none before this time, and then only on demand.
+    GiveUp(Instant),
+}
+
+impl Failures {
+    pub(super) fn new(backoff: Backoff) -> Self {
+        Self { backoff, in_a_row: 0, recent: VecDeque::new(), probing: false }
+    }
+
+    /// A child has ended unasked, after having been ready for this time, if at all.
+    pub(super) fn note(&mut self, now: Instant, ready_for: Option<Duration>) -> Verdict {
+        if ready_for.is_some_and(|time| time >= self.backoff.proven) {
+            self.forget();
+            return Verdict::Again(now);
+        }
+        let delay = self.backoff.first.saturating_mul(1 << self.in_a_row.min(20)).min(self.backoff.most);
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        if let Some(CutOff { failures, within, pause }) = self.backoff.cut_off {
+            self.recent.push_back(now);
+            while self.recent.len() > failures {
+                self.recent.pop_front();
+            }
+            let all_within = self.recent.front().is_some_and(|first| now.duration_since(*first) <= within);
+            if self.probing || (self.recent.len() == failures && all_within) {
+                self.probing = true;
+                return Verdict::GiveUp(now + pause);
+            }
+        }
+        Verdict::Again(now + delay)
+    }
+
+    /// A child is ready after we had given up.
+    pub(super) fn note_ready(&mut self) {
+        if self.probing {
+            self.forget();
+        }
+    }
+
+    pub(super) fn is_probing(&self) -> bool {
+        self.probing
+    }
+
+    /// What went wrong is not held against those who come.
+    pub(super) fn forget(&mut self) {
+        self.in_a_row = 0;
+        self.recent.clear();
+        self.probing = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn again(verdict: Verdict, now: Instant) -> Duration {
+        match verdict {
+            Verdict::Again(at) => at - now,
+            Verdict::GiveUp(_) => panic!("gave up"),
+        }
+    }
+
+    #[test]
+    fn delays_double_and_are_limited() {
+        let (mut failures, now) = (Failures::new(Backoff::default().no_cut_off()), Instant::now());
+        let delays: Vec<_> = (0..12).map(|_| again(failures.note(now, None), now).as_millis()).collect();
+        assert_eq!(delays, [100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 30_000, 30_000, 30_000]);
+    }
+
+    #[test]
+    fn one_that_proved_itself_is_started_at_once() {
+        let (mut failures, now) = (Failures::new(Backoff::default()), Instant::now());
+        failures.note(now, None);
+        assert_eq!(again(failures.note(now, Some(Duration::from_secs(10))), now), Duration::ZERO);
+        assert_eq!(again(failures.note(now, Some(Duration::from_secs(9))), now), Duration::from_millis(100));
+    }
+
+    #[test]
+    fn five_failures_within_a_minute_are_the_end_until_a_probe_succeeds() {
+        let (mut failures, now) = (Failures::new(Backoff::default()), Instant::now());
+        for _ in 0..4 {
+            again(failures.note(now, None), now);
+        }
+        let pause = Duration::from_secs(30);
+        assert_eq!(failures.note(now, None), Verdict::GiveUp(now + pause));
+        let later = now + Duration::from_secs(3_600);
+        assert_eq!(failures.note(later, None), Verdict::GiveUp(later + pause), "a probe is one attempt");
+        failures.note_ready();
+        again(failures.note(later, None), later);
+    }
+
+    #[test]
+    fn failures_far_apart_are_no_end() {
+        let (mut failures, mut now) = (Failures::new(Backoff::default()), Instant::now());
+        for _ in 0..20 {
+            again(failures.note(now, None), now);
+            now += Duration::from_secs(16);
+        }
+    }
+}

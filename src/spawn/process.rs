@@ -1,0 +1,118 @@
+//! [`Process`]: a running child and its process group.
+
+use std::{io, process::ExitStatus, sync::Arc, time::Duration};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use tokio::{
+    process::{Child, ChildStderr, ChildStdout, Command},
+    signal::unix::{self, SignalKind},
+    time::{Instant, sleep, timeout, timeout_at},
+};
+
+use super::{group, guardian::Guardian};
+
+/// A child that leads a process group of its own.
+///
+/// It is signalled only while it was not reaped, so that its id, which is the group's, cannot have become somebody else's.
+#[derive(Debug)]
+pub(super) struct Process {
+    child: Child,
+    group: Pid,
+    changes: unix::Signal,
+    guardian: Arc<Guardian>,
+    over: bool,
+}
+
+impl Process {
+    /// Starts `command`, and has the guardian watch over it.
+    pub(super) fn spawn(mut command: Command, guardian: Arc<Guardian>) -> io::Result<Self> {
+        guardian.start()?;
+        // Listened to before the child can end.
+        let changes = unix::signal(SignalKind::child())?;
+        let child = command.process_group(0).spawn()?;
+        let raw = child.id().and_then(|id| i32::try_from(id).ok());
+        let group = raw.and_then(Pid::from_raw).filter(|group| group.as_raw_nonzero().get() > 1);
+        let group = group.ok_or_else(|| io::Error::other("the child has no process id"))?;
+        let process = Self { child, group, changes, guardian, over: false };
+        process.guardian.add(process.id())?;
+        Ok(process)
+    }
+
+    /// Its process id.
+    pub(super) fn id(&self) -> u32 {
+        self.group.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    pub(super) fn pipes(&mut self) -> (Option<ChildStdout>, Option<ChildStderr>) {
+        (self.child.stdout.take(), self.child.stderr.take())
+    }
+
+    /// Waits until it has exited. It is not reaped by that, and keeps its id.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost by dropping the future.
+    pub(super) async fn exited(&mut self) {
+        loop {
+            let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+            match waitid(WaitId::Pid(self.group), look) {
+                Ok(None) | Err(rustix::io::Errno::INTR) => {}
+                // An error: somebody else has reaped it.
+                Ok(Some(_)) | Err(_) => return,
+            }
+            // A signal that another handler swallowed must not keep it a zombie for ever.
+            let _ = timeout(Duration::from_secs(5), self.changes.recv()).await;
+        }
+    }
+
+    /// Asks the group to end, and makes it end after `grace`, or once `hurry` is done.
+    pub(super) async fn stop(&mut self, grace: Duration, hurry: impl Future<Output = ()>) {
+        self.signal(Signal::TERM);
+        let deadline = Instant::now() + grace.min(Duration::from_secs(24 * 60 * 60));
+        tokio::select! {
+            _ = timeout_at(deadline, self.leave()) => {}
+            () = hurry => {}
+        }
+    }
+
+    /// Waits for the leader, then for the others.
+    async fn leave(&mut self) {
+        self.exited().await;
+        let mut pause = Duration::from_millis(5);
+        while group::has_living_members(self.id()).await {
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(100));
+        }
+    }
+
+    /// Ends what is left of the group at once, and reaps the child: how it ended.
+    pub(super) async fn finish(mut self) -> Option<ExitStatus> {
+        self.signal(Signal::KILL);
+        // Killed, it can only be held up by the kernel.
+        let status = match timeout(Duration::from_secs(10), self.child.wait()).await {
+            Ok(status) => status.ok(),
+            Err(_) => {
+                tracing::warn!(pid = self.id(), "a child that was killed does not end");
+                None
+            }
+        };
+        self.over = true;
+        self.guardian.remove(self.id());
+        status
+    }
+
+    fn signal(&self, signal: Signal) {
+        if self.child.id().is_some() {
+            // An error says that nobody is left.
+            let _ = kill_process_group(self.group, signal);
+        }
+    }
+}
+
+impl Drop for Process {
+    /// Nothing is left to do at the usual end. When the runtime shuts down, nobody here can wait any more.
+    fn drop(&mut self) {
+        if !self.over && !self.guardian.end(self.id()) {
+            self.signal(Signal::KILL);
+        }
+    }
+}

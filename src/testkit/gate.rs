@@ -1,0 +1,141 @@
+//! Connections that break just when they are used.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{InMemoryUpstream, RawConn};
+use crate::transport::{Connect, Connecting, Destination, Stream};
+
+/// Breaks connections in the moment that something is written to them, before a byte of it is taken: what a proxy meets when an upstream
+/// closes an idle connection just as a request is sent on it.
+///
+/// ```
+/// use http::Request;
+/// use http_body_util::BodyExt;
+/// use nexthop::{Body, ExactProxy, testkit::{Gate, scripts}};
+/// use tower::ServiceExt;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), nexthop::BoxError> {
+/// let gate = Gate::default();
+/// let upstream = gate.connector(scripts::answers(["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"]));
+/// let proxy = ExactProxy::builder().connector(upstream).build()?;
+/// for _ in 0..2 {
+///     // Not one byte of it left, so that a POST, too, is sent again on another connection.
+///     let response = proxy.clone().oneshot(Request::post("http://app/").body(Body::empty())?).await?;
+///     assert_eq!(response.into_body().collect().await?.to_bytes(), "ok");
+///     gate.shut();
+/// }
+/// assert_eq!(gate.connections(), 2);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Gate {
+    opened: Arc<AtomicUsize>,
+    shut_before: Arc<AtomicUsize>,
+    deaf_after: Option<usize>,
+}
+
+impl Gate {
+    /// Breaks each connection's sending direction after this many bytes; the other goes on.
+    #[must_use]
+    pub fn deaf_after(mut self, bytes: usize) -> Self {
+        self.deaf_after = Some(bytes);
+        self
+    }
+
+    /// Connects to a script through the gate.
+    pub fn connector<F, Fut>(&self, script: F) -> impl Connect + use<F, Fut>
+    where
+        F: Fn(RawConn) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.before(InMemoryUpstream::new(script))
+    }
+
+    /// Connects in any other way through the gate.
+    pub fn before<C: Connect>(&self, inner: C) -> impl Connect + use<C> {
+        GatedConnector { gate: self.clone(), inner }
+    }
+
+    /// From now on, the connections that there are take nothing more.
+    pub fn shut(&self) {
+        self.shut_before.store(self.connections(), Ordering::SeqCst);
+    }
+
+    /// How many connections were opened so far.
+    pub fn connections(&self) -> usize {
+        self.opened.load(Ordering::SeqCst)
+    }
+}
+
+struct GatedConnector<C> {
+    gate: Gate,
+    inner: C,
+}
+
+impl<C: Connect> Connect for GatedConnector<C> {
+    fn connect(&self, to: &Destination) -> Connecting {
+        let index = self.gate.opened.fetch_add(1, Ordering::SeqCst);
+        let (connecting, shut_before) = (self.inner.connect(to), self.gate.shut_before.clone());
+        let takes = self.gate.deaf_after;
+        Box::pin(
+            async move { Ok(Box::new(Gated { io: connecting.await?, index, shut_before, refused: 0, takes }) as _) },
+        )
+    }
+}
+
+/// A stream that, once shut, is not ready to write for a while and then broken.
+struct Gated {
+    io: Box<dyn Stream>,
+    index: usize,
+    shut_before: Arc<AtomicUsize>,
+    refused: usize,
+    takes: Option<usize>,
+}
+
+impl AsyncRead for Gated {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.refused > 3 { Poll::Ready(Ok(())) } else { Pin::new(&mut self.io).poll_read(cx, buf) }
+    }
+}
+
+impl AsyncWrite for Gated {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.index >= self.shut_before.load(Ordering::SeqCst) {
+            let takes = self.takes.unwrap_or(usize::MAX).min(buf.len());
+            if takes == 0 {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            let written = Pin::new(&mut self.io).poll_write(cx, &buf[..takes]);
+            if let (Some(takes), Poll::Ready(Ok(n))) = (&mut self.takes, &written) {
+                *takes -= n;
+            }
+            return written;
+        }
+        self.refused += 1;
+        if self.refused > 3 {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

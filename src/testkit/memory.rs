@@ -1,0 +1,93 @@
+//! Upstreams without sockets, for tests with a paused clock.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use super::{RawConn, Tasks, wire::Pipe};
+use crate::transport::{Connect, Connecting, Destination, Stream};
+
+/// A connector whose every connection leads to a script, in memory. What fails in a script fails the test, if it calls
+/// [`finish`](Self::finish).
+///
+/// With a paused clock, a test of what takes a minute takes none:
+///
+/// ```
+/// use http::Request;
+/// use nexthop::{Body, ProxyApp, ExactProxy, testkit::{InMemoryUpstream, scripts}};
+/// use tower::ServiceExt;
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), nexthop::BoxError> {
+/// let upstream = InMemoryUpstream::new(scripts::silent());
+/// let exact = ExactProxy::builder().connector(upstream.clone()).build()?;
+/// let app = ProxyApp::builder("http://app.example".parse()?).exact(exact).build()?;
+///
+/// let asked = tokio::time::Instant::now();
+/// let response = app.oneshot(Request::get("/").header("host", "www.example.com").body(Body::empty())?).await?;
+/// assert_eq!((response.status().as_u16(), asked.elapsed().as_secs()), (504, 60));
+/// upstream.finish();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct InMemoryUpstream {
+    run: Arc<dyn Fn(RawConn) + Send + Sync>,
+    connections: Arc<AtomicUsize>,
+    buffer: usize,
+    tasks: Tasks,
+}
+
+impl InMemoryUpstream {
+    /// Runs `script` once for each connection.
+    pub fn new<F, Fut>(script: F) -> Self
+    where
+        F: Fn(RawConn) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let tasks = Tasks::default();
+        let running = tasks.clone();
+        let run = Arc::new(move |conn| running.spawn(script(conn)));
+        Self { run, connections: Arc::default(), buffer: 64 * 1024, tasks }
+    }
+
+    /// Holds this many bytes each way, 64 KiB otherwise.
+    #[must_use]
+    pub fn holding(mut self, bytes: usize) -> Self {
+        self.buffer = bytes;
+        self
+    }
+
+    /// How many connections were opened so far.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Stops the scripts.
+    ///
+    /// # Panics
+    /// With the first panic of a script.
+    pub fn finish(&self) {
+        self.tasks.finish();
+    }
+}
+
+impl Connect for InMemoryUpstream {
+    fn connect(&self, _: &Destination) -> Connecting {
+        let (ours, theirs) = Pipe::pair(self.buffer);
+        let mut conn = RawConn::over(theirs);
+        conn.index = self.connections.fetch_add(1, Ordering::SeqCst);
+        (self.run)(conn);
+        Box::pin(async move { Ok(Box::new(ours) as Box<dyn Stream>) })
+    }
+}
+
+impl fmt::Debug for InMemoryUpstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InMemoryUpstream").field("connections", &self.connections()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,183 @@
+//! HTTP/1.1 as `serve` reads it, in front of a `ProxyApp`: what is malformed ends there, and connections end as they must.
+
+use std::sync::Arc;
+
+use nexthop::ProxyApp;
+use tokio::net::TcpStream;
+
+use crate::support::{Front, RawClient, RawUpstream, tls::TestCa};
+
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+async fn front(upstream: &RawUpstream) -> Front {
+    Front::serve(ProxyApp::builder(upstream.url("").parse().unwrap()).build().unwrap()).await
+}
+
+/// Each is answered with 400 and a close, and nobody behind hears of it.
+async fn are_refused(requests: &[&str]) {
+    let upstream = RawUpstream::answering([OK]);
+    let front = front(&upstream).await;
+    for request in requests {
+        let mut client = front.client().await;
+        let answer = client.exchange(request).await;
+        assert_eq!((answer.status(), answer.field("connection")), (400, Some("close")), "{request:?}");
+        client.closed().await;
+    }
+    assert_eq!(upstream.connections(), 0);
+}
+
+// RFC 9110 §5.5; RFC 9112 §2.2, §3, §5.1, §5.2
+#[tokio::test]
+async fn a_head_that_two_readers_could_read_in_two_ways_is_refused() {
+    are_refused(&[
+        "GET / HTTP/1.1\r\nhost : h\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: h\r\nx\t: a\r\n\r\n",
+        "GET / HTTP/1.1\r\n host: h\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: h\r\nx: a\r\n b\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: h\r\nx: a\0b\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: h\r\nx: a\rb\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: h\r\nx\r\n\r\n",
+        "GET /a b HTTP/1.1\r\nhost: h\r\n\r\n",
+        "GET  / HTTP/1.1\r\nhost: h\r\n\r\n",
+        "G(T / HTTP/1.1\r\nhost: h\r\n\r\n",
+        "GET / HTTP/x.1\r\nhost: h\r\n\r\n",
+    ])
+    .await;
+}
+
+// RFC 9110 §8.6; RFC 9112 §6.1, §6.3
+#[tokio::test]
+async fn a_body_without_a_certain_end_is_refused() {
+    are_refused(&[
+        "POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: gzip\r\n\r\nabc",
+        "POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.0\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: x\r\n\r\nabc",
+        "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: -3\r\n\r\nabc",
+        "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: +3\r\n\r\nabc",
+        "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 3, 4\r\n\r\nabc",
+        "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabc",
+        "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 99999999999999999999\r\n\r\nabc",
+    ])
+    .await;
+}
+
+// RFC 9112 §6.1
+#[tokio::test]
+async fn a_coding_that_nobody_here_can_undo_is_refused_and_not_passed_on_without_its_name() {
+    let upstream = RawUpstream::tcp(|mut conn| async move {
+        conn.head().await;
+    });
+    let front = front(&upstream).await;
+    for coding in ["gzip, chunked", "deflate\r\ntransfer-encoding: chunked", "identity, chunked"] {
+        let request = format!("POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: {coding}\r\n\r\n0\r\n\r\n");
+        assert_eq!(front.exchange(request).await.status(), 501, "{coding}");
+    }
+    assert_eq!(upstream.connections(), 0);
+}
+
+// RFC 9112 §7.1, §8
+#[tokio::test]
+async fn chunks_that_are_none_never_make_a_whole_body() {
+    for chunks in
+        ["x\r\nabc\r\n0\r\n\r\n", "3\r\nabcd\r\n0\r\n\r\n", "-3\r\nabc\r\n0\r\n\r\n", "fffffffffffffffff\r\nabc\r\n"]
+    {
+        let (told, mut tell) = tokio::sync::mpsc::unbounded_channel();
+        let upstream = RawUpstream::tcp(move |mut conn| {
+            let told = told.clone();
+            async move {
+                conn.head().await;
+                told.send(conn.read_to_end().await).unwrap();
+            }
+        });
+        let front = front(&upstream).await;
+        let mut client = front.client().await;
+        client.send(format!("POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n{chunks}")).await;
+        assert_eq!(client.response().await.status(), 400, "{chunks:?}");
+        if let Ok(body) = tell.try_recv() {
+            assert!(!body.ends_with(b"0\r\n\r\n"), "{chunks:?} became {:?}", String::from_utf8_lossy(&body));
+        }
+    }
+}
+
+// RFC 9112 §3; RFC 9110 §4.1
+#[tokio::test]
+async fn a_request_line_of_8000_octets_passes_and_one_too_long_is_refused() {
+    let upstream = RawUpstream::answering([OK]);
+    let front = front(&upstream).await;
+    let target = format!("/{}", "x".repeat(8_000));
+    assert_eq!(front.exchange(format!("GET {target} HTTP/1.1\r\nhost: h\r\n\r\n")).await.status(), 200);
+    assert_eq!(upstream.only().target(), target);
+    let mut client = front.client().await;
+    client.send(format!("GET /{} HTTP/1.1\r\nhost: h\r\n\r\n", "x".repeat(70_000))).await;
+    let status = client.response().await.status();
+    assert!(matches!(status, 414 | 431), "{status}");
+}
+
+// RFC 9112 §9.3, §9.3.2
+#[tokio::test]
+async fn requests_that_come_at_once_are_answered_in_their_order() {
+    let upstream = RawUpstream::tcp(|mut conn| async move {
+        loop {
+            let seen = conn.request().await;
+            conn.write(format!("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", seen.target())).await;
+        }
+    });
+    let front = front(&upstream).await;
+    let mut client = front.client().await;
+    let all: String = (1..=9).map(|n| format!("GET /{n} HTTP/1.1\r\nhost: h\r\n\r\n")).collect();
+    client.send(all).await;
+    for n in 1..=9 {
+        assert_eq!(client.response().await.text(), format!("/{n}"));
+    }
+}
+
+// RFC 9112 §9.6
+#[tokio::test]
+async fn after_a_client_has_said_close_nothing_more_of_it_is_read() {
+    let upstream = RawUpstream::answering([OK]);
+    let front = front(&upstream).await;
+    let mut client = front.client().await;
+    client.send("GET /1 HTTP/1.1\r\nhost: h\r\nconnection: x, Close\r\n\r\nGET /2 HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    let answer = client.response().await;
+    assert_eq!((answer.text(), answer.field("connection")), ("ok", Some("close")));
+    client.closed().await;
+    assert_eq!(upstream.only().target(), "/1");
+}
+
+// RFC 9112 §6.1, §6.2, §6.3
+#[tokio::test]
+async fn a_request_framed_in_two_ways_goes_on_in_chunks_and_is_the_last_of_its_connection() {
+    for fields in ["content-length: 3\r\ntransfer-encoding: chunked", "transfer-encoding: chunked\r\ncontent-length: 3"]
+    {
+        let upstream = RawUpstream::answering([OK]);
+        let front = front(&upstream).await;
+        let mut client = front.client().await;
+        let request = format!("POST / HTTP/1.1\r\nhost: h\r\n{fields}\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
+        let answer = client.exchange(request).await;
+        assert_eq!((answer.status(), answer.field("connection")), (200, Some("close")), "{fields}");
+        client.closed().await;
+        let seen = upstream.only();
+        assert_eq!(
+            (seen.field("content-length"), seen.field("transfer-encoding")),
+            (None, Some("chunked")),
+            "{fields}"
+        );
+        assert_eq!(seen.body, b"abc");
+    }
+}
+
+// RFC 9112 §9.8
+#[tokio::test]
+async fn a_client_over_tls_is_told_that_its_connection_ends() {
+    let (ca, upstream) = (TestCa::new(), RawUpstream::answering([OK]));
+    let app = ProxyApp::builder(upstream.url("").parse().unwrap()).build().unwrap();
+    let front = Front::serve_with(app, |serve| serve.tls(ca.server_config(&[]))).await;
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(ca.client_config(&[])));
+    let io = TcpStream::connect(front.addr).await.unwrap();
+    let mut client = RawClient::over(connector.connect("localhost".try_into().unwrap(), io).await.unwrap());
+    assert_eq!(client.exchange("GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await.text(), "ok");
+    // rustls reads an end without an alert as an error.
+    assert_eq!(client.read_to_end().await, (Vec::new(), true));
+}

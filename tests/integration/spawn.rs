@@ -1,0 +1,12 @@
+//! Children that are real processes: started on demand, watched, stopped.
+
+#![cfg(unix)]
+#![allow(unreachable_pub)] // as in `support`
+
+mod child;
+mod failures;
+mod generations;
+mod handed_over;
+mod keyed;
+mod start;
+mod stop;

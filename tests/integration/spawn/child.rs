@@ -1,0 +1,236 @@
+//! The child: this very binary, run again, and what a test needs to see of it.
+
+use std::{convert::Infallible, path::PathBuf, process, time::Duration};
+
+use axum::{Router, body::Body as AxumBody, extract::Path, routing::any};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use nexthop::{
+    Body, ProxyMiddleware,
+    middleware::Trust,
+    protocol::keyring::Keyring,
+    secret::Secret,
+    spawn::{Backoff, Command, Event, Events, Handle, SpawnApp, State},
+};
+use tokio::{io::AsyncWriteExt, net::UnixListener, signal::unix::SignalKind};
+use tokio_stream::StreamExt;
+use tower::{Layer, ServiceExt};
+
+use crate::support::within;
+
+/// Not a test: what a child does. Its environment says how it behaves:
+///
+/// * `CHILD_PORT` or `CHILD_SOCKET`: where it listens.
+/// * `CHILD_FAILS`: it says so and exits with this status, without listening.
+/// * `CHILD_WAITS`: it does not listen before this file is there.
+/// * `CHILD_STAYS`: it ignores `TERM`.
+/// * `CHILD_VERIFIES`: it answers only what is signed with the key that it was given.
+/// * `CHILD_SPEAKS_HTTP2`: it does, too.
+/// * `CHILD_LINGERS`: it starts a `sleep` in its group, whose pid it writes to this file.
+#[test]
+#[ignore = "what children run, of no use by itself"]
+fn main() {
+    if std::env::var_os("CHILD").is_none() {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(run());
+}
+
+#[expect(clippy::zombie_processes, reason = "what is left behind is what is tested")]
+async fn run() {
+    let var = |name: &str| std::env::var(name).ok();
+    println!("\nhello from the child");
+    if let Some(status) = var("CHILD_FAILS") {
+        eprintln!("something is wrong: 42");
+        process::exit(status.parse().unwrap());
+    }
+    if let Some(file) = var("CHILD_LINGERS") {
+        let lingering = process::Command::new("sleep").arg("1000").spawn().unwrap();
+        std::fs::write(format!("{file}.new"), lingering.id().to_string()).unwrap();
+        std::fs::rename(format!("{file}.new"), file).unwrap();
+    }
+    if var("CHILD_STAYS").is_some() {
+        let mut term = tokio::signal::unix::signal(SignalKind::terminate()).unwrap();
+        tokio::spawn(async move { while term.recv().await.is_some() {} });
+    }
+    if let Some(file) = var("CHILD_WAITS") {
+        while !std::path::Path::new(&file).exists() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+    let app = app();
+    if var("CHILD_VERIFIES").is_some() {
+        let keys = Secret::from_private_file(var("NEXTHOP_SECRET_FILE").unwrap()).unwrap();
+        let trust = Trust::signature(Keyring::from_secret(keys).unwrap());
+        let app = ProxyMiddleware::builder().trust(trust).build().unwrap().layer(app);
+        let port = var("CHILD_PORT").unwrap().parse::<u16>().unwrap();
+        nexthop::serve(tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap(), app).await;
+        return;
+    }
+    if var("CHILD_SPEAKS_HTTP2").is_some() {
+        let port = var("CHILD_PORT").unwrap().parse::<u16>().unwrap();
+        nexthop::serve(tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap(), app).await;
+        return;
+    }
+    match (var("CHILD_PORT"), var("CHILD_SOCKET")) {
+        (Some(port), _) => {
+            let listener = tokio::net::TcpListener::bind(("127.0.0.1", port.parse().unwrap())).await.unwrap();
+            println!("listening on port {port}");
+            axum::serve(listener, app).await.unwrap();
+        }
+        (_, Some(path)) => axum::serve(UnixListener::bind(path).unwrap(), app).await.unwrap(),
+        _ => panic!("nowhere to listen"),
+    }
+}
+
+fn app() -> Router {
+    Router::new()
+        .route("/pid", any(|| async { process::id().to_string() }))
+        .route("/echo", any(|request: Request<AxumBody>| async move { Response::new(request.into_body()) }))
+        .route("/collect", any(|body: Bytes| async move { body }))
+        .route("/env", any(|| async { std::env::vars().map(|(name, _)| name + "\n").collect::<String>() }))
+        .route("/var/{name}", any(|Path(name): Path<String>| async move { std::env::var(name).unwrap_or_default() }))
+        .route("/fields", any(|request: Request<AxumBody>| async move { format!("{:?}", request.headers()) }))
+        .route("/exit/{status}", any(|Path(status): Path<i32>| async move { process::exit(status) as &'static str }))
+        .route("/never", any(|| async { std::future::pending::<&'static str>().await }))
+        .route("/drips", any(drips))
+        .route("/tunnel", any(tunnel))
+        .route(
+            "/descriptors",
+            any(|| async {
+                let all = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+                all.map(|fd| {
+                    format!("{} {:?}\n", fd.file_name().display(), std::fs::read_link(fd.path()).unwrap_or_default())
+                })
+                .collect::<String>()
+            }),
+        )
+}
+
+/// A first chunk, and never an end.
+async fn drips() -> Response<AxumBody> {
+    let first = tokio_stream::once(Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"first"))));
+    Response::new(AxumBody::new(StreamBody::new(first.chain(tokio_stream::pending()))))
+}
+
+/// Whatever it is sent, it sends back.
+async fn tunnel(mut request: Request<AxumBody>) -> Response<AxumBody> {
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let io = hyper_util::rt::TokioIo::new(upgrade.await.unwrap());
+        let (mut read, mut write) = tokio::io::split(io);
+        let _ = tokio::io::copy(&mut read, &mut write).await;
+        let _ = write.shutdown().await;
+    });
+    let response = Response::builder().status(101).header("connection", "upgrade").header("upgrade", "echo");
+    response.body(AxumBody::empty()).unwrap()
+}
+
+/// The command that runs [`main`], listening on a port.
+pub fn command() -> Command {
+    bare().env("CHILD_PORT", "__PORT__")
+}
+
+/// The same on a unix socket.
+pub fn on_socket() -> Command {
+    bare().env("CHILD_SOCKET", "__SOCKET__")
+}
+
+pub fn bare() -> Command {
+    let args = ["spawn::child::main", "--exact", "--ignored", "--nocapture", "--test-threads=1"];
+    Command::new(std::env::current_exe().unwrap()).args(args).env("CHILD", "1")
+}
+
+/// Failures that cost a test no time, and have no end.
+pub fn quick() -> Backoff {
+    Backoff::default().delays(Duration::from_millis(1), Duration::from_millis(20)).no_cut_off()
+}
+
+/// A request for a path, its status and its body.
+pub async fn get(app: &SpawnApp, path: &str) -> (u16, String) {
+    let response = send(app, http::Method::GET, path, Body::empty()).await;
+    let status = response.status().as_u16();
+    let body = within("a body", response.into_body().collect()).await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+pub async fn send(app: &SpawnApp, method: http::Method, path: &str, body: Body) -> Response<Body> {
+    let request = Request::builder().method(method).uri(path).header("host", "front.test").body(body).unwrap();
+    within("a response", app.clone().oneshot(request)).await.unwrap()
+}
+
+/// The process id of the child that answers.
+pub async fn pid(app: &SpawnApp) -> u32 {
+    let (status, pid) = get(app, "/pid").await;
+    assert_eq!(status, 200, "{pid}");
+    pid.parse().unwrap()
+}
+
+/// The next event for which `wanted` is something.
+pub async fn event<T>(events: &mut Events, wanted: impl Fn(&Event) -> Option<T>) -> T {
+    within("an event", async {
+        loop {
+            let event = events.next().await.expect("the app has ended");
+            if let Some(found) = wanted(&event) {
+                return found;
+            }
+        }
+    })
+    .await
+}
+
+pub async fn state(events: &mut Events, wanted: State) {
+    event(events, |event| (*event == Event::State(wanted)).then_some(())).await;
+}
+
+/// Waits until the handle says so.
+pub async fn until(handle: &Handle, what: &'static str, wanted: impl Fn(&nexthop::spawn::Status) -> bool) {
+    within(what, async {
+        while !wanted(&handle.status()) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}
+
+/// True if there is such a process, which may be a zombie.
+pub fn exists(pid: u32) -> bool {
+    std::path::Path::new(&format!("/proc/{pid}")).exists()
+}
+
+/// True if there is such a process, and it runs.
+pub fn runs(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+/// Waits until a process has gone.
+pub async fn gone(pid: u32) {
+    within("the end of a process", async {
+        while runs(pid) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
+/// A number in a file, once it is there.
+pub async fn number_in(file: &PathBuf) -> u32 {
+    within("a file", async {
+        loop {
+            if let Some(number) = std::fs::read_to_string(file).ok().and_then(|text| text.parse().ok()) {
+                return number;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await
+}
+
+pub fn kill(pid: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
