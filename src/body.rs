@@ -91,15 +91,20 @@ impl Body {
         Self(Kind::Watched(Box::new(Watched { body: self, watch })))
     }
 
-    /// The same; `hold` is kept until it is dropped, or for no time where nothing is to be read from an upstream any more.
+    /// The same; `hold` is kept until it is dropped.
     #[cfg(feature = "spawn")]
     pub(crate) fn hold<T: Send + 'static>(self, hold: T) -> Self {
-        let has_arrived = match &self.0 {
+        Self(Kind::Boxed(Box::pin(Held { body: self, _hold: hold })))
+    }
+
+    /// True if nothing is to be read from an upstream any more.
+    #[cfg(feature = "spawn")]
+    pub(crate) fn has_arrived(&self) -> bool {
+        match &self.0 {
             Kind::Upstream(incoming) => incoming.has_arrived(),
             Kind::Empty | Kind::Full(_) => true,
-            _ => http_body::Body::is_end_stream(&self),
-        };
-        if has_arrived { self } else { Self(Kind::Boxed(Box::pin(Held { body: self, _hold: hold }))) }
+            _ => http_body::Body::is_end_stream(self),
+        }
     }
 
     /// True if all of it is in memory, untouched, and without trailers.

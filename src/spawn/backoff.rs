@@ -4,6 +4,8 @@ use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
+use super::spec::within_reach;
+
 /// How soon a child that could not be started, or ended soon after, is started again.
 ///
 /// The first time after 0.1 s, then twice as long each time, up to 30 s. After five failures within 60 s (the cut-off) nobody waits any
@@ -48,14 +50,14 @@ impl Default for Backoff {
 impl Backoff {
     /// The delay after the first failure, and the longest one.
     pub fn delays(mut self, first: Duration, most: Duration) -> Self {
-        self.first = first;
-        self.most = most.max(first);
+        self.first = within_reach(first);
+        self.most = within_reach(most.max(first));
         self
     }
 
     /// Gives up for `pause` after `failures` within a span of time. At least one.
     pub fn cut_off(mut self, failures: usize, within: Duration, pause: Duration) -> Self {
-        self.cut_off = Some(CutOff { failures: failures.max(1), within, pause });
+        self.cut_off = Some(CutOff { failures: failures.max(1), within, pause: within_reach(pause) });
         self
     }
 

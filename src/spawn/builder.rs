@@ -17,7 +17,7 @@ use super::{
     ready::{Kind, Ready},
     service::SpawnApp,
     shared::Front,
-    spec::{Configure, Sites, Spec},
+    spec::{Configure, Sites, Spec, within_reach},
 };
 use crate::{
     app::ProxyAppBuilder,
@@ -309,18 +309,18 @@ impl SpawnAppBuilder {
             proxy: self.proxy,
             sign: self.sign,
             drain: self.drain,
-            grace: self.grace,
-            idle: self.idle,
+            grace: within_reach(self.grace),
+            idle: self.idle.map(within_reach),
             replicas: self.replicas,
             max_requests: self.max_requests,
-            max_age: self.max_age,
+            max_age: self.max_age.map(within_reach),
             max_rss_bytes: self.max_rss_bytes,
             backoff: self.backoff,
             queue: self.queue,
-            queue_timeout: self.queue_timeout,
+            queue_timeout: within_reach(self.queue_timeout),
             placeholder: self.placeholder,
             kept: Arc::default(),
-            sites: self.sites.unwrap_or_else(|| Arc::new(Sites::below(directory, self.grace))),
+            sites: self.sites.unwrap_or_else(|| Arc::new(Sites::below(directory, within_reach(self.grace)))),
         };
         // What is wrong with it is found now, and not by the first request.
         let nowhere = Address::Tcp((spec.ip, 1).into()).href(&spec.base_path);

@@ -71,27 +71,28 @@ impl Future for SpawnFuture {
                     return response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response)));
                 }
                 State::Later(future) => return future.as_mut().poll(cx).map(Ok),
-                State::Forwarding(future, lease) => {
-                    let answered = ready!(future.poll_or_give_back(cx));
-                    let lease = lease.take();
-                    match (answered, lease) {
-                        (Ok(response), lease) => return Poll::Ready(Ok(held(response, lease))),
-                        (Err(failed), Some(lease)) if failed.may_move() => {
-                            self.0 = State::Later(Box::pin(move_on(failed, lease)));
-                        }
-                        (Err(failed), _) => return Poll::Ready(Ok(failed.answer())),
+                State::Forwarding(future, lease) => match ready!(future.poll_or_give_back(cx)) {
+                    Ok(mut response) => {
+                        hold(&mut response, lease.take());
+                        return Poll::Ready(Ok(response));
                     }
-                }
+                    Err(failed) => match lease.take().filter(|_| failed.may_move()) {
+                        Some(lease) => self.0 = State::Later(Box::pin(move_on(failed, lease))),
+                        None => return Poll::Ready(Ok(failed.answer())),
+                    },
+                },
             }
         }
     }
 }
 
 /// As long as there is something of the response to come, its child is not idle.
-fn held(mut response: Response<Body>, lease: Option<Lease>) -> Response<Body> {
-    let body = std::mem::take(response.body_mut());
-    *response.body_mut() = body.hold(lease);
-    response
+fn hold(response: &mut Response<Body>, lease: Option<Lease>) {
+    // Most have arrived with their head: then nothing is moved, and the lease ends here.
+    if !response.body().has_arrived() {
+        let body = std::mem::take(response.body_mut());
+        *response.body_mut() = body.hold(lease);
+    }
 }
 
 async fn finish(future: SpawnFuture) -> Response<Body> {
@@ -126,7 +127,10 @@ async fn move_on(mut failed: Failed, mut lease: Lease) -> Response<Body> {
             Err(failed) => return failed.answer(),
         };
         failed = match poll_fn(|cx| future.poll_or_give_back(cx)).await {
-            Ok(response) => return held(response, Some(lease)),
+            Ok(mut response) => {
+                hold(&mut response, Some(lease));
+                return response;
+            }
             Err(failed) if failed.may_move() => failed,
             Err(failed) => return failed.answer(),
         };

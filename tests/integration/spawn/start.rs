@@ -253,6 +253,16 @@ async fn browsers_see_a_page_while_the_child_starts_and_others_wait() {
 }
 
 #[tokio::test]
+async fn limits_that_no_clock_reaches_are_none() {
+    let ever = Duration::MAX;
+    let app =
+        SpawnApp::builder(child::command()).idle_timeout(ever).max_age(ever).wait_timeout(ever).start_timeout(ever);
+    let app = app.drain_timeout(ever).grace(ever).build().unwrap();
+    pid(&app).await;
+    app.handle().shut_down().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_cannot_work_is_found_by_build() {
     let build = |command| SpawnApp::builder(command).build();
     assert!(matches!(build(Command::new("x")), Err(ConfigError::Missing { .. })));
