@@ -47,7 +47,7 @@ impl Authority {
 
     /// The TLS settings that answer for `host`: a host name or an address (an IPv6 one with or without brackets), without a port.
     ///
-    /// Found in the cache, else made, once for all who ask meanwhile. That is a key and a signature, about a tenth of a millisecond, and is
+    /// Found in the cache, else made, once for all who ask meanwhile. That is a key and a signature, less than a tenth of a millisecond, and is
     /// done right here; with an authority that signs by RSA, off the tasks' threads.
     ///
     /// # Errors
@@ -141,7 +141,7 @@ impl Authority {
         let validity =
             validity.ok_or_else(|| Error::new(ErrorKind::Internal, "the authority's certificate is over"))?;
         let (chain, key) = self.0.issuer.mint(subject, &validity).map_err(unsigned)?;
-        let config = server::with_certificate(&self.0.template, chain, key).map_err(|error| unsigned(error.into()))?;
+        let config = server::with_certificate(&self.0.template, chain, key);
         let half = validity.end.duration_since(now).unwrap_or_default() / 2;
         Ok(Fresh { value: Arc::new(config), from: validity.start, until: now + half.min(self.0.cache_ttl) })
     }

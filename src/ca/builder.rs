@@ -118,8 +118,8 @@ impl AuthorityBuilder {
         self
     }
 
-    /// The crypto provider of TLS with clients: the one of the feature `aws-lc-rs`, else `ring`. Keys and signatures of certificates are
-    /// made by the features' in any case.
+    /// The crypto provider of TLS with clients: the one of the feature `aws-lc-rs`, else `ring`. Keys of certificates are made, and signed
+    /// with, by the features' in any case.
     pub fn provider(mut self, provider: Arc<CryptoProvider>) -> Self {
         self.provider = Some(provider);
         self

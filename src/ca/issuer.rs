@@ -19,6 +19,7 @@ use super::{
     host::Host,
     key::{self, KeyPair},
     leaf::{self, BACKDATED, Subject},
+    leaf_key::LeafKey,
 };
 use crate::error::{BoxError, ConfigError};
 
@@ -118,7 +119,7 @@ impl Issuer {
         &self,
         subject: &Subject,
         validity: &Range<SystemTime>,
-    ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), BoxError> {
+    ) -> Result<(Vec<CertificateDer<'static>>, LeafKey), BoxError> {
         let (certificate, key) = leaf::mint(&self.signer, subject, validity)?;
         let mut chain = Vec::with_capacity(1 + self.chain.len());
         chain.push(certificate);

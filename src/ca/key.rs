@@ -4,7 +4,7 @@
 mod provided {
     use rcgen::Issuer;
     pub(in crate::ca) use rcgen::KeyPair;
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     use zeroize::Zeroizing;
 
     use crate::error::ConfigError;
@@ -16,10 +16,6 @@ mod provided {
 
     pub(in crate::ca) fn read(key: &PrivateKeyDer<'_>) -> Result<KeyPair, ConfigError> {
         KeyPair::try_from(key).map_err(|_| ConfigError::tls("the authority's key is of no kind that is known"))
-    }
-
-    pub(in crate::ca) fn der(key: &KeyPair) -> PrivateKeyDer<'static> {
-        PrivatePkcs8KeyDer::from(key.serialize_der()).into()
     }
 
     pub(in crate::ca) fn pem(key: &KeyPair) -> Zeroizing<String> {
@@ -44,6 +40,7 @@ mod provided {
 
     use crate::error::ConfigError;
 
+    #[derive(Debug)]
     pub(in crate::ca) enum KeyPair {}
 
     impl PublicKeyData for KeyPair {
@@ -70,10 +67,6 @@ mod provided {
         Err(ConfigError::tls("no crypto provider to sign with: enable the feature aws-lc-rs or ring"))
     }
 
-    pub(in crate::ca) fn der(key: &KeyPair) -> PrivateKeyDer<'static> {
-        match *key {}
-    }
-
     pub(in crate::ca) fn pem(key: &KeyPair) -> Zeroizing<String> {
         match *key {}
     }
@@ -86,4 +79,4 @@ mod provided {
     }
 }
 
-pub(super) use provided::{KeyPair, der, generate, issuer, pem, read};
+pub(super) use provided::{KeyPair, generate, issuer, pem, read};

@@ -10,12 +10,9 @@ use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, Issuer, KeyUsagePurpose, SanType,
     SerialNumber,
 };
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::CertificateDer;
 
-use super::{
-    host::Host,
-    key::{self, KeyPair},
-};
+use super::{host::Host, key::KeyPair, leaf_key::LeafKey};
 use crate::error::BoxError;
 
 /// Whom a certificate is for: a host, or a name and all names right below it.
@@ -42,8 +39,8 @@ pub(super) fn mint(
     issuer: &Issuer<'_, KeyPair>,
     subject: &Subject,
     validity: &Range<SystemTime>,
-) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>), BoxError> {
-    let key = key::generate()?;
+) -> Result<(CertificateDer<'static>, LeafKey), BoxError> {
+    let key = LeafKey::generate()?;
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     match &subject.host {
@@ -64,7 +61,7 @@ pub(super) fn mint(
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
     let certificate = params.signed_by(&key, issuer)?;
-    Ok((certificate.into(), key::der(&key)))
+    Ok((certificate.into(), key))
 }
 
 /// Random, positive, and of 16 bytes, whatever the dice say.

@@ -40,6 +40,7 @@ mod host;
 mod issuer;
 mod key;
 mod leaf;
+mod leaf_key;
 mod server;
 mod stats;
 #[cfg(feature = "wildcards")]

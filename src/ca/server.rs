@@ -5,11 +5,12 @@ use std::sync::Arc;
 use rustls::{
     ServerConfig,
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, PrivateKeyDer},
+    pki_types::CertificateDer,
     server::{NoServerSessionStorage, ProducesTickets, ResolvesServerCertUsingSni},
     sign::{CertifiedKey, SingleCertAndKey},
 };
 
+use super::leaf_key::LeafKey;
 use crate::error::ConfigError;
 
 /// What the settings of all hosts share: the provider, ALPN, and the key of session tickets.
@@ -37,12 +38,11 @@ pub(super) fn template(provider: Option<Arc<CryptoProvider>>, http1_only: bool) 
 pub(super) fn with_certificate(
     template: &ServerConfig,
     chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-) -> Result<ServerConfig, rustls::Error> {
-    let key = template.crypto_provider().key_provider.load_private_key(key)?;
+    key: LeafKey,
+) -> ServerConfig {
     let mut config = template.clone();
-    config.cert_resolver = Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key)));
-    Ok(config)
+    config.cert_resolver = Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, Arc::new(key))));
+    config
 }
 
 fn own_provider() -> Result<Arc<CryptoProvider>, ConfigError> {

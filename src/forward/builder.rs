@@ -155,7 +155,8 @@ impl ForwardProxyBuilder {
         self
     }
 
-    /// The same with a function that may decline a request by giving it back: it goes to the wrapped service then, its path as it is.
+    /// The same with a function that may decline a request by giving it back: it goes to the wrapped service then, its path as it is. With
+    /// [`Resolver::direct`] there is no such application, and 404 is the answer.
     ///
     /// ```
     /// use std::ops::ControlFlow;

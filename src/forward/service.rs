@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, request::Parts, uri::Scheme};
+use http::{Request, Response, StatusCode, request::Parts, uri::Scheme};
 use hyper::body::Incoming;
 use tower_service::Service;
 
@@ -104,7 +104,8 @@ where
             // The instance that was polled ready is the one to call; its clone takes its place.
             let clone = inner.clone();
             let inner = std::mem::replace(inner, clone);
-            ResponseFuture::later(config, Box::pin(ask(app, inner, Request::from_parts(parts, body))))
+            let asking = ask(config.clone(), app, inner, Request::from_parts(parts, body));
+            ResponseFuture::later(config, Box::pin(asking))
         }
         Ok(Route::Answer(answer)) => ResponseFuture::answer(config, Ok(answer)),
         Err(Refused::Error(error)) => ResponseFuture::answer(config, Err(error)),
@@ -113,12 +114,13 @@ where
 }
 
 /// The application of the proxy's own, and the wrapped service for what that declines.
-async fn ask<S>(app: App, mut inner: S, request: Request<Body>) -> Result<Next<S::Future>, Error>
+async fn ask<S>(config: Arc<Config>, app: App, mut inner: S, request: Request<Body>) -> Result<Next<S::Future>, Error>
 where
     S: Service<Request<Body>>,
 {
     match app(request).await? {
         ControlFlow::Break(response) => Ok(Next::Answer(response)),
+        ControlFlow::Continue(_) if config.resolver.is_direct() => Ok(Next::Answer(plain(StatusCode::NOT_FOUND))),
         ControlFlow::Continue(request) => Ok(Next::Inner(inner.call(request))),
     }
 }

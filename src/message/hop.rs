@@ -4,7 +4,7 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Version,
-    header::{CONNECTION, COOKIE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE},
+    header::{CONNECTION, COOKIE, EXPECT, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE},
 };
 
 use crate::message::upgrade;
@@ -29,6 +29,7 @@ pub struct Stripped {
 /// * Kept: exactly `te: trailers` if the client sent that among its `TE`; `Upgrade` if the request is a
 ///   [handshake](upgrade::handshake) (`version` is that of the request: HTTP/1.0 and HTTP/2 know no `Upgrade`). `Connection` afterwards
 ///   names what was kept and nothing else, so the head is valid as it stands for HTTP/1.1.
+/// * Removed from a request of HTTP/1.0: `Expect`, which means nothing there (RFC 9110 §10.1.1).
 ///
 /// Lines of `Cookie` that HTTP/2 split for its compression are joined (RFC 9113 §8.2.3): other hops read only one.
 ///
@@ -42,6 +43,9 @@ pub fn strip_request(headers: &mut HeaderMap, version: Version) -> Stripped {
 pub(crate) fn strip_found(headers: &mut HeaderMap, version: Version, found: Found) -> Stripped {
     if version >= Version::HTTP_2 {
         join_cookies(headers);
+    } else if version < Version::HTTP_11 {
+        // RFC 9110 §10.1.1: what HTTP/1.0 cannot mean, and nobody is to wait for.
+        headers.remove(EXPECT);
     }
     if found.is_empty() {
         return Stripped::default();

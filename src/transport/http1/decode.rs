@@ -453,6 +453,15 @@ mod tests {
     }
 
     #[test]
+    fn fields_of_a_connection_and_those_that_frame_are_left_out_of_trailers() {
+        let mut read =
+            BytesMut::from("A: 1\r\nKeep-Alive: x\r\nProxy-Authorization: x\r\nTrailer: x\r\nHost: x\r\nb: 2\r\n\r\nc");
+        let trailers = trailers(&mut read, 4096).unwrap().unwrap();
+        assert_eq!(trailers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(&read[..], b"c");
+    }
+
+    #[test]
     fn an_unusual_reason_is_carried() {
         assert_eq!(parsed("HTTP/1.1 200 Fine\r\n\r\n").reason.as_deref(), Some(&b"Fine"[..]));
         assert_eq!(parsed("HTTP/1.1 200 OK\r\n\r\n").reason, None);

@@ -7,7 +7,7 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, header, reque
 use super::framing::RequestFraming;
 use crate::{
     error::{Error, ErrorKind},
-    message::fields::Fields,
+    message::{fields::Fields, hop},
 };
 
 /// Writes the head of the request to `out`: target in origin form (of `CONNECT` its authority, RFC 9112 §3.2.3), every
@@ -127,26 +127,27 @@ pub(crate) fn parse_length(digits: &[u8]) -> Option<u64> {
     length.filter(|length| !digits.is_empty() && *length <= i64::MAX as u64)
 }
 
-/// Fields that steer framing, routing, or how a message is read; they mean nothing, or harm, after the body.
+/// Fields that steer framing, routing, or how a message is read, or are of one connection; they mean nothing, or harm, after the body.
 pub(crate) fn forbidden_in_trailers(name: &HeaderName) -> bool {
-    matches!(
-        *name,
-        header::AUTHORIZATION
-            | header::CONNECTION
-            | header::CONTENT_ENCODING
-            | header::CONTENT_LENGTH
-            | header::CONTENT_RANGE
-            | header::CONTENT_TYPE
-            | header::COOKIE
-            | header::EXPECT
-            | header::HOST
-            | header::MAX_FORWARDS
-            | header::SET_COOKIE
-            | header::TE
-            | header::TRAILER
-            | header::TRANSFER_ENCODING
-            | header::UPGRADE
-    )
+    hop::is_hop_by_hop(name)
+        || matches!(
+            *name,
+            header::AUTHORIZATION
+                | header::CONNECTION
+                | header::CONTENT_ENCODING
+                | header::CONTENT_LENGTH
+                | header::CONTENT_RANGE
+                | header::CONTENT_TYPE
+                | header::COOKIE
+                | header::EXPECT
+                | header::HOST
+                | header::MAX_FORWARDS
+                | header::SET_COOKIE
+                | header::TE
+                | header::TRAILER
+                | header::TRANSFER_ENCODING
+                | header::UPGRADE
+        )
 }
 
 /// The fields of a head that is being written.

@@ -154,7 +154,10 @@ async fn an_application_of_the_proxys_own_may_decline() {
 
 #[tokio::test]
 async fn without_an_application_the_proxys_own_host_is_nowhere() {
-    let proxy = forwarding().await;
+    let exact = ExactProxy::new();
+    let declining = async |request: Request<Body>| ControlFlow::Continue(request);
+    let proxy = Proxy::over(exact.clone(), |builder| builder.exact(exact).app_or_decline("app.test", declining)).await;
+    assert_eq!(proxy.get(Way::Absolute, "app.test", 80, "/page").await.status(), 404);
     let response = proxy.get(Way::Absolute, "wsgiprox", 80, "/page").await;
     assert_eq!((response.status(), response.text()), (404, "Not Found\n"));
 }
