@@ -9,14 +9,16 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use nexthop::transport::{Connect, Connecting, Destination, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-/// Runs a future on the thread's one runtime.
+/// Runs a future on the thread's one runtime. Its clock is paused: what waits for time to pass does not, since all streams are in memory.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     thread_local! {
         static RUNTIME: OnceCell<tokio::runtime::Runtime> = const { OnceCell::new() };
     }
     RUNTIME.with(|runtime| {
-        let runtime = runtime
-            .get_or_init(|| tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime"));
+        let runtime = runtime.get_or_init(|| {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            runtime.enable_time().start_paused(true).build().expect("a runtime")
+        });
         runtime.block_on(future)
     })
 }

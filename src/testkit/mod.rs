@@ -55,8 +55,8 @@
 //!
 //! # Panics
 //! What fails, fails the test: by a panic that names the line of the test, or, in a script, by one that is raised again when the peer
-//! is dropped or finished. Nothing that waits for a peer waits for longer than [`DEADLINE`]; a [`RawClient`] that is
-//! [`patient`](RawClient::patient) waits for a day, of a clock that should be paused.
+//! is dropped or finished. What a test awaits of a [`RawClient`] or a [`RawUpstream`] takes no longer than [`DEADLINE`]; a client that is
+//! [`patient`](RawClient::patient) waits for a day, of a clock that should be paused. Scripts wait for as long as the test goes on.
 
 #![allow(clippy::unwrap_used, reason = "a test kit fails the test that uses it")]
 

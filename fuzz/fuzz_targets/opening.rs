@@ -1,0 +1,63 @@
+//! What a client says first in its tunnel (the start of TLS, of HTTP, or of something else), whole or cut in three anywhere: it is taken for
+//! the same, and nothing panics.
+#![no_main]
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use libfuzzer_sys::fuzz_target;
+use nexthop::{
+    Body, ForwardProxy,
+    forward::{Access, Decision, Opening, Verdict},
+    serve::Accepted,
+};
+use nexthop_fuzz::{block_on, cut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tower::Layer;
+
+/// What the policy was shown, if it was asked at all.
+async fn opening(pieces: &[Bytes]) -> Option<Opening> {
+    let seen = Arc::new(Mutex::new(None));
+    let sees = seen.clone();
+    let layer = ForwardProxy::builder()
+        .access(Access::function(|_| Verdict::Allow))
+        .on_connect(|_| Decision::Peek)
+        .on_opening(move |_, opening| {
+            *sees.lock().expect("not poisoned") = Some(opening.clone());
+            Decision::Deny
+        })
+        .build()
+        .expect("a proxy");
+    let app = tower::service_fn(async |_: Request<Body>| Ok::<_, Infallible>(Response::new(Body::empty())));
+    let (connections, listener) = tokio::sync::mpsc::channel(1);
+    let server = tokio::spawn(nexthop::serve(listener, layer.layer(app)).into_future());
+    let (mut client, io) = tokio::io::duplex(1024 * 1024);
+    connections.send(Accepted::new(io)).await.expect("the server listens");
+    client.write_all(b"CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n").await.expect("the server reads");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await.expect("an answer"));
+    }
+    assert!(head.starts_with(b"HTTP/1.1 200 "));
+    for piece in pieces {
+        // What is denied is closed.
+        let _ = client.write_all(piece).await;
+        tokio::task::yield_now().await;
+    }
+    let _ = client.shutdown().await;
+    let _ = client.read_to_end(&mut Vec::new()).await;
+    server.abort();
+    seen.lock().expect("not poisoned").take()
+}
+
+fuzz_target!(|input: ([u16; 2], &[u8])| {
+    let (cuts, bytes) = input;
+    block_on(async {
+        let whole = opening(&[Bytes::copy_from_slice(bytes)]).await;
+        assert_eq!(whole, opening(&cut(bytes, &cuts)).await, "{cuts:?} {bytes:?}");
+    });
+});
