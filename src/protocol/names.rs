@@ -129,7 +129,7 @@ pub(crate) fn may_matter(name: &HeaderName) -> bool {
                 | [b'm', b's', ..]
                 | [b'o', b'r', ..]
                 | [b'p', b'o', ..]
-                | [b'r', b'e', ..]
+                | [b'r', b'e', b'a' | b'm' | b'w', ..] // many of anybody's begin with `X-Re`
                 | [b's', b'c' | b's', ..]
                 | [b't', b'r', ..]
                 | [b'w', b'e' | b's', ..]
