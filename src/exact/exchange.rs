@@ -1,5 +1,6 @@
 //! [`Exchange`]: a request until its response: a connection is found, the request sent, and sent again where that is safe.
 
+mod again;
 #[cfg(feature = "http2")]
 mod over_http2;
 
@@ -12,12 +13,16 @@ use std::{
     time::Duration,
 };
 
-use http::{Extensions, HeaderValue, Method, Response, Uri, request::Parts};
+use http::{Extensions, Method, Response, Uri, request::Parts};
 use http_body::Body as _;
 use tokio::{runtime, time::Instant};
 use tracing::Span;
 
+#[cfg(feature = "spawn")]
+pub(crate) use again::Salvage;
+
 use super::{
+    prepare::Prepare,
     replay::{Keep, Tee},
     service::Inner,
 };
@@ -27,49 +32,13 @@ use crate::{
     body::Body,
     error::{Error, ErrorKind},
     ext::ConnectTo,
-    message::{
-        fields::Fields,
-        target::{Form, form},
-    },
+    message::target::{Form, form},
     transport::{
-        Connector, Destination, Home, Offer, Stream, Taken, Waiting,
+        Connector, Home, Offer, Stream, Taken, Waiting,
         http1::{self, Conn, RequestFraming, request_framing},
         observe::{Progress, Watch},
     },
 };
-
-/// Has the last word on a request's head before each attempt is written, such as signing it with a new nonce.
-pub(crate) trait Prepare: Unpin {
-    /// `attempt` counts from 0.
-    fn prepare(&mut self, _attempt: u32, _parts: &mut Parts) -> Result<(), Error> {
-        Ok(())
-    }
-
-    /// Where the request goes, if that is known already and not to be read from its URI.
-    fn destination(&self) -> Option<&Destination> {
-        None
-    }
-
-    /// What `Host` says instead of what it says in the head.
-    fn host(&self) -> Option<&HeaderValue> {
-        None
-    }
-
-    /// Adds fields to those of the head, none of which has the same name.
-    fn add_fields(&self, _extensions: &Extensions, _out: &mut impl Fields) {}
-
-    /// True if [`prepare`](Self::prepare) changes the head from one attempt to the next.
-    fn is_anew(&self) -> bool {
-        false
-    }
-
-    /// True if the body's trailers belong to the head they were made for, and to no other attempt's.
-    fn binds_trailers(&self) -> bool {
-        false
-    }
-}
-
-impl Prepare for () {}
 
 /// The response to a request sent by an [`ExactProxy`](super::ExactProxy), once its head has arrived.
 #[must_use = "futures do nothing unless polled"]
@@ -107,17 +76,6 @@ pub(crate) struct Exchange<P> {
     /// True once an attempt has failed of which bytes had left.
     was_sent: bool,
     state: State,
-}
-
-/// A request that an upstream has lost.
-#[cfg(feature = "spawn")]
-pub(crate) struct Salvage {
-    pub(crate) parts: Parts,
-    pub(crate) body: Body,
-    /// Its head as it was written, where it was not held; all of the request then.
-    pub(crate) head: Option<Vec<u8>>,
-    /// True if bytes of it have left, and may have been processed.
-    pub(crate) was_sent: bool,
 }
 
 /// Where the request's head is.
@@ -362,75 +320,6 @@ impl<P: Prepare> Exchange<P> {
     fn freshness(&self) -> Option<Duration> {
         let repeatable = self.parts.method.is_idempotent() && self.body.fits(&self.proxy.replay);
         (!repeatable).then_some(FRESH)
-    }
-
-    /// Makes the request whole again for another attempt, if there may be one. `unsent`: the upstream has not processed it.
-    fn may_go_again(&mut self, unsent: bool) -> bool {
-        let safe = unsent || self.parts.method.is_idempotent();
-        let bound = self.prepare.binds_trailers() && self.body.gave_trailers();
-        if self.attempt > 0 || !safe || bound || !self.body.rewind() {
-            return false;
-        }
-        // What was not sent costs the upstream nothing to be sent.
-        if !unsent && !self.proxy.retries.allows(Instant::now(), self.proxy.pool.reused()) {
-            tracing::warn!("the retry budget is used up");
-            return false;
-        }
-        self.attempt += 1;
-        self.was_sent |= !unsent;
-        self.watch.again();
-        true
-    }
-
-    /// Notes whether another upstream could be sent what this one has lost.
-    fn give_up(&mut self, lost: bool, unsent: bool) {
-        let bound = self.prepare.binds_trailers() && self.body.gave_trailers();
-        let safe = lost && (unsent || self.parts.method.is_idempotent());
-        self.whole = self.proxy.replaceable && safe && !bound && self.body.rewind();
-        self.was_sent |= !unsent;
-    }
-
-    /// After a failure: what was to prepare the request, and the request itself, if it can be sent to another upstream.
-    #[cfg(feature = "spawn")]
-    pub(crate) fn salvage(self) -> (P, Option<Box<Salvage>>) {
-        let Self { parts, body, head, was_sent, whole, prepare, .. } = self;
-        let head = match head {
-            Head::Taken(head) => Some(head),
-            Head::Held | Head::Written => None,
-        };
-        (prepare, whole.then(|| Box::new(Salvage { parts, body: Body::new(body), head, was_sent })))
-    }
-
-    /// Sends what another upstream has lost: this head, if there is one.
-    #[cfg(feature = "spawn")]
-    pub(crate) fn with_head(mut self, head: Option<Vec<u8>>) -> Self {
-        self.head = head.map_or(Head::Held, Head::Taken);
-        self
-    }
-
-    /// What becomes of a failed attempt: another one, or the error.
-    fn again(&mut self, mut sending: http1::Exchange, error: Error) -> Result<State, Error> {
-        let framing = self.framing.filter(|_| sending.is_stale());
-        let Some(framing) = framing.filter(|_| self.may_go_again(sending.is_unsent())) else {
-            self.give_up(sending.is_lost(), sending.is_unsent());
-            if self.whole
-                && let Head::Written = self.head
-            {
-                self.head = Head::Taken(sending.take_head());
-            }
-            return Err(error);
-        };
-        tracing::debug!(%error, "sending again on a fresh connection");
-        if let Head::Written = self.head {
-            self.head = Head::Taken(sending.take_head());
-        }
-        // What was lost on one pooled connection is not tried on another, but on a new one in its place.
-        let home = sending.into_home();
-        #[cfg(feature = "http2")]
-        if let Offer::Either = self.offer(&home.destination)? {
-            return Ok(self.dial_either(home, framing));
-        }
-        Ok(self.dial(home, framing))
     }
 }
 

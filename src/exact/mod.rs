@@ -44,6 +44,7 @@ mod answer;
 mod builder;
 mod exchange;
 pub(crate) mod extended;
+mod prepare;
 mod replay;
 mod retries;
 mod service;
@@ -53,9 +54,10 @@ mod tunnel;
 
 pub(crate) use answer::answer;
 pub use builder::ExactProxyBuilder;
+pub(crate) use exchange::Exchange;
 pub use exchange::ResponseFuture;
 #[cfg(feature = "spawn")]
 pub(crate) use exchange::Salvage;
-pub(crate) use exchange::{Exchange, Prepare};
+pub(crate) use prepare::Prepare;
 pub use service::ExactProxy;
 pub use transparent::{TransparentFuture, TransparentProxy, TransparentProxyBuilder};

@@ -13,8 +13,9 @@ use tower_service::Service;
 
 use super::{
     builder::ExactProxyBuilder,
-    exchange::{Exchange, Prepare, ResponseFuture},
+    exchange::{Exchange, ResponseFuture},
     extended,
+    prepare::Prepare,
     replay::ReplayBudget,
     retries::Retries,
 };
