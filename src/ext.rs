@@ -109,6 +109,18 @@ impl OverTls {
     }
 }
 
+/// True if nothing is said but what the acceptor says of a connection with each of its requests.
+pub(crate) fn is_of_connection(extensions: &Extensions) -> bool {
+    let peer = || extensions.get::<PeerAddr>().is_some();
+    let tls = || extensions.get::<OverTls>().is_some();
+    match extensions.len() {
+        0 => true,
+        1 => peer() || tls(),
+        2 => peer() && tls(),
+        _ => false,
+    }
+}
+
 /// Where to connect instead of the URI's authority, for this request only. `Host` and the request's target stay as they are.
 ///
 /// Put there by the caller of `ExactProxy` or by a rewrite hook of `ProxyApp`; read by the transport, which believes it: whoever can

@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue, Method, Response, Uri, request, response, ur
 use crate::protocol::signature::classic::ClassicSigner;
 use crate::{
     app::{
+        forwarded::Common,
         hooks::{Hooks, RequestHook, ResponseHook, Rewritten},
         seal::Seal,
         service::{ProxyApp, Settings},
@@ -311,16 +312,19 @@ impl ProxyAppBuilder {
         let allow = self.methods.as_deref().map(allow).transpose()?;
         let decided = seal.is_none() && !self.hooks.any_for_requests() && !self.hooks.any_later();
         let destination = self.upstream.fixed().filter(|_| decided).map(destination).transpose()?;
+        let via = pseudonym(self.via)?;
+        let common = self.upstream.fixed().map(|href| Common::of(&self.families, href, via.as_ref()));
         Ok(ProxyApp::new(Settings {
             upstream: self.upstream,
             destination,
+            common,
             exact: self.exact,
             host: self.host,
             prefix: self.prefix,
             scheme: self.scheme,
             families: self.families,
             forwarded_for: self.forwarded_for,
-            via: pseudonym(self.via)?,
+            via,
             methods: self.methods,
             allow,
             suppressed: suppressed.collect::<Result<_, _>>()?,

@@ -143,7 +143,13 @@ impl Crossing {
     fn write(&self, extensions: &Extensions, out: &mut impl Fields) {
         let settings = &self.settings;
         let way = Way::of(extensions, settings.forwarded_for);
-        forwarded::write(out, &settings.families, &way, &self.front, &self.href);
+        forwarded::write(out, &settings.families, &way, &self.front);
+        let common = settings.common.as_ref().and_then(|common| common.lines(&self.front));
+        if let (Some(lines), Some(out)) = (common, out.lines()) {
+            out.extend_from_slice(lines);
+            return;
+        }
+        forwarded::write_common(out, &settings.families, &self.front.scheme, &self.href);
         if let Some(us) = &settings.via {
             via::write(out, self.front.version, us);
         }
@@ -160,6 +166,10 @@ impl Prepare for Crossing {
 
     fn host(&self) -> Option<&HeaderValue> {
         matches!(self.told, Told::Later).then(|| self.host_sent())
+    }
+
+    fn is_unframed(&self) -> bool {
+        matches!(self.told, Told::Later) && self.front.unframed
     }
 
     fn add_fields(&self, extensions: &Extensions, out: &mut impl Fields) {

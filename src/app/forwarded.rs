@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use http::{Extensions, HeaderName, HeaderValue, uri::Scheme};
+use http::{Extensions, HeaderName, HeaderValue, Version, uri::Scheme};
 
 use crate::{
     app::{front::Front, settings::ForwardedFor},
@@ -11,8 +11,10 @@ use crate::{
         fields::Fields,
         forwarded::{Element, write_elements, write_list},
         target::Href,
+        via::{self, Pseudonym},
     },
     protocol::{Family, names},
+    transport::http1::Lines,
 };
 
 /// Who a request came through: hops that are believed, and the last one, as the socket says.
@@ -58,9 +60,8 @@ fn peer(extensions: &Extensions) -> Option<IpAddr> {
     None
 }
 
-/// Writes the fields of each family. What is there already was written by a hook, and stays.
-pub(super) fn write(out: &mut impl Fields, families: &[Family], way: &Way<'_>, front: &Front, href: &Href) {
-    let scheme = || HeaderValue::from_static(if front.scheme == Scheme::HTTPS { "https" } else { "http" });
+/// Writes what the fields of each family say of this request. What is there already was written by a hook, and stays.
+pub(super) fn write(out: &mut impl Fields, families: &[Family], way: &Way<'_>, front: &Front) {
     let host = front.host.as_ref();
     let prefix = || (!front.prefix.is_empty()).then(|| front.prefix.to_value());
     // Two families have it, and nobody looks whether it is there already where it is written with the head.
@@ -71,19 +72,59 @@ pub(super) fn write(out: &mut impl Fields, families: &[Family], way: &Way<'_>, f
         match family {
             Family::WsgiProxy => {
                 put(out, names::X_FORWARDED_SERVER, host);
-                put(out, names::X_FORWARDED_SCHEME, Some(&scheme()));
                 put(out, names::X_FORWARDED_SCRIPT_NAME, prefix().as_ref());
-                put(out, names::X_TRAVERSAL_PATH, href.path_value());
-                put(out, names::X_TRAVERSAL_QUERY_STRING, href.query_value());
             }
             Family::XForwarded => {
                 put(out, names::X_FORWARDED_HOST, host);
-                put(out, names::X_FORWARDED_PROTO, Some(&scheme()));
                 put(out, names::X_FORWARDED_PORT, port(front).as_ref());
                 put(out, names::X_FORWARDED_PREFIX, prefix().as_ref());
             }
             Family::Forwarded => put(out, names::FORWARDED, Some(&elements(way, front))),
         }
+    }
+}
+
+/// Writes what they say of every request that came by this scheme and goes to this upstream.
+pub(super) fn write_common(out: &mut impl Fields, families: &[Family], scheme: &Scheme, href: &Href) {
+    let scheme = HeaderValue::from_static(if *scheme == Scheme::HTTPS { "https" } else { "http" });
+    for family in families {
+        match family {
+            Family::WsgiProxy => {
+                put(out, names::X_FORWARDED_SCHEME, Some(&scheme));
+                put(out, names::X_TRAVERSAL_PATH, href.path_value());
+                put(out, names::X_TRAVERSAL_QUERY_STRING, href.query_value());
+            }
+            Family::XForwarded => put(out, names::X_FORWARDED_PROTO, Some(&scheme)),
+            Family::Forwarded => {}
+        }
+    }
+}
+
+/// The same and `Via`, for requests of HTTP/1.1, as the lines they are, made once.
+#[derive(Debug)]
+pub(super) struct Common {
+    http: Vec<u8>,
+    https: Vec<u8>,
+}
+
+impl Common {
+    pub(super) fn of(families: &[Family], href: &Href, via: Option<&Pseudonym>) -> Self {
+        let lines = |scheme| {
+            let mut lines = Vec::new();
+            let out = &mut Lines::to(&mut lines);
+            write_common(out, families, scheme, href);
+            if let Some(us) = via {
+                via::write(out, Version::HTTP_11, us);
+            }
+            lines
+        };
+        Self { http: lines(&Scheme::HTTP), https: lines(&Scheme::HTTPS) }
+    }
+
+    /// What is to be said of this request.
+    pub(super) fn lines(&self, front: &Front) -> Option<&[u8]> {
+        let lines = if front.scheme == Scheme::HTTPS { &self.https } else { &self.http };
+        (front.version == Version::HTTP_11).then_some(lines)
     }
 }
 

@@ -20,6 +20,8 @@ pub(super) struct Front {
     /// What stands before the path the upstream gets, from where the client looks.
     pub(super) prefix: Prefix,
     pub(super) version: Version,
+    /// It came without `Content-Length` and `Transfer-Encoding`.
+    pub(super) unframed: bool,
 }
 
 /// The path of a request in two parts: where this proxy is mounted, and what goes to the upstream.

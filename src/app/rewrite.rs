@@ -9,7 +9,7 @@ use crate::{
         service::Settings,
     },
     error::{Error, ErrorKind},
-    ext::{ConnectTo, ConnectWith, RequestOrigin},
+    ext::{ConnectTo, ConnectWith, RequestOrigin, is_of_connection},
     message::{
         framing::check_framing,
         hop::{self, Found},
@@ -54,8 +54,9 @@ pub(super) fn check(
 /// user of this crate suppresses.
 pub(super) fn strip(parts: &mut request::Parts, found: Found, settings: &Settings) {
     hop::strip_found(&mut parts.headers, parts.version, found);
+    let is_told_more = !is_of_connection(&parts.extensions);
     // What `ProxyMiddleware` has left was vouched for.
-    let keeps_identity = settings.pass_identity || parts.extensions.get::<RequestOrigin>().is_some();
+    let keeps_identity = settings.pass_identity || (is_told_more && parts.extensions.get::<RequestOrigin>().is_some());
     let is_unwanted = |name: &HeaderName| {
         (may_matter(name) && (is_owned(name) || (!keeps_identity && is_identity(name))))
             || settings.suppressed.iter().any(|other| is_same_name(name, other))
@@ -63,6 +64,9 @@ pub(super) fn strip(parts: &mut request::Parts, found: Found, settings: &Setting
     let unwanted: Vec<HeaderName> = parts.headers.keys().filter(|name| is_unwanted(name)).cloned().collect();
     for name in &unwanted {
         parts.headers.remove(name);
+    }
+    if !is_told_more {
+        return;
     }
     // Where to connect is for this service and its hooks to say.
     parts.extensions.remove::<ConnectTo>();
@@ -87,6 +91,7 @@ pub(super) fn is_last_hop(parts: &mut request::Parts) -> bool {
 /// Aims the request at the upstream: URI, where to connect; and says what the client sees. `Host` is still the client's.
 pub(super) fn aim(
     parts: &mut request::Parts,
+    found: Found,
     host: Option<HeaderValue>,
     href: &Href,
     settings: &Settings,
@@ -102,9 +107,8 @@ pub(super) fn aim(
         }
         _ => Some(href.join(&mount.path, parts.uri.query())?),
     };
-    // In memory of its own, as it outlives the head.
-    let host = host.and_then(|host| HeaderValue::from_bytes(host.as_bytes()).ok());
-    let front = Front { scheme: scheme(parts, settings.scheme.as_ref()), host, prefix, version: parts.version };
+    let (scheme, version) = (scheme(parts, settings.scheme.as_ref()), parts.version);
+    let front = Front { scheme, host, prefix, version, unframed: !found.has_framing() };
 
     if let Some(target) = target {
         let mut uri = uri::Parts::default();

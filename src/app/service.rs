@@ -14,6 +14,7 @@ use crate::{
     app::{
         builder::ProxyAppBuilder,
         crossing::Crossing,
+        forwarded::Common,
         front::Front,
         future::ProxyFuture,
         hooks::{Answer, Hooks},
@@ -46,6 +47,8 @@ pub(super) struct Settings {
     pub(super) upstream: Upstream,
     /// Where that is, where it is always the same and nothing but this service has a say in it.
     pub(super) destination: Option<Destination>,
+    /// What is said of all requests alike, where they all go there.
+    pub(super) common: Option<Common>,
     pub(super) exact: ExactProxy,
     pub(super) host: HostField,
     pub(super) prefix: PathPrefix,
@@ -163,7 +166,7 @@ impl Settings {
             extended::announce(parts)?;
         }
         let href = self.upstream.choose(parts).map_err(Refusal::Answer)?;
-        let front = rewrite::aim(parts, host, &href, self)?;
+        let front = rewrite::aim(parts, found, host, &href, self)?;
         Ok((front, href))
     }
 

@@ -330,13 +330,15 @@ fn front(host: Option<&'static str>, prefix: &str) -> Front {
         scheme: Scheme::HTTPS,
         prefix: prefix.parse().unwrap(),
         version: Version::HTTP_11,
+        unframed: false,
     }
 }
 
 fn fields(family: Family, request: &request::Parts, rule: ForwardedFor, front: &Front) -> Vec<(String, String)> {
     let mut headers = HeaderMap::new();
     let href: Href = "http://b:8080/app?k=1".parse().unwrap();
-    forwarded::write(&mut headers, &[family], &Way::of(&request.extensions, rule), front, &href);
+    forwarded::write(&mut headers, &[family], &Way::of(&request.extensions, rule), front);
+    forwarded::write_common(&mut headers, &[family], &front.scheme, &href);
     headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
 }
 
@@ -354,8 +356,8 @@ fn each_family_says_the_same_in_its_own_fields() {
         pairs(&[
             ("x-forwarded-for", "192.0.2.7"),
             ("x-forwarded-server", "front.example:8443"),
-            ("x-forwarded-scheme", "https"),
             ("x-forwarded-script-name", "/api"),
+            ("x-forwarded-scheme", "https"),
             ("x-traversal-path", "/app"),
             ("x-traversal-query-string", "k=1"),
         ])
@@ -365,9 +367,9 @@ fn each_family_says_the_same_in_its_own_fields() {
         pairs(&[
             ("x-forwarded-for", "192.0.2.7"),
             ("x-forwarded-host", "front.example:8443"),
-            ("x-forwarded-proto", "https"),
             ("x-forwarded-port", "8443"),
             ("x-forwarded-prefix", "/api"),
+            ("x-forwarded-proto", "https"),
         ])
     );
     assert_eq!(
@@ -390,7 +392,7 @@ fn nothing_is_invented_where_nothing_is_known() {
     );
     assert_eq!(
         fields(Family::XForwarded, &request, ForwardedFor::Append, &front(Some("[::1]"), ""))[1..],
-        pairs(&[("x-forwarded-proto", "https"), ("x-forwarded-port", "443")])
+        pairs(&[("x-forwarded-port", "443"), ("x-forwarded-proto", "https")])
     );
 }
 
@@ -437,13 +439,7 @@ fn what_a_hook_wrote_stays() {
     headers.insert("x-forwarded-host", HeaderValue::from_static("hook.example"));
     let request = get("/");
     let way = Way::of(&request.extensions, ForwardedFor::Append);
-    forwarded::write(
-        &mut headers,
-        &[Family::XForwarded],
-        &way,
-        &front(Some("front"), ""),
-        &"http://b".parse().unwrap(),
-    );
+    forwarded::write(&mut headers, &[Family::XForwarded], &way, &front(Some("front"), ""));
     assert_eq!(headers["x-forwarded-host"], "hook.example");
 }
 
@@ -487,7 +483,7 @@ proptest! {
             rewrite::strip(&mut parts, found, settings);
             prop_assert!(!parts.headers.keys().any(crate::protocol::names::is_owned));
             let href = "http://b/app?k=1".parse().unwrap();
-            if rewrite::aim(&mut parts, host, &href, settings).is_ok() {
+            if rewrite::aim(&mut parts, found, host, &href, settings).is_ok() {
                 prop_assert!(parts.uri.path() == "*" || parts.uri.path().starts_with("/app"));
                 prop_assert!(parts.headers.get_all("host").iter().count() <= 1);
             }

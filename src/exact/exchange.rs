@@ -34,7 +34,7 @@ use crate::{
     ext::ConnectTo,
     message::target::{Form, form},
     transport::{
-        Connector, Home, Offer, Stream, Taken, Waiting,
+        Home, Offer, Stream, Taken, Waiting,
         http1::{self, Conn, RequestFraming, request_framing},
         observe::{Progress, Watch},
     },
@@ -227,8 +227,8 @@ impl<P: Prepare> Exchange<P> {
     fn start_on(&mut self, stream: Option<Box<dyn Stream>>) -> Result<State, Error> {
         let stream = stream.ok_or_else(|| Error::new(ErrorKind::Internal, "polled after it failed"))?;
         let framing = self.frame()?;
-        let (proxy, destination) =
-            (self.proxy.clone(), self.proxy.connector.destination(&self.parts, self.prepare.destination())?);
+        let destination = self.proxy.connector.destination(&self.parts, self.prepare.destination())?.into_owned();
+        let proxy = self.proxy.clone();
         self.watch.bound_for(&destination);
         let progress = self.watch.progress();
         let connecting = async move {
@@ -237,7 +237,7 @@ impl<P: Prepare> Exchange<P> {
                 proxy.connector.over(stream, &destination, Offer::Http1, limit, progress.as_deref()).await?;
             // It has no way into a pool.
             let home = Home::none(destination);
-            Ok(Opened::Http1(Box::new(Conn::new(connected.io, home, Instant::now()))))
+            Ok(Opened::Http1(Box::new(Conn::new(connected.io, home, proxy.limits.clone(), Instant::now()))))
         };
         Ok(State::Connecting(framing, Box::pin(connecting)))
     }
@@ -247,6 +247,7 @@ impl<P: Prepare> Exchange<P> {
         let framing = match self.framing {
             Some(framing) => framing,
             None if self.parts.method == Method::CONNECT => connect_framing(&self.parts, &self.body)?,
+            None if self.prepare.is_unframed() => RequestFraming::of(&self.parts.method, &self.body.size_hint(), None),
             None => request_framing(&self.parts.method, &self.parts.headers, self.body.size_hint())?,
         };
         self.framing = Some(framing);
@@ -261,9 +262,10 @@ impl<P: Prepare> Exchange<P> {
         let now = Instant::now();
         #[cfg(feature = "http2")]
         if let offer @ (Offer::Http2 | Offer::Either) = self.offer(&destination)? {
+            let destination = destination.into_owned();
             return self.start_on_stream(destination, offer, framing, now);
         }
-        let taken = self.proxy.pool.take(destination, now, self.freshness(), false)?;
+        let taken = self.proxy.pool.take(&destination, now, self.freshness(), false)?;
         self.go_on(taken, framing, now)
     }
 
@@ -284,8 +286,8 @@ impl<P: Prepare> Exchange<P> {
     }
 
     fn dial(&self, home: Home, framing: RequestFraming) -> State {
-        let limit = self.proxy.limits.connect;
-        State::Connecting(framing, Box::pin(connect(self.proxy.connector.clone(), home, limit, self.watch.progress())))
+        let connecting = connect(self.proxy.clone(), home, self.watch.progress());
+        State::Connecting(framing, Box::pin(connecting))
     }
 
     fn send_on(&mut self, conn: Box<Conn>, framing: RequestFraming, now: Instant) -> Result<State, Error> {
@@ -297,17 +299,17 @@ impl<P: Prepare> Exchange<P> {
             self.body.keep(if whole { Keep::UntilAnswered } else { Keep::UntilSent }, &self.proxy.replay);
         }
         let ended = self.body.is_end_stream();
-        let (limits, keep) = (self.proxy.limits.clone(), self.proxy.keep_hop_by_hop);
+        let keep = self.proxy.keep_hop_by_hop;
         if let Head::Taken(head) = std::mem::replace(&mut self.head, Head::Held) {
             self.head = Head::Written;
-            return Ok(State::Sending(http1::Exchange::again(conn, head, &self.parts.method, limits, now)));
+            return Ok(State::Sending(http1::Exchange::again(conn, head, &self.parts.method, now)));
         }
         // Over TLS, another attempt may come to speak HTTP/2. Another upstream must be found without what hooks have said.
         let is_known = !self.proxy.replaceable || self.prepare.destination().is_some();
         let may_let_go = is_known && !self.prepare.is_anew() && !conn.home.destination.is_tls();
         let prepare = &self.prepare;
         let more = |extensions: &Extensions, out: &mut http1::Lines<'_>| prepare.add_fields(extensions, out);
-        let sending = http1::Exchange::new(conn, &self.parts, framing, ended, limits, keep, now, prepare.host(), more);
+        let sending = http1::Exchange::new(conn, &self.parts, framing, ended, keep, now, prepare.host(), more);
         if may_let_go && sending.is_all_written() {
             self.parts.headers.clear();
             self.parts.uri = Uri::default();
@@ -374,14 +376,10 @@ fn connect_framing(parts: &Parts, body: &Tee) -> Result<RequestFraming, Error> {
     Ok(RequestFraming::None)
 }
 
-async fn connect(
-    connector: Arc<Connector>,
-    home: Home,
-    limit: Option<Duration>,
-    progress: Option<Arc<Progress>>,
-) -> Result<Opened, Error> {
-    let connected = connector.connect(&home.destination, Offer::Http1, limit, progress.as_deref()).await?;
-    Ok(Opened::Http1(Box::new(Conn::new(connected.io, home, Instant::now()))))
+async fn connect(proxy: Arc<Inner>, home: Home, progress: Option<Arc<Progress>>) -> Result<Opened, Error> {
+    let limit = proxy.limits.connect;
+    let connected = proxy.connector.connect(&home.destination, Offer::Http1, limit, progress.as_deref()).await?;
+    Ok(Opened::Http1(Box::new(Conn::new(connected.io, home, proxy.limits.clone(), Instant::now()))))
 }
 
 /// A request that cannot be repeated takes only connections idle for less than this: common servers close after 5 s.

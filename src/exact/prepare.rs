@@ -16,6 +16,11 @@ pub(crate) trait Prepare: Unpin {
         None
     }
 
+    /// True if neither `Content-Length` nor `Transfer-Encoding` is among the fields, as somebody knows who looked.
+    fn is_unframed(&self) -> bool {
+        false
+    }
+
     /// What `Host` says instead of what it says in the head.
     fn host(&self) -> Option<&HeaderValue> {
         None

@@ -20,7 +20,7 @@ impl ExactProxy {
     pub(crate) async fn connect(&self, parts: &Parts) -> Result<Upgraded, Error> {
         let mut watch = Watch::new(self.0.observers.as_ref(), &Method::CONNECT, &parts.uri);
         let connecting = async {
-            let to = self.0.connector.destination(parts, None)?;
+            let to = self.0.connector.destination(parts, None)?.into_owned();
             watch.bound_for(&to);
             let progress = watch.progress();
             let connected =

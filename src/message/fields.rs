@@ -16,6 +16,11 @@ pub(crate) trait Fields {
 
     /// One more line, behind those that are there.
     fn append(&mut self, name: HeaderName, value: &HeaderValue);
+
+    /// Where whole lines can be put, in a head that is being written.
+    fn lines(&mut self) -> Option<&mut Vec<u8>> {
+        None
+    }
 }
 
 impl Fields for HeaderMap {

@@ -11,6 +11,8 @@ use std::{
 use http::Extensions;
 use tokio::time::Instant;
 
+use crate::ext::is_of_connection;
+
 /// What the timers of a connection go by. Times are milliseconds from its acceptance.
 ///
 /// hyper has a head timer of its own, but makes it anew for every request; ours is one timer per connection that is only looked at
@@ -27,7 +29,7 @@ pub(super) struct Activity {
     held_up_since: AtomicU64,
     /// How often the socket took something. Wraps around.
     writes: AtomicU32,
-    /// An empty map of the last request, of which the next makes use.
+    /// A map of the last request, of which the next makes use.
     spare: Mutex<Extensions>,
 }
 
@@ -50,7 +52,7 @@ impl Activity {
         InFlight { activity: self.clone(), held_up: multiplexed.then_some(false) }
     }
 
-    /// A map without extensions, which may have room for some.
+    /// A map in which nothing stands but what was said of a connection, if anything.
     pub(super) fn extensions(&self) -> Extensions {
         std::mem::take(&mut self.spare.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -119,9 +121,9 @@ impl InFlight {
         }
     }
 
-    /// Keeps the map for the next request, if it is empty.
+    /// Keeps the map for the next request, if nothing stands in it that is of this one.
     pub(super) fn spare(&self, extensions: &mut Extensions) {
-        if extensions.is_empty() {
+        if is_of_connection(extensions) {
             let mut spare = self.activity.spare.lock().unwrap_or_else(PoisonError::into_inner);
             *spare = std::mem::take(extensions);
         }

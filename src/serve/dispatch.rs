@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
-use http::{Request, Response, Version};
+use http::{Extensions, Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use pin_project_lite::pin_project;
@@ -33,6 +33,30 @@ pub(super) struct Dispatch<S> {
     pub(super) activity: Arc<Activity>,
 }
 
+impl<S> Dispatch<S> {
+    /// Says of the connection what is to be known of it.
+    fn introduce(&self, extensions: &mut Extensions) {
+        // A request that asks for no upgrade has no extensions yet.
+        if extensions.is_empty() {
+            *extensions = self.activity.extensions();
+            if extensions.get() == self.peer.as_ref() && extensions.get::<OverTls>().is_some() == self.tls {
+                return; // those of the last request, which say it already
+            }
+            extensions.clear();
+        } else if extensions.get::<OnUpgrade>().is_some() {
+            let (client, drain) = self.client.clone();
+            extensions.insert(client);
+            extensions.insert(drain);
+        }
+        if let Some(peer) = &self.peer {
+            extensions.insert(peer.clone());
+        }
+        if self.tls {
+            extensions.insert(OverTls::new());
+        }
+    }
+}
+
 impl<S, ResB> hyper::service::Service<Request<Incoming>> for Dispatch<S>
 where
     S: Service<Request<Incoming>, Response = Response<ResB>> + Clone,
@@ -43,20 +67,7 @@ where
     type Future = Answer<S>;
 
     fn call(&self, mut request: Request<Incoming>) -> Answer<S> {
-        // A request that asks for no upgrade has no extensions yet.
-        if request.extensions().is_empty() {
-            *request.extensions_mut() = self.activity.extensions();
-        } else if request.extensions().get::<OnUpgrade>().is_some() {
-            let (client, drain) = self.client.clone();
-            request.extensions_mut().insert(client);
-            request.extensions_mut().insert(drain);
-        }
-        if let Some(peer) = &self.peer {
-            request.extensions_mut().insert(peer.clone());
-        }
-        if self.tls {
-            request.extensions_mut().insert(OverTls::new());
-        }
+        self.introduce(request.extensions_mut());
         let in_flight = Some(self.activity.begin(self.multiplexed));
         let mut service = self.service.clone();
         // At once, while hyper's read buffer is in nobody's way but the request's. Who is not ready is asked again when the future is polled.

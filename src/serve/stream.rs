@@ -172,7 +172,15 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Guarded<Io> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.alive()?;
-        let wrote = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+        let wrote = if slices.iter().map(|slice| slice.len()).sum::<usize>() <= SMALL {
+            // `send(2)` has less to look at than `writev(2)`.
+            let mut bytes = [MaybeUninit::uninit(); SMALL];
+            let mut joined = ReadBuf::uninit(&mut bytes);
+            slices.iter().for_each(|slice| joined.put_slice(slice));
+            Pin::new(&mut self.io).poll_write(cx, joined.filled())
+        } else {
+            Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+        };
         self.wrote(wrote, cx)
     }
 
@@ -217,5 +225,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<Io> {
     write_by!(delegate);
 }
 
+/// A small response, head and body.
+const SMALL: usize = 512;
 /// Enough for most request heads, so that looking at the first bytes costs no further read.
 const READ_AHEAD: usize = 4096;

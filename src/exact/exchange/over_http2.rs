@@ -85,7 +85,7 @@ impl<P: Prepare> Exchange<P> {
         if let Some(stream) = self.proxy.take_stream(&to) {
             return self.send_on_stream(stream, framing, now);
         }
-        match self.proxy.pool.take(to.clone(), now, self.freshness(), true)? {
+        match self.proxy.pool.take(&to, now, self.freshness(), true)? {
             Taken::Idle(conn) => self.send_on(conn, framing, now),
             first => Ok(self.open_on_stream(to, offer, framing, None, first)),
         }
@@ -187,12 +187,12 @@ impl<P: Prepare> Exchange<P> {
     fn once_more(&mut self, error: &Error, framing: RequestFraming, avoid: Option<Mark>) -> Result<State, Error> {
         tracing::debug!(%error, "sending again on another connection");
         let now = Instant::now();
-        let to = self.proxy.connector.destination(&self.parts, self.prepare.destination())?;
+        let to = self.proxy.connector.destination(&self.parts, self.prepare.destination())?.into_owned();
         let offer = self.offer(&to)?;
         if self.asks() == Asks::Upgrade {
             return Ok(self.open_for_upgrade(to, offer, framing, avoid));
         }
-        match self.proxy.pool.take(to.clone(), now, self.freshness(), true)? {
+        match self.proxy.pool.take(&to, now, self.freshness(), true)? {
             Taken::Idle(conn) => self.send_on(conn, framing, now),
             first => Ok(self.open_on_stream(to, offer, framing, avoid, first)),
         }

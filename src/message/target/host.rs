@@ -1,4 +1,4 @@
-use std::net::Ipv6Addr;
+use std::{cell::RefCell, net::Ipv6Addr};
 
 use http::{HeaderMap, HeaderValue, Method, Uri, Version, header::HOST};
 
@@ -63,35 +63,49 @@ pub fn form(method: &Method, uri: &Uri) -> Result<Form, Error> {
 /// [RFC 3986]: https://www.rfc-editor.org/rfc/rfc3986#section-3.2.2
 pub fn check_host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Option<HeaderValue>, Error> {
     let refuse = |why: &'static str| Err(Error::new(ErrorKind::Target, why));
-    let host = headers.get(HOST);
+    // Most clients say it first, as RFC 9110 §7.2 has it.
+    let first = headers.iter().next().filter(|(name, _)| **name == HOST);
+    let host = first.map(|(_, host)| host).or_else(|| headers.get(HOST));
     let repeats = headers.len() != headers.keys_len();
     if repeats && headers.get_all(HOST).iter().nth(1).is_some() {
         return refuse("request has more than one Host");
     }
-    if host.is_some_and(|host| !is_host(host.as_bytes())) {
-        return refuse("Host is not valid");
-    }
     let Some(authority) = uri.authority() else {
         return match host {
             None if version >= Version::HTTP_11 => refuse("request has no Host"),
-            host => Ok(host.cloned()),
+            None => Ok(None),
+            Some(host) => valid(host.as_bytes()).map_or_else(|| refuse("Host is not valid"), |host| Ok(Some(host))),
         };
     };
+    if host.is_some_and(|host| !is_host(host.as_bytes())) {
+        return refuse("Host is not valid");
+    }
     let authority = authority.as_str().as_bytes();
-    if !is_host(authority) {
-        return refuse("target names no valid host");
-    }
-    match host {
+    let asked = match host {
         // RFC 9112 §3.2: a server MUST answer 400 to an HTTP/1.1 request without Host, whatever its target.
-        None if version == Version::HTTP_11 => refuse("request has no Host"),
-        Some(host) if host.as_bytes().eq_ignore_ascii_case(authority) => Ok(Some(host.clone())),
+        None if version == Version::HTTP_11 => return refuse("request has no Host"),
+        Some(host) if host.as_bytes().eq_ignore_ascii_case(authority) => host.as_bytes(),
         // RFC 9113 §8.3.1: a Host that differs from :authority makes the request malformed.
-        Some(_) if version > Version::HTTP_11 => refuse("Host differs from the target's authority"),
-        _ => match HeaderValue::from_bytes(authority) {
-            Ok(value) => Ok(Some(value)),
-            Err(_) => refuse("target names no valid host"),
-        },
+        Some(_) if version > Version::HTTP_11 => return refuse("Host differs from the target's authority"),
+        _ => authority,
+    };
+    valid(asked).map_or_else(|| refuse("target names no valid host"), |host| Ok(Some(host)))
+}
+
+/// The bytes as a value in memory of its own, since it outlives the buffer of the head, if they are a host. Each thread remembers the last
+/// one: most requests ask the same.
+fn valid(host: &[u8]) -> Option<HeaderValue> {
+    thread_local! {
+        static LAST: RefCell<Option<HeaderValue>> = const { RefCell::new(None) };
     }
+    let known = LAST.try_with(|last| last.borrow().as_ref().filter(|last| last.as_bytes() == host).cloned());
+    if let Ok(Some(known)) = known {
+        return Some(known);
+    }
+    let value = HeaderValue::from_bytes(host).ok().filter(|_| is_host(host))?;
+    // A thread that ends remembers nothing.
+    let _ = LAST.try_with(|last| last.replace(Some(value.clone())));
+    Some(value)
 }
 
 /// True if the bytes are a host and perhaps a port, as [`check_host`] says.
@@ -170,6 +184,16 @@ mod tests {
         check_host(&uri.parse().unwrap(), version, &headers)
             .map(|host| host.map(|host| host.to_str().unwrap().to_owned()))
             .map_err(|error| error.status().as_u16())
+    }
+
+    #[test]
+    fn a_host_is_checked_whatever_the_one_before_it_was() {
+        for _ in 0..2 {
+            assert_eq!(host_of("/", Version::HTTP_11, &["a.example"]), Ok(Some("a.example".into())));
+            assert_eq!(host_of("/", Version::HTTP_11, &["a.example "]), Err(400));
+            assert_eq!(host_of("/", Version::HTTP_11, &[""]), Err(400));
+            assert_eq!(host_of("/", Version::HTTP_11, &["A.example:80"]), Ok(Some("A.example:80".into())));
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::error::{ConfigError, Error, ErrorKind};
 /// # Ok::<(), nexthop::ConfigError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Prefix(Arc<str>);
+pub struct Prefix(Option<Arc<str>>);
 
 impl Prefix {
     /// Reads a prefix that came in a field of a request.
@@ -33,33 +33,33 @@ impl Prefix {
     /// The prefix as it stands in a path.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_deref().unwrap_or_default()
     }
 
     /// True if the application is mounted at the root.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
     }
 
     /// The prefix as the value of a field.
     #[must_use]
     pub fn to_value(&self) -> HeaderValue {
         // Only visible ASCII stands in a prefix.
-        HeaderValue::from_str(&self.0).unwrap_or_else(|_| HeaderValue::from_static(""))
+        HeaderValue::from_str(self.as_str()).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 
     fn read(bytes: &[u8]) -> Result<Self, &'static str> {
+        if bytes.is_empty() {
+            return Ok(Self::default());
+        }
         if bytes.len() > MAX_PREFIX {
             return Err("prefix is longer than 1024 bytes");
         }
         let text = std::str::from_utf8(bytes).map_err(|_| "prefix has bytes above 0x7F")?;
-        if text.is_empty() {
-            return Ok(Self::default());
-        }
         let segments = text.strip_prefix('/').ok_or("prefix does not begin with a slash")?;
         segments.split('/').try_for_each(check_segment)?;
-        Ok(Self(text.into()))
+        Ok(Self(Some(text.into())))
     }
 }
 
@@ -74,7 +74,7 @@ impl FromStr for Prefix {
 
 impl fmt::Display for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 

@@ -1,6 +1,6 @@
 //! [`Connector`]: every way to a connection, one step after the other.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use http::request::Parts;
 
@@ -72,18 +72,21 @@ impl Connector {
     ///
     /// # Errors
     /// `Target` (400), as [`Destination::of`].
-    pub(crate) fn destination(&self, parts: &Parts, known: Option<&Destination>) -> Result<Destination, Error> {
-        let to = match known {
-            Some(known) => known.clone(),
-            None => Destination::of(&parts.uri, parts.extensions.get())?,
+    pub(crate) fn destination<'a>(
+        &self,
+        parts: &Parts,
+        known: Option<&'a Destination>,
+    ) -> Result<Cow<'a, Destination>, Error> {
+        let mut to = match known {
+            Some(known) => Cow::Borrowed(known),
+            None => Cow::Owned(Destination::of(&parts.uri, parts.extensions.get())?),
         };
-        let to = match parts.extensions.get() {
-            None => to,
-            Some(with) => to.with(with),
-        };
+        if let Some(with) = parts.extensions.get() {
+            to = Cow::Owned(to.into_owned().with(with));
+        }
         #[cfg(feature = "proxy-protocol")]
         if self.proxy_protocol.is_some() {
-            return Ok(to.on_behalf_of(client(&parts.extensions)));
+            to = Cow::Owned(to.into_owned().on_behalf_of(client(&parts.extensions)));
         }
         Ok(to)
     }

@@ -2,7 +2,6 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -53,8 +52,8 @@ impl Incoming {
 
     /// The body of a response whose request was sent. With `keep`, the connection goes back to the pool after it: at once, if all of
     /// the body has arrived.
-    pub(super) fn new(conn: Box<Conn>, remaining: Remaining, keep: bool, limits: &Arc<Limits>) -> Self {
-        let mut direct = Direct { download: Download::new(remaining, keep, limits), conn: Some(conn) };
+    pub(super) fn new(conn: Box<Conn>, remaining: Remaining, keep: bool) -> Self {
+        let mut direct = Direct { download: Download::new(remaining, keep, &conn.limits), conn: Some(conn) };
         if let Remaining::Length(left) = direct.download.remaining
             && let Some(conn) = direct.conn.as_mut()
             && conn.read.len() as u64 >= left
@@ -209,7 +208,7 @@ impl Body for Incoming {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
+    use std::{future::poll_fn, sync::Arc};
 
     use http::Uri;
     use tokio::io::AsyncWriteExt;
@@ -222,7 +221,7 @@ mod tests {
         let (near, mut far) = tokio::io::duplex(bytes.len());
         far.write_all(bytes).await.unwrap();
         let to = Destination::of(&Uri::from_static("http://upstream"), None).unwrap();
-        let mut conn = Conn::new(Io::Custom(Box::new(near)), Home::none(to), Instant::now());
+        let mut conn = Conn::new(Io::Custom(Box::new(near)), Home::none(to), Arc::default(), Instant::now());
         let mut download = Download { remaining, keep: true, max_trailers: 1024, idle: None, waiting: false };
         let mut body = Vec::new();
         while !download.remaining.is_end() {

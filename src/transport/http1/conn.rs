@@ -4,6 +4,7 @@ use std::{
     future::Future,
     io::{self, IoSlice},
     pin::{Pin, pin},
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -16,7 +17,7 @@ use tokio::{
 };
 
 use super::{block, decode::Layout};
-use crate::transport::{alarm::Alarm, io::Io, pool::Home};
+use crate::transport::{alarm::Alarm, io::Io, limits::Limits, pool::Home};
 
 /// An HTTP/1.1 connection to an upstream, between or within exchanges.
 #[derive(Debug)]
@@ -29,6 +30,7 @@ pub(crate) struct Conn {
     pub(crate) out: Out,
     pub(crate) alarm: Alarm,
     pub(crate) home: Home,
+    pub(super) limits: Arc<Limits>,
     pub(crate) opened: Instant,
     /// Where its socket and its timer live, and die.
     pub(crate) runtime: runtime::Id,
@@ -48,7 +50,7 @@ impl Conn {
     ///
     /// # Panics
     /// Outside a runtime, as its socket does.
-    pub(crate) fn new(io: Io, mut home: Home, opened: Instant) -> Self {
+    pub(crate) fn new(io: Io, mut home: Home, limits: Arc<Limits>, opened: Instant) -> Self {
         home.opened();
         Self {
             io,
@@ -58,6 +60,7 @@ impl Conn {
             out: Out::default(),
             alarm: Alarm::default(),
             home,
+            limits,
             opened,
             runtime: runtime::Handle::current().id(),
             uses: 0,

@@ -92,18 +92,10 @@ pub(crate) fn request_framing(
     size: http_body::SizeHint,
 ) -> Result<RequestFraming, Error> {
     let declared = declared_length(headers)?;
-    match (size.exact(), declared) {
-        (Some(exact), Some(declared)) if exact != declared => {
-            Err(Error::new(ErrorKind::RequestBody, "Content-Length is not the length of the body"))
-        }
-        (Some(0), declared) => {
-            let expects_body = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
-            let write = declared.is_some() || expects_body;
-            Ok(if write { RequestFraming::Length(0) } else { RequestFraming::None })
-        }
-        (Some(length), _) | (None, Some(length)) => Ok(RequestFraming::Length(length)),
-        (None, None) => Ok(RequestFraming::Chunked),
+    if declared.is_some_and(|declared| size.exact().is_some_and(|exact| exact != declared)) {
+        return Err(Error::new(ErrorKind::RequestBody, "Content-Length is not the length of the body"));
     }
+    Ok(RequestFraming::of(method, &size, declared))
 }
 
 fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, Error> {
@@ -153,6 +145,12 @@ pub(crate) fn forbidden_in_trailers(name: &HeaderName) -> bool {
 /// The fields of a head that is being written.
 pub(crate) struct Lines<'a>(&'a mut Vec<u8>);
 
+impl<'a> Lines<'a> {
+    pub(crate) fn to(head: &'a mut Vec<u8>) -> Self {
+        Self(head)
+    }
+}
+
 impl Fields for Lines<'_> {
     fn set(&mut self, name: HeaderName, value: &HeaderValue) {
         line(self.0, &name, value.as_bytes());
@@ -168,6 +166,10 @@ impl Fields for Lines<'_> {
 
     fn append(&mut self, name: HeaderName, value: &HeaderValue) {
         self.set(name, value);
+    }
+
+    fn lines(&mut self) -> Option<&mut Vec<u8>> {
+        Some(self.0)
     }
 }
 

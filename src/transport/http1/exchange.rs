@@ -2,7 +2,6 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -23,7 +22,7 @@ use super::{
 };
 use crate::{
     error::{BoxError, Error, ErrorKind, Phase},
-    ext::OnInformational,
+    ext::{OnInformational, is_of_connection},
     message::{
         extended::{self, Extended},
         hop,
@@ -32,7 +31,6 @@ use crate::{
     transport::{
         CloseReason, Home,
         awaits::{Awaits, Interim},
-        limits::Limits,
         observe::Watch,
         tunnel,
     },
@@ -43,7 +41,6 @@ use crate::{
 pub(crate) struct Exchange {
     pub(super) conn: Box<Conn>,
     pub(super) upload: Upload,
-    pub(super) limits: Arc<Limits>,
     /// When something last moved.
     pub(super) clock: Instant,
     /// Why writing ended before its time. What the upstream may have answered before that is still read.
@@ -73,7 +70,6 @@ impl Exchange {
         parts: &Parts,
         framing: RequestFraming,
         ended: bool,
-        limits: Arc<Limits>,
         keep_hop_by_hop: bool,
         now: Instant,
         host: Option<&HeaderValue>,
@@ -88,27 +84,20 @@ impl Exchange {
             is_connect: parts.method == Method::CONNECT,
             keep_hop_by_hop,
             is_last: keep_hop_by_hop && hop::has_token(&parts.headers, &header::CONNECTION, b"close"),
-            ..Self::on(conn, &parts.method, Upload::new(framing, expects, ended), limits, now)
+            ..Self::on(conn, &parts.method, Upload::new(framing, expects, ended), now)
         }
     }
 
     /// The same with the head that another was [made of](Self::take_head).
-    pub(crate) fn again(
-        mut conn: Box<Conn>,
-        head: Vec<u8>,
-        method: &Method,
-        limits: Arc<Limits>,
-        now: Instant,
-    ) -> Self {
+    pub(crate) fn again(mut conn: Box<Conn>, head: Vec<u8>, method: &Method, now: Instant) -> Self {
         conn.out.resend(head);
-        Self::on(conn, method, Upload::new(RequestFraming::None, false, true), limits, now)
+        Self::on(conn, method, Upload::new(RequestFraming::None, false, true), now)
     }
 
-    fn on(conn: Box<Conn>, method: &Method, upload: Upload, limits: Arc<Limits>, now: Instant) -> Self {
+    fn on(conn: Box<Conn>, method: &Method, upload: Upload, now: Instant) -> Self {
         Self {
             conn,
             upload,
-            limits,
             clock: now,
             write_error: None,
             written: 0,
@@ -226,7 +215,7 @@ impl Exchange {
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>, parts: &mut Parts) -> Poll<Result<Head, Error>> {
-        let max = self.limits.max_head;
+        let max = self.conn.limits.max_head;
         loop {
             let Conn { read, layout, .. } = &mut *self.conn;
             if !read.is_empty() && (self.partial == 0 || decode::may_be_whole(read, self.partial, max)) {
@@ -284,7 +273,7 @@ impl Exchange {
             (true, false) => Awaits::Head,
             (false, _) => Awaits::Room,
         };
-        self.conn.alarm.set(awaits.limit(&self.limits).map(|limit| self.clock + limit));
+        self.conn.alarm.set(awaits.limit(&self.conn.limits).map(|limit| self.clock + limit));
         ready!(self.conn.alarm.poll(cx));
         if self.upload.gated {
             self.upload.gated = false;
@@ -341,8 +330,10 @@ impl Exchange {
         let mut response = Response::new(crate::Body::empty());
         *response.status_mut() = status;
         *response.headers_mut() = std::mem::take(&mut parts.headers);
-        // Nothing of the request is in it any more, but its memory is: `serve` puts it to use for the next.
-        parts.extensions.clear();
+        // `serve` puts the memory to use for the connection's next request, and what it says of the connection itself.
+        if !is_of_connection(&parts.extensions) {
+            parts.extensions.clear();
+        }
         *response.extensions_mut() = std::mem::take(&mut parts.extensions);
         if status == StatusCode::NO_CONTENT {
             response.headers_mut().remove(header::CONTENT_LENGTH);
@@ -362,7 +353,7 @@ impl Exchange {
             relay::start(self, body, remaining, keep).into()
         } else {
             let keep = keep && self.is_sent();
-            Incoming::new(self.conn, remaining, keep, &self.limits).into()
+            Incoming::new(self.conn, remaining, keep).into()
         };
         Ok(response)
     }
@@ -400,11 +391,11 @@ impl Exchange {
         hop::strip_response(response.headers_mut(), head.status == StatusCode::SWITCHING_PROTOCOLS);
         // RFC 9110 §8.6: no length in a 1xx, nor in a 2xx to CONNECT.
         response.headers_mut().remove(header::CONTENT_LENGTH);
-        let Conn { io, read, mut home, .. } = *self.conn;
+        let Conn { io, read, mut home, limits, .. } = *self.conn;
         home.reason = CloseReason::Upgraded;
         watch.tunnel(head.status);
         let upgraded = tunnel::Upgraded::new(io, read, Some(home), std::mem::take(watch));
-        tunnel::open(upgraded, &mut parts.extensions, &mut response, self.limits.tunnel_idle);
+        tunnel::open(upgraded, &mut parts.extensions, &mut response, limits.tunnel_idle);
         Ok(response)
     }
 }

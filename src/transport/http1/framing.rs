@@ -1,7 +1,8 @@
 //! Where a body ends: how a request's is announced, how a response's is found, and the chunked coding.
 
 use bytes::{Buf, Bytes};
-use http::HeaderMap;
+use http::{HeaderMap, Method};
+use http_body::SizeHint;
 
 use super::decode;
 use crate::error::{BoxError, Error, ErrorKind, Phase};
@@ -15,6 +16,18 @@ pub(crate) enum RequestFraming {
 }
 
 impl RequestFraming {
+    /// Of a body whose length is known from itself, or is the `declared` one, or nobody knows.
+    pub(crate) fn of(method: &Method, size: &SizeHint, declared: Option<u64>) -> Self {
+        match size.exact().or(declared) {
+            // RFC 9110 §8.6: said where the method expects content.
+            Some(0) if declared.is_none() && !matches!(*method, Method::POST | Method::PUT | Method::PATCH) => {
+                Self::None
+            }
+            Some(length) => Self::Length(length),
+            None => Self::Chunked,
+        }
+    }
+
     /// Notes that so many bytes of the body go out.
     ///
     /// # Errors

@@ -31,7 +31,7 @@ where
     B: Body<Data = Bytes> + Unpin + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let download = Download::untimed(remaining, keep, &exchange.limits);
+    let download = Download::untimed(remaining, keep, &exchange.conn.limits);
     let (writer, reader) = slot::channel(download.size_hint());
     let ended = download.remaining.is_end();
     exchange.moved();
@@ -88,7 +88,7 @@ where
             Some(_) if upload.is_ready() => return Poll::Ready(()),
             Some(over) => Some(over.at + DRAIN_TIME),
             None if self.stalled && upload.is_ready() => None,
-            None => self.exchange.limits.body_idle.map(|idle| self.exchange.clock + idle),
+            None => self.exchange.conn.limits.body_idle.map(|idle| self.exchange.clock + idle),
         };
         self.exchange.conn.alarm.set(limit);
         ready!(self.exchange.conn.alarm.poll(cx));

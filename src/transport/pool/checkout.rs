@@ -70,13 +70,15 @@ impl Pool {
     /// `Unavailable` (503) if too many wait already.
     pub(crate) fn take(
         self: &Arc<Self>,
-        to: Destination,
+        to: &Destination,
         now: Instant,
         fresh: Option<Duration>,
         shares: bool,
     ) -> Result<Taken, Error> {
         // tokio tells the runtime only by cloning its handle. Not asked, a connection of one that nobody drives now would hang.
-        let Ok(runtime) = runtime::Handle::try_current() else { return Ok(Taken::Dial(Home::new(self, to, false))) };
+        let Ok(runtime) = runtime::Handle::try_current() else {
+            return Ok(Taken::Dial(Home::new(self, to.clone(), false)));
+        };
         let want = Want { runtime: runtime.id(), now, fresh, shares };
         if let Some(max) = self.limits.max_connections {
             return self.take_one_of(max, to, want);
@@ -86,23 +88,23 @@ impl Pool {
         let mut shards = (0..self.shards.len()).filter_map(|step| self.shards.get((first + step) % self.shards.len()));
         let found = shards.find_map(|shard| {
             let mut places = shard.lock();
-            places.take(&to, &want, &mut closing).inspect(|_| shard.counts.count_reused())
+            places.take(to, &want, &mut closing).inspect(|_| shard.counts.count_reused())
         });
         Ok(match found {
             Some(conn) => {
-                self.tell(&to, PoolChange::Reused);
+                self.tell(to, PoolChange::Reused);
                 Taken::Idle(conn)
             }
-            None => Taken::Dial(Home::new(self, to, false)),
+            None => Taken::Dial(Home::new(self, to.clone(), false)),
         })
     }
 
     /// The same where there may be `max` connections to a destination.
-    fn take_one_of(self: &Arc<Self>, max: usize, to: Destination, want: Want) -> Result<Taken, Error> {
-        let Some(shard) = self.shards.first() else { return Ok(Taken::Dial(Home::new(self, to, false))) };
+    fn take_one_of(self: &Arc<Self>, max: usize, to: &Destination, want: Want) -> Result<Taken, Error> {
+        let Some(shard) = self.shards.first() else { return Ok(Taken::Dial(Home::new(self, to.clone(), false))) };
         let mut closing = Closing::new();
         let mut places = shard.lock();
-        let found = places.take_one_of(max, &to, &want, &mut closing);
+        let found = places.take_one_of(max, to, &want, &mut closing);
         let waits = match found {
             Found::Alive(_) => {
                 shard.counts.count_reused();
@@ -110,24 +112,24 @@ impl Pool {
             }
             Found::Nothing => {
                 let ticket = self.tickets.fetch_add(1, Relaxed);
-                places.enqueue(&to, ticket, want, self.limits.max_waiting).map(|granted| (ticket, granted))
+                places.enqueue(to, ticket, want, self.limits.max_waiting).map(|granted| (ticket, granted))
             }
             _ => None,
         };
         drop(places);
         match (found, waits) {
             (Found::Alive(conn), _) => {
-                self.tell(&to, PoolChange::Reused);
+                self.tell(to, PoolChange::Reused);
                 Ok(Taken::Idle(conn))
             }
-            (Found::Room, _) => Ok(Taken::Dial(Home::new(self, to, true))),
+            (Found::Room, _) => Ok(Taken::Dial(Home::new(self, to.clone(), true))),
             (Found::InPlaceOf(conn), _) => Ok(Taken::Dial(conn.into_home())),
             (Found::Nothing, Some((ticket, granted))) => {
-                self.tell(&to, PoolChange::Waiting);
-                Ok(Taken::Wait(Box::new(Waiting::new(self.clone(), to, ticket, want, granted))))
+                self.tell(to, PoolChange::Waiting);
+                Ok(Taken::Wait(Box::new(Waiting::new(self.clone(), to.clone(), ticket, want, granted))))
             }
             (Found::Nothing, None) => {
-                self.refused(&to);
+                self.refused(to);
                 Err(unavailable("too many requests wait for a connection to the upstream"))
             }
         }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use axum::{Router, extract::Request};
+use axum::{Router, extract::Request, response::Response};
 use nexthop::{
     ext::{OverTls, PeerAddr},
     serve::{Accepted, ProxyProtocol},
@@ -39,6 +39,29 @@ async fn every_request_knows_its_tcp_peer() {
     let (mut client, addr) = connect(&front).await;
     for _ in 0..2 {
         assert_eq!(client.exchange(REQUEST).await.text(), format!("{addr}, HTTP/1.1"));
+    }
+}
+
+#[tokio::test]
+async fn nothing_that_an_answer_says_of_a_connection_is_believed_of_the_next_request() {
+    let liar = Router::new().fallback(async |request: Request| {
+        let peer = request.extensions().get::<PeerAddr>().cloned();
+        let known = format!("{peer:?}, {}", request.extensions().get::<OverTls>().is_some());
+        let mut answer = Response::new(known);
+        answer.extensions_mut().insert(PeerAddr::Tcp("6.6.6.6:6".parse().unwrap()));
+        match request.uri().path() {
+            "/tls" => drop(answer.extensions_mut().insert(OverTls::new())),
+            "/more" => drop(answer.extensions_mut().insert("more")),
+            "/same" => drop(answer.extensions_mut().insert::<PeerAddr>(peer.unwrap())),
+            _ => {}
+        }
+        answer
+    });
+    let front = Front::serve(liar).await;
+    let (mut client, addr) = connect(&front).await;
+    for path in ["/", "/tls", "/more", "/same", "/same", "/tls", "/"] {
+        let answer = client.exchange(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+        assert_eq!(answer.text(), format!("Some({:?}), false", PeerAddr::Tcp(addr)), "{path}");
     }
 }
 

@@ -42,7 +42,9 @@ impl Search {
             Ok((connected.io, is_http2))
         };
         Ok(match proxy.origins.acquire(to, limits, self.avoid.as_ref(), first, connect).await? {
-            http2::Opened::Http1(io, home) => Opened::Http1(Box::new(Conn::new(io, home, Instant::now()))),
+            http2::Opened::Http1(io, home) => {
+                Opened::Http1(Box::new(Conn::new(io, home, limits.clone(), Instant::now())))
+            }
             http2::Opened::Idle(conn) => Opened::Http1(conn),
             http2::Opened::Http2(stream) => {
                 if stream.is_shared() {
@@ -96,8 +98,7 @@ impl Search {
             taken = match taken {
                 Taken::Idle(conn) => return Ok(Opened::Http1(conn)),
                 Taken::Dial(home) => {
-                    let limit = self.proxy.limits.connect;
-                    return connect(self.proxy.connector.clone(), home, limit, self.progress.clone()).await;
+                    return connect(self.proxy.clone(), home, self.progress.clone()).await;
                 }
                 Taken::Stream(stream) => return Ok(Opened::Http2(stream)),
                 Taken::Wait(mut waiting) => {
@@ -110,6 +111,6 @@ impl Search {
 
     /// With `shares`, a stream will do as well.
     fn take(&self, shares: bool) -> Result<Taken, Error> {
-        self.proxy.pool.take(self.to.clone(), Instant::now(), self.fresh, shares)
+        self.proxy.pool.take(&self.to, Instant::now(), self.fresh, shares)
     }
 }
