@@ -9,13 +9,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Response;
+use http::{HeaderValue, Response, header::CONNECTION};
 use pin_project_lite::pin_project;
 
 use super::{apps, layer::Config};
 use crate::{
     body::Body,
     error::{BoxError, Error, ErrorKind},
+    message::via,
 };
 
 pin_project! {
@@ -24,6 +25,10 @@ pin_project! {
         #[pin]
         kind: Kind<F>,
         config: Arc<Config>,
+        // Names the proxy in `Via`, where the wrapped service answers.
+        names_itself: bool,
+        // The response is the last on its connection.
+        closes: bool,
     }
 }
 
@@ -47,15 +52,31 @@ pub(super) enum Next<F> {
 
 impl<F> ResponseFuture<F> {
     pub(super) const fn forward(config: Arc<Config>, future: F) -> Self {
-        Self { kind: Kind::Forward { future }, config }
+        Self::new(Kind::Forward { future }, config)
     }
 
     pub(super) const fn answer(config: Arc<Config>, answer: Result<Response<Body>, Error>) -> Self {
-        Self { kind: Kind::Answer { answer: Some(answer) }, config }
+        Self::new(Kind::Answer { answer: Some(answer) }, config)
     }
 
     pub(super) const fn later(config: Arc<Config>, later: Later<F>) -> Self {
-        Self { kind: Kind::Later { later }, config }
+        Self::new(Kind::Later { later }, config)
+    }
+
+    const fn new(kind: Kind<F>, config: Arc<Config>) -> Self {
+        Self { kind, config, names_itself: false, closes: false }
+    }
+
+    /// The same for a request that goes on: its response passes the proxy, too.
+    pub(super) fn naming_itself(mut self) -> Self {
+        self.names_itself = true;
+        self
+    }
+
+    /// The same for the last request of its connection, if it is that.
+    pub(super) fn closing(mut self, closes: bool) -> Self {
+        self.closes = closes;
+        self
     }
 }
 
@@ -73,7 +94,15 @@ where
         let answer = loop {
             let next = match this.kind.as_mut().project() {
                 KindProj::Forward { future } => {
-                    break ready!(future.poll(cx)).map(|response| response.map(Body::new)).map_err(apps::failed);
+                    let response = ready!(future.poll(cx)).map(|response| response.map(Body::new));
+                    break response.map_err(apps::failed).map(|mut response| {
+                        if *this.names_itself
+                            && let Some(name) = &this.config.via
+                        {
+                            via::append_to_response(&mut response, name);
+                        }
+                        response
+                    });
                 }
                 KindProj::Answer { answer } => {
                     let again = || Err(Error::new(ErrorKind::Internal, "polled after it was ready"));
@@ -87,7 +116,11 @@ where
                 Err(error) => Kind::Answer { answer: Some(Err(error)) },
             });
         };
-        Poll::Ready(Ok(answer.unwrap_or_else(|error| this.config.answer(error))))
+        let mut answer = answer.unwrap_or_else(|error| this.config.answer(error));
+        if *this.closes {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Poll::Ready(Ok(answer))
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, request::Parts, uri::Scheme};
+use http::{Request, Response, StatusCode, Version, request::Parts, uri::Scheme};
 use hyper::body::Incoming;
 use tower_service::Service;
 
@@ -72,8 +72,10 @@ where
             return ResponseFuture::answer(config, Err(error));
         }
         if !is_connect(&parts) {
+            // RFC 9112 §9.3: a proxy keeps no connection with such a client, which does not know that it is one.
+            let last = parts.version == Version::HTTP_10 && parts.uri.scheme().is_some();
             let routed = config.route(&mut parts);
-            return follow(&mut self.inner, config, routed, parts, Body::new(body));
+            return follow(&mut self.inner, config, routed, parts, Body::new(body)).closing(last);
         }
         match config.connect(&mut parts) {
             Ok(connect) => {
@@ -100,6 +102,9 @@ where
 {
     match routed {
         Ok(Route::Inner) => ResponseFuture::forward(config, inner.call(Request::from_parts(parts, body))),
+        Ok(Route::Further) => {
+            ResponseFuture::forward(config, inner.call(Request::from_parts(parts, body))).naming_itself()
+        }
         Ok(Route::App(app)) => {
             // The instance that was polled ready is the one to call; its clone takes its place.
             let clone = inner.clone();
@@ -168,7 +173,8 @@ where
             None => self.config.route_inside(&mut parts, &self.tunnel),
             Some(error) => Err(error.into()),
         };
-        follow(&mut self.inner, self.config.clone(), routed, parts, Body::new(body))
+        let last = parts.version == Version::HTTP_10;
+        follow(&mut self.inner, self.config.clone(), routed, parts, Body::new(body)).closing(last)
     }
 }
 

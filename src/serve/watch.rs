@@ -8,6 +8,8 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use crate::transport::Shutdown;
+
 /// How far a shutdown has come. Only ever moves on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -54,5 +56,15 @@ impl Watch {
         self.phase.fetch_max(phase as u8, Ordering::AcqRel);
         let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
         waker.iter().for_each(Waker::wake_by_ref);
+    }
+}
+
+impl Shutdown for Watch {
+    fn wake(&self, waker: &Waker) {
+        Self::wake(self, waker);
+    }
+
+    fn is_cut(&self) -> bool {
+        self.phase() == Phase::Cut
     }
 }

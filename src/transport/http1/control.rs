@@ -111,10 +111,9 @@ impl Control {
         headers: &mut HeaderMap,
         http11: bool,
     ) -> Result<Head, Error> {
-        if !self.keep_hop_by_hop {
-            for name in &self.nominated {
-                headers.remove(name);
-            }
+        let nominated = if self.keep_hop_by_hop { Vec::new() } else { self.nominated };
+        for name in &nominated {
+            headers.remove(name);
         }
         if self.chunked && !http11 {
             return Err(bad("the response has a transfer coding in HTTP/1.0"));
@@ -131,7 +130,7 @@ impl Control {
             (false, None) => Framing::Unsaid,
         };
         let Self { keep_alive, keep_alive_max, .. } = self;
-        Ok(Head { status, reason, framing, keep, keep_alive, keep_alive_max })
+        Ok(Head { status, reason, http11, framing, keep, keep_alive, keep_alive_max, nominated })
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) struct Head {
     pub(crate) status: StatusCode,
     /// The reason phrase, where it is not the usual one.
     pub(crate) reason: Option<Bytes>,
+    /// False for HTTP/1.0.
+    pub(crate) http11: bool,
     pub(crate) framing: Framing,
     /// True if the connection may serve another request after this response.
     pub(crate) keep: bool,
@@ -27,6 +29,8 @@ pub(crate) struct Head {
     pub(crate) keep_alive: Option<u64>,
     /// How many more requests `Keep-Alive: max=` allows, this one included.
     pub(crate) keep_alive_max: Option<u64>,
+    /// Fields that `Connection` names, which are to be left out of the trailers, too (RFC 9110 §7.6.1).
+    pub(crate) nominated: Vec<HeaderName>,
 }
 
 /// What the head says of its body, before the method and the status are looked at.

@@ -1,7 +1,7 @@
 //! Where a body ends: how a request's is announced, how a response's is found, and the chunked coding.
 
 use bytes::{Buf, Bytes};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use super::decode;
 use crate::error::{BoxError, Error, ErrorKind, Phase};
@@ -15,6 +15,11 @@ pub(crate) enum RequestFraming {
 }
 
 impl RequestFraming {
+    /// True unless it is known that no byte comes.
+    pub(crate) fn has_content(self) -> bool {
+        !matches!(self, Self::None | Self::Length(0))
+    }
+
     /// Notes that so many bytes of the body go out.
     ///
     /// # Errors
@@ -93,6 +98,8 @@ pub(crate) struct Chunked {
     state: ChunkState,
     /// Bytes spent on chunk extensions, so that they cannot go on for ever.
     extensions: usize,
+    /// Fields that the trailers are to lose.
+    nominated: Vec<HeaderName>,
 }
 
 #[derive(Debug, Default)]
@@ -107,6 +114,11 @@ enum ChunkState {
 }
 
 impl Chunked {
+    /// Of a message whose `Connection` names these fields.
+    pub(crate) fn without(nominated: Vec<HeaderName>) -> Self {
+        Self { nominated, ..Self::default() }
+    }
+
     fn next(&mut self, read: &mut impl Buf, max_trailers: usize) -> Result<Piece, Error> {
         loop {
             match self.state {
@@ -138,10 +150,13 @@ impl Chunked {
                     return Ok(Piece::NeedMore);
                 }
                 ChunkState::Trailers(_) => {
-                    let Some(trailers) = decode::trailers(read, max_trailers)? else {
+                    let Some(mut trailers) = decode::trailers(read, max_trailers)? else {
                         self.state = ChunkState::Trailers(read.remaining());
                         return Ok(Piece::NeedMore);
                     };
+                    for name in &self.nominated {
+                        trailers.remove(name);
+                    }
                     self.state = ChunkState::End;
                     return Ok(if trailers.is_empty() { Piece::End } else { Piece::Trailers(trailers) });
                 }
