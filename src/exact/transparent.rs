@@ -24,6 +24,7 @@ use crate::{
     error::{BoxError, ConfigError, Error, ErrorKind},
     message::{
         hop::{self, Found, Nominated},
+        max_forwards::is_last_hop,
         target::{Form, check_host, form},
         via::{self, Pseudonym},
     },
@@ -36,6 +37,7 @@ use crate::{
 /// * Refused with 400: a missing, repeated or invalid `Host`, and targets that their method does not have (`GET *`, `GET host:80`).
 /// * `Host`: intact, except that an absolute-form target replaces it, as RFC 9112 §3.2.2 demands of a proxy.
 /// * `Via`: not touched, unless the proxy is given a [name](TransparentProxyBuilder::via).
+/// * `OPTIONS` and `TRACE` with `Max-Forwards: 0` go no further: an empty 200, and 405 (RFC 9110 §7.6.2).
 /// * A client of HTTP/1.0 gets `Connection: close`, since it cannot say that it means the proxy (RFC 9112 §9.3).
 /// * All else as with [`ExactProxy`], which sends the request.
 ///
@@ -233,8 +235,9 @@ where
         // RFC 9112 §9.3: a proxy keeps no connection with such a client, which does not know that it is one.
         let closes = parts.version == Version::HTTP_10;
         let state = match self.prepare(&mut parts) {
+            Ok(_) if is_last_hop(&parts.method, &mut parts.headers) => State::Answer(Some(last_hop(&parts.method))),
             Ok(nominated) => State::Exchange(self.exact.send(parts, without(Body::new(body), nominated), ())),
-            Err(error) => State::Refused(Some(error)),
+            Err(error) => State::Answer(Some(answer(error, None, None))),
         };
         TransparentFuture { state, via: self.via.clone(), closes }
     }
@@ -252,33 +255,41 @@ pub struct TransparentFuture {
 #[expect(clippy::large_enum_variant, reason = "the large one is the common one")]
 enum State {
     Exchange(Exchange<()>),
-    Refused(Option<Error>),
+    Answer(Option<Response<Body>>),
 }
 
 impl Future for TransparentFuture {
     type Output = Result<Response<Body>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let sent = match &mut self.state {
-            State::Exchange(exchange) => ready!(Pin::new(exchange).poll(cx)),
-            State::Refused(error) => {
-                Err(error.take().unwrap_or_else(|| Error::new(ErrorKind::Internal, "polled after it was ready")))
-            }
-        };
-        let mut response = match sent {
-            Ok(mut response) => {
-                if let Some(us) = &self.via {
-                    via::append_to_response(&mut response, us);
+        let this = &mut *self;
+        let mut response = match &mut this.state {
+            State::Exchange(exchange) => match ready!(Pin::new(exchange).poll(cx)) {
+                Ok(mut response) => {
+                    if let Some(us) = &this.via {
+                        via::append_to_response(&mut response, us);
+                    }
+                    response
                 }
-                response
-            }
-            Err(error) => answer(error, None, None),
+                Err(error) => answer(error, None, None),
+            },
+            State::Answer(response) => response
+                .take()
+                .unwrap_or_else(|| answer(Error::new(ErrorKind::Internal, "polled after it was ready"), None, None)),
         };
-        if self.closes {
+        if this.closes {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Poll::Ready(Ok(response))
     }
+}
+
+/// The answer to a request that goes no further (RFC 9110 §7.6.2).
+fn last_hop(method: &Method) -> Response<Body> {
+    if *method == Method::TRACE {
+        return answer(Error::new(ErrorKind::Method, "TRACE is not answered here"), None, None);
+    }
+    Response::new(Body::empty())
 }
 
 impl fmt::Debug for TransparentFuture {

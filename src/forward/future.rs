@@ -25,11 +25,17 @@ pin_project! {
         #[pin]
         kind: Kind<F>,
         config: Arc<Config>,
-        // Names the proxy in `Via`, where the wrapped service answers.
-        names_itself: bool,
-        // The response is the last on its connection.
-        closes: bool,
+        marks: Marks,
     }
+}
+
+/// What a response bears of its way.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Marks {
+    /// The wrapped service has sent the request on: its response passes the proxy, too, which names itself in `Via`.
+    pub(super) is_passed_on: bool,
+    /// It is the last on its connection.
+    pub(super) is_last: bool,
 }
 
 pin_project! {
@@ -51,32 +57,16 @@ pub(super) enum Next<F> {
 }
 
 impl<F> ResponseFuture<F> {
-    pub(super) const fn forward(config: Arc<Config>, future: F) -> Self {
-        Self::new(Kind::Forward { future }, config)
+    pub(super) const fn forward(config: Arc<Config>, marks: Marks, future: F) -> Self {
+        Self { kind: Kind::Forward { future }, config, marks }
     }
 
-    pub(super) const fn answer(config: Arc<Config>, answer: Result<Response<Body>, Error>) -> Self {
-        Self::new(Kind::Answer { answer: Some(answer) }, config)
+    pub(super) const fn answer(config: Arc<Config>, marks: Marks, answer: Result<Response<Body>, Error>) -> Self {
+        Self { kind: Kind::Answer { answer: Some(answer) }, config, marks }
     }
 
-    pub(super) const fn later(config: Arc<Config>, later: Later<F>) -> Self {
-        Self::new(Kind::Later { later }, config)
-    }
-
-    const fn new(kind: Kind<F>, config: Arc<Config>) -> Self {
-        Self { kind, config, names_itself: false, closes: false }
-    }
-
-    /// The same for a request that goes on: its response passes the proxy, too.
-    pub(super) fn naming_itself(mut self) -> Self {
-        self.names_itself = true;
-        self
-    }
-
-    /// The same for the last request of its connection, if it is that.
-    pub(super) fn closing(mut self, closes: bool) -> Self {
-        self.closes = closes;
-        self
+    pub(super) const fn later(config: Arc<Config>, marks: Marks, later: Later<F>) -> Self {
+        Self { kind: Kind::Later { later }, config, marks }
     }
 }
 
@@ -94,15 +84,11 @@ where
         let answer = loop {
             let next = match this.kind.as_mut().project() {
                 KindProj::Forward { future } => {
-                    let response = ready!(future.poll(cx)).map(|response| response.map(Body::new));
-                    break response.map_err(apps::failed).map(|mut response| {
-                        if *this.names_itself
-                            && let Some(name) = &this.config.via
-                        {
-                            via::append_to_response(&mut response, name);
-                        }
-                        response
-                    });
+                    let mut answer = ready!(future.poll(cx)).map(|answer| answer.map(Body::new)).map_err(apps::failed);
+                    if let (true, Ok(answer), Some(name)) = (this.marks.is_passed_on, &mut answer, &this.config.via) {
+                        via::append_to_response(answer, name);
+                    }
+                    break answer;
                 }
                 KindProj::Answer { answer } => {
                     let again = || Err(Error::new(ErrorKind::Internal, "polled after it was ready"));
@@ -117,7 +103,7 @@ where
             });
         };
         let mut answer = answer.unwrap_or_else(|error| this.config.answer(error));
-        if *this.closes {
+        if this.marks.is_last {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Poll::Ready(Ok(answer))

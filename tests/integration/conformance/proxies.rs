@@ -125,3 +125,20 @@ async fn options_of_a_url_without_a_path_goes_out_for_the_root() {
         assert_eq!(upstream.seen().pop().unwrap().line(), "OPTIONS / HTTP/1.1");
     }
 }
+
+// RFC 9110 §7.6.2
+#[tokio::test]
+async fn a_transparent_proxy_counts_max_forwards_down_too() {
+    let upstream = RawUpstream::answering([OK]);
+    let front = Front::serve(TransparentProxy::new()).await;
+    let request = |method: &str, count: &str| {
+        format!("{method} / HTTP/1.1\r\nhost: {}\r\nmax-forwards: {count}\r\n\r\n", upstream.addr())
+    };
+    assert_eq!(front.exchange(request("OPTIONS", "0")).await.status(), 200);
+    assert_eq!(front.exchange(request("TRACE", "0")).await.status(), 405);
+    assert_eq!(upstream.connections(), 0);
+    for method in ["OPTIONS", "TRACE"] {
+        assert_eq!(front.exchange(request(method, "2")).await.text(), "ok");
+        assert_eq!(upstream.seen().pop().unwrap().field("max-forwards"), Some("1"));
+    }
+}
