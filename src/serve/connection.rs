@@ -153,8 +153,6 @@ impl Connections {
         #[cfg(not(feature = "tls"))]
         let tls = false;
         let io = TokioIo::new(stream);
-        #[cfg(feature = "http2")]
-        let client = if protocol == Protocol::Http2 { (client.0.shared(), client.1) } else { client };
         let service = Dispatch {
             service,
             peer,

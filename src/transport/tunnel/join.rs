@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Poll, Waker},
+    task::Poll,
     time::Duration,
 };
 
@@ -83,11 +83,12 @@ pub(crate) struct Client {
     shutdown: Option<Arc<dyn Shutdown>>,
 }
 
-/// How a server cuts a tunnel that was its connection, whatever that waits for.
+/// How a server cuts its tunnels, whatever they wait for.
 pub(crate) trait Shutdown: Send + Sync {
-    /// Has `waker` woken when it is cut. One is kept, the last. To be called before [`is_cut`](Self::is_cut).
-    fn wake(&self, waker: &Waker);
+    /// Ready when they are cut.
+    fn cut(self: Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
+    /// The same, looked at.
     fn is_cut(&self) -> bool;
 }
 
@@ -106,12 +107,6 @@ impl Client {
     /// Of a server whose connections are `T`, as hyper has them in a `TokioIo`, or in HTTP/2.
     pub(crate) fn of<T: Stream>(gauge: Gauge, shutdown: Arc<dyn Shutdown>) -> Self {
         Self { join: join_known::<T>, gauge, shutdown: Some(shutdown) }
-    }
-
-    /// The same of a connection that is cut for all of its streams together, by whoever drives it.
-    #[cfg(feature = "http2")]
-    pub(crate) fn shared(self) -> Self {
-        Self { shutdown: None, ..self }
     }
 
     #[cfg(feature = "forward")]
@@ -153,16 +148,17 @@ pub(crate) async fn join(
     let Upgraded { io, first, home, mut watch, hold } = upstream;
     let mut tunnel = Tunnel::new((client, &ahead), (io, &first), idle);
     drop((ahead, first));
-    let mut watched = false;
+    // A client that the upstream holds up is not looked at until that takes something, nor would it tell of the cut before.
+    let mut cut = shutdown.clone().map(Shutdown::cut);
+    let mut asked = false;
     let ended = poll_fn(|cx| {
-        if let Some(shutdown) = &shutdown {
-            // Once: it is always the same task. A client that the upstream holds up is not looked at until that takes something.
-            if !std::mem::replace(&mut watched, true) {
-                shutdown.wake(cx.waker());
-            }
-            if shutdown.is_cut() {
-                return Poll::Ready(Err(Cut::Client(io::Error::other("the server has shut down"))));
-            }
+        // Once: it is always the same task.
+        let is_cut = match &mut cut {
+            Some(cut) if !std::mem::replace(&mut asked, true) => cut.as_mut().poll(cx).is_ready(),
+            _ => shutdown.as_ref().is_some_and(|shutdown| shutdown.is_cut()),
+        };
+        if is_cut {
+            return Poll::Ready(Err(Cut::Client(io::Error::other("the server has shut down"))));
         }
         Pin::new(&mut tunnel).poll(cx)
     })
