@@ -29,8 +29,6 @@ pub(crate) struct Head {
     pub(crate) keep_alive: Option<u64>,
     /// How many more requests `Keep-Alive: max=` allows, this one included.
     pub(crate) keep_alive_max: Option<u64>,
-    /// Fields that `Connection` names, which are to be left out of the trailers, too (RFC 9110 §7.6.1).
-    pub(crate) nominated: Vec<HeaderName>,
 }
 
 /// What the head says of its body, before the method and the status are looked at.
@@ -55,7 +53,7 @@ pub(crate) fn head(
     max: usize,
     keep_hop_by_hop: bool,
 ) -> Result<Option<Head>, Error> {
-    let Layout { known, places } = layout;
+    let Layout { known, places, nominated } = layout;
     let prefix = known.prefix(read);
     // A roomier map is not given away for a copy: hyper uses it again for the next request.
     if prefix.is_whole
@@ -64,6 +62,7 @@ pub(crate) fn head(
         && headers.capacity() <= fields.capacity()
     {
         read.advance(prefix.end);
+        nominated.clear();
         headers.clone_from(fields);
         return Ok(Some(head.clone()));
     }
@@ -80,7 +79,7 @@ pub(crate) fn head(
     }
     if prefix.is_whole {
         read.advance(length);
-        return control.finish(status, reason, headers, http11).map(Some);
+        return control.finish(status, reason, headers, http11, nominated).map(Some);
     }
     let shared = read.split_to(length).freeze();
     for (index, place) in places.iter().enumerate() {
@@ -98,7 +97,7 @@ pub(crate) fn head(
             headers.append(name, value);
         }
     }
-    let head = control.finish(status, reason, headers, http11)?;
+    let head = control.finish(status, reason, headers, http11, nominated)?;
     if known.is_to_learn() {
         known.learn(&shared);
     }
@@ -216,6 +215,8 @@ pub(crate) struct Layout {
     known: Known,
     /// Where the fields of a head stand in the buffer, while it is decoded.
     places: Vec<Place>,
+    /// What `Connection` names in the last head: trailers are to lose it, too (RFC 9110 §7.6.1).
+    pub(super) nominated: Vec<HeaderName>,
 }
 
 /// Where a field stands in the buffer.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Extensions, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header, request::Parts};
+use http::{Extensions, HeaderValue, Method, Response, StatusCode, Version, header, request::Parts};
 use http_body::Body;
 use tokio::time::Instant;
 
@@ -343,8 +343,8 @@ impl Exchange {
                 return Err(error.in_phase(Phase::ResponseHead).after_send());
             }
         }
-        let Head { status, reason, http11, framing, mut keep, keep_alive, keep_alive_max, nominated } = head;
-        let remaining = self.remaining(status, framing, nominated);
+        let remaining = self.remaining(&head);
+        let Head { status, reason, http11, framing, mut keep, keep_alive, keep_alive_max } = head;
         let mut response = Response::new(crate::Body::empty());
         *response.status_mut() = status;
         *response.headers_mut() = std::mem::take(&mut parts.headers);
@@ -378,12 +378,12 @@ impl Exchange {
     }
 
     /// RFC 9112 §6.3: which responses have no body, whatever their fields say, and where that of the others ends.
-    fn remaining(&self, status: StatusCode, framing: Framing, nominated: Vec<HeaderName>) -> Remaining {
-        let bodiless = self.is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        match framing {
+    fn remaining(&self, head: &Head) -> Remaining {
+        let bodiless = self.is_head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        match head.framing {
             _ if bodiless => Remaining::Length(0),
             Framing::Length(length) => Remaining::Length(length),
-            Framing::Chunked => Remaining::Chunked(Chunked::without(nominated)),
+            Framing::Chunked => Remaining::Chunked(Chunked::default()),
             Framing::Unsaid => Remaining::UntilClose,
         }
     }

@@ -1,7 +1,7 @@
 //! Where a body ends: how a request's is announced, how a response's is found, and the chunked coding.
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 
 use super::decode;
 use crate::error::{BoxError, Error, ErrorKind, Phase};
@@ -98,8 +98,6 @@ pub(crate) struct Chunked {
     state: ChunkState,
     /// Bytes spent on chunk extensions, so that they cannot go on for ever.
     extensions: usize,
-    /// Fields that the trailers are to lose.
-    nominated: Vec<HeaderName>,
 }
 
 #[derive(Debug, Default)]
@@ -114,11 +112,6 @@ enum ChunkState {
 }
 
 impl Chunked {
-    /// Of a message whose `Connection` names these fields.
-    pub(crate) fn without(nominated: Vec<HeaderName>) -> Self {
-        Self { nominated, ..Self::default() }
-    }
-
     fn next(&mut self, read: &mut impl Buf, max_trailers: usize) -> Result<Piece, Error> {
         loop {
             match self.state {
@@ -150,13 +143,10 @@ impl Chunked {
                     return Ok(Piece::NeedMore);
                 }
                 ChunkState::Trailers(_) => {
-                    let Some(mut trailers) = decode::trailers(read, max_trailers)? else {
+                    let Some(trailers) = decode::trailers(read, max_trailers)? else {
                         self.state = ChunkState::Trailers(read.remaining());
                         return Ok(Piece::NeedMore);
                     };
-                    for name in &self.nominated {
-                        trailers.remove(name);
-                    }
                     self.state = ChunkState::End;
                     return Ok(if trailers.is_empty() { Piece::End } else { Piece::Trailers(trailers) });
                 }
