@@ -35,11 +35,13 @@ pub enum ErrorKind {
     HeadTooLarge,
     /// Something of our own or of the user's hooks failed (500).
     Internal,
+    /// The body's length is not known, and the upstream was said to take no chunks (411).
+    LengthRequired,
     /// The request came back to a proxy it has been through (508).
     Loop,
     /// The method is not in the list of allowed ones (405).
     Method,
-    /// The request is for a host that is not served here (421).
+    /// The request is for a host that is not served here, or for `https` on a connection in clear text (421).
     Misdirected,
     /// The proxy may be used only by those who say who they are (407).
     ProxyAuthentication,
@@ -137,6 +139,7 @@ impl Error {
             ErrorKind::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             ErrorKind::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            ErrorKind::LengthRequired => StatusCode::LENGTH_REQUIRED,
             ErrorKind::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             ErrorKind::Unsupported => StatusCode::NOT_IMPLEMENTED,

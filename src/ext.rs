@@ -9,6 +9,7 @@ use std::{
 
 use http::{
     Extensions, Response,
+    request::Parts,
     uri::{Authority, Scheme},
 };
 
@@ -120,6 +121,24 @@ pub(crate) fn is_of_connection(extensions: &Extensions) -> bool {
         _ => false,
     }
 }
+
+/// The request asks for `https`, and came on a connection that is known to be in clear text.
+///
+/// Put there by `serve`; read by whoever answers for the resource (RFC 9110 §7.4).
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "serve"), allow(dead_code, reason = "only a server puts it there"))]
+pub(crate) struct InClear;
+
+impl InClear {
+    /// True if a request asks for what its connection is known not to be.
+    pub(crate) fn contradicts(parts: &Parts) -> bool {
+        parts.uri.scheme() == Some(&Scheme::HTTPS) && parts.extensions.get::<Self>().is_some()
+    }
+}
+
+/// The response was received in HTTP/1.0, whatever version it is passed on in; for `Via`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReceivedHttp10;
 
 /// Where to connect instead of the URI's authority, for this request only. `Host` and the request's target stay as they are.
 ///

@@ -44,16 +44,18 @@
 //! `axum`, what `ConnectInfo<SocketAddr>` says. With none of these nothing is claimed: no `X-Forwarded-For` is sent.
 //!
 //! The scheme is what `ProxyMiddleware` restored, [`public_scheme`](ProxyAppBuilder::public_scheme) or the acceptor
-//! ([`ext::OverTls`](crate::ext::OverTls)) says, else `http`; what an HTTP/2 client writes into `:scheme` is only a claim. The host is
+//! ([`ext::OverTls`](crate::ext::OverTls)) says, else `http`; what a client writes into `:scheme` or a whole URL is only a claim. The host is
 //! what the client asked. The prefix is what routers took off before: with the feature `axum` found from `OriginalUri`, with
 //! [`PathPrefix::Strip`] the configured one, and before both what `ProxyMiddleware` restored.
 //!
 //! # Errors
 //! | answer | when |
 //! |---|---|
-//! | 400 | no, several or an invalid `Host`; an authority or `*` as target with the wrong method; `Content-Length` with `Transfer-Encoding`, or several that differ; a path outside of [`PathPrefix::Strip`]; the client's body broke off |
+//! | 400 | no, several or an invalid `Host`; an authority or `*` as target with the wrong method; `Content-Length` with `Transfer-Encoding`, or several that differ; `TRACE` with a body; a path outside of [`PathPrefix::Strip`]; the client's body broke off |
 //! | 405 | the method is not [allowed](ProxyAppBuilder::allowed_methods) (with `Allow`) |
+//! | 411 | the length of the body is not known, and upstreams take [no chunks](crate::exact::ExactProxyBuilder::chunked_requests) |
 //! | 413 | the body is larger than [allowed](ProxyAppBuilder::max_body_bytes): before anybody is contacted if its length is declared, else as soon as the limit is passed and no answer has begun |
+//! | 421 | `https` on a connection that `serve` accepted in clear text, and neither a trusted hop nor `public_scheme` says that it was secured in front (RFC 9110 §7.4) |
 //! | 501 | `CONNECT`, but for an extended one (RFC 8441), which is forwarded as the upstream understands it, for any protocol but HTTP and TLS; `TRACE`, unless it is allowed by name |
 //! | 502, 503, 504 | the upstream: not reached or garbled; no capacity or no backend; too slow |
 //! | 508 | the request has been through this very `ProxyApp` |

@@ -1,6 +1,9 @@
 //! The head of a request on its way out: looked at, stripped, and aimed at the upstream.
 
-use http::{HeaderName, HeaderValue, Method, Uri, Version, header::MAX_FORWARDS, request, uri};
+use http::{
+    HeaderName, HeaderValue, Method, Uri, Version, request,
+    uri::{self, Scheme},
+};
 
 use crate::{
     app::{
@@ -9,10 +12,10 @@ use crate::{
         service::Settings,
     },
     error::{Error, ErrorKind},
-    ext::{ConnectTo, ConnectWith, RequestOrigin, is_of_connection},
+    ext::{ConnectTo, ConnectWith, InClear, RequestOrigin, is_of_connection},
     message::{
         framing::check_framing,
-        hop::{self, Found},
+        hop::{self, Found, Nominated},
         target::{Href, Prefix, check_host, form},
         via,
     },
@@ -37,6 +40,10 @@ pub(super) fn check(
         return Err(Error::new(ErrorKind::Unsupported, "TRACE is forwarded only where it is allowed by name"));
     }
     form(&parts.method, &parts.uri)?;
+    // RFC 9110 §7.4: unless somebody in front of this connection is known to have secured it.
+    if InClear::contradicts(parts) && scheme(parts, settings.scheme.as_ref()) != Scheme::HTTPS {
+        return Err(Error::new(ErrorKind::Misdirected, "https is asked for on a connection in clear text"));
+    }
     let host = check_host(&parts.uri, parts.version, &parts.headers)?;
     if found.has_framing() {
         check_framing(&parts.headers)?;
@@ -51,9 +58,9 @@ pub(super) fn check(
 }
 
 /// Takes off what must not go on: hop-by-hop fields, ours that came from outside, those by which a stranger names a user, and those the
-/// user of this crate suppresses.
-pub(super) fn strip(parts: &mut request::Parts, found: Found, settings: &Settings) {
-    hop::strip_found(&mut parts.headers, parts.version, found);
+/// user of this crate suppresses. What `Connection` names is to go from the trailers, too.
+pub(super) fn strip(parts: &mut request::Parts, found: Found, settings: &Settings) -> Nominated {
+    let (_, nominated) = hop::strip_found(&mut parts.headers, parts.version, found);
     let is_told_more = !is_of_connection(&parts.extensions);
     // What `ProxyMiddleware` has left was vouched for.
     let keeps_identity = settings.pass_identity || (is_told_more && parts.extensions.get::<RequestOrigin>().is_some());
@@ -66,7 +73,7 @@ pub(super) fn strip(parts: &mut request::Parts, found: Found, settings: &Setting
         parts.headers.remove(name);
     }
     if !is_told_more {
-        return;
+        return nominated;
     }
     // Where to connect is for this service and its hooks to say.
     parts.extensions.remove::<ConnectTo>();
@@ -74,18 +81,7 @@ pub(super) fn strip(parts: &mut request::Parts, found: Found, settings: &Setting
     if let Some(with) = parts.extensions.get_mut::<ConnectWith>() {
         with.server_name = None;
     }
-}
-
-/// RFC 9110 §7.6.2: counts `Max-Forwards` of `OPTIONS` and `TRACE` down; true if this is as far as the request goes.
-pub(super) fn is_last_hop(parts: &mut request::Parts) -> bool {
-    if parts.method != Method::OPTIONS && parts.method != Method::TRACE {
-        return false;
-    }
-    let count = parts.headers.get(MAX_FORWARDS).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if let Some(count) = count.and_then(|count| count.checked_sub(1)) {
-        parts.headers.insert(MAX_FORWARDS, count.into());
-    }
-    count == Some(0)
+    nominated
 }
 
 /// Aims the request at the upstream: URI, where to connect; and says what the client sees. `Host` is still the client's.

@@ -26,8 +26,13 @@ use crate::{
     },
     body::Body,
     error::{BoxError, Error},
-    exact::{ExactProxy, answer, extended},
-    message::{hop::Found, target::Href, via::Pseudonym},
+    exact::{ExactProxy, answer, extended, nominated::without},
+    message::{
+        hop::{Found, Nominated},
+        max_forwards::is_last_hop,
+        target::Href,
+        via::Pseudonym,
+    },
     protocol::{Family, carry::CarriedKeys},
     transport::Destination,
 };
@@ -132,11 +137,11 @@ where
     fn call(&mut self, request: Request<B>) -> ProxyFuture {
         let settings = &self.0;
         let (mut parts, body) = request.into_parts();
-        let (front, href) = match settings.aim(&mut parts, body.size_hint().lower()) {
+        let (front, href, nominated) = match settings.aim(&mut parts, body.size_hint().lower()) {
             Ok(aimed) => aimed,
             Err(refusal) => return ProxyFuture::answer(refusal.into_response(settings)),
         };
-        let body = outgoing(body, front.version, settings.max_body_bytes);
+        let body = without(outgoing(body, front.version, settings.max_body_bytes), nominated);
         let mut crossing = Crossing::new(settings, front, href);
         if settings.seal.is_some() || settings.hooks.any_later() {
             return ProxyFuture::boxed(crossing.forward(parts, body));
@@ -154,20 +159,20 @@ where
 
 impl Settings {
     /// Looks at a request, strips it and aims it at its upstream.
-    fn aim(&self, parts: &mut request::Parts, declared: u64) -> Result<(Front, Href), Refusal> {
+    fn aim(&self, parts: &mut request::Parts, declared: u64) -> Result<(Front, Href, Nominated), Refusal> {
         let extended = extended::receive(parts);
         let found = Found::scan(&parts.headers);
         let host = rewrite::check(parts, found, declared, self)?;
-        if rewrite::is_last_hop(parts) {
+        if is_last_hop(&parts.method, &mut parts.headers) {
             return Err(Refusal::Answer(self.last_hop()));
         }
-        rewrite::strip(parts, found, self);
+        let nominated = rewrite::strip(parts, found, self);
         if extended {
             extended::announce(parts)?;
         }
         let href = self.upstream.choose(parts).map_err(Refusal::Answer)?;
         let front = rewrite::aim(parts, found, host, &href, self)?;
-        Ok((front, href))
+        Ok((front, href, nominated))
     }
 
     /// The `Host` the upstream is sent.

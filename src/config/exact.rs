@@ -71,6 +71,9 @@ impl Reading {
         if let Some(address) = self.parsed::<std::net::IpAddr>("local_address", "an IP address") {
             builder = builder.local_address(address);
         }
+        if let Some(chunked) = self.flag("chunked_requests") {
+            builder = builder.chunked_requests(chunked);
+        }
         if let Some(proxy) = self.upstream_proxy() {
             builder = builder.upstream_proxy(proxy);
         }

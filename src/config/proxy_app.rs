@@ -50,6 +50,7 @@ use crate::{
 /// | `pool_idle_timeout`, `pool_max_age`, `pool_wait_timeout`, `tcp_keepalive` | time |
 /// | `pool_max_idle`, `pool_max_idle_total`, `pool_max_uses`, `pool_max_connections`, `pool_max_waiting` | number |
 /// | `max_response_head_bytes`, `replay_max_bytes`, `replay_budget_bytes` | number |
+/// | `chunked_requests` | flag: false for an upstream of HTTP/1.0 |
 /// | `local_address` | text: the IP address that connections come from |
 /// | `upstream_proxy` | text: another proxy to go through, see [`UpstreamProxy`](crate::transport::UpstreamProxy) |
 /// | `upstream_proxy_credentials_file` | text: a file that holds `user:password` for it |

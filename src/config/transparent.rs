@@ -13,6 +13,7 @@ use crate::exact::TransparentProxy;
 /// | `force_host` | text: host with or without a port to connect to, whatever the request says |
 /// | `force_scheme` | `http` or `https` |
 /// | `absolute_form_only` | flag: for a forward proxy, see [`TransparentProxyBuilder`](crate::exact::TransparentProxyBuilder::absolute_form_only) |
+/// | `via` | text: the proxy's name in `Via`, of requests and responses |
 ///
 /// and the keys of [`ProxyAppConfig`](super::ProxyAppConfig) for time limits, connections and TLS.
 ///
@@ -45,6 +46,10 @@ impl TransparentProxyConfig {
         }
         if reading.flag("absolute_form_only") == Some(true) {
             builder = builder.absolute_form_only();
+        }
+        if let Some(name) = reading.text("via") {
+            reading.check("via", TransparentProxy::builder().via(&name).build());
+            builder = builder.via(name);
         }
         if let Some(exact) = reading.exact() {
             builder = builder.exact(exact);

@@ -34,6 +34,7 @@ pub struct ExactProxyBuilder {
     connector: Connector,
     listener: Option<Listener>,
     keep_hop_by_hop: bool,
+    without_chunks: bool,
     replay: Replay,
     hook: Option<Hook>,
     replaceable: bool,
@@ -199,6 +200,16 @@ impl ExactProxyBuilder {
     /// and not sent again.
     pub fn replay_budget_bytes(mut self, bytes: usize) -> Self {
         self.replay.in_all = bytes;
+        self
+    }
+
+    /// Whether bodies of unknown length are sent: true, in chunks over HTTP/1.1. Whoever names an upstream says by that that it takes them
+    /// ([RFC 9112 §6.1]). For one of HTTP/1.0, which does not, say false: such requests are answered with `LengthRequired` (411), and
+    /// nothing is sent.
+    ///
+    /// [RFC 9112 §6.1]: https://www.rfc-editor.org/rfc/rfc9112#section-6.1
+    pub fn chunked_requests(mut self, chunked: bool) -> Self {
+        self.without_chunks = !chunked;
         self
     }
 
@@ -370,6 +381,7 @@ impl ExactProxyBuilder {
             keep_hop_by_hop: self.keep_hop_by_hop,
             replay: Arc::new(ReplayBudget::new(self.replay.per_request, self.replay.in_all)),
             retries: Retries::default(),
+            chunked_requests: !self.without_chunks,
             #[cfg(feature = "http2")]
             versions: self.versions,
             #[cfg(feature = "http2")]

@@ -247,11 +247,32 @@ impl<P: Prepare> Exchange<P> {
         let framing = match self.framing {
             Some(framing) => framing,
             None if self.parts.method == Method::CONNECT => connect_framing(&self.parts, &self.body)?,
-            None if self.prepare.is_unframed() => RequestFraming::of(&self.parts.method, &self.body.size_hint(), None),
-            None => request_framing(&self.parts.method, &self.parts.headers, self.body.size_hint())?,
+            None => {
+                let framing = if self.prepare.is_unframed() {
+                    RequestFraming::of(&self.parts.method, &self.body.size_hint(), None)
+                } else {
+                    request_framing(&self.parts.method, &self.parts.headers, self.body.size_hint())?
+                };
+                if framing.has_content() {
+                    self.check_content(framing)?;
+                }
+                framing
+            }
         };
         self.framing = Some(framing);
         Ok(framing)
+    }
+
+    /// Refuses a body that may not be sent.
+    fn check_content(&self, framing: RequestFraming) -> Result<(), Error> {
+        // RFC 9110 §9.3.8: the answer would be this body, too, which is nobody's to be read.
+        if self.parts.method == Method::TRACE {
+            return Err(Error::new(ErrorKind::RequestBody, "TRACE has no body"));
+        }
+        if framing == RequestFraming::Chunked && !self.proxy.chunked_requests {
+            return Err(Error::new(ErrorKind::LengthRequired, "the length of the body must be known"));
+        }
+        Ok(())
     }
 
     /// A connection from the pool, or a new one on its way.

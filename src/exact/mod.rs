@@ -1,7 +1,8 @@
 //! [`ExactProxy`] sends exactly the request it is given; [`TransparentProxy`] sends it where it was destined.
 //!
 //! Both are clients as much as proxies: a [`Request`](http::Request) goes in, the upstream's [`Response`](http::Response) comes out. What
-//! they never do is the point: no field is added, no path decoded, no redirect followed, nothing decompressed.
+//! they never do is the point: no field is added (but for what says that a connection ends), no path decoded, no redirect followed,
+//! nothing decompressed.
 //!
 //! ```
 //! use nexthop::{Body, ExactProxy};
@@ -44,6 +45,7 @@ mod answer;
 mod builder;
 mod exchange;
 pub(crate) mod extended;
+pub(crate) mod nominated;
 mod prepare;
 mod replay;
 mod retries;

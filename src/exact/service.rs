@@ -15,6 +15,7 @@ use super::{
     builder::ExactProxyBuilder,
     exchange::{Exchange, ResponseFuture},
     extended,
+    nominated::without,
     prepare::Prepare,
     replay::ReplayBudget,
     retries::Retries,
@@ -24,7 +25,7 @@ use crate::transport::{HttpVersions, http2::Origins};
 use crate::{
     body::Body,
     error::{BoxError, Error},
-    message::hop,
+    message::hop::{self, Found},
     transport::{Connector, Limits, Pool, PoolStats, Stream, observe::Observers},
 };
 
@@ -35,7 +36,9 @@ use crate::{
 /// * `Host`: as found, even where it differs from the URI; written from the URI's authority where it is missing.
 /// * Other fields: none added. Removed is only what RFC 9110 §7.6.1 forbids to pass on: `Connection` and the fields it names,
 ///   `Keep-Alive`, `Proxy-Connection`, `Proxy-Authorization`, `Proxy-Authenticate`, `TE` (except `trailers`), `Upgrade` (except in a
-///   handshake); on responses, too. [`keep_hop_by_hop`](ExactProxyBuilder::keep_hop_by_hop) keeps even these.
+///   handshake); on responses, too, and in trailers. [`keep_hop_by_hop`](ExactProxyBuilder::keep_hop_by_hop) keeps even these.
+///   `Expect: 100-continue` is removed where there is no body (§10.1.1). On the last request of a connection (by
+///   [`pool_max_uses`](ExactProxyBuilder::pool_max_uses), or where none is kept), `Connection: close` says so.
 /// * Body: streamed both ways, never buffered; trailers kept. Its length is the size hint's, else a valid `Content-Length`, which is then
 ///   enforced, else it is chunked.
 /// * `101`: the upgraded connection is joined with the client's if the request came from a hyper server, else found in the response
@@ -51,9 +54,10 @@ use crate::{
 ///
 /// # Errors
 /// `Target` (400: no authority, another scheme, `CONNECT` without a port, nothing sent), `RequestBody` (400: not the length it was said to
-/// be), `RequestTimeout` (408), `Connect` and `Upstream` (502), `Unavailable` (503: all
+/// be, or that of a `TRACE`), `RequestTimeout` (408), `Connect` and `Upstream` (502), `Unavailable` (503: all
 /// [connections that there may be](ExactProxyBuilder::pool_max_connections) are in use), `Timeout` (504), `Unsupported` (501: `CONNECT`
-/// without a proxy to ask, extended `CONNECT` for HTTP or TLS). [`Error::is_retryable`] is true only if no byte of the request left this
+/// without a proxy to ask, extended `CONNECT` for HTTP or TLS), `LengthRequired` (411: only where upstreams take
+/// [no chunks](ExactProxyBuilder::chunked_requests)). [`Error::is_retryable`] is true only if no byte of the request left this
 /// process.
 ///
 /// A request is sent again, once, on a fresh connection, if the pooled one turns out to be closed: always if nothing was sent, else if its
@@ -107,6 +111,7 @@ pub(super) struct Inner {
     pub(super) keep_hop_by_hop: bool,
     pub(super) replay: Arc<ReplayBudget>,
     pub(super) retries: Retries,
+    pub(super) chunked_requests: bool,
     pub(super) observers: Option<Arc<Observers>>,
     /// Another upstream may take over what this one loses.
     pub(super) replaceable: bool,
@@ -156,14 +161,17 @@ impl ExactProxy {
     {
         let (mut parts, body) = request.into_parts();
         let extended = extended::receive(&mut parts);
+        let mut body = Body::new(body);
         if !self.0.keep_hop_by_hop {
-            hop::strip_request(&mut parts.headers, parts.version);
+            let found = Found::scan(&parts.headers);
+            let (_, nominated) = hop::strip_found(&mut parts.headers, parts.version, found);
+            body = without(body, nominated);
         } else if parts.version == Version::HTTP_10 {
             // RFC 9110 §7.8: no handshake in HTTP/1.0.
             parts.headers.remove(http::header::UPGRADE);
         }
         let announced = if extended { extended::announce(&mut parts) } else { Ok(()) };
-        let mut exchange = self.send(parts, Body::new(body), ());
+        let mut exchange = self.send(parts, body, ());
         if let Err(error) = announced {
             exchange.refuse(error);
         }

@@ -5,25 +5,28 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Method, Request, Response, Uri,
-    header::HOST,
+    HeaderValue, Method, Request, Response, Uri, Version,
+    header::{CONNECTION, HOST},
     request::Parts,
     uri::{Authority, PathAndQuery, Scheme},
 };
 use tower_service::Service;
 
-use super::{answer::answer, exchange::Exchange, extended, service::ExactProxy};
+use super::{answer::answer, exchange::Exchange, extended, nominated::without, service::ExactProxy};
 use crate::{
     body::Body,
     error::{BoxError, ConfigError, Error, ErrorKind},
     message::{
-        hop,
+        hop::{self, Found, Nominated},
+        max_forwards::is_last_hop,
         target::{Form, check_host, form},
+        via::{self, Pseudonym},
     },
 };
 
@@ -33,6 +36,9 @@ use crate::{
 ///   scheme of the target. With a [forced host](TransparentProxyBuilder::force_host), always there.
 /// * Refused with 400: a missing, repeated or invalid `Host`, and targets that their method does not have (`GET *`, `GET host:80`).
 /// * `Host`: intact, except that an absolute-form target replaces it, as RFC 9112 §3.2.2 demands of a proxy.
+/// * `Via`: not touched, unless the proxy is given a [name](TransparentProxyBuilder::via).
+/// * `OPTIONS` and `TRACE` with `Max-Forwards: 0` go no further: an empty 200, and 405 (RFC 9110 §7.6.2).
+/// * A client of HTTP/1.0 gets `Connection: close`, since it cannot say that it means the proxy (RFC 9112 §9.3).
 /// * All else as with [`ExactProxy`], which sends the request.
 ///
 /// Errors are answers, so that it can be served as it is: the [status](Error::status) of the error, a short text, and the [`Error`] in
@@ -43,7 +49,8 @@ use crate::{
 /// a [`Connect`](crate::transport::Connect) of your own can look at the addresses behind the names.
 ///
 /// That includes the proxy itself: a request whose `Host` is the proxy's own address would go round until no file descriptors are left.
-/// A forward proxy should take [absolute-form](TransparentProxyBuilder::absolute_form_only) requests only, which ends the first round.
+/// A forward proxy should take [absolute-form](TransparentProxyBuilder::absolute_form_only) requests only, which ends the first round; one
+/// that has a [name](TransparentProxyBuilder::via) knows what has been through it before (508).
 ///
 /// ```
 /// # use nexthop::{Body, TransparentProxy};
@@ -69,6 +76,7 @@ pub struct TransparentProxy {
     force_host: Option<Authority>,
     force_scheme: Option<Scheme>,
     absolute_form_only: bool,
+    via: Option<Arc<Pseudonym>>,
 }
 
 /// Settings of a [`TransparentProxy`].
@@ -79,6 +87,7 @@ pub struct TransparentProxyBuilder {
     force_host: Option<String>,
     force_scheme: Option<String>,
     absolute_form_only: bool,
+    via: Option<String>,
 }
 
 impl TransparentProxyBuilder {
@@ -102,6 +111,14 @@ impl TransparentProxyBuilder {
         self
     }
 
+    /// Names the proxy in the `Via` of each request and each response, as RFC 9110 §7.6.3 demands of a proxy; a request that has been
+    /// through it before is a loop (508). A token or `host:port`, which must differ from that of every other proxy on the way. Default: no
+    /// field is added, and a loop is not seen.
+    pub fn via(mut self, name: impl Into<String>) -> Self {
+        self.via = Some(name.into());
+        self
+    }
+
     /// What sends the requests: its connections, timeouts, limits and TLS. Default: [`ExactProxy::new`].
     pub fn exact(mut self, exact: ExactProxy) -> Self {
         self.exact = Some(exact);
@@ -111,7 +128,7 @@ impl TransparentProxyBuilder {
     /// Makes the service.
     ///
     /// # Errors
-    /// [`ConfigError::Invalid`] if the forced host or scheme is none.
+    /// [`ConfigError::Invalid`] if the forced host or scheme is none, or the name for `Via` cannot stand there.
     pub fn build(self) -> Result<TransparentProxy, ConfigError> {
         let force_host = match self.force_host {
             None => None,
@@ -131,6 +148,7 @@ impl TransparentProxyBuilder {
             force_host,
             force_scheme,
             absolute_form_only: self.absolute_form_only,
+            via: self.via.map(Pseudonym::named).transpose()?.map(Arc::new),
         })
     }
 }
@@ -139,12 +157,30 @@ impl TransparentProxy {
     /// Sends requests where they say.
     #[must_use]
     pub fn new() -> Self {
-        Self { exact: ExactProxy::new(), force_host: None, force_scheme: None, absolute_form_only: false }
+        Self { exact: ExactProxy::new(), force_host: None, force_scheme: None, absolute_form_only: false, via: None }
     }
 
     /// Starts with the defaults of [`new`](Self::new).
     pub fn builder() -> TransparentProxyBuilder {
         TransparentProxyBuilder::default()
+    }
+
+    /// Makes a request ready to be sent; gives what `Connection` names.
+    fn prepare(&self, parts: &mut Parts) -> Result<Nominated, Error> {
+        let extended = extended::receive(parts);
+        self.direct(parts)?;
+        if self.via.as_ref().is_some_and(|us| via::has_been_here(&parts.headers, us)) {
+            return Err(Error::new(ErrorKind::Loop, "the request has been through this proxy before"));
+        }
+        let found = Found::scan(&parts.headers);
+        let (_, nominated) = hop::strip_found(&mut parts.headers, parts.version, found);
+        if let Some(us) = &self.via {
+            via::append(&mut parts.headers, parts.version, us);
+        }
+        if extended {
+            extended::announce(parts)?;
+        }
+        Ok(nominated)
     }
 
     /// Makes the target absolute and sets what of `Host` must be set.
@@ -196,43 +232,64 @@ where
 
     fn call(&mut self, request: Request<B>) -> TransparentFuture {
         let (mut parts, body) = request.into_parts();
-        let extended = extended::receive(&mut parts);
-        let directed = self.direct(&mut parts).and_then(|()| {
-            hop::strip_request(&mut parts.headers, parts.version);
-            if extended { extended::announce(&mut parts) } else { Ok(()) }
-        });
-        TransparentFuture(match directed {
-            Ok(()) => State::Exchange(self.exact.send(parts, Body::new(body), ())),
-            Err(error) => State::Refused(Some(error)),
-        })
+        // RFC 9112 §9.3: a proxy keeps no connection with such a client, which does not know that it is one.
+        let closes = parts.version == Version::HTTP_10;
+        let state = match self.prepare(&mut parts) {
+            Ok(_) if is_last_hop(&parts.method, &mut parts.headers) => State::Answer(Some(last_hop(&parts.method))),
+            Ok(nominated) => State::Exchange(self.exact.send(parts, without(Body::new(body), nominated), ())),
+            Err(error) => State::Answer(Some(answer(error, None, None))),
+        };
+        TransparentFuture { state, via: self.via.clone(), closes }
     }
 }
 
 /// The answer of a [`TransparentProxy`].
 #[must_use = "futures do nothing unless polled"]
-pub struct TransparentFuture(State);
+pub struct TransparentFuture {
+    state: State,
+    via: Option<Arc<Pseudonym>>,
+    /// The response is the last on its connection.
+    closes: bool,
+}
 
 #[expect(clippy::large_enum_variant, reason = "the large one is the common one")]
 enum State {
     Exchange(Exchange<()>),
-    Refused(Option<Error>),
+    Answer(Option<Response<Body>>),
 }
 
 impl Future for TransparentFuture {
     type Output = Result<Response<Body>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let error = match &mut self.0 {
+        let this = &mut *self;
+        let mut response = match &mut this.state {
             State::Exchange(exchange) => match ready!(Pin::new(exchange).poll(cx)) {
-                Ok(response) => return Poll::Ready(Ok(response)),
-                Err(error) => error,
+                Ok(mut response) => {
+                    if let Some(us) = &this.via {
+                        via::append_to_response(&mut response, us);
+                    }
+                    response
+                }
+                Err(error) => answer(error, None, None),
             },
-            State::Refused(error) => {
-                error.take().unwrap_or_else(|| Error::new(ErrorKind::Internal, "polled after it was ready"))
-            }
+            State::Answer(response) => response
+                .take()
+                .unwrap_or_else(|| answer(Error::new(ErrorKind::Internal, "polled after it was ready"), None, None)),
         };
-        Poll::Ready(Ok(answer(error, None, None)))
+        if this.closes {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Poll::Ready(Ok(response))
     }
+}
+
+/// The answer to a request that goes no further (RFC 9110 §7.6.2).
+fn last_hop(method: &Method) -> Response<Body> {
+    if *method == Method::TRACE {
+        return answer(Error::new(ErrorKind::Method, "TRACE is not answered here"), None, None);
+    }
+    Response::new(Body::empty())
 }
 
 impl fmt::Debug for TransparentFuture {

@@ -197,8 +197,8 @@ impl ForwardProxyBuilder {
         self
     }
 
-    /// How the proxy names itself in the `Via` of requests whose URL goes on as it is, by which it also sees requests that come back to it
-    /// (508): by a random name.
+    /// How the proxy names itself in the `Via` of requests whose URL goes on as it is, and of their responses (RFC 9110 §7.6.3); by that it
+    /// also sees requests that come back to it (508): by a random name.
     pub fn via(mut self, via: Via) -> Self {
         self.via = via;
         self

@@ -81,11 +81,12 @@ where
 {
     // In a box, since what comes then, for as long as the tunnel is there, needs none of the memory of a handshake.
     let inside = Box::pin(look(&config, &mut connect)).await?;
-    let Connect { who, host, port, drain, place, .. } = *connect;
+    let Connect { who, host, port, drain, place, server, .. } = *connect;
     let _place = place;
     match inside {
         Inside::Elsewhere(io, said, upstream) => {
-            tunnel::join(io, said.to_vec(), *upstream, config.exact.tunnel_timeout()).await;
+            let shutdown = server.and_then(Client::into_shutdown);
+            tunnel::join(io, said.to_vec(), *upstream, config.exact.tunnel_timeout(), shutdown).await;
             Ok(())
         }
         Inside::Http(io, sni, spoken) => {

@@ -9,13 +9,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Response;
+use http::{HeaderValue, Response, header::CONNECTION};
 use pin_project_lite::pin_project;
 
 use super::{apps, layer::Config};
 use crate::{
     body::Body,
     error::{BoxError, Error, ErrorKind},
+    message::via,
 };
 
 pin_project! {
@@ -24,7 +25,17 @@ pin_project! {
         #[pin]
         kind: Kind<F>,
         config: Arc<Config>,
+        marks: Marks,
     }
+}
+
+/// What a response bears of its way.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Marks {
+    /// The wrapped service has sent the request on: its response passes the proxy, too, which names itself in `Via`.
+    pub(super) is_passed_on: bool,
+    /// It is the last on its connection.
+    pub(super) is_last: bool,
 }
 
 pin_project! {
@@ -46,16 +57,16 @@ pub(super) enum Next<F> {
 }
 
 impl<F> ResponseFuture<F> {
-    pub(super) const fn forward(config: Arc<Config>, future: F) -> Self {
-        Self { kind: Kind::Forward { future }, config }
+    pub(super) const fn forward(config: Arc<Config>, marks: Marks, future: F) -> Self {
+        Self { kind: Kind::Forward { future }, config, marks }
     }
 
-    pub(super) const fn answer(config: Arc<Config>, answer: Result<Response<Body>, Error>) -> Self {
-        Self { kind: Kind::Answer { answer: Some(answer) }, config }
+    pub(super) const fn answer(config: Arc<Config>, marks: Marks, answer: Result<Response<Body>, Error>) -> Self {
+        Self { kind: Kind::Answer { answer: Some(answer) }, config, marks }
     }
 
-    pub(super) const fn later(config: Arc<Config>, later: Later<F>) -> Self {
-        Self { kind: Kind::Later { later }, config }
+    pub(super) const fn later(config: Arc<Config>, marks: Marks, later: Later<F>) -> Self {
+        Self { kind: Kind::Later { later }, config, marks }
     }
 }
 
@@ -73,7 +84,11 @@ where
         let answer = loop {
             let next = match this.kind.as_mut().project() {
                 KindProj::Forward { future } => {
-                    break ready!(future.poll(cx)).map(|response| response.map(Body::new)).map_err(apps::failed);
+                    let mut answer = ready!(future.poll(cx)).map(|answer| answer.map(Body::new)).map_err(apps::failed);
+                    if let (true, Ok(answer), Some(name)) = (this.marks.is_passed_on, &mut answer, &this.config.via) {
+                        via::append_to_response(answer, name);
+                    }
+                    break answer;
                 }
                 KindProj::Answer { answer } => {
                     let again = || Err(Error::new(ErrorKind::Internal, "polled after it was ready"));
@@ -87,7 +102,11 @@ where
                 Err(error) => Kind::Answer { answer: Some(Err(error)) },
             });
         };
-        Poll::Ready(Ok(answer.unwrap_or_else(|error| this.config.answer(error))))
+        let mut answer = answer.unwrap_or_else(|error| this.config.answer(error));
+        if this.marks.is_last {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Poll::Ready(Ok(answer))
     }
 }
 

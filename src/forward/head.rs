@@ -2,7 +2,7 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response,
-    header::{CONTENT_LENGTH, HOST, MAX_FORWARDS, TRANSFER_ENCODING, UPGRADE},
+    header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE},
     request::Parts,
     uri::Authority,
 };
@@ -11,6 +11,7 @@ use hyper::upgrade::OnUpgrade;
 use crate::{
     body::Body,
     error::{Error, ErrorKind},
+    message::max_forwards::is_last_hop,
 };
 
 /// True for a request that wants a tunnel, and none for another protocol inside HTTP/2 (RFC 8441).
@@ -70,20 +71,13 @@ pub(super) fn set_host(headers: &mut HeaderMap, authority: &Authority) -> Result
 /// # Errors
 /// `Method` (405) for a `TRACE` that may not.
 pub(super) fn go_further(parts: &mut Parts) -> Result<Option<Response<Body>>, Error> {
-    if !matches!(parts.method, Method::OPTIONS | Method::TRACE) {
+    if !is_last_hop(&parts.method, &mut parts.headers) {
         return Ok(None);
     }
-    let Some(left) = parts.headers.get(MAX_FORWARDS).and_then(|value| value.to_str().ok()?.parse::<u64>().ok()) else {
-        return Ok(None);
-    };
-    match left.checked_sub(1) {
-        Some(left) => {
-            parts.headers.insert(MAX_FORWARDS, HeaderValue::from(left));
-            Ok(None)
-        }
-        None if parts.method == Method::TRACE => Err(Error::new(ErrorKind::Method, "TRACE is not answered here")),
-        None => Ok(Some(Response::new(Body::empty()))),
+    if parts.method == Method::TRACE {
+        return Err(Error::new(ErrorKind::Method, "TRACE is not answered here"));
     }
+    Ok(Some(Response::new(Body::empty())))
 }
 
 /// RFC 9110 §9.3.6: `CONNECT` has no body. Bytes behind the head are the tunnel's, and whoever frames them as a body means to have them

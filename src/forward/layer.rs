@@ -18,6 +18,7 @@ use crate::{exact::ExactProxy, ext::ConnectWith, message::via::Pseudonym, middle
 ///   [`ext::ProxyRequest`](crate::ext::ProxyRequest) tells what was asked.
 /// * `CONNECT`, over HTTP/1.0, 1.1 and 2: a [`Decision`](super::Decision) says whether it is a tunnel to somewhere else, or whether the
 ///   requests in it go to the wrapped service, too.
+/// * A client of HTTP/1.0 gets `Connection: close`, since it cannot say that it means the proxy (RFC 9112 §9.3).
 /// * Hosts that mean the proxy itself go to their [applications](ForwardProxyBuilder::app).
 ///
 /// Whatever the wrapped service sends with a client of its own is its own business; requests that reach an [`ExactProxy`] carry the

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     body::Body,
     error::{Error, ErrorKind},
-    ext::{ConnectWith, PeerAddr, ProxyRequest, Tunnelled, bare},
+    ext::{ConnectWith, InClear, PeerAddr, ProxyRequest, Tunnelled, bare},
     message::{
         framing::check_framing,
         target::{Form, check_host, form},
@@ -36,6 +36,8 @@ use crate::{
 pub(super) enum Route {
     /// To the wrapped service, with the head that it has now.
     Inner,
+    /// The same with a URL, to which the service sends it on.
+    Further,
     /// To an application of the proxy's own.
     App(App),
     /// Nowhere: this is the answer.
@@ -136,6 +138,8 @@ impl Config {
         if !self.websockets {
             without_upgrade(parts)?;
         }
+        // Who reads the URL answers for it, or secures what goes on.
+        parts.extensions.remove::<InClear>();
         let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         #[cfg(feature = "intercept")]
         if let Some(answer) = self.download(parts, authority.host()) {
@@ -143,16 +147,17 @@ impl Config {
         }
         let app = self.apps.find(authority.host());
         let url = url(scheme, authority, path.clone())?;
-        let (route, target, proxy_host) = match app {
+        let (mut route, target, proxy_host) = match app {
             Some((_, None)) if self.resolver.is_direct() => return Err(Refused::Status(StatusCode::NOT_FOUND)),
             Some((name, None)) => (Route::Inner, path.into(), name),
             Some((name, Some(app))) => (Route::App(app.clone()), path.into(), name),
             None => (Route::Inner, self.resolver.resolve(url.clone(), who.name.as_deref(), parts)?, &self.proxy_host),
         };
-        if target.scheme().is_some()
-            && let Some(answer) = self.go_on(parts)?
-        {
-            return Ok(Route::Answer(answer));
+        if target.scheme().is_some() {
+            if let Some(answer) = self.go_on(parts)? {
+                return Ok(Route::Answer(answer));
+            }
+            route = Route::Further;
         }
         strip_proxy_fields(&mut parts.headers);
         parts.uri = target;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, request::Parts, uri::Scheme};
+use http::{Request, Response, StatusCode, Version, request::Parts, uri::Scheme};
 use hyper::body::Incoming;
 use tower_service::Service;
 
@@ -17,7 +17,7 @@ use super::{
     answer::plain,
     apps::{self, App},
     connect,
-    future::{Next, ResponseFuture},
+    future::{Marks, Next, ResponseFuture},
     head::is_connect,
     layer::Config,
     resolver::Refused,
@@ -69,19 +69,21 @@ where
         let (mut parts, body) = request.into_parts();
         let config = self.config.clone();
         if let Some(error) = self.failed.take() {
-            return ResponseFuture::answer(config, Err(error));
+            return ResponseFuture::answer(config, Marks::default(), Err(error));
         }
         if !is_connect(&parts) {
+            // RFC 9112 §9.3: a proxy keeps no connection with such a client, which does not know that it is one.
+            let last = parts.version == Version::HTTP_10 && parts.uri.scheme().is_some();
             let routed = config.route(&mut parts);
-            return follow(&mut self.inner, config, routed, parts, Body::new(body));
+            return follow(&mut self.inner, config, routed, last, parts, Body::new(body));
         }
         match config.connect(&mut parts) {
             Ok(connect) => {
                 // Not the instance that was polled ready, which is for one request and not for a tunnel of them.
                 let opening = connect::open(config.clone(), Box::new(connect), self.inner.clone());
-                ResponseFuture::later(config, Box::pin(async { opening.await.map(Next::Answer) }))
+                ResponseFuture::later(config, Marks::default(), Box::pin(async { opening.await.map(Next::Answer) }))
             }
-            Err(error) => ResponseFuture::answer(config, Err(error)),
+            Err(error) => ResponseFuture::answer(config, Marks::default(), Err(error)),
         }
     }
 }
@@ -91,6 +93,7 @@ fn follow<S, R>(
     inner: &mut S,
     config: Arc<Config>,
     routed: Result<Route, Refused>,
+    is_last: bool,
     parts: Parts,
     body: Body,
 ) -> ResponseFuture<S::Future>
@@ -98,18 +101,21 @@ where
     S: Service<Request<Body>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send,
 {
+    let marks = Marks { is_passed_on: matches!(routed, Ok(Route::Further)), is_last };
     match routed {
-        Ok(Route::Inner) => ResponseFuture::forward(config, inner.call(Request::from_parts(parts, body))),
+        Ok(Route::Inner | Route::Further) => {
+            ResponseFuture::forward(config, marks, inner.call(Request::from_parts(parts, body)))
+        }
         Ok(Route::App(app)) => {
             // The instance that was polled ready is the one to call; its clone takes its place.
             let clone = inner.clone();
             let inner = std::mem::replace(inner, clone);
             let asking = ask(config.clone(), app, inner, Request::from_parts(parts, body));
-            ResponseFuture::later(config, Box::pin(asking))
+            ResponseFuture::later(config, marks, Box::pin(asking))
         }
-        Ok(Route::Answer(answer)) => ResponseFuture::answer(config, Ok(answer)),
-        Err(Refused::Error(error)) => ResponseFuture::answer(config, Err(error)),
-        Err(Refused::Status(status)) => ResponseFuture::answer(config, Ok(plain(status))),
+        Ok(Route::Answer(answer)) => ResponseFuture::answer(config, marks, Ok(answer)),
+        Err(Refused::Error(error)) => ResponseFuture::answer(config, marks, Err(error)),
+        Err(Refused::Status(status)) => ResponseFuture::answer(config, marks, Ok(plain(status))),
     }
 }
 
@@ -168,7 +174,8 @@ where
             None => self.config.route_inside(&mut parts, &self.tunnel),
             Some(error) => Err(error.into()),
         };
-        follow(&mut self.inner, self.config.clone(), routed, parts, Body::new(body))
+        let last = parts.version == Version::HTTP_10;
+        follow(&mut self.inner, self.config.clone(), routed, last, parts, Body::new(body))
     }
 }
 

@@ -1,4 +1,4 @@
-//! [`Fields`]: where the fields go that a hop adds to a head.
+//! [`Fields`]: where the fields go that a hop adds to a head; and what no value of a field may be.
 
 use std::fmt;
 
@@ -21,6 +21,12 @@ pub(crate) trait Fields {
     fn lines(&mut self) -> Option<&mut Vec<u8>> {
         None
     }
+}
+
+/// True if a value begins or ends with white space. HTTP/1.1 has none in values; a message of HTTP/2 is malformed by it (RFC 9113 §8.2.1).
+pub(crate) fn has_padded_value(headers: &HeaderMap) -> bool {
+    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    headers.values().map(HeaderValue::as_bytes).any(|value| is_space(value.first()) || is_space(value.last()))
 }
 
 impl Fields for HeaderMap {

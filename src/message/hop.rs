@@ -36,11 +36,15 @@ pub struct Stripped {
 /// Bytes that are no field name are passed over, wherever they stand. One look at each field; nothing more for a head without any of these.
 pub fn strip_request(headers: &mut HeaderMap, version: Version) -> Stripped {
     let found = Found::scan(headers);
-    strip_found(headers, version, found)
+    strip_found(headers, version, found).0
 }
 
+/// The fields that `Connection` names beyond those that are always of a connection; `None` where it names none. They go from the trailers,
+/// too (RFC 9110 §7.6.1).
+pub(crate) type Nominated = Option<Box<[HeaderName]>>;
+
 /// The same for a head that was scanned already.
-pub(crate) fn strip_found(headers: &mut HeaderMap, version: Version, found: Found) -> Stripped {
+pub(crate) fn strip_found(headers: &mut HeaderMap, version: Version, found: Found) -> (Stripped, Nominated) {
     if version >= Version::HTTP_2 {
         join_cookies(headers);
     } else if version < Version::HTTP_11 {
@@ -48,7 +52,7 @@ pub(crate) fn strip_found(headers: &mut HeaderMap, version: Version, found: Foun
         headers.remove(EXPECT);
     }
     if found.is_empty() {
-        return Stripped::default();
+        return (Stripped::default(), None);
     }
     let handshake = if found.has(UPGRADE_BIT) { upgrade::handshake(headers, version) } else { None };
     let trailers = found.has(TE_BIT) && accepts_trailers(headers);
@@ -69,7 +73,7 @@ pub(crate) fn strip_found(headers: &mut HeaderMap, version: Version, found: Foun
     if let Some(connection) = connection {
         headers.insert(CONNECTION, HeaderValue::from_static(connection));
     }
-    Stripped { upgrade, trailers, nominated }
+    (Stripped { upgrade, trailers, nominated: nominated.is_some() }, nominated)
 }
 
 /// Takes off a response what concerns only the connection it came on; the same fields as [`strip_request`].
@@ -157,9 +161,9 @@ impl Found {
         self.0 & bit != 0
     }
 
-    /// Removes what was found; true if `Connection` named fields besides.
-    fn strip(self, headers: &mut HeaderMap) -> bool {
-        let nominated = self.has(CONNECTION_BIT) && remove_nominated(headers);
+    /// Removes what was found, and what `Connection` names besides.
+    fn strip(self, headers: &mut HeaderMap) -> Nominated {
+        let nominated = if self.has(CONNECTION_BIT) { remove_nominated(headers) } else { None };
         for (name, bit) in &FIELDS {
             if self.has(*bit) {
                 headers.remove(name);
@@ -169,18 +173,18 @@ impl Found {
     }
 }
 
-/// Removes the fields that `Connection` names and that are not hop-by-hop of themselves; true if it named any.
-fn remove_nominated(headers: &mut HeaderMap) -> bool {
-    if !headers.get_all(CONNECTION).iter().flat_map(tokens).any(is_nomination) {
-        return false;
+/// Removes the fields that `Connection` names and that are not hop-by-hop of themselves.
+fn remove_nominated(headers: &mut HeaderMap) -> Nominated {
+    let options = || headers.get_all(CONNECTION).iter().flat_map(tokens);
+    if !options().any(is_nomination) {
+        return None;
     }
-    let lines: Vec<HeaderValue> = headers.get_all(CONNECTION).iter().cloned().collect();
-    for token in lines.iter().flat_map(tokens).filter(|token| is_nomination(token)) {
-        if let Ok(name) = HeaderName::from_bytes(token) {
-            headers.remove(name);
-        }
+    let named = options().filter(|option| is_nomination(option));
+    let named: Box<[HeaderName]> = named.filter_map(|name| HeaderName::from_bytes(name).ok()).collect();
+    for name in &named {
+        headers.remove(name);
     }
-    true
+    Some(named)
 }
 
 /// True unless the option is one of the connection itself, a field that goes anyway, or `Host`.

@@ -16,6 +16,7 @@ pub mod forwarded;
 pub(crate) mod framing;
 pub mod hop;
 pub mod location;
+pub(crate) mod max_forwards;
 pub mod target;
 pub mod upgrade;
 pub mod via;

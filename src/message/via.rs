@@ -4,9 +4,9 @@
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderValue, Version, header::VIA};
+use http::{HeaderMap, HeaderValue, Response, Version, header::VIA};
 
-use crate::{error::ConfigError, message::fields::Fields};
+use crate::{error::ConfigError, ext::ReceivedHttp10, message::fields::Fields};
 
 /// The name under which one proxy stands in `Via`, with its values made once.
 #[derive(Clone, PartialEq, Eq)]
@@ -74,6 +74,13 @@ impl fmt::Debug for Pseudonym {
 /// Adds this proxy behind those that a message has been through; `version` is the one the message was received in.
 pub fn append(headers: &mut HeaderMap, version: Version, pseudonym: &Pseudonym) {
     write(headers, version, pseudonym);
+}
+
+/// The same of a response, to say which way it came.
+pub(crate) fn append_to_response<B>(response: &mut Response<B>, pseudonym: &Pseudonym) {
+    let in_http10 = response.extensions().get::<ReceivedHttp10>().is_some();
+    let version = if in_http10 { Version::HTTP_10 } else { response.version() };
+    append(response.headers_mut(), version, pseudonym);
 }
 
 /// The same, to wherever the head's fields go.

@@ -35,7 +35,8 @@ use crate::{
 /// * 403 `Signature` and `Denied`: the policy has a signature in it, and the request does not fulfil it.
 /// * 408 `RequestTimeout`: a body that is checked before the application runs did not arrive in [time](ProxyMiddlewareBuilder::body_timeout).
 /// * 421 `Misdirected`: the host is not in the list of allowed ones (RFC 9110 §7.4: the request came to a server that does not answer for
-///   that origin; 400 would say that the request is malformed, which it is not).
+///   that origin; 400 would say that the request is malformed, which it is not); or it asks for `https` on a connection that
+///   [`serve`](crate::serve()) accepted in clear text, and nobody who is trusted sent it (RFC 9110 §7.4).
 /// * 503 `Unavailable`: the memory of seen signatures is full or out of reach.
 ///
 /// # Deployment

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind},
-    ext::{Hop, OverTls, PeerAddr, RequestOrigin, TrustedBy},
+    ext::{Hop, InClear, OverTls, PeerAddr, RequestOrigin, TrustedBy},
     message::{
         forwarded,
         target::{Form, Prefix, join, split, split_query},
@@ -84,6 +84,10 @@ impl View {
         };
         let socket = || if parts.extensions.get::<OverTls>().is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         let scheme = config.scheme.clone().or(told.scheme.take()).unwrap_or_else(socket);
+        // RFC 9110 §7.4: only a trusted gateway may have secured what comes here in clear text.
+        if matches!(word, Word::Nobody) && InClear::contradicts(parts) && scheme != Scheme::HTTPS {
+            return Err(Error::new(ErrorKind::Misdirected, "https is asked for on a connection in clear text"));
+        }
         let (authority, host) = if form == Form::Authority {
             (parts.uri.authority().cloned(), asked)
         } else {

@@ -76,6 +76,13 @@ impl<L, S> Serve<L, S> {
         self
     }
 
+    /// How long a request's target (path and query) may be; longer ones are answered 414, if they do not make the whole head
+    /// [too long](Self::max_head_bytes). Default 16 KiB.
+    pub fn max_target_bytes(mut self, limit: usize) -> Self {
+        self.settings.max_target_bytes = limit;
+        self
+    }
+
     /// How many fields an HTTP/1 request may have; more are answered 431. Default 100; another number costs an allocation per request.
     pub fn max_fields(mut self, limit: usize) -> Self {
         self.settings.max_fields = Some(limit);

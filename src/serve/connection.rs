@@ -42,6 +42,7 @@ pub(super) struct Connections {
     pub(super) handshake_timeout: Duration,
     pub(super) proxy_protocol: ProxyProtocol,
     pub(super) http1: http1::Builder,
+    pub(super) max_target: usize,
     /// How long its heads may be; `None` where HTTP/2 is turned off.
     #[cfg(feature = "http2")]
     pub(super) http2: Option<u32>,
@@ -82,7 +83,7 @@ impl Connections {
         ResB::Error: Into<BoxError>,
     {
         let (watch, activity) = (guard.watch().clone(), Activity::new());
-        let client = (Client::of::<Stream<Io>>(guard.gauge()), guard.drain());
+        let client = (Client::of::<Stream<Io>>(guard.gauge(), watch.clone()), guard.drain());
         let io = Guarded::new(accepted.io, self.limits.write, activity.clone(), guard, permit);
         let established = until_draining(&watch, self.establish(io, accepted.peer, &activity)).await;
         let ended = match established {
@@ -158,6 +159,7 @@ impl Connections {
             tls,
             client,
             multiplexed: protocol != Protocol::Http1,
+            max_target: self.max_target,
             activity: activity.clone(),
         };
         match protocol {

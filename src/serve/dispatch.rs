@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
-use http::{Extensions, Request, Response, Version};
+use http::{Extensions, Request, Response, StatusCode, Version, uri::Scheme};
 use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use pin_project_lite::pin_project;
@@ -18,7 +18,8 @@ use super::{
 };
 use crate::{
     error::{BoxError, Error},
-    ext::{OverTls, PeerAddr},
+    ext::{InClear, OverTls, PeerAddr},
+    message::fields::has_padded_value,
     transport::Client,
 };
 
@@ -30,6 +31,7 @@ pub(super) struct Dispatch<S> {
     /// For whoever makes a tunnel of the connection.
     pub(super) client: (Client, DrainOf),
     pub(super) multiplexed: bool,
+    pub(super) max_target: usize,
     pub(super) activity: Arc<Activity>,
 }
 
@@ -55,6 +57,16 @@ impl<S> Dispatch<S> {
             extensions.insert(OverTls::new());
         }
     }
+
+    /// The answer to what hyper lets through and no service is to see.
+    fn refusal<B>(&self, request: &Request<B>) -> Option<StatusCode> {
+        // RFC 9112 §3.
+        if request.uri().path_and_query().is_some_and(|target| target.as_str().len() > self.max_target) {
+            return Some(StatusCode::URI_TOO_LONG);
+        }
+        // RFC 9113 §8.2.1: it is malformed. HTTP/1.1 has no such values.
+        (self.multiplexed && has_padded_value(request.headers())).then_some(StatusCode::BAD_REQUEST)
+    }
 }
 
 impl<S, ResB> hyper::service::Service<Request<Incoming>> for Dispatch<S>
@@ -67,8 +79,14 @@ where
     type Future = Answer<S>;
 
     fn call(&self, mut request: Request<Incoming>) -> Answer<S> {
-        self.introduce(request.extensions_mut());
         let in_flight = Some(self.activity.begin(self.multiplexed));
+        if let Some(status) = self.refusal(&request) {
+            return Answer { state: State::Refused { status }, in_flight };
+        }
+        self.introduce(request.extensions_mut());
+        if !self.tls && request.uri().scheme() == Some(&Scheme::HTTPS) {
+            request.extensions_mut().insert(InClear);
+        }
         let mut service = self.service.clone();
         // At once, while hyper's read buffer is in nobody's way but the request's. Who is not ready is asked again when the future is polled.
         let state = match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
@@ -95,6 +113,7 @@ pin_project! {
         Waiting { service: S, request: Option<Request<Incoming>> },
         Called { #[pin] future: F },
         Failed { error: Option<BoxError> },
+        Refused { status: StatusCode },
     }
 }
 
@@ -110,6 +129,9 @@ where
         loop {
             let answered = match this.state.as_mut().project() {
                 StateProj::Called { future } => ready!(future.poll(cx)).map_err(Into::into),
+                StateProj::Refused { status } => {
+                    return Poll::Ready(Ok(empty(*status, this.in_flight.take())));
+                }
                 StateProj::Failed { error } => match error.take() {
                     Some(error) => Err(error),
                     None => return Poll::Pending, // polled after its end
@@ -149,9 +171,13 @@ fn respond<B>(mut response: Response<B>) -> Response<B> {
 fn refuse<B>(error: BoxError, in_flight: Option<InFlight>) -> Result<Response<AnswerBody<B>>, BoxError> {
     let error = error.downcast::<Error>()?;
     tracing::debug!(%error, "the service failed");
+    Ok(empty(error.status(), in_flight))
+}
+
+fn empty<B>(status: StatusCode, in_flight: Option<InFlight>) -> Response<AnswerBody<B>> {
     let mut response = Response::new(AnswerBody { body: None, in_flight });
-    *response.status_mut() = error.status();
-    Ok(response)
+    *response.status_mut() = status;
+    response
 }
 
 pin_project! {
@@ -188,8 +214,6 @@ impl<B: Body> Body for AnswerBody<B> {
 
 #[cfg(test)]
 mod tests {
-    use http::StatusCode;
-
     use super::*;
     use crate::error::ErrorKind;
 

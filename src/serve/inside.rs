@@ -59,7 +59,7 @@ impl Inside {
     {
         let guard = drain.register();
         let (watch, activity) = (guard.watch().clone(), Activity::new());
-        let client = (Client::of::<Stream<Io>>(guard.gauge()), guard.drain());
+        let client = (Client::of::<Stream<Io>>(guard.gauge(), watch.clone()), guard.drain());
         let io = Guarded::new(io, self.0.limits.write, activity.clone(), guard, None);
         let protocol = match spoken {
             Spoken::Either => {

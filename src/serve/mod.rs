@@ -9,8 +9,9 @@
 //! * a connection that brings no request head within [30 s](Serve::header_timeout) is closed, be it the first or a later one;
 //! * a client that [takes nothing for 60 s](Serve::write_timeout) of what is being written to it is cut, on HTTP/1, HTTP/2 and in
 //!   tunnels, and one that vanished without a word is found by [TCP keep-alive](Serve::tcp_keepalive);
-//! * heads are [bounded](Serve::max_head_bytes); `TCP_NODELAY` is set; a failing `accept` (no file descriptors left) neither ends the
-//!   server nor spins; the number of connections can be [bounded](Serve::max_connections);
+//! * heads are [bounded](Serve::max_head_bytes), and so are [targets](Serve::max_target_bytes) (414); a value that begins or ends with white
+//!   space, which hyper takes in HTTP/2, is 400 (RFC 9113 §8.2.1); `TCP_NODELAY` is set; a failing `accept` (no file descriptors left)
+//!   neither ends the server nor spins; the number of connections can be [bounded](Serve::max_connections);
 //! * the PROXY protocol is [required or forbidden](ProxyProtocol), never guessed;
 //! * [graceful shutdown](Serve::with_graceful_shutdown) with a deadline that also holds for tunnels: an upgraded connection counts as
 //!   open until it is closed, whoever has it, and is cut at the deadline ([`Drain`], which counts the

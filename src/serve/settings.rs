@@ -21,6 +21,7 @@ pub(super) struct Settings {
     pub(super) max_connections: Option<usize>,
     pub(super) max_fields: Option<usize>,
     pub(super) max_head_bytes: usize,
+    pub(super) max_target_bytes: usize,
     pub(super) proxy_protocol: ProxyProtocol,
     pub(super) tcp_keepalive: Option<Duration>,
     #[cfg(feature = "tls")]
@@ -35,6 +36,7 @@ impl Settings {
             handshake_timeout: self.handshake_timeout,
             proxy_protocol: self.proxy_protocol,
             http1: self.http1(),
+            max_target: self.max_target_bytes,
             #[cfg(feature = "http2")]
             http2: self.http2.then(|| u32::try_from(self.max_head_bytes).unwrap_or(u32::MAX)),
             #[cfg(feature = "tls")]
@@ -83,6 +85,7 @@ impl Default for Settings {
             max_connections: None,
             max_fields: None,
             max_head_bytes: 64 * 1024,
+            max_target_bytes: 16 * 1024,
             proxy_protocol: ProxyProtocol::Forbidden,
             tcp_keepalive: Some(Duration::from_secs(60)),
             #[cfg(feature = "tls")]

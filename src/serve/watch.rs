@@ -1,12 +1,17 @@
 //! [`Watch`]: how a connection learns of the drain.
 
 use std::{
+    pin::Pin,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
     task::{Context, Poll, Waker},
 };
+
+use tokio::sync::Notify;
+
+use crate::transport::Shutdown;
 
 /// How far a shutdown has come. Only ever moves on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,11 +27,13 @@ pub(super) enum Phase {
 pub(super) struct Watch {
     phase: AtomicU8,
     waker: Mutex<Option<Waker>>,
+    /// For tunnels, of which a connection of HTTP/2 may have many.
+    cut: Notify,
 }
 
 impl Watch {
     pub(super) fn new(phase: Phase) -> Self {
-        Self { phase: AtomicU8::new(phase as u8), waker: Mutex::new(None) }
+        Self { phase: AtomicU8::new(phase as u8), waker: Mutex::new(None), cut: Notify::new() }
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -54,5 +61,24 @@ impl Watch {
         self.phase.fetch_max(phase as u8, Ordering::AcqRel);
         let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
         waker.iter().for_each(Waker::wake_by_ref);
+        if phase == Phase::Cut {
+            self.cut.notify_waiters();
+        }
+    }
+}
+
+impl Shutdown for Watch {
+    fn cut(self: Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            // Counts from its making: a cut between the look and the wait is not lost.
+            let cut = self.cut.notified();
+            if !self.is_cut() {
+                cut.await;
+            }
+        })
+    }
+
+    fn is_cut(&self) -> bool {
+        self.phase() == Phase::Cut
     }
 }

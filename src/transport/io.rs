@@ -15,6 +15,8 @@ use tokio::{
     net::TcpStream,
     task::coop::unconstrained,
 };
+#[cfg(feature = "tls")]
+use {tokio::runtime, tokio_rustls::client::TlsStream};
 
 /// A byte stream of a user's own: anything that reads and writes.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -27,8 +29,19 @@ pub(crate) enum Io {
     #[cfg(unix)]
     Unix(tokio::net::UnixStream),
     #[cfg(feature = "tls")]
-    Tls(Box<tokio_rustls::client::TlsStream<Self>>),
+    Tls(Secured),
     Custom(Box<dyn Stream>),
+}
+
+/// A client's end of TLS. Dropped, it says that it closes (RFC 9112 §9.8), if that finds room at once.
+#[cfg(feature = "tls")]
+pub(crate) struct Secured(Box<TlsStream<Io>>);
+
+#[cfg(feature = "tls")]
+impl Secured {
+    pub(crate) fn new(stream: TlsStream<Io>) -> Self {
+        Self(Box::new(stream))
+    }
 }
 
 impl Io {
@@ -72,7 +85,7 @@ impl Io {
             Self::Unix(stream) => peek(stream.into()),
             // Whatever has come is for TLS to read first, be it only a session ticket.
             #[cfg(feature = "tls")]
-            Self::Tls(stream) => return stream.get_ref().0.is_quiet_in_kernel(),
+            Self::Tls(stream) => return stream.0.get_ref().0.is_quiet_in_kernel(),
             Self::Custom(_) => return true,
         };
         peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
@@ -87,7 +100,7 @@ macro_rules! each {
             #[cfg(unix)]
             Io::Unix($stream) => $call,
             #[cfg(feature = "tls")]
-            Io::Tls($stream) => $call,
+            Io::Tls(Secured($stream)) => $call,
             Io::Custom($stream) => $call,
         }
     };
@@ -132,6 +145,19 @@ pub(crate) use write_by;
 
 impl AsyncWrite for Io {
     write_by!(each);
+}
+
+#[cfg(feature = "tls")]
+impl Drop for Secured {
+    fn drop(&mut self) {
+        // A stream of a user's own may need its runtime, and may not be asked twice to panic.
+        if runtime::Handle::try_current().is_err() || std::thread::panicking() {
+            return;
+        }
+        let farewell = unconstrained(poll_fn(|cx| Pin::new(&mut self.0).poll_shutdown(cx)));
+        // Nobody waits for it, nor for an error of it.
+        let _ = pin!(farewell).poll(&mut Context::from_waker(Waker::noop()));
+    }
 }
 
 impl fmt::Debug for Io {

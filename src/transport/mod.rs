@@ -12,7 +12,8 @@
 //!
 //! | the upstream sends | answered | connection kept |
 //! |---|---|---|
-//! | a bad status line, a folded or malformed field, more than 128 fields or 64 KiB of them | 502 | no |
+//! | a bad status line (also one of `HTTP/1.2`), a folded or malformed field, more than 128 fields or 64 KiB of them | 502 | no |
+//! | a status from 600 on | passed on as it came; in figures, it is a `5xx` | yes |
 //! | `Content-Length` that is not a number, or two that differ | 502 | no |
 //! | the same `Content-Length` twice | passed on once | yes |
 //! | `Transfer-Encoding: chunked` and `Content-Length` | body by its chunks, length dropped | no |
@@ -63,7 +64,7 @@
 //! | `2xx` to extended `CONNECT` | `101` with the accept that the client expects, or `200` to a client of HTTP/2; the stream is a tunnel: `END_STREAM` ends one direction, `RST_STREAM` is an error |
 //! | `CONNECT` | over HTTP/1.1; with HTTP/2 alone, on a stream |
 //! | the response's version | HTTP/2; over HTTP/1.1, it is HTTP/1.1 whatever the upstream wrote |
-//! | a response head over the limit, fields of the connection in it, another length than announced | 502, or the body ends in an error |
+//! | a response head over the limit, fields of the connection in it, a value that begins or ends with white space, another length than announced | 502, or the body ends in an error |
 //! | a stream that is reset, a connection that ends | 502, or the body ends in an error |
 //! | `RST_STREAM(NO_ERROR)` before all of the request was sent | the response was complete (RFC 9113 §8.1), if its length does not deny it |
 //! | `GOAWAY` | open streams go on, new ones go elsewhere |
@@ -118,4 +119,4 @@ pub(crate) use pool::{Home, Listener, Pool, Taken, Waiting};
 #[cfg(feature = "spawn")]
 pub(crate) use tunnel::Hold;
 #[cfg(feature = "serve")]
-pub(crate) use tunnel::{Client, Gauge};
+pub(crate) use tunnel::{Client, Gauge, Shutdown};

@@ -422,7 +422,7 @@ fn what_sends_requests_has_a_key_for_each_plain_setting() {
         "body_idle_timeout": "1m", "tunnel_idle_timeout": "1h", "expect_continue_timeout": "2s", "pool_idle_timeout": "1m",
         "pool_max_age": "1h", "pool_wait_timeout": "1s", "tcp_keepalive": "off", "pool_max_idle": 1, "pool_max_idle_total": 2,
         "pool_max_uses": 3, "pool_max_connections": 4, "pool_max_waiting": 5, "max_response_head_bytes": 8192,
-        "replay_max_bytes": 0, "replay_budget_bytes": 0, "local_address": "127.0.0.1", "send_proxy_protocol": "v2",
+        "chunked_requests": false, "replay_max_bytes": 0, "replay_budget_bytes": 0, "local_address": "127.0.0.1", "send_proxy_protocol": "v2",
         "http_versions": "auto", "http2_ping_interval": "off", "http2_ping_timeout": "1s", "http2_stream_window_bytes": 65535,
         "tls_roots_file": path(&roots), "tls_certificate_file": path(&chain), "tls_key_file": path(&key),
         "tls_min_version": "1.3", "tls_server_name": "app.example",

@@ -6,5 +6,6 @@ mod fields;
 mod framing;
 mod http2;
 mod matrix;
+mod proxies;
 mod upstream;
 mod wire;

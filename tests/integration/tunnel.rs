@@ -301,3 +301,38 @@ async fn tunnels_are_counted_go_on_while_the_server_drains_and_are_cut_at_both_e
     assert_eq!((drain.open(), drain.tunnels()), (0, 0));
     upstream.finish();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_whose_upstream_takes_nothing_is_cut_at_the_deadline_like_any_other() {
+    let upstream = InMemory::new(|mut conn| async move {
+        conn.request().await;
+        conn.write(SWITCH).await;
+        std::future::pending().await
+    });
+    let drain = Drain::new();
+    let (memory, end) = Memory::serve(to_memory(upstream.clone()), |serve| {
+        serve.drain(drain.clone()).drain_timeout(Duration::from_secs(60)).write_timeout(None)
+    });
+    let mut client = memory.stream().await;
+    client.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: foo\r\n\r\n").await.unwrap();
+    assert!(client.read(&mut [0; 1024]).await.unwrap() > 0);
+    let mut sender = http_2(&memory).await;
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let response = extended(&mut sender, "foo").await;
+        streams.push(TokioIo::new(hyper::upgrade::on(response).await.unwrap()));
+    }
+    // As much as there is room for on the way: from then on, only the upstream could make something move.
+    while timeout(Duration::from_secs(1), client.write_all(&[0; 64 * 1024])).await.is_ok() {}
+    for stream in &mut streams {
+        while timeout(Duration::from_secs(1), stream.write_all(&[0; 64 * 1024])).await.is_ok() {}
+    }
+    assert_eq!((drain.open(), drain.tunnels()), (2, 3));
+    let began = Instant::now();
+    drain.begin();
+    assert_eq!(timeout(Duration::from_secs(120), end).await.expect("the end").unwrap().cut(), 2);
+    while drain.tunnels() > 0 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(began.elapsed().as_secs(), 60);
+}

@@ -406,6 +406,23 @@ mod tests {
         assert!(verify_at(&verifier, &parts, NOW - 300).is_err(), "seen before");
     }
 
+    /// RFC 9110 §5.6.7: two of them are obsolete, and all are read.
+    #[test]
+    fn a_date_is_read_in_each_of_its_three_forms() {
+        const SIGNED: &str = "back.example /a%2Fb 7";
+        let keyring = keyring();
+        for date in ["Fri, 15 Jan 2027 08:00:00 GMT", "Friday, 15-Jan-27 08:00:00 GMT", "Fri Jan 15 08:00:00 2027"] {
+            let mac = mac(keyring.keys().active().unwrap(), SIGNED.as_bytes(), date.as_bytes()).finalize().into_bytes();
+            let hex: String = mac.iter().map(|byte| format!("{byte:02x}")).collect();
+            let mut parts = signed(&[]);
+            parts.headers.insert(X_WSGIPROXY_SIGNATURE, format!("{SIGNED} {hex}").parse().unwrap());
+            parts.headers.insert(header::DATE, HeaderValue::from_static(date));
+            verify(&parts).unwrap_or_else(|error| panic!("{date}: {error:?}"));
+            let verifier = ClassicVerifier::new(keyring.clone());
+            assert!(verify_at(&verifier, &parts, NOW + 301).is_err(), "{date}");
+        }
+    }
+
     #[test]
     fn each_request_has_its_number() {
         let (signer, verifier) = (ClassicSigner::new(keyring()).unwrap(), ClassicVerifier::new(keyring()));

@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     error::{ConfigError, Error, ErrorKind, Phase},
-    transport::{destination::Destination, io::Io},
+    transport::{
+        destination::Destination,
+        io::{Io, Secured},
+    },
 };
 
 /// How https upstreams are verified: the platform's roots unless others are given. Verification cannot be turned off here; a
@@ -127,7 +130,7 @@ impl Tls {
             Some(_) => Some(Alpn::Http1),
             None => None,
         };
-        Ok((Io::Tls(Box::new(stream)), alpn))
+        Ok((Io::Tls(Secured::new(stream)), alpn))
     }
 }
 

@@ -123,7 +123,12 @@ impl Download {
             match self.next(conn) {
                 Err(error) => return Poll::Ready(Some(Err(error))),
                 Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                Ok(Piece::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                Ok(Piece::Trailers(mut trailers)) => {
+                    for name in &conn.layout.nominated {
+                        trailers.remove(name);
+                    }
+                    return Poll::Ready((!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers))));
+                }
                 Ok(Piece::End) => return Poll::Ready(None),
                 Ok(Piece::NeedMore) => {}
             }

@@ -36,7 +36,7 @@ pub(crate) struct Conn {
     pub(crate) runtime: runtime::Id,
     /// How many requests it has answered.
     pub(crate) uses: u64,
-    /// How many it answers, as far as the upstream said.
+    /// How many it may answer, by the limit here and by what the upstream said.
     pub(crate) max_uses: Option<u64>,
     /// How long the upstream said it keeps the connection, less the second that a request may be on its way.
     pub(crate) keep_alive: Option<Duration>,
@@ -52,6 +52,7 @@ impl Conn {
     /// Outside a runtime, as its socket does.
     pub(crate) fn new(io: Io, mut home: Home, limits: Arc<Limits>, opened: Instant) -> Self {
         home.opened();
+        let max_uses = home.max_uses();
         Self {
             io,
             read: BytesMut::new(),
@@ -64,11 +65,16 @@ impl Conn {
             opened,
             runtime: runtime::Handle::current().id(),
             uses: 0,
-            max_uses: None,
+            max_uses,
             keep_alive: None,
             unflushed: false,
             read_size: READ_START,
         }
+    }
+
+    /// True if it will be closed behind the next response.
+    pub(crate) fn is_last_use(&self) -> bool {
+        self.max_uses.is_some_and(|max| self.uses.saturating_add(1) >= max)
     }
 
     /// True if nothing was sent by the upstream and it has not closed.

@@ -104,17 +104,18 @@ impl Control {
         }
     }
 
+    /// What the head says; fields that `Connection` names go to `nominated`, and out of `headers`.
     pub(super) fn finish(
         self,
         status: StatusCode,
         reason: Option<Bytes>,
         headers: &mut HeaderMap,
         http11: bool,
+        nominated: &mut Vec<HeaderName>,
     ) -> Result<Head, Error> {
-        if !self.keep_hop_by_hop {
-            for name in &self.nominated {
-                headers.remove(name);
-            }
+        *nominated = if self.keep_hop_by_hop { Vec::new() } else { self.nominated };
+        for name in &*nominated {
+            headers.remove(name);
         }
         if self.chunked && !http11 {
             return Err(bad("the response has a transfer coding in HTTP/1.0"));
@@ -131,7 +132,7 @@ impl Control {
             (false, None) => Framing::Unsaid,
         };
         let Self { keep_alive, keep_alive_max, .. } = self;
-        Ok(Head { status, reason, framing, keep, keep_alive, keep_alive_max })
+        Ok(Head { status, reason, http11, framing, keep, keep_alive, keep_alive_max })
     }
 }
 

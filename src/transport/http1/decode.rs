@@ -20,6 +20,8 @@ pub(crate) struct Head {
     pub(crate) status: StatusCode,
     /// The reason phrase, where it is not the usual one.
     pub(crate) reason: Option<Bytes>,
+    /// False for HTTP/1.0.
+    pub(crate) http11: bool,
     pub(crate) framing: Framing,
     /// True if the connection may serve another request after this response.
     pub(crate) keep: bool,
@@ -51,7 +53,7 @@ pub(crate) fn head(
     max: usize,
     keep_hop_by_hop: bool,
 ) -> Result<Option<Head>, Error> {
-    let Layout { known, places } = layout;
+    let Layout { known, places, nominated } = layout;
     let prefix = known.prefix(read);
     // A roomier map is not given away for a copy: hyper uses it again for the next request.
     if prefix.is_whole
@@ -60,6 +62,7 @@ pub(crate) fn head(
         && headers.capacity() <= fields.capacity()
     {
         read.advance(prefix.end);
+        nominated.clear();
         headers.clone_from(fields);
         return Ok(Some(head.clone()));
     }
@@ -76,7 +79,7 @@ pub(crate) fn head(
     }
     if prefix.is_whole {
         read.advance(length);
-        return control.finish(status, reason, headers, http11).map(Some);
+        return control.finish(status, reason, headers, http11, nominated).map(Some);
     }
     let shared = read.split_to(length).freeze();
     for (index, place) in places.iter().enumerate() {
@@ -94,7 +97,7 @@ pub(crate) fn head(
             headers.append(name, value);
         }
     }
-    let head = control.finish(status, reason, headers, http11)?;
+    let head = control.finish(status, reason, headers, http11, nominated)?;
     if known.is_to_learn() {
         known.learn(&shared);
     }
@@ -212,6 +215,8 @@ pub(crate) struct Layout {
     known: Known,
     /// Where the fields of a head stand in the buffer, while it is decoded.
     places: Vec<Place>,
+    /// What `Connection` names in the last head: trailers are to lose it, too (RFC 9110 §7.6.1).
+    pub(super) nominated: Vec<HeaderName>,
 }
 
 /// Where a field stands in the buffer.

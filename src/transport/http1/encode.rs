@@ -14,12 +14,13 @@ use crate::{
 /// field as it is, framing fields anew.
 ///
 /// `Host` is `host`, else what the request has, else written from the authority (RFC 9112 §3.2). `more` adds fields to those of the map, which has
-/// none of the same names.
+/// none of the same names. On the `last` request of its connection, `Connection` says so, unless the connection is to become a tunnel.
 pub(crate) fn request_head(
     out: &mut Vec<u8>,
     parts: &Parts,
     framing: RequestFraming,
     host: Option<&HeaderValue>,
+    last: bool,
     more: impl FnOnce(&Extensions, &mut Lines<'_>),
 ) -> Seen {
     let mut seen = Seen::default();
@@ -45,6 +46,8 @@ pub(crate) fn request_head(
             header::CONTENT_LENGTH | header::TRANSFER_ENCODING => continue,
             header::HOST if host.is_some() => continue,
             header::HOST => has_host = true,
+            // RFC 9110 §10.1.1: no expectation without content.
+            header::EXPECT if !framing.has_content() && is_continue(value) => continue,
             header::EXPECT => seen.expect = true,
             header::UPGRADE => seen.upgrade = true,
             _ => {}
@@ -56,6 +59,11 @@ pub(crate) fn request_head(
         line(out, &header::HOST, authority.as_bytes());
     }
     more(&parts.extensions, &mut Lines(out));
+    if last && !seen.upgrade && parts.method != Method::CONNECT {
+        // RFC 9112 §9.6: so that the upstream need not wait for another.
+        line(out, &header::CONNECTION, b"close");
+        seen.close = true;
+    }
     match framing {
         RequestFraming::None => {}
         RequestFraming::Length(length) => {
@@ -67,9 +75,15 @@ pub(crate) fn request_head(
     seen
 }
 
-/// Fields that mean something to whoever sends the head.
+/// True of `100-continue`, which is the only expectation there is.
+pub(crate) fn is_continue(expect: &HeaderValue) -> bool {
+    expect.as_bytes().eq_ignore_ascii_case(b"100-continue")
+}
+
+/// What was written that means something to whoever sends the head.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Seen {
+    pub(crate) close: bool,
     pub(crate) expect: bool,
     pub(crate) upgrade: bool,
 }

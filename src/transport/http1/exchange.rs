@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     error::{BoxError, Error, ErrorKind, Phase},
-    ext::{OnInformational, is_of_connection},
+    ext::{OnInformational, ReceivedHttp10, is_of_connection},
     message::{
         extended::{self, Extended},
         hop,
@@ -60,6 +60,8 @@ pub(crate) struct Exchange {
     keep_hop_by_hop: bool,
     /// The request says itself that it is the last one.
     is_last: bool,
+    /// The head was made for a connection that serves no other request.
+    says_close: bool,
 }
 
 impl Exchange {
@@ -75,15 +77,18 @@ impl Exchange {
         host: Option<&HeaderValue>,
         more: impl FnOnce(&Extensions, &mut Lines<'_>),
     ) -> Self {
-        let seen = encode::request_head(conn.out.room(), parts, framing, host, more);
+        // A bare client says itself what becomes of its connection.
+        let last = conn.is_last_use() && !keep_hop_by_hop;
+        let seen = encode::request_head(conn.out.room(), parts, framing, host, last, more);
         let expect = if seen.expect && !ended { parts.headers.get(header::EXPECT) } else { None };
-        let expects = expect.is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        let expects = expect.is_some_and(encode::is_continue);
         let handshake = if seen.upgrade { upgrade::handshake(&parts.headers, Version::HTTP_11) } else { None };
         Self {
             handshake: handshake.map(Box::new),
             is_connect: parts.method == Method::CONNECT,
             keep_hop_by_hop,
             is_last: keep_hop_by_hop && hop::has_token(&parts.headers, &header::CONNECTION, b"close"),
+            says_close: seen.close,
             ..Self::on(conn, &parts.method, Upload::new(framing, expects, ended), now)
         }
     }
@@ -110,12 +115,14 @@ impl Exchange {
             is_connect: false,
             keep_hop_by_hop: false,
             is_last: false,
+            says_close: false,
         }
     }
 
     /// True if the head is the whole request, and nothing else must be known of it to read the response.
     pub(crate) fn is_all_written(&self) -> bool {
-        self.upload.is_complete() && self.handshake.is_none() && !self.is_connect && !self.keep_hop_by_hop
+        let is_plain = self.handshake.is_none() && !self.is_connect && !self.keep_hop_by_hop && !self.says_close;
+        self.upload.is_complete() && is_plain
     }
 
     /// The head, for another connection, of a request that [`is_all_written`](Self::is_all_written).
@@ -326,7 +333,7 @@ impl Exchange {
             }
         }
         let remaining = self.remaining(&head);
-        let Head { status, reason, framing, mut keep, keep_alive, keep_alive_max } = head;
+        let Head { status, reason, http11, framing, mut keep, keep_alive, keep_alive_max } = head;
         let mut response = Response::new(crate::Body::empty());
         *response.status_mut() = status;
         *response.headers_mut() = std::mem::take(&mut parts.headers);
@@ -335,6 +342,9 @@ impl Exchange {
             parts.extensions.clear();
         }
         *response.extensions_mut() = std::mem::take(&mut parts.extensions);
+        if !http11 {
+            response.extensions_mut().insert(ReceivedHttp10);
+        }
         if status == StatusCode::NO_CONTENT {
             response.headers_mut().remove(header::CONTENT_LENGTH);
             // RFC 9112 §6.1: framing fields must not be there. Who sends them may send a body after them, too.

@@ -28,6 +28,11 @@ impl RequestFraming {
         }
     }
 
+    /// True unless it is known that no byte comes.
+    pub(crate) fn has_content(self) -> bool {
+        !matches!(self, Self::None | Self::Length(0))
+    }
+
     /// Notes that so many bytes of the body go out.
     ///
     /// # Errors

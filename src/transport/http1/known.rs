@@ -136,8 +136,10 @@ impl Known {
         let (mut control, mut fields) = (Control::new(false), HeaderMap::with_capacity(self.lines.len()));
         let http11 = response.version == Some(1);
         let read = self.lines.iter().try_for_each(|line| line.read(&mut control, &mut fields));
-        let head = read.and_then(|()| control.finish(status, None, &mut fields, http11));
-        self.outcome = head.ok().map(|head| (head, fields));
+        let mut nominated = Vec::new();
+        let head = read.and_then(|()| control.finish(status, None, &mut fields, http11, &mut nominated));
+        // What is named in `Connection` is read anew for each response.
+        self.outcome = head.ok().filter(|_| nominated.is_empty()).map(|head| (head, fields));
         let start = response.headers.first().map_or(length - 2, |first| offset(first.name.as_bytes()));
         self.start = Some(Start { status, http11, length: start });
         self.bytes = bytes.slice(..length);

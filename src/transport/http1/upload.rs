@@ -10,7 +10,10 @@ use http::HeaderMap;
 use http_body::Body;
 
 use super::{conn::Out, encode, framing::RequestFraming};
-use crate::error::{BoxError, Error, ErrorKind, Phase};
+use crate::{
+    error::{BoxError, Error, ErrorKind, Phase},
+    message::fields::has_padded_value,
+};
 
 /// What is still to be sent of a request's body.
 #[derive(Debug)]
@@ -116,6 +119,7 @@ impl Upload {
 
     fn end(&mut self, out: &mut Out, trailers: Option<&HeaderMap>) -> Result<(), Error> {
         self.framing.end()?;
+        trailers.map_or(Ok(()), check_trailers)?;
         // A body of known length has no place for trailers on HTTP/1.1.
         if self.framing == RequestFraming::Chunked {
             encode::last_chunk(out.room(), trailers);
@@ -123,6 +127,18 @@ impl Upload {
         self.state = State::Complete;
         Ok(())
     }
+}
+
+/// Trailers of HTTP/2 come as they were sent.
+///
+/// # Errors
+/// `RequestBody` (400): a value that begins or ends with white space, which makes a request malformed (RFC 9113 §8.2.1).
+pub(crate) fn check_trailers(trailers: &HeaderMap) -> Result<(), Error> {
+    if has_padded_value(trailers) {
+        let error = Error::new(ErrorKind::RequestBody, "a trailer begins or ends with white space");
+        return Err(error.in_phase(Phase::Send));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -13,9 +13,10 @@ use http::{StatusCode, header, response::Parts};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::{stream::Stream, two_way::TwoWay};
+use super::{failure::padded, stream::Stream, two_way::TwoWay};
 use crate::{
     error::{Error, ErrorKind, Phase},
+    message::fields::has_padded_value,
     transport::{alarm::Alarm, http1::parse_length},
 };
 
@@ -96,6 +97,10 @@ impl Incoming {
             };
             match step {
                 Poll::Pending => return self.poll_alarm(cx).map(|error| Some(Err(error))),
+                Poll::Ready(Some(Ok(frame))) if frame.trailers_ref().is_some_and(has_padded_value) => {
+                    self.give_up();
+                    return Poll::Ready(Some(Err(padded().in_phase(Phase::ResponseBody).after_send())));
+                }
                 Poll::Ready(Some(Ok(frame))) => {
                     self.moved();
                     if let Some(data) = frame.data_ref() {
@@ -151,6 +156,14 @@ impl Incoming {
         Some(cut.in_phase(Phase::ResponseBody).after_send())
     }
 
+    /// Nothing more is read, and nothing more sent.
+    fn give_up(&mut self) {
+        if let Some(Place::Shared(two_way)) = self.place.take() {
+            two_way.stop();
+        }
+        self.step = Step::End;
+    }
+
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         let Some(idle) = self.idle else { return Poll::Pending };
         if !self.waiting {
@@ -167,10 +180,7 @@ impl Incoming {
                 _ => break,
             }
         }
-        if let Some(Place::Shared(two_way)) = self.place.take() {
-            two_way.stop();
-        }
-        self.step = Step::End;
+        self.give_up();
         let error = Error::new(ErrorKind::Timeout, "the upstream's body did not arrive in time");
         Poll::Ready(error.in_phase(Phase::ResponseBody).after_send())
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use h2::{RecvStream, client::ResponseFuture};
+use h2::{Reason, RecvStream, client::ResponseFuture};
 use http::{Extensions, HeaderMap, Method, Response, StatusCode, header, request::Parts};
 use http_body::Body;
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::{
     body::{Incoming, Place},
     channel::Channel,
-    failure::Failure,
+    failure::{Failure, padded},
     head::{self, Asked},
     stream::{Mark, Stream},
     two_way,
@@ -25,8 +25,16 @@ use super::{
 use crate::{
     error::{BoxError, Phase},
     ext::OnInformational,
+    message::fields::has_padded_value,
     transport::{
-        Upgraded, alarm::Alarm, awaits::Interim, http1::RequestFraming, io::Io, limits::Limits, observe::Watch, tunnel,
+        Upgraded,
+        alarm::Alarm,
+        awaits::Interim,
+        http1::{RequestFraming, is_continue},
+        io::Io,
+        limits::Limits,
+        observe::Watch,
+        tunnel,
     },
 };
 
@@ -66,8 +74,7 @@ impl Exchange {
         let complete = ended && matches!(framing, RequestFraming::None | RequestFraming::Length(0));
         // What may become a tunnel has no body and stays open.
         let (response, send) = stream.open(request, complete && asked.is_none()).map_err(Failure::not_opened)?;
-        let expect = parts.headers.get(header::EXPECT);
-        let gated = expect.is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        let gated = framing.has_content() && parts.headers.get(header::EXPECT).is_some_and(is_continue);
         let upload = Upload::new(send, framing, gated, complete);
         let is_head = parts.method == Method::HEAD;
         let (alarm, settling) = (Alarm::default(), stream.settling());
@@ -133,7 +140,9 @@ impl Exchange {
             self.poll_interim(cx, extensions)?;
             if let Poll::Ready(response) = Pin::new(&mut self.response).poll(cx) {
                 let phase = if self.upload.is_complete() { Phase::ResponseHead } else { Phase::Send };
-                return Poll::Ready(response.map_err(|error| Failure::of(error, phase)));
+                let response = response.map_err(|error| Failure::of(error, phase))?;
+                self.check(response.headers())?;
+                return Poll::Ready(Ok(response));
             }
             if gated && !self.upload.gated {
                 continue;
@@ -147,6 +156,7 @@ impl Exchange {
         // Of an error, the response itself tells.
         while let Poll::Ready(Some(Ok(mut interim))) = self.response.poll_informational(cx) {
             self.interim.count().map_err(Failure::ours)?;
+            self.check(interim.headers())?;
             self.upload.gated &= interim.status() != StatusCode::CONTINUE;
             if let Some(on_informational) = extensions.get::<OnInformational>() {
                 // RFC 9110 §8.6: no length in a 1xx.
@@ -156,6 +166,15 @@ impl Exchange {
             self.clock = Instant::now();
         }
         Ok(())
+    }
+
+    /// Refuses what h2 lets through of a malformed response (RFC 9113 §8.2.1).
+    fn check(&mut self, headers: &HeaderMap) -> Result<(), Failure> {
+        if !has_padded_value(headers) {
+            return Ok(());
+        }
+        self.upload.reset(Reason::PROTOCOL_ERROR);
+        Err(Failure::ours(padded().in_phase(Phase::ResponseHead).after_send()))
     }
 
     /// The limit of the phase we are in. `Ok`: the wait for `100 Continue` is over, the body goes.

@@ -47,6 +47,11 @@ impl Failure {
     }
 }
 
+/// A response is malformed by a value that begins or ends with white space (RFC 9113 §8.2.1).
+pub(super) fn padded() -> Error {
+    Error::new(ErrorKind::Upstream, "a field of the response begins or ends with white space")
+}
+
 /// The upstream has said that it takes no streams at all (RFC 9113 §6.5.2), which may not last.
 pub(super) fn no_streams() -> Error {
     Error::new(ErrorKind::Upstream, "the upstream takes no requests for now").in_phase(Phase::Queue)

@@ -13,7 +13,7 @@ use crate::{
         hop,
         upgrade::Handshake,
     },
-    transport::http1::{RequestFraming, forbidden_in_trailers},
+    transport::http1::{RequestFraming, forbidden_in_trailers, is_continue},
 };
 
 /// What becomes a tunnel by a `2xx`.
@@ -57,6 +57,10 @@ pub(super) fn request(
     }
     if headers.get(header::TE).is_some_and(|te| te != "trailers") {
         headers.remove(header::TE);
+    }
+    // RFC 9110 §10.1.1: no expectation without content.
+    if !framing.has_content() && headers.get(header::EXPECT).is_some_and(is_continue) {
+        headers.remove(header::EXPECT);
     }
     if let RequestFraming::Length(length) = framing {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));

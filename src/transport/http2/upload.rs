@@ -13,7 +13,10 @@ use http_body::Body;
 use super::head;
 use crate::{
     error::{BoxError, Error, ErrorKind, Phase},
-    transport::{awaits::Awaits, http1::RequestFraming},
+    transport::{
+        awaits::Awaits,
+        http1::{RequestFraming, check_trailers},
+    },
 };
 
 /// What is still to be sent of a request's body. At most one frame of it is held here.
@@ -67,7 +70,12 @@ impl Upload {
 
     /// Ends the stream; the upstream sees that the request is not complete.
     pub(super) fn cancel(&mut self) {
-        self.send.send_reset(Reason::CANCEL);
+        self.reset(Reason::CANCEL);
+    }
+
+    /// The same, and says why.
+    pub(super) fn reset(&mut self, reason: Reason) {
+        self.send.send_reset(reason);
         self.abandon();
     }
 
@@ -150,6 +158,7 @@ impl Upload {
 
     fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), Error> {
         self.framing.end()?;
+        trailers.as_ref().map_or(Ok(()), check_trailers)?;
         let trailers = trailers.map(head::trailers).filter(|trailers| !trailers.is_empty());
         let sent = match trailers {
             Some(trailers) => self.send.send_trailers(trailers),

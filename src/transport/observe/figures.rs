@@ -250,3 +250,17 @@ fn describe() {
     describe_counter!("nexthop_queue_entered_total", "Requests that waited for a connection");
     describe_counter!("nexthop_queue_refused_total", "Requests that got no connection because all were in use");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 9110 §15.
+    #[test]
+    fn a_status_beyond_599_counts_as_a_server_error() {
+        for (status, index) in [(100, 1), (299, 2), (404, 4), (500, 5), (599, 5), (600, 5), (799, 5), (999, 5)] {
+            assert_eq!(class(StatusCode::from_u16(status).ok()), index, "{status}");
+        }
+        assert_eq!(class(None), 0);
+    }
+}

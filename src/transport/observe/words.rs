@@ -21,6 +21,7 @@ pub(super) const fn kind(kind: ErrorKind) -> &'static str {
         ErrorKind::Internal => "internal",
         ErrorKind::Loop => "loop",
         ErrorKind::Method => "method",
+        ErrorKind::LengthRequired => "length_required",
         ErrorKind::Misdirected => "misdirected",
         ErrorKind::ProxyAuthentication => "proxy_authentication",
         ErrorKind::RequestBody => "request_body",

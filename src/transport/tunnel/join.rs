@@ -1,11 +1,14 @@
 //! From a response that switches protocols to a tunnel.
 
 use std::{
+    future::poll_fn,
+    io,
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -60,8 +63,9 @@ pub(crate) fn carry(
                 }
             },
         };
+        let (join, shutdown) = client.map_or((join_any as Join, None), |client| (client.join, client.shutdown));
         match upgraded {
-            Ok(upgraded) => client.map_or(join_any as Join, |client| client.join)(upgraded, upstream, idle).await,
+            Ok(upgraded) => join(upgraded, upstream, idle, shutdown).await,
             Err(error) => {
                 upstream.watch.cancelled();
                 tracing::debug!(%error, "the client's side of an upgrade was lost");
@@ -76,9 +80,19 @@ pub(crate) fn carry(
 pub(crate) struct Client {
     join: Join,
     gauge: Gauge,
+    shutdown: Option<Arc<dyn Shutdown>>,
 }
 
-type Join = fn(hyper::upgrade::Upgraded, Upgraded, Option<Duration>) -> Joined;
+/// How a server cuts its tunnels, whatever they wait for.
+pub(crate) trait Shutdown: Send + Sync {
+    /// Ready when they are cut.
+    fn cut(self: Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+    /// The same, looked at.
+    fn is_cut(&self) -> bool;
+}
+
+type Join = fn(hyper::upgrade::Upgraded, Upgraded, Option<Duration>, Option<Arc<dyn Shutdown>>) -> Joined;
 type Joined = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Client {
@@ -91,21 +105,36 @@ impl Client {
 #[cfg(feature = "serve")]
 impl Client {
     /// Of a server whose connections are `T`, as hyper has them in a `TokioIo`, or in HTTP/2.
-    pub(crate) fn of<T: Stream>(gauge: Gauge) -> Self {
-        Self { join: join_known::<T>, gauge }
+    pub(crate) fn of<T: Stream>(gauge: Gauge, shutdown: Arc<dyn Shutdown>) -> Self {
+        Self { join: join_known::<T>, gauge, shutdown: Some(shutdown) }
+    }
+
+    #[cfg(feature = "forward")]
+    pub(crate) fn into_shutdown(self) -> Option<Arc<dyn Shutdown>> {
+        self.shutdown
     }
 }
 
 #[cfg(feature = "serve")]
-fn join_known<T: Stream>(client: hyper::upgrade::Upgraded, upstream: Upgraded, idle: Option<Duration>) -> Joined {
+fn join_known<T: Stream>(
+    client: hyper::upgrade::Upgraded,
+    upstream: Upgraded,
+    idle: Option<Duration>,
+    shutdown: Option<Arc<dyn Shutdown>>,
+) -> Joined {
     match client.downcast::<TokioIo<T>>() {
-        Ok(parts) => Box::pin(join(parts.io.into_inner(), parts.read_buf.to_vec(), upstream, idle)),
-        Err(client) => join_any(client, upstream, idle), // a stream of HTTP/2, which has no name
+        Ok(parts) => Box::pin(join(parts.io.into_inner(), parts.read_buf.to_vec(), upstream, idle, shutdown)),
+        Err(client) => join_any(client, upstream, idle, shutdown), // a stream of HTTP/2, which has no name
     }
 }
 
-fn join_any(client: hyper::upgrade::Upgraded, upstream: Upgraded, idle: Option<Duration>) -> Joined {
-    Box::pin(join(TokioIo::new(client), Vec::new(), upstream, idle))
+fn join_any(
+    client: hyper::upgrade::Upgraded,
+    upstream: Upgraded,
+    idle: Option<Duration>,
+    shutdown: Option<Arc<dyn Shutdown>>,
+) -> Joined {
+    Box::pin(join(TokioIo::new(client), Vec::new(), upstream, idle, shutdown))
 }
 
 /// The same with a client's stream, and what was read of it already.
@@ -114,11 +143,26 @@ pub(crate) async fn join(
     ahead: Vec<u8>,
     upstream: Upgraded,
     idle: Option<Duration>,
+    shutdown: Option<Arc<dyn Shutdown>>,
 ) {
     let Upgraded { io, first, home, mut watch, hold } = upstream;
     let mut tunnel = Tunnel::new((client, &ahead), (io, &first), idle);
     drop((ahead, first));
-    let ended = (&mut tunnel).await;
+    // A client that the upstream holds up is not looked at until that takes something, nor would it tell of the cut before.
+    let mut cut = shutdown.clone().map(Shutdown::cut);
+    let mut asked = false;
+    let ended = poll_fn(|cx| {
+        // Once: it is always the same task.
+        let is_cut = match &mut cut {
+            Some(cut) if !std::mem::replace(&mut asked, true) => cut.as_mut().poll(cx).is_ready(),
+            _ => shutdown.as_ref().is_some_and(|shutdown| shutdown.is_cut()),
+        };
+        if is_cut {
+            return Poll::Ready(Err(Cut::Client(io::Error::other("the server has shut down"))));
+        }
+        Pin::new(&mut tunnel).poll(cx)
+    })
+    .await;
     let carried = tunnel.carried();
     watch.carried(carried.there, carried.back);
     match &ended {

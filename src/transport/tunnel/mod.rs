@@ -12,7 +12,7 @@ mod upgraded;
 
 pub(crate) use join::open;
 #[cfg(feature = "serve")]
-pub(crate) use join::{Client, Gauge};
+pub(crate) use join::{Client, Gauge, Shutdown};
 #[cfg(feature = "forward")]
 pub(crate) use join::{carry, join};
 #[cfg(feature = "spawn")]

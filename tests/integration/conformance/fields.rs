@@ -1,8 +1,10 @@
 //! Single fields whose meaning is a duty.
 
-use nexthop::ProxyApp;
+use http::Method;
+use http_body_util::BodyExt;
+use nexthop::{ExactProxy, ProxyApp, TransparentProxy};
 
-use crate::support::{Front, RawUpstream};
+use crate::support::{Front, RawUpstream, get, send};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -104,4 +106,88 @@ async fn a_client_is_told_to_go_on_before_it_is_told_of_the_switch() {
     client.send("body").await;
     assert_eq!(client.head_response().await.status(), 101);
     assert_eq!(client.read(5).await, b"hello");
+}
+
+/// A response to a request that is sent as it is, and its trailers' names.
+async fn trailers_of(upstream: &RawUpstream) -> Vec<String> {
+    let response = send(&ExactProxy::new(), get(upstream.url("/"))).await.unwrap();
+    let trailers = response.into_body().collect().await.unwrap().trailers().cloned().unwrap_or_default();
+    trailers.keys().map(ToString::to_string).collect()
+}
+
+// RFC 9110 §7.6.1
+#[tokio::test]
+async fn what_connection_names_is_left_out_of_trailers_too() {
+    let upstream = RawUpstream::answering([concat!(
+        "HTTP/1.1 200 OK\r\nconnection: keep-alive, X-Hop\r\nconnection: x-other\r\ntransfer-encoding: chunked\r\n\r\n",
+        "2\r\nok\r\n0\r\nx-hop: 1\r\nX-Other: 2\r\nx-hop: 3\r\nx-sum: 4\r\n\r\n",
+    )]);
+    // The same head is known the second time.
+    for _ in 0..2 {
+        assert_eq!(trailers_of(&upstream).await, ["x-sum"]);
+    }
+    let app = ProxyApp::builder(upstream.url("").parse().unwrap()).build().unwrap();
+    let (app, transparent) = (Front::serve(app).await, Front::serve(TransparentProxy::new()).await);
+    for front in [app, transparent, Front::serve(ExactProxy::new()).await] {
+        let request = format!(
+            "POST {} HTTP/1.1\r\nhost: h\r\nconnection: keep-alive, X-Hop\r\nconnection: x-other\r\n\
+             transfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nx-hop: 1\r\nX-Other: 2\r\nx-sum: 4\r\n\r\n",
+            upstream.url("/")
+        );
+        assert_eq!(front.exchange(request).await.status(), 200);
+        let seen = upstream.seen().pop().unwrap();
+        let sent = String::from_utf8(seen.wire_body).unwrap();
+        assert_eq!((sent.as_str(), seen.body.as_slice()), ("2\r\nab\r\n0\r\nx-sum: 4\r\n\r\n", &b"ab"[..]));
+    }
+}
+
+// RFC 9110 §9.3.8
+#[tokio::test]
+async fn a_trace_with_content_is_refused_and_one_without_goes_on() {
+    let upstream = RawUpstream::answering([OK]);
+    let app = ProxyApp::builder(upstream.url("").parse().unwrap()).allowed_methods([Method::TRACE]);
+    let front = Front::serve(app.build().unwrap()).await;
+    for content in ["content-length: 6\r\n\r\nsecret", "transfer-encoding: chunked\r\n\r\n6\r\nsecret\r\n0\r\n\r\n"] {
+        assert_eq!(front.exchange(format!("TRACE / HTTP/1.1\r\nhost: h\r\n{content}")).await.status(), 400);
+    }
+    assert_eq!(upstream.connections(), 0);
+    for none in ["", "content-length: 0\r\n"] {
+        assert_eq!(front.exchange(format!("TRACE / HTTP/1.1\r\nhost: h\r\n{none}\r\n")).await.status(), 200);
+    }
+}
+
+// RFC 9110 §10.1.1
+#[tokio::test]
+async fn an_expectation_without_content_goes_no_further() {
+    let upstream = RawUpstream::answering([OK]);
+    let front = front(&upstream).await;
+    for (request, expected) in [
+        ("GET / HTTP/1.1\r\nhost: h\r\nexpect: 100-Continue\r\n\r\n", None),
+        ("POST / HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\ncontent-length: 0\r\n\r\n", None),
+        ("POST / HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\nab", Some("100-continue")),
+        ("GET / HTTP/1.1\r\nhost: h\r\nexpect: other\r\n\r\n", Some("other")),
+    ] {
+        let mut client = front.client().await;
+        client.send(request).await;
+        let mut answer = client.response().await;
+        if answer.status() == 100 {
+            answer = client.response().await;
+        }
+        assert_eq!(answer.status(), 200, "{request}");
+        assert_eq!(upstream.seen().pop().unwrap().field("expect"), expected, "{request}");
+    }
+}
+
+// RFC 9110 §15
+#[tokio::test]
+async fn a_status_beyond_599_is_no_success_and_passes_as_it_came() {
+    for status in [600, 799, 999] {
+        let upstream = RawUpstream::answering([format!("HTTP/1.1 {status} Odd\r\ncontent-length: 2\r\n\r\nok")]);
+        let front = front(&upstream).await;
+        let answer = front.exchange("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
+        assert_eq!((answer.status(), answer.text()), (status, "ok"));
+        // Asked for a tunnel, an upstream has agreed to none by it.
+        let upgrade = "GET / HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: foo\r\n\r\n";
+        assert_eq!(front.exchange(upgrade).await.status(), status);
+    }
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use nexthop::ProxyApp;
+use nexthop::{ExactProxy, ProxyApp, transport::Tls};
 use tokio::net::TcpStream;
 
-use crate::support::{Front, RawClient, RawUpstream, tls::TestCa};
+use crate::support::{Front, RawClient, RawUpstream, fetch, get, send, tls::TestCa, within};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -180,4 +180,111 @@ async fn a_client_over_tls_is_told_that_its_connection_ends() {
     assert_eq!(client.exchange("GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await.text(), "ok");
     // rustls reads an end without an alert as an error.
     assert_eq!(client.read_to_end().await, (Vec::new(), true));
+}
+
+// RFC 9110 §6.2
+#[tokio::test]
+async fn a_later_minor_version_is_refused_both_ways_and_nobody_behind_hears_of_it() {
+    are_refused(&["GET / HTTP/1.2\r\nhost: h\r\n\r\n", "GET / HTTP/1.9\r\nhost: h\r\n\r\n"]).await;
+    let upstream = RawUpstream::answering(["HTTP/1.2 200 OK\r\ncontent-length: 2\r\n\r\nok"]);
+    assert_eq!(front(&upstream).await.exchange("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.status(), 502);
+}
+
+// RFC 9112 §3
+#[tokio::test]
+async fn a_target_that_is_too_long_is_answered_with_414() {
+    let upstream = RawUpstream::answering([OK]);
+    let app = || ProxyApp::builder(upstream.url("").parse().unwrap()).build().unwrap();
+    let request = |length: usize| format!("GET /{} HTTP/1.1\r\nhost: h\r\n\r\n", "x".repeat(length - 1));
+    let front = Front::serve(app()).await;
+    assert_eq!(front.exchange(request(16 * 1024)).await.status(), 200);
+    assert_eq!(front.exchange(request(16 * 1024 + 1)).await.status(), 414);
+    assert_eq!(front.exchange(request(60_000)).await.status(), 414);
+    // Too long for a head as a whole, it is not looked at.
+    assert_eq!(front.exchange(request(70_000)).await.status(), 431);
+    let front = Front::serve_with(app(), |serve| serve.max_target_bytes(10)).await;
+    assert_eq!(front.exchange(request(10)).await.status(), 200);
+    assert_eq!(front.exchange(request(11)).await.status(), 414);
+    assert_eq!(upstream.seen().len(), 2);
+}
+
+// RFC 9112 §6.1
+#[tokio::test]
+async fn an_upstream_that_takes_no_chunks_is_sent_none() {
+    const CHUNKED: &str = "POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n";
+    let upstream = RawUpstream::answering([OK]);
+    let old = ExactProxy::builder().chunked_requests(false).build().unwrap();
+    let front = Front::serve(ProxyApp::builder(upstream.url("").parse().unwrap()).exact(old).build().unwrap()).await;
+    assert_eq!(front.exchange(CHUNKED).await.status(), 411);
+    assert_eq!(upstream.connections(), 0);
+    let sized = "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\nab";
+    assert_eq!(front.exchange(sized).await.status(), 200);
+    assert_eq!(self::front(&upstream).await.exchange(CHUNKED).await.status(), 200);
+}
+
+// RFC 9112 §9.6
+#[tokio::test]
+async fn the_last_request_on_a_connection_says_that_it_is_the_last() {
+    let upstream = RawUpstream::answering([OK]);
+    let said = |builder: nexthop::exact::ExactProxyBuilder| {
+        let (exact, upstream) = (builder.build().unwrap(), &upstream);
+        async move {
+            let mut said = Vec::new();
+            for _ in 0..3 {
+                assert_eq!(fetch(&exact, get(upstream.url("/"))).await.0, 200);
+                said.push(upstream.seen().pop().unwrap().field("connection").map(str::to_owned));
+            }
+            said
+        }
+    };
+    let close = || Some("close".to_owned());
+    assert_eq!(said(ExactProxy::builder()).await, [None, None, None]);
+    assert_eq!(said(ExactProxy::builder().pool_max_uses(2)).await, [None, close(), None]);
+    assert_eq!(said(ExactProxy::builder().pool_max_idle(0)).await, [close(), close(), close()]);
+    // The upstream's word counts, too: this answer, and one more.
+    let upstream = RawUpstream::answering(["HTTP/1.1 200 OK\r\nkeep-alive: max=2\r\ncontent-length: 2\r\n\r\nok", OK]);
+    let exact = ExactProxy::new();
+    for expected in [None, Some("close"), None] {
+        let request = http::Request::get(upstream.url("/")).header("te", "trailers").body(nexthop::Body::empty());
+        assert_eq!(fetch(&exact, request.unwrap()).await.0, 200);
+        let seen = upstream.seen().pop().unwrap();
+        let lines = seen.fields("connection");
+        assert_eq!((lines[0], lines.get(1).copied()), ("te", expected));
+    }
+    assert_eq!(upstream.connections(), 2);
+}
+
+// RFC 9112 §9.8
+#[tokio::test]
+async fn an_upstream_over_tls_is_told_that_its_connection_ends() {
+    let ca = TestCa::new();
+    let (told, mut tell) = tokio::sync::mpsc::unbounded_channel();
+    let upstream = RawUpstream::tls(&ca, &["http/1.1"], move |mut conn| {
+        let told = told.clone();
+        async move {
+            let seen = conn.request().await;
+            match seen.target() {
+                "/whole" => conn.write(OK).await,
+                _ => conn.write("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nok").await,
+            }
+            // rustls reads an end without an alert as an error.
+            told.send(conn.try_request().await.is_ok_and(|more| more.is_none())).unwrap();
+        }
+    });
+    let url = |path: &str| format!("https://localhost:{}{path}", upstream.addr().port());
+    let exact = |builder: nexthop::exact::ExactProxyBuilder| {
+        builder.tls(Tls::roots_pem(ca.root_pem().as_bytes()).unwrap()).build().unwrap()
+    };
+    // Kept, until nobody has the pool any more.
+    let proxy = exact(ExactProxy::builder());
+    assert_eq!(fetch(&proxy, get(url("/whole"))).await.0, 200);
+    drop(proxy);
+    assert!(within("an end", tell.recv()).await.unwrap());
+    // Not kept.
+    assert_eq!(fetch(&exact(ExactProxy::builder().pool_max_idle(0)), get(url("/whole"))).await.0, 200);
+    assert!(within("an end", tell.recv()).await.unwrap());
+    // Given up within its response.
+    let proxy = exact(ExactProxy::builder());
+    drop(send(&proxy, get(url("/part"))).await.unwrap());
+    assert!(within("an end", tell.recv()).await.unwrap());
 }

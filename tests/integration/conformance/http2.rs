@@ -346,3 +346,103 @@ async fn a_new_initial_window_is_that_of_open_streams_too() {
     sending.abort();
     upstream.finish();
 }
+
+// RFC 9113 §8.2.1
+#[tokio::test]
+async fn a_value_that_begins_or_ends_with_white_space_is_refused_on_its_way_in() {
+    let upstream = RawUpstream::answering([OK]);
+    let front = proxy(&upstream).await;
+    for value in [" a", "a ", "\ta", "a\t", " "] {
+        let fields = [&WHOLE[..], &[("x", value)]].concat();
+        let head = frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&fields));
+        let (kind, payload) = answer(&front, &head, ends_a_request).await;
+        assert_eq!((kind, payload.first()), (HEADERS, Some(&0x8c)), "{value:?} is a 400");
+    }
+    assert_eq!(upstream.connections(), 0);
+    let whole = [&WHOLE[..], &[("x", "a b"), ("y", "")]].concat();
+    let whole = frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&whole));
+    assert_eq!(answer(&front, &whole, ends_a_request).await.1.first(), Some(&0x88), "200");
+}
+
+// RFC 9113 §8.2.1
+#[tokio::test]
+async fn a_trailer_that_begins_or_ends_with_white_space_never_ends_a_body() {
+    let upstream = RawUpstream::tcp(|mut conn| async move {
+        conn.head().await;
+        assert!(!conn.read_to_end().await.ends_with(b"\r\n\r\n"), "it looks whole");
+    });
+    let front = proxy(&upstream).await;
+    let post = [&WHOLE[1..], &[(":method", "POST")]].concat();
+    let frames = [
+        frame(HEADERS, END_HEADERS, 1, &block(&post)),
+        frame(DATA, 0, 1, b"body"),
+        frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&[("x-sum", "1 ")])),
+    ];
+    let (kind, payload) = answer(&front, &frames.concat(), ends_a_request).await;
+    assert!(kind != HEADERS || payload.first() == Some(&0x8c), "{kind} {payload:?}");
+}
+
+// RFC 9113 §8.2.1
+#[tokio::test(start_paused = true)]
+async fn a_response_with_a_value_that_begins_or_ends_with_white_space_is_an_error() {
+    let head = |fields: &[(&str, &str)]| frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(fields));
+    let begun = frame(HEADERS, END_HEADERS, 1, &block(&[(":status", "200")]));
+    let hints = frame(HEADERS, END_HEADERS, 1, &block(&[(":status", "103"), ("x", " a")]));
+    for value in [" a", "a\t"] {
+        assert_eq!(behind(head(&[(":status", "200"), ("x", value)])).await, Err(ErrorKind::Upstream), "{value:?}");
+        let trailers = [begun.clone(), frame(DATA, 0, 1, b"some"), head(&[("x", value)])].concat();
+        assert_eq!(behind(trailers).await, Ok((200, Some(ErrorKind::Upstream))), "{value:?}");
+    }
+    assert_eq!(behind([hints, head(&[(":status", "200")])].concat()).await, Err(ErrorKind::Upstream));
+}
+
+/// What h2 passes over without a word: nothing of it can be seen behind it, and nothing of it goes further.
+// RFC 9113 §8.3
+#[tokio::test]
+async fn pseudo_fields_out_of_place_reach_nobody() {
+    let memory = Scripted::frames(|_, io| async move {
+        let mut io = io.greet(&[]).await;
+        io.request().await;
+        let head = block(&[(":status", "200"), (":path", "/other"), (":method", "PUT"), ("x", "1")]);
+        io.write(HEADERS, END_HEADERS, 1, &head).await;
+        io.write(DATA, 0, 1, b"some").await;
+        io.write(HEADERS, END_HEADERS | END_STREAM, 1, &block(&[(":status", "500"), ("x-sum", "1")])).await;
+        io.drain().await;
+    });
+    let exact = ExactProxy::builder().http_versions(HttpVersions::Http2Only).connector(memory).build().unwrap();
+    let response = exact.oneshot(get("http://h/")).await.unwrap();
+    let names = |map: &http::HeaderMap| map.keys().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!((response.status().as_u16(), names(response.headers())), (200, vec!["x".to_owned()]));
+    let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap();
+    assert_eq!(body.trailers().map(names), Some(vec!["x-sum".to_owned()]));
+
+    let upstream = RawUpstream::answering([OK]);
+    let front = proxy(&upstream).await;
+    let post = [&WHOLE[1..], &[(":method", "POST")]].concat();
+    let frames = [
+        frame(HEADERS, END_HEADERS, 1, &block(&post)),
+        frame(DATA, 0, 1, b"body"),
+        frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&[(":path", "/other"), ("x-sum", "1")])),
+    ];
+    assert_eq!(answer(&front, &frames.concat(), ends_a_request).await.1.first(), Some(&0x88), "200");
+    let seen = upstream.only();
+    assert_eq!(
+        (seen.line(), seen.wire_body.as_slice()),
+        ("POST / HTTP/1.1", &b"4\r\nbody\r\n0\r\nx-sum: 1\r\n\r\n"[..])
+    );
+}
+
+// RFC 9110 §7.4
+#[tokio::test]
+async fn https_on_a_stream_in_clear_text_is_refused_unless_somebody_in_front_has_secured_it() {
+    let upstream = RawUpstream::answering([OK]);
+    let head = [&[(":scheme", "https")], &[WHOLE[0], WHOLE[2], WHOLE[3]][..]].concat();
+    let head = frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&head));
+    let (kind, payload) = answer(&proxy(&upstream).await, &head, ends_a_request).await;
+    // 421 has no index in HPACK's table.
+    assert_eq!((kind, payload.first().is_some_and(|first| matches!(first, 0x88..=0x8e))), (HEADERS, false));
+    assert_eq!(upstream.connections(), 0);
+    let secured = ProxyApp::builder(upstream.url("").parse().unwrap()).public_scheme(http::uri::Scheme::HTTPS).build();
+    let front = Front::serve(secured.unwrap()).await;
+    assert_eq!(answer(&front, &head, ends_a_request).await.1.first(), Some(&0x88), "200");
+}

@@ -26,7 +26,10 @@ async fn the_request_goes_out_on_the_stream_which_is_closed_after_the_response()
     let proxy = ExactProxy::new();
     let sending = proxy.send_on(ours, post("http://app.example.test/a", "body"));
     let (response, seen) = tokio::join!(within("a response", sending), upstream);
-    assert_eq!(seen.head, "POST /a HTTP/1.1\r\nhost: app.example.test\r\ncontent-length: 4\r\n\r\n");
+    assert_eq!(
+        seen.head,
+        "POST /a HTTP/1.1\r\nhost: app.example.test\r\nconnection: close\r\ncontent-length: 4\r\n\r\n"
+    );
     assert_eq!(read(response.unwrap()).await.0, b"ok");
     assert_eq!(within("the end of the stream", conn.try_request()).await.unwrap().map(|seen| seen.head), None);
 }

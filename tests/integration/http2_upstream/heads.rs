@@ -38,6 +38,21 @@ fn ok() -> Response<()> {
     Response::new(())
 }
 
+/// RFC 9110 §10.1.1.
+#[tokio::test(start_paused = true)]
+async fn an_expectation_goes_out_with_content_alone() {
+    let (upstream, mut seen) = upstream(ok);
+    let proxy = with(&upstream).build().unwrap();
+    for (body, expectation, sent) in
+        [("", "100-Continue", None), ("ab", "100-continue", Some("100-continue")), ("", "other", Some("other"))]
+    {
+        let request = Request::post("http://h/").header("expect", expectation).body(Body::from(body)).unwrap();
+        assert_eq!(call(&proxy, request).await.unwrap().status(), StatusCode::OK);
+        let seen = seen.recv().await.unwrap();
+        assert_eq!(seen.headers().get("expect").map(|value| value.to_str().unwrap()), sent, "{body:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_authority_is_what_host_says_and_no_field_of_a_connection_is_sent() {
     let (upstream, mut seen) = upstream(ok);
