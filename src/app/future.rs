@@ -29,7 +29,7 @@ pub(super) enum State {
 }
 
 impl ProxyFuture {
-    pub(super) fn answer(response: Response<Body>) -> Self {
+    pub(crate) fn answer(response: Response<Body>) -> Self {
         Self(State::Answer(Some(response)))
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    future::Future,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -49,14 +50,19 @@ impl Failed {
 }
 
 impl ProxyFuture {
+    /// An answer that something else is awaited for.
+    pub(crate) fn later(answer: impl Future<Output = Response<Body>> + Send + 'static) -> Self {
+        Self::boxed(async { Crossed::Answer(answer.await) })
+    }
+
     /// As [`poll`](Future::poll), but gives back a request that has no response.
     pub(crate) fn poll_or_give_back(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<Body>, Failed>> {
         match &mut self.0 {
             State::Answer(response) => response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response))),
             State::Exchange(exchange) => {
                 let error = match ready!(Pin::new(&mut *exchange).poll(cx)) {
-                    Ok(response) => return Poll::Ready(Ok(exchange.prepare().answer(Ok(response)))),
                     Err(error) => error,
+                    response => return Poll::Ready(Ok(exchange.prepare().answer(response))),
                 };
                 let State::Exchange(exchange) = std::mem::replace(&mut self.0, State::Answer(None)) else {
                     return Poll::Pending;

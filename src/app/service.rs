@@ -111,22 +111,13 @@ impl ProxyApp {
     pub(super) fn inner(&self) -> &Arc<Settings> {
         &self.0
     }
-}
 
-impl<B> Service<Request<B>> for ProxyApp
-where
-    B: HttpBody<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = ProxyFuture;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> ProxyFuture {
+    /// What [`call`](Service::call) does, which changes nothing of the service.
+    pub(crate) fn send<B>(&self, request: Request<B>) -> ProxyFuture
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
         let settings = &self.0;
         let (mut parts, body) = request.into_parts();
         let (front, href) = match settings.aim(&mut parts, body.size_hint().lower()) {
@@ -146,6 +137,24 @@ where
             }
             Err(refusal) => ProxyFuture::answer(refusal.into_response(settings)),
         }
+    }
+}
+
+impl<B> Service<Request<B>> for ProxyApp
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = ProxyFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> ProxyFuture {
+        self.send(request)
     }
 }
 

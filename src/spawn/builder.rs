@@ -50,6 +50,7 @@ pub struct SpawnAppBuilder {
     backoff: Backoff,
     queue: usize,
     queue_timeout: Duration,
+    retries: u32,
     placeholder: Option<Bytes>,
     directory: Option<PathBuf>,
     /// Shared with other apps.
@@ -80,6 +81,7 @@ impl SpawnAppBuilder {
             backoff: Backoff::default(),
             queue: 1024,
             queue_timeout: Duration::from_secs(60),
+            retries: 2,
             placeholder: None,
             directory: None,
             sites: None,
@@ -228,6 +230,13 @@ impl SpawnAppBuilder {
         self
     }
 
+    /// How often a request is sent to another child that was on its way to one when that died, if it is safe to repeat
+    /// ([module](crate::spawn)). Default: 2, so that a request that kills whoever reads it costs three children. 0: never.
+    pub fn max_retries(mut self, retries: u32) -> Self {
+        self.retries = retries;
+        self
+    }
+
     /// A page for browsers while no child is ready: the answer to a `GET` that accepts `text/html`, with 503, `Retry-After` and `Refresh`
     /// of a second. Default: they wait like others.
     pub fn placeholder(mut self, html: impl Into<Bytes>) -> Self {
@@ -318,6 +327,7 @@ impl SpawnAppBuilder {
             backoff: self.backoff,
             queue: self.queue,
             queue_timeout: within_reach(self.queue_timeout),
+            retries: self.retries,
             placeholder: self.placeholder,
             kept: Arc::default(),
             sites: self.sites.unwrap_or_else(|| Arc::new(Sites::below(directory, within_reach(self.grace)))),

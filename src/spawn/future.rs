@@ -11,7 +11,6 @@ use std::{
 
 use bytes::Bytes;
 use http::{Method, Request, Response, header::UPGRADE};
-use tower_service::Service;
 
 use super::{gate::Lease, shared::Front};
 use crate::{
@@ -23,18 +22,16 @@ use crate::{
 
 /// The answer of a [`SpawnApp`](super::SpawnApp) to one request.
 #[must_use = "futures do nothing unless polled"]
-pub struct SpawnFuture(State);
-
-#[expect(clippy::large_enum_variant, reason = "the large one is the common one")]
-enum State {
-    Answer(Option<Response<Body>>),
-    Forwarding(ProxyFuture, Option<Lease>),
-    Later(Pin<Box<dyn Future<Output = Response<Body>> + Send>>),
+pub struct SpawnFuture {
+    /// The request on a child, or all that is rarer, in a box.
+    inner: ProxyFuture,
+    /// On the child that `inner` is about, if it is about one.
+    lease: Option<Lease>,
 }
 
 impl SpawnFuture {
     pub(super) fn answer(response: Response<Body>) -> Self {
-        Self(State::Answer(Some(response)))
+        Self { inner: ProxyFuture::answer(response), lease: None }
     }
 
     /// To a child that serves.
@@ -47,17 +44,18 @@ impl SpawnFuture {
         if request.headers().contains_key(UPGRADE) || *request.method() == Method::CONNECT {
             request.extensions_mut().insert(Hold(Arc::new(lease.again())));
         }
-        Self(State::Forwarding(lease.backend().app.clone().call(request), Some(lease)))
+        Self { inner: lease.backend().app.send(request), lease: Some(lease) }
     }
 
     /// To a child that is to be started.
     pub(super) fn wait(front: Arc<Front>, request: Request<Body>) -> Self {
-        Self(State::Later(Box::pin(async move {
-            match front.wait().await {
+        let waiting = async move {
+            match front.wait(front.deadline()).await {
                 Ok(lease) => finish(Self::forward(lease, request)).await,
                 Err(refused) => refused.answer(),
             }
-        })))
+        };
+        Self { inner: ProxyFuture::later(waiting), lease: None }
     }
 }
 
@@ -66,20 +64,14 @@ impl Future for SpawnFuture {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
-            match &mut self.0 {
-                State::Answer(response) => {
-                    return response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response)));
+            match ready!(self.inner.poll_or_give_back(cx)) {
+                Ok(mut response) => {
+                    hold(&mut response, self.lease.take());
+                    return Poll::Ready(Ok(response));
                 }
-                State::Later(future) => return future.as_mut().poll(cx).map(Ok),
-                State::Forwarding(future, lease) => match ready!(future.poll_or_give_back(cx)) {
-                    Ok(mut response) => {
-                        hold(&mut response, lease.take());
-                        return Poll::Ready(Ok(response));
-                    }
-                    Err(failed) => match lease.take().filter(|_| failed.may_move()) {
-                        Some(lease) => self.0 = State::Later(Box::pin(move_on(failed, lease))),
-                        None => return Poll::Ready(Ok(failed.answer())),
-                    },
+                Err(failed) => match self.lease.take().filter(|_| failed.may_move()) {
+                    Some(lease) => self.inner = ProxyFuture::later(move_on(failed, lease)),
+                    None => return Poll::Ready(Ok(failed.answer())),
                 },
             }
         }
@@ -89,7 +81,7 @@ impl Future for SpawnFuture {
 /// As long as there is something of the response to come, its child is not idle.
 fn hold(response: &mut Response<Body>, lease: Option<Lease>) {
     // Most have arrived with their head: then nothing is moved, and the lease ends here.
-    if !response.body().has_arrived() {
+    if lease.is_some() && !response.body().has_arrived() {
         let body = std::mem::take(response.body_mut());
         *response.body_mut() = body.hold(lease);
     }
@@ -102,17 +94,24 @@ async fn finish(future: SpawnFuture) -> Response<Body> {
     }
 }
 
-/// Sends a request whose child has died to the next one. One that was sent goes once more, one that was not as often as it takes; the queue
-/// is what limits that.
+/// Sends a request whose child has died to the next one, as long as that repeats nothing. One that was sent goes again as often as it may,
+/// one that was not as often as it takes. All waits together end with the first one's deadline.
 async fn move_on(mut failed: Failed, mut lease: Lease) -> Response<Body> {
-    let mut may_repeat = true;
+    let Some(front) = lease.backend().front.upgrade() else { return failed.answer() };
+    let deadline = front.deadline();
+    let mut retries = front.public.spec.retries;
     for _ in 0..MOST {
-        if (failed.was_sent() && !std::mem::take(&mut may_repeat)) || !lease.backend().gate.is_dying().await {
+        if failed.was_sent() {
+            match retries.checked_sub(1) {
+                Some(left) => retries = left,
+                None => break,
+            }
+        }
+        if !lease.backend().gate.is_dying().await {
             break;
         }
-        let Some(front) = lease.backend().front.upgrade() else { break };
         drop(lease);
-        lease = match front.wait().await {
+        lease = match front.wait(deadline).await {
             Ok(lease) => lease,
             Err(refused) => return refused.answer(),
         };
@@ -138,8 +137,8 @@ async fn move_on(mut failed: Failed, mut lease: Lease) -> Response<Body> {
     failed.answer()
 }
 
-/// Children that one request sees die.
-const MOST: usize = 16;
+/// Children that one request sees die before it has reached one.
+const MOST: u32 = 16;
 
 impl fmt::Debug for SpawnFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

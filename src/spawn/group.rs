@@ -43,13 +43,9 @@ async fn blocking<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) 
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::{
-        collections::BTreeSet,
-        fs,
-        io::{BufRead, BufReader},
-        net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-        path::Path,
-    };
+    use std::{fs, net::SocketAddr, path::Path};
+
+    use crate::spawn::listeners::listeners;
 
     /// The processes of a group that have not ended.
     pub(super) fn members(group: u32) -> impl Iterator<Item = u32> {
@@ -90,49 +86,6 @@ mod linux {
         false
     }
 
-    /// The inodes of listening sockets that would get a connection to `address`.
-    fn listeners(address: SocketAddr) -> BTreeSet<u64> {
-        let mut inodes = BTreeSet::new();
-        for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-            let Ok(table) = fs::File::open(table) else { continue };
-            let lines = BufReader::new(table).lines().skip(1).map_while(Result::ok);
-            // Those that listen come first, and there may be thousands of others (the kernel's proc_net_tcp.rst).
-            let listening = lines.take_while(|line| line.split_ascii_whitespace().nth(3) == Some(LISTEN));
-            inodes.extend(listening.filter_map(|line| listener(&line, address)));
-        }
-        inodes
-    }
-
-    /// `sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode`
-    fn listener(line: &str, address: SocketAddr) -> Option<u64> {
-        let mut columns = line.split_ascii_whitespace().skip(1);
-        let (ip, port) = columns.next()?.split_once(':')?;
-        if u16::from_str_radix(port, 16).ok()? != address.port() || !answers(parse(ip)?, address.ip()) {
-            return None;
-        }
-        columns.nth(7)?.parse().ok()
-    }
-
-    /// Each group of eight digits is a word in the machine's own order.
-    fn parse(hex: &str) -> Option<IpAddr> {
-        let word = |at: usize| Some(u32::from_str_radix(hex.get(at * 8..at * 8 + 8)?, 16).ok()?.to_ne_bytes());
-        if hex.len() == 8 {
-            return Some(Ipv4Addr::from(word(0)?).into());
-        }
-        let words = [word(0)?, word(1)?, word(2)?, word(3)?];
-        let bytes: [u8; 16] = words.concat().try_into().ok()?;
-        Some(IpAddr::from(Ipv6Addr::from(bytes)))
-    }
-
-    fn answers(listens: IpAddr, dialled: IpAddr) -> bool {
-        let any = match listens {
-            IpAddr::V4(ip) => ip.is_unspecified() && dialled.is_ipv4(),
-            // It may take connections of both families.
-            IpAddr::V6(ip) => ip.is_unspecified(),
-        };
-        any || listens.to_canonical() == dialled.to_canonical()
-    }
-
     fn sockets(id: u32) -> impl Iterator<Item = u64> {
         let links = fs::read_dir(format!("/proc/{id}/fd")).into_iter().flatten().flatten();
         links.filter_map(|link| {
@@ -140,8 +93,6 @@ mod linux {
             inode(&target)
         })
     }
-
-    const LISTEN: &str = "0A";
 
     fn inode(target: &Path) -> Option<u64> {
         target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
@@ -170,13 +121,6 @@ mod linux {
                 drop(listener);
                 assert!(!owns(own_group(), address), "{address}: nobody listens");
             }
-        }
-
-        #[test]
-        fn a_connection_is_no_listener() {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            assert!(listeners(client.local_addr().unwrap()).is_empty());
         }
 
         #[test]

@@ -47,10 +47,10 @@
 //! | `Failed` | are answered with 503 and `Retry-After` | `Starting` with the first request after the pause |
 //!
 //! A request that has found no child has not been sent anywhere: it waits through failed starts. One that was on its way when its child
-//! died is sent to the next child if that repeats nothing: if not a byte of it was sent, or, once, if its method is idempotent
-//! (RFC 9110 §9.2.2), no byte of a response has come, and its body is still there
-//! ([`replay_max_bytes`](crate::exact::ExactProxyBuilder::replay_max_bytes)). Others are 502. A child gets a pool of connections of its own,
-//! so that none leads to a dead one.
+//! died is sent to the next child if that repeats nothing: if not a byte of it was sent, or, up to two times
+//! ([`max_retries`](SpawnAppBuilder::max_retries)), if its method is idempotent (RFC 9110 §9.2.2), no byte of a response has come, and its
+//! body is still there ([`replay_max_bytes`](crate::exact::ExactProxyBuilder::replay_max_bytes)). Others are 502. A child gets a pool of
+//! connections of its own, so that none leads to a dead one.
 //!
 //! # Stopping
 //! The child leads a process group. It is sent `TERM`, and `KILL` after the [grace](SpawnAppBuilder::grace), and so are its children.
@@ -85,6 +85,8 @@ mod guardian;
 mod handle;
 mod keyed;
 mod listen;
+#[cfg(target_os = "linux")]
+mod listeners;
 mod output;
 #[cfg_attr(windows, path = "process_windows.rs")]
 mod process;

@@ -5,7 +5,7 @@ use std::{fmt, future::Future, ops::RangeInclusive, pin::Pin, sync::Arc, time::D
 use http::{Method, Request, Uri, header::HOST};
 use tokio::{
     net::TcpStream,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tower_service::Service;
 
@@ -20,8 +20,8 @@ use crate::{app::ProxyApp, body::Body, error::ConfigError};
 /// Default: when it accepts a connection; with an [inherited](super::Listen::Inherited) socket, to which anybody can connect before, when it
 /// answers `OPTIONS *`, whatever it says (RFC 9110 §9.3.7: a ping).
 ///
-/// What must be asked for is asked at once, after 2 ms, and then less and less often, up to every 250 ms; `GET` and `OPTIONS` without what
-/// [`proxy`](super::SpawnAppBuilder::proxy) says. The end of the child ends the wait.
+/// What must be asked for is asked at once, and again each time that another eighth of the wait so far has passed, 1 ms at the least and
+/// 250 ms at the most; `GET` and `OPTIONS` without what [`proxy`](super::SpawnAppBuilder::proxy) says. The end of the child ends the wait.
 #[derive(Clone, Default)]
 pub struct Ready(pub(super) Kind);
 
@@ -111,6 +111,8 @@ impl Ready {
                 let ping = || ask(app, Method::OPTIONS, "*", &(100..=599));
                 until(ping).await;
             }
+            // It was connected to, so that it could be seen who listens.
+            Kind::Listens if way.needs_proof() => {}
             Kind::Listens => connects(address).await,
             Kind::Http { target, statuses } => until(|| ask(app, Method::GET, target, statuses)).await,
             Kind::Check(check) => until(|| check(address.clone())).await,
@@ -137,12 +139,16 @@ pub(super) async fn connects(address: &Address) {
 
 /// Asks until the answer is yes.
 async fn until<Fut: Future<Output = bool>>(ask: impl Fn() -> Fut) {
-    // What serves after a few milliseconds is not to wait for ten.
-    let mut pause = Duration::from_millis(2);
+    let since = Instant::now();
     while !timeout(Duration::from_secs(5), ask()).await.unwrap_or(false) {
-        sleep(pause).await;
-        pause = pause.mul_f32(1.5).min(Duration::from_millis(250));
+        pause(since).await;
     }
+}
+
+/// Between two looks at what has been waited for since then: so that what is there after a few milliseconds is seen after a few, and what
+/// takes seconds is not asked all the time.
+pub(super) async fn pause(since: Instant) {
+    sleep((since.elapsed() / 8).clamp(Duration::from_millis(1), Duration::from_millis(250))).await;
 }
 
 /// Signed, if the requests will be.

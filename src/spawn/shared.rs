@@ -133,11 +133,14 @@ impl Front {
         }
     }
 
+    /// Until when a request waits that begins to wait now.
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + self.public.spec.queue_timeout
+    }
+
     /// Waits for a child, in the queue.
-    pub(super) async fn wait(self: &Arc<Self>) -> Result<Lease, Refused> {
+    pub(super) async fn wait(self: &Arc<Self>, deadline: Instant) -> Result<Lease, Refused> {
         let _place = Place::take(&self.public)?;
-        let spec = &self.public.spec;
-        let deadline = Instant::now() + spec.queue_timeout;
         let mut moments = self.public.moment.subscribe();
         loop {
             let moment = *moments.borrow_and_update();

@@ -10,3 +10,4 @@ mod handed_over;
 mod keyed;
 mod start;
 mod stop;
+mod strangers;
