@@ -8,7 +8,6 @@ use nexthop::{
     Body, ConfigError,
     spawn::{Command, Event, Listen, Ready, Report, SpawnApp, State},
 };
-use tokio::net::TcpListener;
 use tower::ServiceExt;
 
 use super::child::{self, event, get, pid, send, until};
