@@ -81,7 +81,7 @@ impl SpawnAppBuilder {
             backoff: Backoff::default(),
             queue: 1024,
             queue_timeout: Duration::from_secs(60),
-            retries: 2,
+            retries: 3,
             placeholder: None,
             directory: None,
             sites: None,
@@ -224,14 +224,16 @@ impl SpawnAppBuilder {
         self
     }
 
-    /// How long a request waits for a child, through failed starts and their delays; then it is answered with 503. Default: 60 s.
+    /// How long a request waits for a child, through failed starts and their delays; then it is answered with 503. The same once more, in
+    /// all, for one whose child has died. Default: 60 s.
     pub fn wait_timeout(mut self, limit: Duration) -> Self {
         self.queue_timeout = limit;
         self
     }
 
     /// How often a request is sent to another child that was on its way to one when that died, if it is safe to repeat
-    /// ([module](crate::spawn)). Default: 2, so that a request that kills whoever reads it costs three children. 0: never.
+    /// ([module](crate::spawn)). 0: never. Default: 3, so that a request that kills whoever reads it costs four children, one less than
+    /// the failures after which [`Backoff`] gives up.
     pub fn max_retries(mut self, retries: u32) -> Self {
         self.retries = retries;
         self

@@ -11,6 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Method, Request, Response, header::UPGRADE};
+use tokio::time::Instant;
 
 use super::{gate::Lease, shared::Front};
 use crate::{
@@ -95,12 +96,12 @@ async fn finish(future: SpawnFuture) -> Response<Body> {
 }
 
 /// Sends a request whose child has died to the next one, as long as that repeats nothing. One that was sent goes again as often as it may,
-/// one that was not as often as it takes. All waits together end with the first one's deadline.
+/// one that was not as often as it takes, until what it may wait altogether is over.
 async fn move_on(mut failed: Failed, mut lease: Lease) -> Response<Body> {
     let Some(front) = lease.backend().front.upgrade() else { return failed.answer() };
     let deadline = front.deadline();
     let mut retries = front.public.spec.retries;
-    for _ in 0..MOST {
+    while Instant::now() < deadline {
         if failed.was_sent() {
             match retries.checked_sub(1) {
                 Some(left) => retries = left,
@@ -136,9 +137,6 @@ async fn move_on(mut failed: Failed, mut lease: Lease) -> Response<Body> {
     }
     failed.answer()
 }
-
-/// Children that one request sees die before it has reached one.
-const MOST: u32 = 16;
 
 impl fmt::Debug for SpawnFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -47,7 +47,7 @@
 //! | `Failed` | are answered with 503 and `Retry-After` | `Starting` with the first request after the pause |
 //!
 //! A request that has found no child has not been sent anywhere: it waits through failed starts. One that was on its way when its child
-//! died is sent to the next child if that repeats nothing: if not a byte of it was sent, or, up to two times
+//! died is sent to the next child if that repeats nothing: if not a byte of it was sent, or, up to three times
 //! ([`max_retries`](SpawnAppBuilder::max_retries)), if its method is idempotent (RFC 9110 §9.2.2), no byte of a response has come, and its
 //! body is still there ([`replay_max_bytes`](crate::exact::ExactProxyBuilder::replay_max_bytes)). Others are 502. A child gets a pool of
 //! connections of its own, so that none leads to a dead one.
