@@ -3,21 +3,19 @@
 use std::{
     convert::Infallible,
     fmt,
-    future::{Future, poll_fn},
+    future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
-use bytes::Bytes;
-use http::{Method, Request, Response, header::UPGRADE};
+use http::{Extensions, Request, Response};
 use tokio::time::Instant;
 
 use super::{gate::Lease, shared::Front};
 use crate::{
-    app::{Failed, ProxyFuture},
+    app::{Escort, Failed, Passage, State},
     body::Body,
-    error::BoxError,
     transport::Hold,
 };
 
@@ -25,38 +23,60 @@ use crate::{
 #[must_use = "futures do nothing unless polled"]
 pub struct SpawnFuture {
     /// The request on a child, or all that is rarer, in a box.
-    inner: ProxyFuture,
-    /// On the child that `inner` is about, if it is about one.
+    state: State,
+    /// On the child that `state` is about, if it is about one.
     lease: Option<Lease>,
 }
 
 impl SpawnFuture {
     pub(super) fn answer(response: Response<Body>) -> Self {
-        Self { inner: ProxyFuture::answer(response), lease: None }
-    }
-
-    /// To a child that serves.
-    pub(super) fn forward<B>(lease: Lease, mut request: Request<B>) -> Self
-    where
-        B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
-        // A tunnel outlives its response.
-        if request.headers().contains_key(UPGRADE) || *request.method() == Method::CONNECT {
-            request.extensions_mut().insert(Hold(Arc::new(lease.again())));
-        }
-        Self { inner: lease.backend().app.send(request), lease: Some(lease) }
+        Self { state: State::answer(response), lease: None }
     }
 
     /// To a child that is to be started.
     pub(super) fn wait(front: Arc<Front>, request: Request<Body>) -> Self {
         let waiting = async move {
             match front.wait(front.deadline()).await {
-                Ok(lease) => finish(Self::forward(lease, request)).await,
+                Ok(lease) => {
+                    let app = lease.backend().app.clone();
+                    finish(app.send(request, Some(lease))).await
+                }
                 Err(refused) => refused.answer(),
             }
         };
-        Self { inner: ProxyFuture::later(waiting), lease: None }
+        Self { state: State::later(waiting), lease: None }
+    }
+
+    #[cold]
+    fn recover(
+        lease: &mut Option<Lease>,
+        state: &mut State,
+        failed: Failed,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<Body>, Infallible>> {
+        match lease.take() {
+            Some(lease) if failed.may_move() => {
+                *state = State::later(move_on(failed, lease));
+                state.poll_or(cx, &mut (), |(), _| {}, |(), _, failed, _| Poll::Ready(Ok(failed.answer())))
+            }
+            _ => Poll::Ready(Ok(failed.answer())),
+        }
+    }
+}
+
+impl Passage for SpawnFuture {
+    type Escort = Option<Lease>;
+
+    fn new(state: State, lease: Option<Lease>) -> Self {
+        Self { state, lease }
+    }
+}
+
+impl Escort for Option<Lease> {
+    fn may_tunnel(&self, extensions: &mut Extensions) {
+        if let Some(lease) = self {
+            hold_tunnel(lease, extensions);
+        }
     }
 }
 
@@ -64,18 +84,8 @@ impl Future for SpawnFuture {
     type Output = Result<Response<Body>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        loop {
-            match ready!(self.inner.poll_or_give_back(cx)) {
-                Ok(mut response) => {
-                    hold(&mut response, self.lease.take());
-                    return Poll::Ready(Ok(response));
-                }
-                Err(failed) => match self.lease.take().filter(|_| failed.may_move()) {
-                    Some(lease) => self.inner = ProxyFuture::later(move_on(failed, lease)),
-                    None => return Poll::Ready(Ok(failed.answer())),
-                },
-            }
-        }
+        let Self { state, lease } = &mut *self;
+        state.poll_or(cx, lease, |lease, response| hold(response, lease.take()), Self::recover)
     }
 }
 
@@ -86,6 +96,12 @@ fn hold(response: &mut Response<Body>, lease: Option<Lease>) {
         let body = std::mem::take(response.body_mut());
         *response.body_mut() = body.hold(lease);
     }
+}
+
+/// A tunnel outlives its response.
+#[cold]
+fn hold_tunnel(lease: &Lease, extensions: &mut Extensions) {
+    extensions.insert(Hold(Arc::new(lease.again())));
 }
 
 async fn finish(future: SpawnFuture) -> Response<Body> {
@@ -120,13 +136,13 @@ async fn move_on(mut failed: Failed, mut lease: Lease) -> Response<Body> {
         if let Some(extensions) = failed.extensions_mut()
             && extensions.remove::<Hold>().is_some()
         {
-            extensions.insert(Hold(Arc::new(lease.again())));
+            hold_tunnel(&lease, extensions);
         }
-        let mut future = match lease.backend().app.take_over(failed) {
+        let future = match lease.backend().app.take_over(failed) {
             Ok(future) => future,
             Err(failed) => return failed.answer(),
         };
-        failed = match poll_fn(|cx| future.poll_or_give_back(cx)).await {
+        failed = match future.or_give_back().await {
             Ok(mut response) => {
                 hold(&mut response, Some(lease));
                 return response;

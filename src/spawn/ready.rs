@@ -7,13 +7,16 @@ use tokio::{
     net::TcpStream,
     time::{Instant, sleep, timeout},
 };
-use tower_service::Service;
 
 use super::{
     listen::{Address, Way},
     output::Finder,
 };
-use crate::{app::ProxyApp, body::Body, error::ConfigError};
+use crate::{
+    app::{ProxyApp, ProxyFuture},
+    body::Body,
+    error::ConfigError,
+};
 
 /// When a child that was started counts as ready. Until then requests wait.
 ///
@@ -155,8 +158,7 @@ pub(super) async fn pause(since: Instant) {
 async fn ask(app: &ProxyApp, method: Method, target: &str, statuses: &RangeInclusive<u16>) -> bool {
     let request = Request::builder().method(method).uri(target).header(HOST, "localhost").body(Body::empty());
     let Ok(request) = request else { return false };
-    let mut future = app.clone().call(request);
-    match std::future::poll_fn(|cx| future.poll_or_give_back(cx)).await {
+    match app.send::<_, ProxyFuture>(request, ()).or_give_back().await {
         Ok(response) => statuses.contains(&response.status().as_u16()),
         // No line in the log: it is not there yet.
         Err(_) => false,
