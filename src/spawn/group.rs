@@ -1,5 +1,11 @@
 //! What Linux tells of a process group: who is in it, what it uses, whose socket a port is.
 
+#[cfg(target_os = "linux")]
+use std::iter::once;
+
+#[cfg(target_os = "linux")]
+use super::listeners;
+
 /// True if a process of the group runs. Where the system does not tell, false.
 #[cfg(unix)]
 pub(super) async fn has_living_members(group: u32) -> bool {
@@ -27,7 +33,12 @@ pub(super) async fn resident_bytes(group: u32) -> Option<u64> {
 /// while somebody answers has to do.
 pub(super) async fn owns(group: u32, address: std::net::SocketAddr) -> bool {
     #[cfg(target_os = "linux")]
-    return blocking(move || linux::owns(group, address)).await.unwrap_or(false);
+    {
+        // Mostly it is the leader's own, which is found out at once. Another thread may have to wait for a processor.
+        let at_once = listeners::asked(address).is_ok_and(|found| linux::own([group], found));
+        let all = move || linux::own(once(group).chain(linux::members(group)), listeners::listeners(address));
+        at_once || blocking(all).await.unwrap_or(false)
+    }
     #[cfg(not(target_os = "linux"))]
     {
         let _ = (group, address);
@@ -43,9 +54,7 @@ async fn blocking<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) 
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::{fs, net::SocketAddr, path::Path};
-
-    use crate::spawn::listeners::listeners;
+    use std::{collections::BTreeSet, fs, path::Path};
 
     /// The processes of a group that have not ended.
     pub(super) fn members(group: u32) -> impl Iterator<Item = u32> {
@@ -69,13 +78,12 @@ mod linux {
         members(group).filter_map(of).sum::<u64>().saturating_mul(1024)
     }
 
-    pub(super) fn owns(group: u32, address: SocketAddr) -> bool {
-        let mut strangers = listeners(address);
+    /// True if all of these sockets are of these processes, and there are any.
+    pub(super) fn own(processes: impl IntoIterator<Item = u32>, mut strangers: BTreeSet<u64>) -> bool {
         if strangers.is_empty() {
             return false;
         }
-        // The leader first: most often it is the one.
-        for id in std::iter::once(group).chain(members(group)) {
+        for id in processes {
             for inode in sockets(id) {
                 strangers.remove(&inode);
             }
@@ -100,7 +108,7 @@ mod linux {
 
     #[cfg(test)]
     mod tests {
-        use super::*;
+        use super::{super::owns, *};
 
         /// This process may be in any group; what it leads or not does not matter to `sockets`.
         fn own_group() -> u32 {
@@ -108,18 +116,19 @@ mod linux {
             stat.rsplit_once(") ").unwrap().1.split(' ').nth(2).unwrap().parse().unwrap()
         }
 
-        #[test]
-        fn a_port_is_owned_by_the_group_whose_process_listens_on_it() {
+        #[tokio::test]
+        async fn a_port_is_owned_by_the_group_whose_process_listens_on_it() {
             for ip in ["127.0.0.1", "0.0.0.0", "::1"] {
                 let Ok(listener) = std::net::TcpListener::bind((ip, 0)) else { continue };
                 let mut address = listener.local_addr().unwrap();
                 if ip == "0.0.0.0" {
                     address.set_ip([127, 0, 0, 1].into());
                 }
-                assert!(owns(own_group(), address), "{address}");
-                assert!(!owns(1, address), "{address} is not of the first process");
+                assert!(owns(own_group(), address).await, "{address}");
+                assert!(owns(std::process::id(), address).await, "{address}: its leader is enough");
+                assert!(!owns(1, address).await, "{address} is not of the first process");
                 drop(listener);
-                assert!(!owns(own_group(), address), "{address}: nobody listens");
+                assert!(!owns(own_group(), address).await, "{address}: nobody listens");
             }
         }
 

@@ -21,8 +21,8 @@ pub(super) fn listeners(address: SocketAddr) -> BTreeSet<u64> {
     })
 }
 
-/// Half an answer is an error: a stranger could be in the other half.
-fn asked(address: SocketAddr) -> io::Result<BTreeSet<u64>> {
+/// The same, in microseconds, where the kernel can be asked. Half an answer is an error: a stranger could be in the other half.
+pub(super) fn asked(address: SocketAddr) -> io::Result<BTreeSet<u64>> {
     let socket = Socket::new(Domain::from(AF_NETLINK), Type::DGRAM, Some(Protocol::from(NETLINK_SOCK_DIAG)))?;
     socket.set_read_timeout(Some(Duration::from_secs(1)))?;
     let mut inodes = BTreeSet::new();

@@ -130,7 +130,10 @@ impl Ready {
 pub(super) async fn connects(address: &Address) {
     until(|| async {
         match address {
-            Address::Tcp(address) => TcpStream::connect(address).await.is_ok(),
+            // Where nobody listens, a connection may find itself (RFC 9293 §3.5).
+            Address::Tcp(address) => TcpStream::connect(address)
+                .await
+                .is_ok_and(|stream| stream.local_addr().is_ok_and(|from| from != *address)),
             #[cfg(unix)]
             Address::Unix(path) => tokio::net::UnixStream::connect(path).await.is_ok(),
             #[cfg(not(unix))]
