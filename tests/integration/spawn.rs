@@ -4,6 +4,7 @@
 #![allow(unreachable_pub)] // as in `support`
 
 mod child;
+mod configured;
 mod failures;
 mod generations;
 mod handed_over;
