@@ -25,6 +25,7 @@ use crate::{
 };
 
 /// Builds a [`ProxyApp`].
+#[derive(Clone)]
 #[must_use]
 pub struct ProxyAppBuilder {
     upstream: Upstream,
@@ -69,6 +70,13 @@ impl ProxyAppBuilder {
             classic_signer: None,
             hooks: Hooks::default(),
         }
+    }
+
+    /// The same for the upstream of another builder.
+    #[cfg(all(feature = "config", feature = "spawn"))]
+    pub(crate) fn towards(mut self, other: Self) -> Self {
+        self.upstream = other.upstream;
+        self
     }
 
     /// What sends the requests: its connections, timeouts, limits and TLS. Default: [`ExactProxy::new`].

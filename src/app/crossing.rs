@@ -25,7 +25,7 @@ use crate::{
 
 /// What the client sees of a request and what the upstream sees: what is told to the one, and how its answer is brought back to the other.
 #[derive(Debug)]
-pub(super) struct Crossing {
+pub(crate) struct Crossing {
     pub(super) settings: Arc<Settings>,
     pub(super) front: Front,
     pub(super) href: Href,
@@ -33,7 +33,7 @@ pub(super) struct Crossing {
 }
 
 /// What became of a request.
-pub(super) enum Crossed {
+pub(crate) enum Crossed {
     Answer(Response<Body>),
     Lost(Crossing, Loss),
 }

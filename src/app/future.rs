@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::Response;
+use http::{Extensions, Response};
 
 use crate::{
     app::{
@@ -22,23 +22,39 @@ use crate::{
 pub struct ProxyFuture(pub(super) State);
 
 #[expect(clippy::large_enum_variant, reason = "the large one is the common one")]
-pub(super) enum State {
+pub(crate) enum State {
     Answer(Option<Response<Body>>),
     Exchange(Exchange<Crossing>),
     Boxed(Later<Crossed>),
 }
 
-impl ProxyFuture {
-    pub(super) fn answer(response: Response<Body>) -> Self {
-        Self(State::Answer(Some(response)))
-    }
+/// What a request is made into that is on its way, by the service that sends it. It is made where it is to be, for it is large.
+pub(crate) trait Passage: Sized {
+    /// What goes with the request.
+    type Escort: Escort;
 
-    pub(super) fn exchange(exchange: Exchange<Crossing>) -> Self {
-        Self(State::Exchange(exchange))
-    }
+    fn new(state: State, escort: Self::Escort) -> Self;
+}
 
+/// What goes with a request, and is told what will outlive it.
+pub(crate) trait Escort {
+    /// It may become a tunnel, which takes these with it.
+    fn may_tunnel(&self, _: &mut Extensions) {}
+}
+
+impl Escort for () {}
+
+impl Passage for ProxyFuture {
+    type Escort = ();
+
+    fn new(state: State, (): ()) -> Self {
+        Self(state)
+    }
+}
+
+impl State {
     pub(super) fn boxed(future: impl Future<Output = Crossed> + Send + 'static) -> Self {
-        Self(State::Boxed(Box::pin(future)))
+        Self::Boxed(Box::pin(future))
     }
 }
 

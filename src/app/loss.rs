@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Why there is no response, and the request, if sending it elsewhere repeats nothing.
-pub(super) struct Loss {
+pub(crate) struct Loss {
     pub(super) error: Error,
     #[cfg(feature = "spawn")]
     pub(super) whole: Option<Box<Salvage>>,

@@ -108,6 +108,8 @@ pub use builder::ProxyAppBuilder;
 #[cfg(feature = "forward")]
 pub(crate) use builder::pseudonym;
 pub use future::ProxyFuture;
+#[cfg(feature = "spawn")]
+pub(crate) use future::{Escort, Passage, State};
 pub use hooks::Rewritten;
 #[cfg(feature = "spawn")]
 pub(crate) use salvage::Failed;

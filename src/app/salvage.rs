@@ -1,7 +1,9 @@
 //! [`Failed`]: a request that one upstream has lost, on its way to another that serves the same.
 
 use std::{
+    convert::Infallible,
     fmt,
+    future::{Future, poll_fn},
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -48,29 +50,77 @@ impl Failed {
     }
 }
 
-impl ProxyFuture {
-    /// As [`poll`](Future::poll), but gives back a request that has no response.
-    pub(crate) fn poll_or_give_back(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<Body>, Failed>> {
-        match &mut self.0 {
-            State::Answer(response) => response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response))),
-            State::Exchange(exchange) => {
-                let error = match ready!(Pin::new(&mut *exchange).poll(cx)) {
-                    Ok(response) => return Poll::Ready(Ok(exchange.prepare().answer(Ok(response)))),
-                    Err(error) => error,
-                };
-                let State::Exchange(exchange) = std::mem::replace(&mut self.0, State::Answer(None)) else {
-                    return Poll::Pending;
-                };
-                let (crossing, whole) = exchange.salvage();
-                Poll::Ready(Err(Failed { error, crossing: Box::new(crossing), whole }))
-            }
-            State::Boxed(future) => Poll::Ready(match ready!(future.as_mut().poll(cx)) {
-                Crossed::Answer(response) => Ok(response),
-                Crossed::Lost(crossing, loss) => {
-                    Err(Failed { error: loss.error, crossing: Box::new(crossing), whole: loss.whole })
+impl State {
+    pub(crate) fn answer(response: Response<Body>) -> Self {
+        Self::Answer(Some(response))
+    }
+
+    /// An answer that something else is awaited for.
+    pub(crate) fn later(answer: impl Future<Output = Response<Body>> + Send + 'static) -> Self {
+        Self::boxed(async { Crossed::Answer(answer.await) })
+    }
+
+    /// As with [`ProxyFuture`], but for a request that has no response the outcome is what `recover` makes of it, and `arrived` sees a
+    /// response's head before anybody else does; both with `escort`. A response is moved often enough on its way: it is looked at where it is.
+    pub(crate) fn poll_or<E>(
+        &mut self,
+        cx: &mut Context<'_>,
+        escort: &mut E,
+        arrived: impl FnOnce(&mut E, &mut Response<Body>),
+        recover: impl FnOnce(&mut E, &mut Self, Failed, &mut Context<'_>) -> Poll<Result<Response<Body>, Infallible>>,
+    ) -> Poll<Result<Response<Body>, Infallible>> {
+        match self {
+            Self::Answer(response) => response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response))),
+            Self::Exchange(exchange) => {
+                let mut result = ready!(Pin::new(&mut *exchange).poll(cx));
+                match &mut result {
+                    Ok(response) => arrived(escort, response),
+                    Err(error) => {
+                        let error = error.clone();
+                        return match self.give_back(error) {
+                            Some(failed) => recover(escort, self, failed, cx),
+                            None => Poll::Pending,
+                        };
+                    }
                 }
-            }),
+                Poll::Ready(Ok(exchange.prepare().answer(result)))
+            }
+            Self::Boxed(future) => match ready!(future.as_mut().poll(cx)) {
+                Crossed::Answer(mut response) => {
+                    arrived(escort, &mut response);
+                    Poll::Ready(Ok(response))
+                }
+                Crossed::Lost(crossing, loss) => {
+                    let failed = Failed { error: loss.error, crossing: Box::new(crossing), whole: loss.whole };
+                    recover(escort, self, failed, cx)
+                }
+            },
         }
+    }
+
+    #[cold]
+    fn give_back(&mut self, error: Error) -> Option<Failed> {
+        let Self::Exchange(exchange) = std::mem::replace(self, Self::Answer(None)) else { return None };
+        let (crossing, whole) = exchange.salvage();
+        Some(Failed { error, crossing: Box::new(crossing), whole })
+    }
+}
+
+impl ProxyFuture {
+    /// The response, or the request.
+    pub(crate) async fn or_give_back(mut self) -> Result<Response<Body>, Failed> {
+        let mut lost = None;
+        poll_fn(|cx| {
+            let give_back = |lost: &mut Option<Failed>, _: &mut State, failed, _: &mut Context<'_>| {
+                *lost = Some(failed);
+                Poll::Pending
+            };
+            match self.0.poll_or(cx, &mut lost, |_, _| {}, give_back) {
+                Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+                Poll::Pending => lost.take().map_or(Poll::Pending, |failed| Poll::Ready(Err(failed))),
+            }
+        })
+        .await
     }
 }
 
@@ -109,9 +159,9 @@ impl ProxyApp {
         };
         let crossing = Crossing { settings: settings.clone(), front, href: href.clone(), told };
         Ok(if settings.seal.is_some() || settings.hooks.any_later() {
-            ProxyFuture::boxed(crossing.send(parts, body))
+            ProxyFuture(State::boxed(crossing.send(parts, body)))
         } else {
-            ProxyFuture::exchange(settings.exact.send(parts, body, crossing).with_head(head))
+            ProxyFuture(State::Exchange(settings.exact.send(parts, body, crossing).with_head(head)))
         })
     }
 }

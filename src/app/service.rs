@@ -16,7 +16,7 @@ use crate::{
         crossing::Crossing,
         forwarded::Common,
         front::Front,
-        future::ProxyFuture,
+        future::{Escort, Passage, ProxyFuture, State},
         hooks::{Answer, Hooks},
         outgoing::outgoing,
         rewrite,
@@ -119,6 +119,33 @@ impl ProxyApp {
     pub(super) fn inner(&self) -> &Arc<Settings> {
         &self.0
     }
+
+    /// What [`call`](Service::call) does, with something that goes with the request.
+    pub(crate) fn send<B, P: Passage>(&self, request: Request<B>, escort: P::Escort) -> P
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let settings = &self.0;
+        let (mut parts, body) = request.into_parts();
+        let (front, href, nominated) = match settings.aim(&mut parts, body.size_hint().lower(), &escort) {
+            Ok(aimed) => aimed,
+            Err(refusal) => return P::new(refusal.into_state(settings), escort),
+        };
+        let body = without(outgoing(body, front.version, settings.max_body_bytes), nominated);
+        let mut crossing = Crossing::new(settings, front, href);
+        if settings.seal.is_some() || settings.hooks.any_later() {
+            return P::new(State::boxed(crossing.forward(parts, body)), escort);
+        }
+        match crossing.prepare(&mut parts) {
+            Ok(()) => {
+                let mut exchange = settings.exact.send(parts, body, crossing);
+                exchange.begin();
+                P::new(State::Exchange(exchange), escort)
+            }
+            Err(refusal) => P::new(refusal.into_state(settings), escort),
+        }
+    }
 }
 
 impl<B> Service<Request<B>> for ProxyApp
@@ -135,31 +162,18 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> ProxyFuture {
-        let settings = &self.0;
-        let (mut parts, body) = request.into_parts();
-        let (front, href, nominated) = match settings.aim(&mut parts, body.size_hint().lower()) {
-            Ok(aimed) => aimed,
-            Err(refusal) => return ProxyFuture::answer(refusal.into_response(settings)),
-        };
-        let body = without(outgoing(body, front.version, settings.max_body_bytes), nominated);
-        let mut crossing = Crossing::new(settings, front, href);
-        if settings.seal.is_some() || settings.hooks.any_later() {
-            return ProxyFuture::boxed(crossing.forward(parts, body));
-        }
-        match crossing.prepare(&mut parts) {
-            Ok(()) => {
-                let mut exchange = settings.exact.send(parts, body, crossing);
-                exchange.begin();
-                ProxyFuture::exchange(exchange)
-            }
-            Err(refusal) => ProxyFuture::answer(refusal.into_response(settings)),
-        }
+        self.send(request, ())
     }
 }
 
 impl Settings {
     /// Looks at a request, strips it and aims it at its upstream.
-    fn aim(&self, parts: &mut request::Parts, declared: u64) -> Result<(Front, Href, Nominated), Refusal> {
+    fn aim(
+        &self,
+        parts: &mut request::Parts,
+        declared: u64,
+        escort: &impl Escort,
+    ) -> Result<(Front, Href, Nominated), Refusal> {
         let extended = extended::receive(parts);
         let found = Found::scan(&parts.headers);
         let host = rewrite::check(parts, found, declared, self)?;
@@ -167,6 +181,9 @@ impl Settings {
             return Err(Refusal::Answer(self.last_hop()));
         }
         let nominated = rewrite::strip(parts, found, self);
+        if extended || found.has_upgrade() {
+            escort.may_tunnel(&mut parts.extensions);
+        }
         if extended {
             extended::announce(parts)?;
         }
@@ -206,11 +223,11 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    fn into_response(self, settings: &Settings) -> Response<Body> {
-        match self {
+    fn into_state(self, settings: &Settings) -> State {
+        State::Answer(Some(match self {
             Self::Error(error) => settings.answer(error),
             Self::Answer(answer) => *answer,
-        }
+        }))
     }
 }
 

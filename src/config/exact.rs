@@ -53,9 +53,17 @@ const NUMBERS: &[(&str, Set<usize>)] = &[
 ];
 
 impl Reading {
-    /// All of them; each is checked by itself, too, so that a mistake is told under its key.
+    /// What they make.
     pub(super) fn exact(&mut self) -> Option<ExactProxy> {
-        let (before, mut builder) = (self.mistakes(), ExactProxy::builder());
+        let before = self.mistakes();
+        let built = self.exact_settings().build();
+        // What is wrong with one setting alone was told.
+        if before == self.mistakes() { self.check("connections", built) } else { built.ok() }
+    }
+
+    /// All of them; each is checked by itself, too, so that a mistake is told under its key.
+    pub(super) fn exact_settings(&mut self) -> ExactProxyBuilder {
+        let mut builder = ExactProxy::builder();
         for &(key, set) in TIMES {
             let time = self.time(key);
             builder = self.put(key, builder, time, set);
@@ -101,9 +109,7 @@ impl Reading {
         if let Some(tls) = self.tls() {
             builder = builder.tls(tls);
         }
-        let built = builder.build();
-        // What is wrong with one setting alone was told.
-        if before == self.mistakes() { self.check("connections", built) } else { built.ok() }
+        builder
     }
 
     fn put<T: Clone>(
@@ -118,7 +124,7 @@ impl Reading {
         set(builder, value)
     }
 
-    fn fixed_time(&mut self, key: &'static str) -> Option<Duration> {
+    pub(super) fn fixed_time(&mut self, key: &'static str) -> Option<Duration> {
         let time = self.time(key)?;
         if time.is_none() {
             self.fail(ConfigError::invalid(key, "off", "is not a time (500ms, 10s, 5m, 1h)"));

@@ -1,7 +1,7 @@
 //! Services and layers from configuration files (feature `config`).
 //!
-//! [`ProxyAppConfig`], [`TransparentProxyConfig`] and [`ProxyMiddlewareConfig`] are read by any serde format (TOML, YAML, JSON, …), on their
-//! own or as fields of an application's own configuration, or collected from pairs of texts, as INI files and environments give them.
+//! [`ProxyAppConfig`], [`TransparentProxyConfig`] and [`ProxyMiddlewareConfig`], with the feature `spawn` also `SpawnAppConfig`, are read
+//! by any serde format (TOML, YAML, JSON, …), on their own or as fields of an application's own configuration, or collected from pairs of texts, as INI files and environments give them.
 //! Then `build()` makes the service or layer. The keys are those of the paste.deploy factories this crate descends from, and more; each
 //! type lists its own.
 //!
@@ -37,10 +37,14 @@ mod middleware;
 mod mistakes;
 mod proxy_app;
 mod shared;
+#[cfg(feature = "spawn")]
+mod spawn;
 mod table;
 mod transparent;
 
 pub use middleware::ProxyMiddlewareConfig;
 pub use mistakes::Mistakes;
 pub use proxy_app::ProxyAppConfig;
+#[cfg(feature = "spawn")]
+pub use spawn::SpawnAppConfig;
 pub use transparent::TransparentProxyConfig;

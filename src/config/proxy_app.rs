@@ -101,9 +101,7 @@ impl ProxyAppConfig {
         let href = reading.href();
         // Settings can only be put on a builder, and a builder needs an upstream: without one, this stands in until the mistakes are told.
         let mut builder = ProxyApp::builder(href.map_or_else(|| "http://localhost".parse(), Ok)?);
-        builder = reading.target(builder);
-        builder = reading.limits(builder);
-        builder = reading.word_to_upstream(builder);
+        builder = reading.proxy_app(builder);
         if let Some(exact) = reading.exact() {
             builder = builder.exact(exact);
         }
@@ -128,6 +126,13 @@ impl Reading {
         let href: Href = self.check(key, text.parse())?;
         self.check(key, ProxyApp::builder(href.clone()).build());
         Some(href)
+    }
+
+    /// All but where to, and by what connections.
+    pub(super) fn proxy_app(&mut self, builder: ProxyAppBuilder) -> ProxyAppBuilder {
+        let builder = self.target(builder);
+        let builder = self.limits(builder);
+        self.word_to_upstream(builder)
     }
 
     fn target(&mut self, builder: ProxyAppBuilder) -> ProxyAppBuilder {

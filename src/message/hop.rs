@@ -147,6 +147,11 @@ impl Found {
         self.has(CONTENT_LENGTH_BIT | TRANSFER_ENCODING_BIT)
     }
 
+    /// True if there is an `Upgrade`.
+    pub(crate) fn has_upgrade(self) -> bool {
+        self.has(UPGRADE_BIT)
+    }
+
     /// True if there is a `Via`.
     pub(crate) fn has_via(self) -> bool {
         self.has(VIA_BIT)

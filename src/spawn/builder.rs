@@ -50,6 +50,7 @@ pub struct SpawnAppBuilder {
     backoff: Backoff,
     queue: usize,
     queue_timeout: Duration,
+    retries: u32,
     placeholder: Option<Bytes>,
     directory: Option<PathBuf>,
     /// Shared with other apps.
@@ -80,6 +81,7 @@ impl SpawnAppBuilder {
             backoff: Backoff::default(),
             queue: 1024,
             queue_timeout: Duration::from_secs(60),
+            retries: 3,
             placeholder: None,
             directory: None,
             sites: None,
@@ -222,9 +224,18 @@ impl SpawnAppBuilder {
         self
     }
 
-    /// How long a request waits for a child, through failed starts and their delays; then it is answered with 503. Default: 60 s.
+    /// How long a request waits for a child, through failed starts and their delays; then it is answered with 503. The same once more, in
+    /// all, for one whose child has died. Default: 60 s.
     pub fn wait_timeout(mut self, limit: Duration) -> Self {
         self.queue_timeout = limit;
+        self
+    }
+
+    /// How often a request is sent to another child that was on its way to one when that died, if it is safe to repeat
+    /// ([module](crate::spawn)). 0: never. Default: 3, so that a request that kills whoever reads it costs four children, one less than
+    /// the failures after which [`Backoff`] gives up.
+    pub fn max_retries(mut self, retries: u32) -> Self {
+        self.retries = retries;
         self
     }
 
@@ -318,6 +329,7 @@ impl SpawnAppBuilder {
             backoff: self.backoff,
             queue: self.queue,
             queue_timeout: within_reach(self.queue_timeout),
+            retries: self.retries,
             placeholder: self.placeholder,
             kept: Arc::default(),
             sites: self.sites.unwrap_or_else(|| Arc::new(Sites::below(directory, within_reach(self.grace)))),

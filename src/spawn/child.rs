@@ -288,15 +288,14 @@ async fn is_proven(group: u32, address: SocketAddr) -> bool {
 }
 
 async fn port_in_file(place: &Place) -> u16 {
-    let mut pause = Duration::from_millis(10);
+    let since = Instant::now();
     loop {
         let text = std::fs::read_to_string(place.file("port")).unwrap_or_default();
         // Without its end, a number may be half of it.
         if let Some(port) = text.split_once('\n').and_then(|(port, _)| port.trim().parse().ok()) {
             return port;
         }
-        sleep(pause).await;
-        pause = pause.mul_f32(1.5).min(Duration::from_millis(250));
+        ready::pause(since).await;
     }
 }
 

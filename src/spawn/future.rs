@@ -3,61 +3,80 @@
 use std::{
     convert::Infallible,
     fmt,
-    future::{Future, poll_fn},
+    future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
-use bytes::Bytes;
-use http::{Method, Request, Response, header::UPGRADE};
-use tower_service::Service;
+use http::{Extensions, Request, Response};
+use tokio::time::Instant;
 
 use super::{gate::Lease, shared::Front};
 use crate::{
-    app::{Failed, ProxyFuture},
+    app::{Escort, Failed, Passage, State},
     body::Body,
-    error::BoxError,
     transport::Hold,
 };
 
 /// The answer of a [`SpawnApp`](super::SpawnApp) to one request.
 #[must_use = "futures do nothing unless polled"]
-pub struct SpawnFuture(State);
-
-#[expect(clippy::large_enum_variant, reason = "the large one is the common one")]
-enum State {
-    Answer(Option<Response<Body>>),
-    Forwarding(ProxyFuture, Option<Lease>),
-    Later(Pin<Box<dyn Future<Output = Response<Body>> + Send>>),
+pub struct SpawnFuture {
+    /// The request on a child, or all that is rarer, in a box.
+    state: State,
+    /// On the child that `state` is about, if it is about one.
+    lease: Option<Lease>,
 }
 
 impl SpawnFuture {
     pub(super) fn answer(response: Response<Body>) -> Self {
-        Self(State::Answer(Some(response)))
-    }
-
-    /// To a child that serves.
-    pub(super) fn forward<B>(lease: Lease, mut request: Request<B>) -> Self
-    where
-        B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
-        // A tunnel outlives its response.
-        if request.headers().contains_key(UPGRADE) || *request.method() == Method::CONNECT {
-            request.extensions_mut().insert(Hold(Arc::new(lease.again())));
-        }
-        Self(State::Forwarding(lease.backend().app.clone().call(request), Some(lease)))
+        Self { state: State::answer(response), lease: None }
     }
 
     /// To a child that is to be started.
     pub(super) fn wait(front: Arc<Front>, request: Request<Body>) -> Self {
-        Self(State::Later(Box::pin(async move {
-            match front.wait().await {
-                Ok(lease) => finish(Self::forward(lease, request)).await,
+        let waiting = async move {
+            match front.wait(front.deadline()).await {
+                Ok(lease) => {
+                    let app = lease.backend().app.clone();
+                    finish(app.send(request, Some(lease))).await
+                }
                 Err(refused) => refused.answer(),
             }
-        })))
+        };
+        Self { state: State::later(waiting), lease: None }
+    }
+
+    #[cold]
+    fn recover(
+        lease: &mut Option<Lease>,
+        state: &mut State,
+        failed: Failed,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<Body>, Infallible>> {
+        match lease.take() {
+            Some(lease) if failed.may_move() => {
+                *state = State::later(move_on(failed, lease));
+                state.poll_or(cx, &mut (), |(), _| {}, |(), _, failed, _| Poll::Ready(Ok(failed.answer())))
+            }
+            _ => Poll::Ready(Ok(failed.answer())),
+        }
+    }
+}
+
+impl Passage for SpawnFuture {
+    type Escort = Option<Lease>;
+
+    fn new(state: State, lease: Option<Lease>) -> Self {
+        Self { state, lease }
+    }
+}
+
+impl Escort for Option<Lease> {
+    fn may_tunnel(&self, extensions: &mut Extensions) {
+        if let Some(lease) = self {
+            hold_tunnel(lease, extensions);
+        }
     }
 }
 
@@ -65,34 +84,24 @@ impl Future for SpawnFuture {
     type Output = Result<Response<Body>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        loop {
-            match &mut self.0 {
-                State::Answer(response) => {
-                    return response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response)));
-                }
-                State::Later(future) => return future.as_mut().poll(cx).map(Ok),
-                State::Forwarding(future, lease) => match ready!(future.poll_or_give_back(cx)) {
-                    Ok(mut response) => {
-                        hold(&mut response, lease.take());
-                        return Poll::Ready(Ok(response));
-                    }
-                    Err(failed) => match lease.take().filter(|_| failed.may_move()) {
-                        Some(lease) => self.0 = State::Later(Box::pin(move_on(failed, lease))),
-                        None => return Poll::Ready(Ok(failed.answer())),
-                    },
-                },
-            }
-        }
+        let Self { state, lease } = &mut *self;
+        state.poll_or(cx, lease, |lease, response| hold(response, lease.take()), Self::recover)
     }
 }
 
 /// As long as there is something of the response to come, its child is not idle.
 fn hold(response: &mut Response<Body>, lease: Option<Lease>) {
     // Most have arrived with their head: then nothing is moved, and the lease ends here.
-    if !response.body().has_arrived() {
+    if lease.is_some() && !response.body().has_arrived() {
         let body = std::mem::take(response.body_mut());
         *response.body_mut() = body.hold(lease);
     }
+}
+
+/// A tunnel outlives its response.
+#[cold]
+fn hold_tunnel(lease: &Lease, extensions: &mut Extensions) {
+    extensions.insert(Hold(Arc::new(lease.again())));
 }
 
 async fn finish(future: SpawnFuture) -> Response<Body> {
@@ -102,17 +111,24 @@ async fn finish(future: SpawnFuture) -> Response<Body> {
     }
 }
 
-/// Sends a request whose child has died to the next one. One that was sent goes once more, one that was not as often as it takes; the queue
-/// is what limits that.
+/// Sends a request whose child has died to the next one, as long as that repeats nothing. One that was sent goes again as often as it may,
+/// one that was not as often as it takes, until what it may wait altogether is over.
 async fn move_on(mut failed: Failed, mut lease: Lease) -> Response<Body> {
-    let mut may_repeat = true;
-    for _ in 0..MOST {
-        if (failed.was_sent() && !std::mem::take(&mut may_repeat)) || !lease.backend().gate.is_dying().await {
+    let Some(front) = lease.backend().front.upgrade() else { return failed.answer() };
+    let deadline = front.deadline();
+    let mut retries = front.public.spec.retries;
+    while Instant::now() < deadline {
+        if failed.was_sent() {
+            match retries.checked_sub(1) {
+                Some(left) => retries = left,
+                None => break,
+            }
+        }
+        if !lease.backend().gate.is_dying().await {
             break;
         }
-        let Some(front) = lease.backend().front.upgrade() else { break };
         drop(lease);
-        lease = match front.wait().await {
+        lease = match front.wait(deadline).await {
             Ok(lease) => lease,
             Err(refused) => return refused.answer(),
         };
@@ -120,13 +136,13 @@ async fn move_on(mut failed: Failed, mut lease: Lease) -> Response<Body> {
         if let Some(extensions) = failed.extensions_mut()
             && extensions.remove::<Hold>().is_some()
         {
-            extensions.insert(Hold(Arc::new(lease.again())));
+            hold_tunnel(&lease, extensions);
         }
-        let mut future = match lease.backend().app.take_over(failed) {
+        let future = match lease.backend().app.take_over(failed) {
             Ok(future) => future,
             Err(failed) => return failed.answer(),
         };
-        failed = match poll_fn(|cx| future.poll_or_give_back(cx)).await {
+        failed = match future.or_give_back().await {
             Ok(mut response) => {
                 hold(&mut response, Some(lease));
                 return response;
@@ -137,9 +153,6 @@ async fn move_on(mut failed: Failed, mut lease: Lease) -> Response<Body> {
     }
     failed.answer()
 }
-
-/// Children that one request sees die.
-const MOST: usize = 16;
 
 impl fmt::Debug for SpawnFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

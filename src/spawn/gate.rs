@@ -116,7 +116,7 @@ pub(super) struct Backend {
 
 /// A request's being on its way to a child, or a body's, or a tunnel's.
 #[derive(Debug)]
-pub(super) struct Lease(Arc<Backend>);
+pub(crate) struct Lease(Arc<Backend>);
 
 impl Lease {
     pub(super) fn take(backend: &Arc<Backend>) -> Option<Self> {

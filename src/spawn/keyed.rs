@@ -255,7 +255,7 @@ where
     fn call(&mut self, request: Request<B>) -> SpawnFuture {
         let (parts, body) = request.into_parts();
         match self.0.find(&parts) {
-            Ok(entry) => entry.app.clone().call(Request::from_parts(parts, body)),
+            Ok(entry) => entry.app.send(Request::from_parts(parts, body)),
             Err(response) => SpawnFuture::answer(*response),
         }
     }

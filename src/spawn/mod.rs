@@ -33,7 +33,7 @@
 //! | | [`Listen::Reported`] | binds any port, and says which, in a line or a file | as for `__PORT__` |
 //!
 //! With an inherited socket there is no race and no refused connection. On systems other than Linux, the proof for ports is that the child
-//! is alive when somebody answers.
+//! is alive when somebody answers. A child that was beaten to its port has failed, and the next one gets another port.
 //!
 //! # What it does
 //! | [`State`] | requests | goes on to |
@@ -47,19 +47,16 @@
 //! | `Failed` | are answered with 503 and `Retry-After` | `Starting` with the first request after the pause |
 //!
 //! A request that has found no child has not been sent anywhere: it waits through failed starts. One that was on its way when its child
-//! died is sent to the next child if that repeats nothing: if not a byte of it was sent, or, once, if its method is idempotent
-//! (RFC 9110 §9.2.2), no byte of a response has come, and its body is still there
-//! ([`replay_max_bytes`](crate::exact::ExactProxyBuilder::replay_max_bytes)). Others are 502. A child gets a pool of connections of its own,
-//! so that none leads to a dead one.
+//! died is sent to the next child if that repeats nothing: if not a byte of it was sent, or, up to three times
+//! ([`max_retries`](SpawnAppBuilder::max_retries)), if its method is idempotent (RFC 9110 §9.2.2), no byte of a response has come, and its
+//! body is still there ([`replay_max_bytes`](crate::exact::ExactProxyBuilder::replay_max_bytes)). Others are 502. A child gets a pool of
+//! connections of its own, so that none leads to a dead one.
 //!
 //! # Stopping
 //! The child leads a process group. It is sent `TERM`, and `KILL` after the [grace](SpawnAppBuilder::grace), and so are its children.
 //! When this process ends without having stopped them (it returns, panics, is killed), a shell that was started beside the first child does
 //! the same. What leaves the group (`setsid`) is out of reach. Have a server that ends orderly await
 //! [`Handle::shut_down`] last.
-//!
-//! On Windows, the child is in a job object, which ends with this process and takes all its processes with it. There is no way to ask it to end:
-//! the grace is not waited for.
 //!
 //! # Replicas and generations
 //! [`replicas`](SpawnAppBuilder::replicas) children serve together. [`Handle::reload`] and [`max_requests`](SpawnAppBuilder::max_requests),
@@ -73,6 +70,21 @@
 //! Lines of both streams go to `tracing`, as `INFO` of the target `nexthop::spawn::output` with name, pid and stream; the last 200 are kept
 //! ([`Handle::output`]). The last lines of a child that failed are in the warning about it. No client is told of them.
 
+//!
+//! # Windows
+//! | | unix | Windows |
+//! |---|---|---|
+//! | listening | as above | by port: `__PORT__` or [`Listen::Reported`] |
+//! | being ready | as [`Ready`] has it | all of it but `Ready::notify` |
+//! | a stop | `TERM`, the grace, `KILL` | the end, at once, without the grace |
+//! | who goes with a child | its process group | its job object: all that it has started |
+//! | this process ends | children are stopped by a shell | children end with it |
+//! | users, limits, scripts | `Command::uid`, `gid`, `limit`, `shell` | none |
+//! | `max_rss_bytes`, proof of a port's owner | Linux | none |
+//!
+//! A console program would be asked to end by `CTRL_BREAK`. What sends it can only be called by `unsafe` code, which this crate has none of,
+//! and reaches only those that share this process's console; no crate that is well kept has a safe function for it.
+
 mod backoff;
 mod builder;
 mod child;
@@ -85,6 +97,8 @@ mod guardian;
 mod handle;
 mod keyed;
 mod listen;
+#[cfg(target_os = "linux")]
+mod listeners;
 mod output;
 #[cfg_attr(windows, path = "process_windows.rs")]
 mod process;

@@ -88,16 +88,15 @@ impl Process {
     pub(super) async fn finish(mut self) -> Option<ExitStatus> {
         self.signal(Signal::KILL);
         // Killed, it can only be held up by the kernel.
-        let status = match timeout(Duration::from_secs(10), self.child.wait()).await {
-            Ok(status) => status.ok(),
-            Err(_) => {
-                tracing::warn!(pid = self.id(), "a child that was killed does not end");
-                None
-            }
-        };
+        let ended = timeout(Duration::from_secs(10), self.exited()).await;
+        // While its id is still its own.
         self.over = true;
         self.guardian.remove(self.id());
-        status
+        if ended.is_err() {
+            tracing::warn!(pid = self.id(), "a child that was killed does not end");
+            return None;
+        }
+        self.child.wait().await.ok()
     }
 
     fn signal(&self, signal: Signal) {
@@ -114,5 +113,42 @@ impl Drop for Process {
         if !self.over && !self.guardian.end(self.id()) {
             self.signal(Signal::KILL);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Stdio;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_is_signalled_by_a_number_that_was_reaped() {
+        let directory = tempfile::tempdir().unwrap();
+        let guardian = Arc::new(Guardian::new(Duration::ZERO, directory.path()));
+        // Who stays in the group stands for whoever may get its number later.
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "exec 3<&0; cat <&3 &"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = Process::spawn(command, guardian.clone()).unwrap();
+        let (mut to, mut from) = (process.child.stdin.take().unwrap(), process.pipes().0.unwrap());
+        process.child.wait().await.unwrap();
+
+        process.signal(Signal::KILL);
+        assert!(process.finish().await.unwrap().success());
+        drop(guardian);
+        let guardian_ends = async {
+            while directory.path().exists() {
+                sleep(Duration::from_millis(2)).await;
+            }
+        };
+        timeout(Duration::from_secs(30), guardian_ends).await.unwrap();
+
+        to.write_all(b"here").await.unwrap();
+        drop(to);
+        let mut answer = String::new();
+        from.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer, "here", "it was killed");
     }
 }

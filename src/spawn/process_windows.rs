@@ -37,7 +37,7 @@ impl Process {
         let _ = self.child.inner_mut().wait().await;
     }
 
-    /// There is no way to ask it: a console event can only be sent by `unsafe` code.
+    /// There is no way to ask it: `GenerateConsoleCtrlEvent` can only be called by `unsafe` code.
     pub(super) async fn stop(&mut self, _grace: Duration, _hurry: impl Future<Output = ()>) {}
 
     /// Ends the job.

@@ -5,23 +5,26 @@ use std::{fmt, future::Future, ops::RangeInclusive, pin::Pin, sync::Arc, time::D
 use http::{Method, Request, Uri, header::HOST};
 use tokio::{
     net::TcpStream,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
-use tower_service::Service;
 
 use super::{
     listen::{Address, Way},
     output::Finder,
 };
-use crate::{app::ProxyApp, body::Body, error::ConfigError};
+use crate::{
+    app::{ProxyApp, ProxyFuture},
+    body::Body,
+    error::ConfigError,
+};
 
 /// When a child that was started counts as ready. Until then requests wait.
 ///
 /// Default: when it accepts a connection; with an [inherited](super::Listen::Inherited) socket, to which anybody can connect before, when it
 /// answers `OPTIONS *`, whatever it says (RFC 9110 §9.3.7: a ping).
 ///
-/// What must be asked for is asked at once, after 2 ms, and then less and less often, up to every 250 ms; `GET` and `OPTIONS` without what
-/// [`proxy`](super::SpawnAppBuilder::proxy) says. The end of the child ends the wait.
+/// What must be asked for is asked at once, and again each time that another eighth of the wait so far has passed, 1 ms at the least and
+/// 250 ms at the most; `GET` and `OPTIONS` without what [`proxy`](super::SpawnAppBuilder::proxy) says. The end of the child ends the wait.
 #[derive(Clone, Default)]
 pub struct Ready(pub(super) Kind);
 
@@ -111,6 +114,8 @@ impl Ready {
                 let ping = || ask(app, Method::OPTIONS, "*", &(100..=599));
                 until(ping).await;
             }
+            // It was connected to, so that it could be seen who listens.
+            Kind::Listens if way.needs_proof() => {}
             Kind::Listens => connects(address).await,
             Kind::Http { target, statuses } => until(|| ask(app, Method::GET, target, statuses)).await,
             Kind::Check(check) => until(|| check(address.clone())).await,
@@ -125,7 +130,10 @@ impl Ready {
 pub(super) async fn connects(address: &Address) {
     until(|| async {
         match address {
-            Address::Tcp(address) => TcpStream::connect(address).await.is_ok(),
+            // Where nobody listens, a connection may find itself (RFC 9293 §3.5).
+            Address::Tcp(address) => TcpStream::connect(address)
+                .await
+                .is_ok_and(|stream| stream.local_addr().is_ok_and(|from| from != *address)),
             #[cfg(unix)]
             Address::Unix(path) => tokio::net::UnixStream::connect(path).await.is_ok(),
             #[cfg(not(unix))]
@@ -137,20 +145,23 @@ pub(super) async fn connects(address: &Address) {
 
 /// Asks until the answer is yes.
 async fn until<Fut: Future<Output = bool>>(ask: impl Fn() -> Fut) {
-    // What serves after a few milliseconds is not to wait for ten.
-    let mut pause = Duration::from_millis(2);
+    let since = Instant::now();
     while !timeout(Duration::from_secs(5), ask()).await.unwrap_or(false) {
-        sleep(pause).await;
-        pause = pause.mul_f32(1.5).min(Duration::from_millis(250));
+        pause(since).await;
     }
+}
+
+/// Between two looks at what has been waited for since then: so that what is there after a few milliseconds is seen after a few, and what
+/// takes seconds is not asked all the time.
+pub(super) async fn pause(since: Instant) {
+    sleep((since.elapsed() / 8).clamp(Duration::from_millis(1), Duration::from_millis(250))).await;
 }
 
 /// Signed, if the requests will be.
 async fn ask(app: &ProxyApp, method: Method, target: &str, statuses: &RangeInclusive<u16>) -> bool {
     let request = Request::builder().method(method).uri(target).header(HOST, "localhost").body(Body::empty());
     let Ok(request) = request else { return false };
-    let mut future = app.clone().call(request);
-    match std::future::poll_fn(|cx| future.poll_or_give_back(cx)).await {
+    match app.send::<_, ProxyFuture>(request, ()).or_give_back().await {
         Ok(response) => statuses.contains(&response.status().as_u16()),
         // No line in the log: it is not there yet.
         Err(_) => false,

@@ -14,7 +14,13 @@ use http::{
 };
 use tower_service::Service;
 
-use super::{builder::SpawnAppBuilder, command::Command, future::SpawnFuture, handle::Handle, shared::Front};
+use super::{
+    builder::SpawnAppBuilder,
+    command::Command,
+    future::SpawnFuture,
+    handle::Handle,
+    shared::{Front, pick},
+};
 use crate::{body::Body, error::BoxError};
 
 /// Forwards every request to a child process, which the first one starts. See the [module](crate::spawn).
@@ -41,6 +47,30 @@ impl SpawnApp {
     pub fn handle(&self) -> Handle {
         Handle(self.0.clone())
     }
+
+    /// A function of its own in every build, so that its future is made where the caller wants it, and not moved there.
+    #[inline(never)]
+    pub(super) fn send<B>(&self, request: Request<B>) -> SpawnFuture
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        match pick(&self.0.public.fleet.load()) {
+            Some((app, lease)) => app.send(request, Some(lease)),
+            None => self.without_child(request.map(Body::new)),
+        }
+    }
+
+    #[cold]
+    fn without_child(&self, request: Request<Body>) -> SpawnFuture {
+        match &self.0.public.spec.placeholder {
+            Some(page) if is_for_a_browser(request.method(), request.headers()) => {
+                self.0.demand();
+                SpawnFuture::answer(placeholder(page.clone()))
+            }
+            _ => SpawnFuture::wait(self.0.clone(), request),
+        }
+    }
 }
 
 impl<B> Service<Request<B>> for SpawnApp
@@ -57,16 +87,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> SpawnFuture {
-        if let Some(lease) = self.0.pick() {
-            return SpawnFuture::forward(lease, request);
-        }
-        match &self.0.public.spec.placeholder {
-            Some(page) if is_for_a_browser(request.method(), request.headers()) => {
-                self.0.demand();
-                SpawnFuture::answer(placeholder(page.clone()))
-            }
-            _ => SpawnFuture::wait(self.0.clone(), request.map(Body::new)),
-        }
+        self.send(request)
     }
 }
 

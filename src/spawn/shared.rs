@@ -23,6 +23,7 @@ use super::{
     supervisor::Supervisor,
 };
 use crate::{
+    app::ProxyApp,
     body::Body,
     error::{Error, ErrorKind, Phase},
     exact::answer,
@@ -123,26 +124,19 @@ impl Front {
         Self { public: Arc::new(public), orders: Mutex::default(), look: Arc::default() }
     }
 
-    /// A child that serves, the one with the fewest requests: no lock, no task, no allocation.
-    pub(super) fn pick(&self) -> Option<Lease> {
-        let fleet = self.public.fleet.load();
-        match fleet.as_slice() {
-            [] => None,
-            [only] => Lease::take(only),
-            several => several.iter().min_by_key(|backend| backend.gate.traffic().inside).and_then(Lease::take),
-        }
+    /// Until when a request waits that begins to wait now.
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + self.public.spec.queue_timeout
     }
 
     /// Waits for a child, in the queue.
-    pub(super) async fn wait(self: &Arc<Self>) -> Result<Lease, Refused> {
+    pub(super) async fn wait(self: &Arc<Self>, deadline: Instant) -> Result<Lease, Refused> {
         let _place = Place::take(&self.public)?;
-        let spec = &self.public.spec;
-        let deadline = Instant::now() + spec.queue_timeout;
         let mut moments = self.public.moment.subscribe();
         loop {
             let moment = *moments.borrow_and_update();
             // Looked for after the moment was seen: what changes meanwhile is not missed.
-            if let Some(lease) = self.pick() {
+            if let Some((_, lease)) = pick(&self.public.fleet.load()) {
                 return Ok(lease);
             }
             let left = moment.until.map(|until| until.saturating_duration_since(Instant::now()));
@@ -230,6 +224,15 @@ impl Public {
     pub(super) fn board(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The proxy to the child with the fewest requests, and leave to send one: no lock, no task, no allocation.
+pub(super) fn pick(fleet: &[Arc<Backend>]) -> Option<(&ProxyApp, Lease)> {
+    let backend = match fleet {
+        [only] => only,
+        several => several.iter().min_by_key(|backend| backend.gate.traffic().inside)?,
+    };
+    Some((&backend.app, Lease::take(backend)?))
 }
 
 /// A request's place among those that wait; free again when it is dropped, as with a client that leaves.

@@ -43,6 +43,7 @@ pub(super) struct Spec {
     pub(super) backoff: Backoff,
     pub(super) queue: usize,
     pub(super) queue_timeout: Duration,
+    pub(super) retries: u32,
     pub(super) placeholder: Option<Bytes>,
     pub(super) kept: Arc<Kept>,
     pub(super) sites: Arc<Sites>,

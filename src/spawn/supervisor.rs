@@ -2,6 +2,7 @@
 
 mod member;
 mod reload;
+mod show;
 mod wear;
 
 use std::{
@@ -23,7 +24,7 @@ use self::{
 use super::{
     backoff::{Failures, Verdict},
     child::{Birth, Halt, News},
-    shared::{Front, Moment, Order, Public, Reply, Seen, What},
+    shared::{Front, Order, Public, Reply, What},
     state::{Event, Exit, State},
 };
 use crate::error::{Error, ErrorKind};
@@ -344,58 +345,6 @@ impl Supervisor {
         });
         let wear = if serves && self.watches_wear() { Some(self.wear.next.max(self.wear.not_before)) } else { None };
         [retry, idle, wear].into_iter().flatten().min()
-    }
-
-    fn state(&self) -> (State, Option<Instant>) {
-        let any = |state| self.members.values().any(|member| member.state == state);
-        let now = Instant::now();
-        if !self.public.fleet.load().is_empty() {
-            (State::Ready, None)
-        } else if any(State::Draining) {
-            (State::Draining, None)
-        } else if any(State::Stopping) {
-            (State::Stopping, None)
-        } else if any(State::Starting) {
-            (State::Starting, None)
-        } else if let Some(until) = self.given_up {
-            (State::Failed, Some(until))
-        } else if let Some(at) = self.not_before.filter(|at| self.is_on && *at > now) {
-            (State::Backoff, Some(at))
-        } else {
-            (State::Stopped, None)
-        }
-    }
-
-    fn publish(&mut self) {
-        let (state, until) = self.state();
-        let children = self.members.iter().map(|(id, member)| Seen {
-            id: *id,
-            generation: member.generation,
-            pid: member.pid,
-            state: member.state,
-            since: member.since,
-            backend: member.backend.clone(),
-        });
-        let mut board = self.public.board();
-        board.children = children.collect();
-        board.generation = self.generation;
-        drop(board);
-        let before = *self.public.moment.borrow();
-        let since = if before.state == state { before.since } else { Instant::now() };
-        let now = Moment { state, since, until, closed: self.is_closed, fleet: self.fleet };
-        if (before.state, before.until, before.closed, before.fleet) == (now.state, now.until, now.closed, now.fleet) {
-            return;
-        }
-        self.public.moment.send_replace(now);
-        if before.state != state {
-            tracing::debug!(name = &*self.public.spec.name, ?state, "a backend has changed");
-            self.tell(Event::State(state));
-        }
-    }
-
-    fn tell(&self, event: Event) {
-        // Nobody need listen.
-        let _ = self.public.events.send(event);
     }
 }
 

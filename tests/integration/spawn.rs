@@ -4,9 +4,11 @@
 #![allow(unreachable_pub)] // as in `support`
 
 mod child;
+mod configured;
 mod failures;
 mod generations;
 mod handed_over;
 mod keyed;
 mod start;
 mod stop;
+mod strangers;

@@ -14,7 +14,11 @@ use nexthop::{
     secret::Secret,
     spawn::{Backoff, Command, Event, Events, Handle, SpawnApp, State},
 };
-use tokio::{io::AsyncWriteExt, net::UnixListener, signal::unix::SignalKind};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixListener,
+    signal::unix::SignalKind,
+};
 use tokio_stream::StreamExt;
 use tower::{Layer, ServiceExt};
 
@@ -25,6 +29,9 @@ use crate::support::within;
 /// * `CHILD_PORT` or `CHILD_SOCKET`: where it listens.
 /// * `CHILD_FAILS`: it says so and exits with this status, without listening.
 /// * `CHILD_WAITS`: it does not listen before this file is there.
+/// * `CHILD_ASKS`: it says to this unix socket which port it has, and goes on when it is answered.
+/// * `CHILD_CLINGS`: it does not end if it cannot have its port.
+/// * `CHILD_COUNTS`: `/third` counts in this file, and kills the first two children that it meets.
 /// * `CHILD_STAYS`: it ignores `TERM`.
 /// * `CHILD_VERIFIES`: it answers only what is signed with the key that it was given.
 /// * `CHILD_SPEAKS_HTTP2`: it does, too.
@@ -61,6 +68,11 @@ async fn run() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
+    if let Some(socket) = var("CHILD_ASKS") {
+        let mut stream = tokio::net::UnixStream::connect(socket).await.unwrap();
+        stream.write_all(format!("{}\n", var("CHILD_PORT").unwrap()).as_bytes()).await.unwrap();
+        stream.read_u8().await.unwrap();
+    }
     let app = app();
     if var("CHILD_VERIFIES").is_some() {
         let keys = Secret::from_private_file(var("NEXTHOP_SECRET_FILE").unwrap()).unwrap();
@@ -77,9 +89,12 @@ async fn run() {
     }
     match (var("CHILD_PORT"), var("CHILD_SOCKET")) {
         (Some(port), _) => {
-            let listener = tokio::net::TcpListener::bind(("127.0.0.1", port.parse().unwrap())).await.unwrap();
+            let listener = tokio::net::TcpListener::bind(("127.0.0.1", port.parse().unwrap())).await;
+            if listener.is_err() && var("CHILD_CLINGS").is_some() {
+                std::future::pending::<()>().await;
+            }
             println!("listening on port {port}");
-            axum::serve(listener, app).await.unwrap();
+            axum::serve(listener.unwrap(), app).await.unwrap();
         }
         (_, Some(path)) => axum::serve(UnixListener::bind(path).unwrap(), app).await.unwrap(),
         _ => panic!("nowhere to listen"),
@@ -95,6 +110,7 @@ fn app() -> Router {
         .route("/var/{name}", any(|Path(name): Path<String>| async move { std::env::var(name).unwrap_or_default() }))
         .route("/fields", any(|request: Request<AxumBody>| async move { format!("{:?}", request.headers()) }))
         .route("/exit/{status}", any(|Path(status): Path<i32>| async move { process::exit(status) as &'static str }))
+        .route("/third", any(third))
         .route("/never", any(|| async { std::future::pending::<&'static str>().await }))
         .route("/drips", any(drips))
         .route("/tunnel", any(tunnel))
@@ -108,6 +124,14 @@ fn app() -> Router {
                 .collect::<String>()
             }),
         )
+}
+
+/// Answered by the third child that it meets.
+async fn third() -> &'static str {
+    let file = std::env::var("CHILD_COUNTS").unwrap();
+    let met = std::fs::read(&file).unwrap_or_default();
+    std::fs::write(file, [met.as_slice(), b"+"].concat()).unwrap();
+    if met.len() < 2 { process::exit(3) } else { "answered" }
 }
 
 /// A first chunk, and never an end.

@@ -8,7 +8,6 @@ use nexthop::{
     Body, ConfigError,
     spawn::{Command, Event, Listen, Ready, Report, SpawnApp, State},
 };
-use tokio::net::TcpListener;
 use tower::ServiceExt;
 
 use super::child::{self, event, get, pid, send, until};
@@ -173,33 +172,6 @@ async fn no_variable_or_descriptor_of_this_process_leaks_into_a_child() {
     assert!(!descriptors.contains("zero"), "{descriptors}");
     assert!(descriptors.contains("0 \"/dev/null\""), "{descriptors}");
     drop(secret);
-}
-
-#[tokio::test]
-async fn a_stranger_at_the_port_gets_no_request() {
-    let stranger = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = stranger.local_addr().unwrap().port();
-    let seen = tokio::spawn(async move {
-        let mut bytes = Vec::new();
-        loop {
-            let (mut stream, _) = stranger.accept().await.unwrap();
-            tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut bytes).await.unwrap();
-            assert!(bytes.is_empty(), "{}", String::from_utf8_lossy(&bytes));
-        }
-    });
-    let report = Report::line(move |line| line.contains("hello").then_some(port));
-    let command = || child::bare().env("CHILD_WAITS", "/nowhere");
-    let app = SpawnApp::builder(command()).listen(Listen::Reported(report.clone())).build().unwrap();
-    let error = within("the failure", app.handle().start()).await.unwrap_err();
-    let cause = std::error::Error::source(&error).unwrap().to_string();
-    assert!(cause.contains("another program answers"), "{cause}");
-    assert!(!seen.is_finished());
-    app.handle().shut_down().await.unwrap();
-
-    // Without the proof, it is a child like any other.
-    let lax = SpawnApp::builder(command()).listen(Listen::Reported(report)).dangerous_accept_any_listener();
-    let lax = lax.build().unwrap();
-    within("the start", lax.handle().start()).await.unwrap();
 }
 
 #[tokio::test]

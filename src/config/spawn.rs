@@ -1,0 +1,207 @@
+use std::{net::IpAddr, time::Duration};
+
+use serde::Deserialize;
+
+use super::{
+    Mistakes,
+    table::{Reading, Table},
+};
+use crate::{
+    app::ProxyApp,
+    error::ConfigError,
+    spawn::{Command, Listen, Ready, Report, SpawnApp, SpawnAppBuilder},
+};
+
+/// A [`SpawnApp`], as a file describes it. See the [module](super) for how values are written.
+///
+/// What to run:
+///
+/// | key | |
+/// |---|---|
+/// | `command` | list: the program and its arguments. The one key that must be set. An argument with white space needs an array |
+/// | `directory` | text: where it runs |
+/// | `env` | list of `NAME=value` |
+/// | `env_pass` | list: of this process's environment, these variables alone are passed on |
+/// | `env_remove` | list: variables that are not |
+/// | `uid`, `gid` | number: whom it runs as (unix) |
+///
+/// How it is reached, where the command names neither `__PORT__` nor `__SOCKET__`, and when it is ready:
+///
+/// | key | |
+/// |---|---|
+/// | `listen` or `port_after` | `inherited`, `inherited_unix` or `port_file`; text: the line of its output that says its port. See [`Listen`] |
+/// | `listen_address` | text: the IP address that it listens at, by port |
+/// | `ready`, `ready_path` or `ready_line` | `listens` (the default) or `notify`; text: a path that it answers, or what a line holds. See [`Ready`] |
+/// | `base_path` | text |
+/// | `sign_requests`, `dangerous_accept_any_listener` | flag |
+///
+/// How long, how many:
+///
+/// | key | |
+/// |---|---|
+/// | `start_timeout`, `wait_timeout`, `drain_timeout`, `grace`, `idle_timeout`, `max_age` | time; `idle_timeout` may be `off` |
+/// | `replicas`, `max_requests`, `max_rss_bytes`, `max_waiting`, `max_retries` | number |
+/// | `name`, `runtime_dir` | text |
+///
+/// All keys of [`ProxyAppConfig`](super::ProxyAppConfig) but `href` and its like hold for the requests. The defaults are those of [`SpawnAppBuilder`].
+///
+/// ```
+/// use nexthop::config::SpawnAppConfig;
+///
+/// let config: SpawnAppConfig = serde_json::from_str(r#"{
+///     "command": "gunicorn shop:app --bind 127.0.0.1:__PORT__",
+///     "env": ["SHOP_CONFIG=/etc/shop.ini"],
+///     "ready_path": "/health",
+///     "idle_timeout": "5m",
+///     "families": "x-forwarded"
+/// }"#)?;
+/// let app = config.build()?;
+/// # Ok::<(), nexthop::BoxError>(())
+/// ```
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(transparent)]
+pub struct SpawnAppConfig(Table);
+
+type SetTime = fn(SpawnAppBuilder, Duration) -> SpawnAppBuilder;
+type SetNumber = fn(SpawnAppBuilder, u32) -> SpawnAppBuilder;
+
+const TIMES: &[(&str, SetTime)] = &[
+    ("start_timeout", SpawnAppBuilder::start_timeout),
+    ("wait_timeout", SpawnAppBuilder::wait_timeout),
+    ("drain_timeout", SpawnAppBuilder::drain_timeout),
+    ("grace", SpawnAppBuilder::grace),
+    ("max_age", SpawnAppBuilder::max_age),
+];
+
+const NUMBERS: &[(&str, SetNumber)] = &[
+    ("replicas", |builder, number| builder.replicas(number as usize)),
+    ("max_requests", SpawnAppBuilder::max_requests),
+    ("max_waiting", |builder, number| builder.max_waiting(number as usize)),
+    ("max_retries", SpawnAppBuilder::max_retries),
+];
+
+impl SpawnAppConfig {
+    /// Checks everything that can be known before a child runs, and makes the service. Nothing is started.
+    ///
+    /// # Errors
+    /// All [`Mistakes`].
+    pub fn build(&self) -> Result<SpawnApp, Mistakes> {
+        let mut reading = Reading::new(self.0.clone());
+        let mut builder = SpawnApp::builder(reading.command());
+        for &(key, set) in TIMES {
+            if let Some(time) = reading.fixed_time(key) {
+                builder = set(builder, time);
+            }
+        }
+        if let Some(limit) = reading.time("idle_timeout") {
+            builder = builder.idle_timeout(limit);
+        }
+        for &(key, set) in NUMBERS {
+            if let Some(number) = reading.parsed(key, "a number") {
+                builder = set(builder, number);
+            }
+        }
+        if let Some(bytes) = reading.parsed("max_rss_bytes", "a number of bytes") {
+            builder = builder.max_rss_bytes(bytes);
+        }
+        builder = reading.place(builder);
+        // It stands for each child until there is one.
+        let template = reading.proxy_app(ProxyApp::builder("http://localhost".parse()?));
+        builder = builder.exact(reading.exact_settings()).proxy(move |child| template.clone().towards(child));
+        reading.finish()?;
+        Ok(builder.build()?)
+    }
+}
+
+impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for SpawnAppConfig {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+}
+
+impl Reading {
+    fn command(&mut self) -> Command {
+        let argv = self.list("command").unwrap_or_default();
+        if argv.is_empty() {
+            self.fail(ConfigError::missing("command", "it says what to run"));
+        }
+        let mut command = Command::from_argv(argv);
+        if let Some(directory) = self.text("directory") {
+            command = command.current_dir(directory);
+        }
+        if let Some(names) = self.list("env_pass") {
+            command = command.env_clear().env_pass(names);
+        }
+        for name in self.list("env_remove").unwrap_or_default() {
+            command = command.env_remove(name);
+        }
+        for variable in self.list("env").unwrap_or_default() {
+            match variable.split_once('=') {
+                Some((name, value)) => command = command.env(name, value),
+                // It may be a secret's value.
+                None => self.fail(ConfigError::secret("env", "holds something else than NAME=value")),
+            }
+        }
+        #[cfg(unix)]
+        {
+            if let Some(uid) = self.parsed("uid", "a number") {
+                command = command.uid(uid);
+            }
+            if let Some(gid) = self.parsed("gid", "a number") {
+                command = command.gid(gid);
+            }
+        }
+        command
+    }
+
+    /// Where a child is, who may be there, and when it is ready.
+    fn place(&mut self, mut builder: SpawnAppBuilder) -> SpawnAppBuilder {
+        let ways = [
+            ("inherited", Listen::Inherited),
+            ("inherited_unix", Listen::InheritedUnix),
+            ("port_file", Listen::Reported(Report::file())),
+        ];
+        match (self.word("listen", &ways), self.text("port_after")) {
+            (Some(_), Some(_)) => self.exclude("listen", "port_after"),
+            (Some(way), None) => builder = builder.listen(way),
+            (None, Some(text)) => builder = builder.listen(Listen::Reported(Report::after(text))),
+            (None, None) => {}
+        }
+        if let Some(ip) = self.parsed::<IpAddr>("listen_address", "an IP address") {
+            builder = builder.address(ip);
+        }
+        let words = [
+            ("listens", Ready::listens()),
+            #[cfg(unix)]
+            ("notify", Ready::notify()),
+        ];
+        let signs = [
+            self.word("ready", &words),
+            self.text("ready_path").map(Ready::http),
+            self.text("ready_line").map(Ready::line),
+        ];
+        let mut signs = signs.into_iter().flatten();
+        if let Some(ready) = signs.next() {
+            builder = builder.ready(ready);
+        }
+        if signs.next().is_some() {
+            self.fail(ConfigError::conflict("ready, ready_path, ready_line", "exclude each other"));
+        }
+        if let Some(path) = self.text("base_path") {
+            builder = builder.base_path(path);
+        }
+        if let Some(name) = self.text("name") {
+            builder = builder.name(name);
+        }
+        if let Some(directory) = self.text("runtime_dir") {
+            builder = builder.runtime_dir(directory);
+        }
+        if self.flag("sign_requests") == Some(true) {
+            builder = builder.sign_requests();
+        }
+        if self.flag("dangerous_accept_any_listener") == Some(true) {
+            builder = builder.dangerous_accept_any_listener();
+        }
+        builder
+    }
+}

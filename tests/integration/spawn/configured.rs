@@ -1,0 +1,93 @@
+//! Children that a file describes.
+
+use nexthop::{config::SpawnAppConfig, spawn::State};
+use serde_json::{Value, json};
+
+use super::child::{get, pid, until};
+
+fn config(json: Value) -> SpawnAppConfig {
+    serde_json::from_value(json).unwrap()
+}
+
+/// The child of the other tests, by a file.
+fn child(more: Value) -> Value {
+    let exe = std::env::current_exe().unwrap();
+    let mut child = json!({
+        "command": [exe, "spawn::child::main", "--exact", "--ignored", "--nocapture", "--test-threads=1"],
+        "env": ["CHILD=1", "CHILD_PORT=__PORT__", "GREETING=hello you"],
+    });
+    child.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    child
+}
+
+fn told(json: Value) -> Vec<String> {
+    config(json).build().map(|_| ()).unwrap_err().iter().map(ToString::to_string).collect()
+}
+
+#[tokio::test]
+async fn a_child_is_started_as_its_file_says() {
+    let settings = json!({"env_pass": "PATH", "ready_line": "listening on port", "replicas": 2, "families": "x-forwarded", "directory": "/"});
+    let app = config(child(settings)).build().unwrap();
+    assert_eq!(get(&app, "/var/GREETING").await, (200, "hello you".to_owned()));
+    assert!(get(&app, "/fields").await.1.contains("x-forwarded-host"));
+    let (_, names) = get(&app, "/env").await;
+    assert!(names.lines().all(|name| ["PATH", "CHILD", "CHILD_PORT", "GREETING"].contains(&name)), "{names}");
+    until(&app.handle(), "both", |status| {
+        status.children.iter().filter(|child| child.state == State::Ready).count() == 2
+    })
+    .await;
+    app.handle().shut_down().await.unwrap();
+}
+
+#[tokio::test]
+async fn requests_are_signed_and_idle_children_stopped_where_the_file_says_so() {
+    let mut settings = child(json!({"sign_requests": "yes", "idle_timeout": "50ms"}));
+    settings["env"].as_array_mut().unwrap().push("CHILD_VERIFIES=1".into());
+    let app = config(settings).build().unwrap();
+    pid(&app).await;
+    until(&app.handle(), "the stop", |status| status.state == State::Stopped).await;
+}
+
+#[test]
+fn every_key_is_known_and_others_are_mistakes() {
+    let all = json!({
+        "command": ["x", "__PORT__"], "directory": "/", "env": "A=b", "env_pass": "PATH", "env_remove": "B", "uid": 1, "gid": 1,
+        "listen_address": "::1", "ready": "notify", "base_path": "/b", "dangerous_accept_any_listener": "no",
+        "start_timeout": "1s", "wait_timeout": "1s", "drain_timeout": "1s", "grace": "1s", "idle_timeout": "off", "max_age": "1h",
+        "replicas": 1, "max_requests": 1, "max_waiting": 1, "max_retries": 0, "name": "n", "runtime_dir": "/tmp",
+        "connect_timeout": "1s", "via": "off",
+    });
+    config(all.clone()).build().unwrap();
+    config(json!({"command": "x", "listen": "inherited_unix"})).build().unwrap();
+    config(json!({"command": "x", "port_after": "port "})).build().unwrap();
+
+    let mut wrong = all;
+    wrong["comand"] = "y".into();
+    wrong["href"] = "http://a".into();
+    wrong["grace"] = "off".into();
+    wrong["replicas"] = "many".into();
+    wrong["ready_path"] = "/health".into();
+    let mistakes = told(wrong).join("\n");
+    for part in ["grace \"off\"", "replicas \"many\"", "ready, ready_path, ready_line", "\"comand\"", "\"href\""] {
+        assert!(mistakes.contains(part), "{part}: {mistakes}");
+    }
+    assert_eq!(mistakes.lines().count(), 5, "{mistakes}");
+}
+
+#[test]
+fn what_cannot_work_is_told_and_no_value_of_the_environment() {
+    for (json, part) in [
+        (json!({}), "command is missing"),
+        (json!({"command": "x"}), "listen is missing"),
+        (json!({"command": "x __PORT__", "listen": "inherited"}), "listen"),
+        (json!({"command": "x", "listen": "port_file", "port_after": "a"}), "listen and port_after"),
+        (json!({"command": "x __PORT__", "replicas": 0}), "replicas"),
+        (json!({"command": "x __PORT__", "upstream_proxy": "http://a:1"}), "exact"),
+        (json!({"command": "x __PORT__", "suppress_fields": "host"}), "suppress"),
+    ] {
+        let mistakes = told(json);
+        assert!(mistakes.len() == 1 && mistakes[0].contains(part), "{part}: {mistakes:?}");
+    }
+    let mistakes = told(json!({"command": "x __PORT__", "env": ["hunter2"]}));
+    assert!(mistakes.len() == 1 && mistakes[0].contains("env") && !mistakes[0].contains("hunter2"), "{mistakes:?}");
+}
