@@ -97,6 +97,8 @@
 //! nor trailers that are not announced.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// The pages tell of all parts; what a build is without cannot be linked to.
+#![cfg_attr(not(all(feature = "full", feature = "testkit")), allow(rustdoc::broken_intra_doc_links))]
 #![warn(
     missing_docs,
     missing_debug_implementations,

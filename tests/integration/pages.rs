@@ -54,3 +54,15 @@ fn pages_of_the_cookbook_can_be_read_in_one_sitting() {
         assert!(lines <= 120, "{}: {lines} lines", file.display());
     }
 }
+
+#[test]
+fn the_short_programs_of_the_readme_are_short() {
+    let page = read_to_string(project().join("README.md")).unwrap();
+    let programs: Vec<_> = page.split("```rust,no_run\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(programs.len(), 4);
+    for program in programs {
+        let lines: Vec<_> = program.lines().map(str::trim).collect();
+        let code = lines.iter().filter(|line| !line.is_empty() && !line.starts_with("//")).count();
+        assert!(code <= 25, "{code} lines:\n{program}");
+    }
+}
