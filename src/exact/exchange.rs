@@ -1,6 +1,7 @@
 //! [`Exchange`]: a request until its response: a connection is found, the request sent, and sent again where that is safe.
 
 mod again;
+mod frame;
 #[cfg(feature = "http2")]
 mod over_http2;
 
@@ -13,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Extensions, Method, Response, Uri, request::Parts};
+use http::{Extensions, Response, Uri, request::Parts};
 use http_body::Body as _;
 use tokio::{runtime, time::Instant};
 use tracing::Span;
@@ -31,11 +32,9 @@ use crate::transport::http2;
 use crate::{
     body::Body,
     error::{Error, ErrorKind},
-    ext::ConnectTo,
-    message::target::{Form, form},
     transport::{
         Home, Offer, Stream, Taken, Waiting,
-        http1::{self, Conn, RequestFraming, request_framing},
+        http1::{self, Conn, RequestFraming},
         observe::{Progress, Watch},
     },
 };
@@ -242,39 +241,6 @@ impl<P: Prepare> Exchange<P> {
         Ok(State::Connecting(framing, Box::pin(connecting)))
     }
 
-    /// How the body is framed, looked at once.
-    fn frame(&mut self) -> Result<RequestFraming, Error> {
-        let framing = match self.framing {
-            Some(framing) => framing,
-            None if self.parts.method == Method::CONNECT => connect_framing(&self.parts, &self.body)?,
-            None => {
-                let framing = if self.prepare.is_unframed() {
-                    RequestFraming::of(&self.parts.method, &self.body.size_hint(), None)
-                } else {
-                    request_framing(&self.parts.method, &self.parts.headers, self.body.size_hint())?
-                };
-                if framing.has_content() {
-                    self.check_content(framing)?;
-                }
-                framing
-            }
-        };
-        self.framing = Some(framing);
-        Ok(framing)
-    }
-
-    /// Refuses a body that may not be sent.
-    fn check_content(&self, framing: RequestFraming) -> Result<(), Error> {
-        // RFC 9110 §9.3.8: the answer would be this body, too, which is nobody's to be read.
-        if self.parts.method == Method::TRACE {
-            return Err(Error::new(ErrorKind::RequestBody, "TRACE has no body"));
-        }
-        if framing == RequestFraming::Chunked && !self.proxy.chunked_requests {
-            return Err(Error::new(ErrorKind::LengthRequired, "the length of the body must be known"));
-        }
-        Ok(())
-    }
-
     /// A connection from the pool, or a new one on its way.
     fn start(&mut self) -> Result<State, Error> {
         let framing = self.frame()?;
@@ -381,20 +347,6 @@ impl<P: Prepare> Future for Exchange<P> {
         }
         outcome
     }
-}
-
-/// What `CONNECT` asks for is said by its authority, and whom it asks by `ConnectTo`. It has no body (RFC 9110 §9.3.6).
-fn connect_framing(parts: &Parts, body: &Tee) -> Result<RequestFraming, Error> {
-    if parts.extensions.get::<ConnectTo>().is_none() {
-        return Err(Error::new(ErrorKind::Unsupported, "CONNECT is carried to a proxy only"));
-    }
-    if form(&parts.method, &parts.uri)? != Form::Authority || parts.uri.port_u16().is_none() {
-        return Err(Error::new(ErrorKind::Target, "CONNECT asks for a host and a port"));
-    }
-    if !body.is_end_stream() {
-        return Err(Error::new(ErrorKind::RequestBody, "CONNECT has no body"));
-    }
-    Ok(RequestFraming::None)
 }
 
 async fn connect(proxy: Arc<Inner>, home: Home, progress: Option<Arc<Progress>>) -> Result<Opened, Error> {
