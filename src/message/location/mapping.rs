@@ -71,7 +71,8 @@ impl Mapping {
     pub(super) fn cookie_path(&self, path: &[u8]) -> Option<Vec<u8>> {
         let above = path.strip_suffix(b"/").unwrap_or(path);
         let is_above = std::str::from_utf8(above).is_ok_and(|above| split(self.upstream.path(), above).is_some());
-        if path.starts_with(b"/") && is_above {
+        // Two slashes are another path than one (RFC 6265 §5.1.4).
+        if path.starts_with(b"/") && is_above && !above.ends_with(b"/") {
             let prefix = self.prefix.as_str().as_bytes();
             return Some(if prefix.is_empty() { b"/".to_vec() } else { prefix.to_vec() });
         }

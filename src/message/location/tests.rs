@@ -197,6 +197,13 @@ fn a_domain_that_the_clients_host_cannot_have_is_left_out() {
 }
 
 #[test]
+fn a_path_of_two_slashes_is_not_the_root() {
+    let to = mapping("http://backend/app", "f.example", "/s");
+    maps(&to, "set-cookie", "a=b; Path=/", "a=b; Path=/s");
+    maps(&to, "set-cookie", "a=b; Path=//", "a=b; Path=//");
+}
+
+#[test]
 fn host_cookies_keep_what_their_name_promises() {
     let to = mapping("http://backend", "www.example.com", "/s");
     maps(&to, "set-cookie", "__Host-a=b; Path=/; Secure", "__Host-a=b; Path=/; Secure");
