@@ -10,7 +10,7 @@ fn config(json: Value) -> SpawnAppConfig {
 }
 
 /// The child of the other tests, by a file.
-fn child(more: Value) -> Value {
+fn child(more: &Value) -> Value {
     let exe = std::env::current_exe().unwrap();
     let mut child = json!({
         "command": [exe, "spawn::child::main", "--exact", "--ignored", "--nocapture", "--test-threads=1"],
@@ -27,7 +27,7 @@ fn told(json: Value) -> Vec<String> {
 #[tokio::test]
 async fn a_child_is_started_as_its_file_says() {
     let settings = json!({"env_pass": "PATH", "ready_line": "listening on port", "replicas": 2, "families": "x-forwarded", "directory": "/"});
-    let app = config(child(settings)).build().unwrap();
+    let app = config(child(&settings)).build().unwrap();
     assert_eq!(get(&app, "/var/GREETING").await, (200, "hello you".to_owned()));
     assert!(get(&app, "/fields").await.1.contains("x-forwarded-host"));
     let (_, names) = get(&app, "/env").await;
@@ -41,7 +41,7 @@ async fn a_child_is_started_as_its_file_says() {
 
 #[tokio::test]
 async fn requests_are_signed_and_idle_children_stopped_where_the_file_says_so() {
-    let mut settings = child(json!({"sign_requests": "yes", "idle_timeout": "50ms"}));
+    let mut settings = child(&json!({"sign_requests": "yes", "idle_timeout": "50ms"}));
     settings["env"].as_array_mut().unwrap().push("CHILD_VERIFIES=1".into());
     let app = config(settings).build().unwrap();
     pid(&app).await;
