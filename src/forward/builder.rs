@@ -36,6 +36,8 @@ pub struct ForwardProxyBuilder {
     pub(super) mismatch: Mismatch,
     pub(super) peek_timeout: Duration,
     pub(super) handshake_timeout: Duration,
+    pub(super) header_timeout: Option<Duration>,
+    pub(super) write_timeout: Option<Duration>,
     pub(super) max_tunnels: usize,
     pub(super) max_tunnels_per_client: usize,
     #[cfg(feature = "intercept")]
@@ -77,6 +79,8 @@ impl Default for ForwardProxyBuilder {
             mismatch: Mismatch::default(),
             peek_timeout: Duration::from_secs(2),
             handshake_timeout: Duration::from_secs(10),
+            header_timeout: Some(Duration::from_secs(30)),
+            write_timeout: Some(Duration::from_secs(60)),
             max_tunnels: 10_000,
             max_tunnels_per_client: 1_000,
             #[cfg(feature = "intercept")]
@@ -316,6 +320,30 @@ impl ForwardProxyBuilder {
     /// the tunnel ends.
     pub fn handshake_timeout(mut self, limit: Duration) -> Self {
         self.handshake_timeout = limit;
+        self
+    }
+
+    /// How long the inside of a tunnel that is served may wait for a request's whole head, from the end of its handshake or of the last
+    /// response: 30 s. Then the tunnel ends, so this is its keep-alive timeout, too. As [`Serve::header_timeout`](crate::serve::Serve::header_timeout), which
+    /// is not asked inside tunnels; `None` is forever.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use nexthop::ForwardProxy;
+    ///
+    /// let patient = ForwardProxy::builder().header_timeout(Duration::from_secs(300)).write_timeout(None).build()?;
+    /// # Ok::<(), nexthop::ConfigError>(())
+    /// ```
+    pub fn header_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.header_timeout = limit.into();
+        self
+    }
+
+    /// How long the client of such a tunnel may take nothing of what is being written to it: 60 s. As
+    /// [`Serve::write_timeout`](crate::serve::Serve::write_timeout), which holds for the tunnel as a whole.
+    pub fn write_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.write_timeout = limit.into();
         self
     }
 

@@ -12,10 +12,9 @@ use super::{connect::Io, hello::Peeked, layer::Config, route::Connect};
 use crate::{
     error::{BoxError, Error, ErrorKind, Phase},
     ext::bare,
-    serve::Spoken,
 };
 
-/// Ends the client's TLS as the server that it wants; what is spoken inside is what ALPN agreed on.
+/// Ends the client's TLS as the server that it wants.
 ///
 /// # Errors
 /// `Connect`: TLS failed. `RequestTimeout`: it took too long. `Unavailable`: too many hosts. Those of the authority. Told to the hook.
@@ -26,20 +25,14 @@ pub(super) async fn accept(
     io: Io,
     peeked: Peeked,
     deadline: Instant,
-) -> Result<(Box<TlsStream<Io>>, Spoken), Error> {
+) -> Result<Box<TlsStream<Io>>, Error> {
     let late = |_| Error::new(ErrorKind::RequestTimeout, "the client's TLS handshake took too long");
     let accepted = timeout_at(deadline, shake(config, connect, sni, io, peeked)).await.map_err(late);
-    let tls = accepted.and_then(|accepted| accepted).inspect_err(|error| {
+    accepted.and_then(|accepted| accepted).inspect_err(|error| {
         if let Some(hook) = &config.on_handshake_failure {
             hook(&connect.asked(), error);
         }
-    })?;
-    let spoken = match tls.get_ref().1.alpn_protocol() {
-        #[cfg(feature = "http2")]
-        Some(b"h2") => Spoken::Http2,
-        _ => Spoken::Http1,
-    };
-    Ok((tls, spoken))
+    })
 }
 
 async fn shake(
