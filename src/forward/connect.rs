@@ -85,8 +85,7 @@ where
         Inside::Http(io, sni, agreed) => {
             let scheme = if io.is_tls() { Scheme::HTTPS } else { Scheme::HTTP };
             let peer = who.peer.clone();
-            let to = Arc::new(Tunnelled { host, port, sni });
-            service.tunnel = Some(Arc::new(Tunnel { who, scheme, to }));
+            service.tunnel = Some(Arc::new(Tunnel::new(who, scheme, Tunnelled { host, port, sni })));
             let inside = service.config.inside.clone();
             inside.run(io, peer, agreed, &drain, service).await;
         }

@@ -54,11 +54,14 @@ pub(super) fn without_upgrade(parts: &mut Parts) -> Result<(), Error> {
     Ok(())
 }
 
-/// `Host` as the URL has it.
+/// `Host`, of which there is one at most, as the URL has it.
 ///
 /// # Errors
 /// `Target` (400), which a valid authority never is.
 pub(super) fn set_host(headers: &mut HeaderMap, authority: &Authority) -> Result<(), Error> {
+    if headers.get(HOST).is_some_and(|host| host.as_bytes() == authority.as_str().as_bytes()) {
+        return Ok(());
+    }
     let host = HeaderValue::from_str(authority.as_str())
         .map_err(|error| Error::new(ErrorKind::Target, "target names no valid host").with_source(error))?;
     headers.insert(HOST, host);

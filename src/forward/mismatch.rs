@@ -66,6 +66,12 @@ impl Mismatch {
     }
 }
 
+/// What a request names with which everybody agrees: the host of `CONNECT`, byte for byte.
+pub(super) fn usual(tunnel: &Tunnelled, scheme: &Scheme) -> Option<Authority> {
+    let named = authority(&tunnel.host, tunnel.port, default_port(scheme)).ok()?;
+    Mismatch::Strict.choose(tunnel, scheme, Some(&named)).ok().map(|(authority, _)| authority)
+}
+
 /// A host with its port, unless that is the default one.
 pub(super) fn authority(host: &str, port: u16, default: u16) -> Result<Authority, Error> {
     let text = if port == default { host.to_owned() } else { format!("{host}:{port}") };
@@ -119,6 +125,26 @@ mod tests {
                 );
             }
             assert_eq!(choose(policy, ("[::1]", 443), None, Some("[0:0::1]")), Ok("[0:0::1]".to_owned()));
+        }
+    }
+
+    #[test]
+    fn what_is_usual_is_what_no_policy_changes() {
+        for (host, port, sni, expected) in [
+            ("a.test", 443, Some("a.test"), Some("a.test")),
+            ("a.test", 444, None, Some("a.test:444")),
+            ("[::1]", 443, None, Some("[::1]")),
+            ("a.test", 443, Some("b.test"), None),
+        ] {
+            let tunnel = Tunnelled { host: host.into(), port, sni: sni.map(Into::into) };
+            let usual = usual(&tunnel, &Scheme::HTTPS);
+            assert_eq!(usual.as_ref().map(Authority::as_str), expected);
+            for policy in ALL {
+                let usual = usual.as_ref().map(Authority::as_str);
+                if let Some(usual) = usual {
+                    assert_eq!(choose(policy, (host, port), sni, Some(usual)), Ok(usual.to_owned()));
+                }
+            }
         }
     }
 
