@@ -1,7 +1,8 @@
 //! TLS in a tunnel, ended here by an authority of the proxy's own.
 
-use std::io;
+use std::{io, sync::Arc};
 
+use rustls::{CipherSuite, server::Accepted};
 use tokio::{
     io::AsyncWriteExt,
     time::{Instant, timeout_at},
@@ -60,8 +61,27 @@ async fn shake(
     if let Some(new_hosts) = &config.new_hosts {
         new_hosts.visit(connect.who.peer.as_ref(), host, Instant::now())?;
     }
-    let settings = authority.server_config(host).await?;
+    let mut settings = authority.server_config(host).await?;
+    if settings.ignore_client_order && prefers_chacha(&hello) {
+        Arc::make_mut(&mut settings).ignore_client_order = false;
+    }
     StartHandshake::from_parts(hello, io).into_stream(settings).await.map(Box::new).map_err(broken)
+}
+
+/// True for a client that names ChaCha20 before any AES, since it has no instructions for that, as some phones.
+fn prefers_chacha(hello: &Accepted) -> bool {
+    let hello = hello.client_hello();
+    let first = hello.cipher_suites().iter().find_map(|suite| match suite {
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 | CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 => {
+            Some(true)
+        }
+        CipherSuite::TLS13_AES_128_GCM_SHA256
+        | CipherSuite::TLS13_AES_256_GCM_SHA384
+        | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+        | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 => Some(false),
+        _ => None,
+    });
+    first == Some(true)
 }
 
 fn broken(error: impl Into<BoxError>) -> Error {

@@ -16,10 +16,18 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::{Instant, sleep},
 };
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{CipherSuite, ClientConfig, RootCertStore, SupportedCipherSuite},
+};
 use tower::Layer;
 
 use super::tools::{Proxy, Way, connect, connect_on, says, trusting};
-use crate::support::{Front, Memory, RawClient, RawUpstream, tls::TestCa, within};
+use crate::support::{
+    Front, Memory, RawClient, RawUpstream,
+    tls::{TestCa, provider},
+    within,
+};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -71,6 +79,35 @@ async fn http_2_can_be_turned_off() {
     proxy.authority = authority;
     let io = proxy.tls_offering(proxy.tunnel("a.test:443").await, "a.test", &["h2", "http/1.1"]).await;
     assert_eq!(io.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+}
+
+#[tokio::test]
+async fn aes_is_spoken_with_128_bits_unless_a_client_has_reasons_for_another_cipher() {
+    const LONG: CipherSuite = CipherSuite::TLS13_AES_256_GCM_SHA384;
+    const SHORT: CipherSuite = CipherSuite::TLS13_AES_128_GCM_SHA256;
+    const CHACHA: CipherSuite = CipherSuite::TLS13_CHACHA20_POLY1305_SHA256;
+    let proxy = Proxy::page(|builder| builder).await;
+    for (offered, agreed) in [
+        (&[LONG, SHORT, CHACHA][..], SHORT),
+        (&[LONG, CHACHA, SHORT], SHORT),
+        (&[CHACHA, SHORT, LONG], CHACHA),
+        (&[LONG, CHACHA], LONG),
+        (&[LONG], LONG),
+    ] {
+        let mut only = (*provider()).clone();
+        let suite =
+            |name| only.cipher_suites.iter().copied().find(|suite: &SupportedCipherSuite| suite.suite() == name);
+        let suites = offered.iter().map(|name| suite(*name).unwrap()).collect();
+        only.cipher_suites = suites;
+        let mut roots = RootCertStore::empty();
+        roots.add(proxy.authority.certificate_der().to_vec().into()).unwrap();
+        let builder = ClientConfig::builder_with_provider(Arc::new(only)).with_safe_default_protocol_versions();
+        let config = builder.unwrap().with_root_certificates(roots).with_no_client_auth();
+        let io = proxy.tunnel("a.test:443").await;
+        let connecting = TlsConnector::from(Arc::new(config)).connect("a.test".try_into().unwrap(), io);
+        let io = within("a handshake", connecting).await.unwrap();
+        assert_eq!(io.get_ref().1.negotiated_cipher_suite().unwrap().suite(), agreed, "of {offered:?}");
+    }
 }
 
 #[tokio::test]
@@ -172,7 +209,7 @@ async fn a_client_that_does_not_trust_the_authority_is_told_of() {
     .await;
     let stranger = Arc::new(trusting(&Authority::builder().build().unwrap(), &[]));
     let io = proxy.tunnel("a.test:443").await;
-    let connecting = tokio_rustls::TlsConnector::from(stranger).connect("a.test".try_into().unwrap(), io);
+    let connecting = TlsConnector::from(stranger).connect("a.test".try_into().unwrap(), io);
     assert!(within("a handshake", connecting).await.is_err());
     let (host, kind, source) = within("the hook", failures.recv()).await.unwrap();
     assert_eq!((host.as_str(), kind), ("a.test", ErrorKind::Connect));
@@ -194,7 +231,7 @@ async fn a_client_hello_may_come_byte_by_byte_and_right_behind_the_connect() {
     let proxy = Proxy::page(|builder| builder).await;
     let config = Arc::new(trusting(&proxy.authority, &["http/1.1"]));
     let (_, plain) = connect(proxy.addr(), "a.test:443", "").await;
-    let connector = tokio_rustls::TlsConnector::from(config);
+    let connector = TlsConnector::from(config);
     // A stream that takes one byte of each write.
     let (near, far) = tokio::io::duplex(1);
     let relaying = tokio::spawn(async move {
