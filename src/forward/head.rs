@@ -54,6 +54,17 @@ pub(super) fn without_upgrade(parts: &mut Parts) -> Result<(), Error> {
     Ok(())
 }
 
+/// The host and the port of an authority that was found valid: `http` would look for a user's name in it, each time.
+pub(super) fn split(authority: &Authority) -> (&str, Option<u16>) {
+    let text = authority.as_str();
+    let end = match text.starts_with('[') {
+        true => text.find(']').map(|bracket| bracket + 1),
+        false => text.bytes().position(|byte| byte == b':'),
+    };
+    let (host, rest) = end.and_then(|end| text.split_at_checked(end)).unwrap_or((text, ""));
+    (host, rest.strip_prefix(':').and_then(|port| port.parse().ok()))
+}
+
 /// `Host`, of which there is one at most, as the URL has it.
 ///
 /// # Errors
@@ -123,6 +134,21 @@ mod tests {
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["proxying", "x-proxy"]);
+    }
+
+    #[test]
+    fn an_authority_is_a_host_and_perhaps_a_port() {
+        for (text, expected) in [
+            ("a.test", ("a.test", None)),
+            ("a.test:80", ("a.test", Some(80))),
+            ("a.test:", ("a.test", None)),
+            ("[::1]", ("[::1]", None)),
+            ("[::1]:8080", ("[::1]", Some(8080))),
+        ] {
+            let authority: Authority = text.parse().unwrap();
+            assert_eq!(split(&authority), expected);
+            assert_eq!(split(&authority), (authority.host(), authority.port_u16()), "as http has it");
+        }
     }
 
     #[test]

@@ -81,16 +81,24 @@ pub(super) fn authority(host: &str, port: u16, default: u16) -> Result<Authority
 
 /// Names compare without case and without a last dot, addresses by what they mean.
 pub(super) fn is_same_host(one: &str, other: &str) -> bool {
-    let without_dot = |host: &str| host.strip_suffix('.').unwrap_or(host).to_owned();
-    let address = |host: &str| bare(host).parse::<IpAddr>().ok();
     if one.eq_ignore_ascii_case(other) {
         return true;
     }
     match (address(one), address(other)) {
         (Some(one), Some(other)) => one == other,
-        (None, None) => without_dot(one).eq_ignore_ascii_case(&without_dot(other)),
+        (None, None) => without_dot(one).eq_ignore_ascii_case(without_dot(other)),
         _ => false,
     }
+}
+
+fn without_dot(host: &str) -> &str {
+    host.strip_suffix('.').unwrap_or(host)
+}
+
+/// Most hosts are none, by what they begin with.
+fn address(host: &str) -> Option<IpAddr> {
+    let may_be_one = host.contains(':') || host.starts_with(|first: char| first.is_ascii_digit());
+    if may_be_one { bare(host).parse().ok() } else { None }
 }
 
 #[cfg(test)]
@@ -145,6 +153,28 @@ mod tests {
                     assert_eq!(choose(policy, (host, port), sni, Some(usual)), Ok(usual.to_owned()));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_host_is_the_same_however_it_is_written() {
+        for (one, other) in [
+            ("a.test", "A.Test"),
+            ("a.test.", "A.test"),
+            ("[::1]", "[0:0::1]"),
+            ("::1", "[::1]"),
+            ("10.0.0.1", "10.0.0.1"),
+        ] {
+            assert!(is_same_host(one, other) && is_same_host(other, one), "{one} {other}");
+        }
+        for (one, other) in [
+            ("a.test", "b.test"),
+            ("10.0.0.1", "10.0.0.1."),
+            ("10.0.0.1", "a.test"),
+            ("[::1]", "[::2]"),
+            ("1a.test", "a.test"),
+        ] {
+            assert!(!is_same_host(one, other) && !is_same_host(other, one), "{one} {other}");
         }
     }
 

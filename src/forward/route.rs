@@ -13,7 +13,7 @@ use hyper::upgrade::OnUpgrade;
 use super::{
     apps::App,
     caps::Place,
-    head::{check_no_body, go_further, is_connect, set_host, strip_proxy_fields, without_upgrade},
+    head::{check_no_body, go_further, is_connect, set_host, split, strip_proxy_fields, without_upgrade},
     layer::Config,
     mismatch::{self, Mismatch},
     policy::{ConnectRequest, Decision},
@@ -87,16 +87,17 @@ impl Config {
         let (Some(scheme), Some(authority)) = (parts.uri.scheme(), parts.uri.authority()) else {
             return Ok(Route::Inner);
         };
-        let (named, default) = (authority.port_u16(), default_port(scheme));
-        if self.own_hosts.iter().any(|own| own.matches(authority, named.unwrap_or(default))) {
+        let default = default_port(scheme);
+        if self.own_hosts.iter().any(|own| own.matches(authority, authority.port_u16().unwrap_or(default))) {
             return Ok(Route::Inner);
         }
         let who = self.who(parts)?;
         let Checked { found, .. } = Checked::of(parts)?;
         // RFC 9112 §3.2.2: whatever `Host` says.
         set_host(&mut parts.headers, authority)?;
-        if named == Some(default) {
-            let authority = mismatch::authority(authority.host(), default, default)?;
+        let (host, port) = split(authority);
+        if port == Some(default) {
+            let authority = mismatch::authority(host, default, default)?;
             parts.uri = url(scheme.clone(), authority, path(&parts.uri))?;
         }
         self.direct(parts, found, &who, None)
@@ -140,7 +141,7 @@ impl Config {
         if !self.websockets {
             without_upgrade(parts)?;
         }
-        let host = parts.uri.host().unwrap_or_default();
+        let host = parts.uri.authority().map_or("", |authority| split(authority).0);
         #[cfg(feature = "intercept")]
         if let Some(answer) = self.download(parts, host) {
             return Ok(Route::Answer(answer));
@@ -180,7 +181,7 @@ impl Config {
         let path = parts.uri.path();
         let is_shared = download_host.eq_ignore_ascii_case(&self.proxy_host);
         let is_download = path == "/" || path.starts_with("/download/");
-        let asked = mismatch::is_same_host(host, download_host) && (is_download || !is_shared);
+        let asked = (is_download || !is_shared) && mismatch::is_same_host(host, download_host);
         asked.then(|| super::download::answer(authority, parts))
     }
 

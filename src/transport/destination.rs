@@ -232,8 +232,8 @@ impl Site {
     /// Hosts compare without regard to case.
     fn order(&self, other: &Self) -> Ordering {
         let (one, other) = (self.host(), other.host());
-        // Most often both are clones of one configured upstream.
-        if std::ptr::eq(one, other) {
+        // Most often both are clones of one configured upstream, or written as they were before.
+        if std::ptr::eq(one, other) || one == other {
             return Ordering::Equal;
         }
         let lower = |byte: u8| byte.to_ascii_lowercase();

@@ -68,16 +68,16 @@ pub fn check_host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Op
     if repeats && headers.get_all(HOST).iter().nth(1).is_some() {
         return refuse("request has more than one Host");
     }
-    if host.is_some_and(|host| !is_host(host.as_bytes())) {
+    let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
+    if host.is_some_and(|host| authority != Some(host.as_bytes()) && !is_host(host.as_bytes())) {
         return refuse("Host is not valid");
     }
-    let Some(authority) = uri.authority() else {
+    let Some(authority) = authority else {
         return match host {
             None if version >= Version::HTTP_11 => refuse("request has no Host"),
             host => Ok(host.cloned()),
         };
     };
-    let authority = authority.as_str().as_bytes();
     if !is_host(authority) {
         return refuse("target names no valid host");
     }
