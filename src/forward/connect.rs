@@ -76,7 +76,9 @@ where
 {
     // In a box, since what comes then, for as long as the tunnel is there, needs none of the memory of a handshake.
     let inside = Box::pin(look(&service.config, &mut connect)).await?;
-    let Connect { who, host, port, drain, place, .. } = *connect;
+    let Connect { who, host, port, drain, place, dial, .. } = *connect;
+    // It is a part of the buffer that the head was read into, which is not to be kept for as long as the tunnel is there.
+    drop(dial);
     let _place = place;
     match inside {
         Inside::Elsewhere(io, said, upstream) => {
