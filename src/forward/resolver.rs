@@ -61,7 +61,8 @@ impl Resolver {
         Self(Rule::ProxyAuth)
     }
 
-    /// What this function says of the URL and the request's head, of which the URL is the target. It is called while the request waits: it must not block.
+    /// What this function says of the URL and the request's head, of which the URL is the target. It is called while the request waits: it
+    /// must not block.
     ///
     /// ```
     /// use nexthop::{
