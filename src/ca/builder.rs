@@ -118,8 +118,9 @@ impl AuthorityBuilder {
         self
     }
 
-    /// The crypto provider of TLS with clients: the one of the feature `aws-lc-rs`, else `ring`. Keys of certificates are made, and signed
-    /// with, by the features' in any case.
+    /// The crypto provider of TLS with clients: the one of the feature `aws-lc-rs`, else `ring`, with AES of 128 bits before that of 256,
+    /// whichever a client names first. One that is given keeps its ciphers as they are, of which clients choose. Keys of certificates are
+    /// made, and signed with, by the features' in any case.
     pub fn provider(mut self, provider: Arc<CryptoProvider>) -> Self {
         self.provider = Some(provider);
         self

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustls::{
-    ServerConfig,
+    CipherSuite, ServerConfig,
     crypto::CryptoProvider,
     pki_types::CertificateDer,
     server::{NoServerSessionStorage, ProducesTickets, ResolvesServerCertUsingSni},
@@ -16,9 +16,14 @@ use crate::error::ConfigError;
 /// What the settings of all hosts share: the provider, ALPN, and the key of session tickets.
 ///
 /// Sessions are resumed by tickets, so that none is kept in memory. A ticket of one host is not taken for another: rustls compares the
-/// names that were asked for (RFC 6066 §3).
+/// names that were asked for (RFC 6066 §3). A connection brings one ticket, so that a client has as many as it had connections at once; one
+/// that wants more says so (RFC 9149).
+///
+/// Of what a client offers, the provider's first is taken, and with our own that is AES with 128 bits: its handshake hashes by SHA-256, for
+/// which processors have instructions, where that of 256 bits hashes by SHA-384, for which they have none.
 pub(super) fn template(provider: Option<Arc<CryptoProvider>>, http1_only: bool) -> Result<ServerConfig, ConfigError> {
     let failed = |error: rustls::Error| ConfigError::tls(error.to_string());
+    let ignore_client_order = provider.is_none();
     let (provider, ticketer) = (provider.map_or_else(own_provider, Ok)?, ticketer().map_err(failed)?);
     let builder =
         ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(failed)?;
@@ -27,6 +32,8 @@ pub(super) fn template(provider: Option<Arc<CryptoProvider>>, http1_only: bool) 
     let versions: &[&[u8]] =
         if http1_only || !cfg!(feature = "http2") { &[b"http/1.1"] } else { &[b"h2", b"http/1.1"] };
     config.alpn_protocols = versions.iter().map(|version| version.to_vec()).collect();
+    config.ignore_client_order = ignore_client_order;
+    (config.send_tls13_tickets, config.max_tls13_tickets) = (1, 4);
     if let Some(ticketer) = ticketer {
         config.ticketer = ticketer;
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -46,10 +53,20 @@ pub(super) fn with_certificate(
 }
 
 fn own_provider() -> Result<Arc<CryptoProvider>, ConfigError> {
+    let mut provider = default_provider()?;
+    // Stable: all else is as the provider has it.
+    provider.cipher_suites.sort_by_key(|suite| !SHORT_AES.contains(&suite.suite()));
+    Ok(Arc::new(provider))
+}
+
+static SHORT_AES: [CipherSuite; 2] =
+    [CipherSuite::TLS13_AES_128_GCM_SHA256, CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256];
+
+fn default_provider() -> Result<CryptoProvider, ConfigError> {
     #[cfg(feature = "aws-lc-rs")]
-    return Ok(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    return Ok(rustls::crypto::aws_lc_rs::default_provider());
     #[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
-    return Ok(Arc::new(rustls::crypto::ring::default_provider()));
+    return Ok(rustls::crypto::ring::default_provider());
     #[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
     Err(ConfigError::tls("no crypto provider: enable the feature aws-lc-rs or ring"))
 }

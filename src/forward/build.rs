@@ -1,6 +1,6 @@
 //! From settings to a layer: what is checked once.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use http::HeaderValue;
 
@@ -41,6 +41,8 @@ impl ForwardProxyBuilder {
             ("max_new_hosts", self.new_hosts == Some(0)),
             ("peek_timeout", self.peek_timeout.is_zero()),
             ("handshake_timeout", self.handshake_timeout.is_zero()),
+            ("header_timeout", self.header_timeout == Some(Duration::ZERO)),
+            ("write_timeout", self.write_timeout == Some(Duration::ZERO)),
         ];
         if let Some((name, _)) = limits.iter().find(|(_, nothing)| *nothing) {
             return Err(ConfigError::invalid(*name, "0", "nothing could ever be done"));
@@ -81,7 +83,7 @@ impl ForwardProxyBuilder {
             peek_timeout: self.peek_timeout,
             handshake_timeout: self.handshake_timeout,
             tunnels: Tunnels::new(self.max_tunnels, self.max_tunnels_per_client),
-            inside: Inside::new(),
+            inside: Inside::new(self.header_timeout, self.write_timeout),
             #[cfg(feature = "intercept")]
             new_hosts: self.new_hosts.map(super::new_hosts::NewHosts::new),
             #[cfg(feature = "intercept")]
@@ -130,8 +132,6 @@ fn realm(text: &str) -> Result<HeaderValue, ConfigError> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::{app::Via, forward::Resolver};
 
@@ -166,6 +166,7 @@ mod tests {
         fails(new().realm("a \"b\""), "realm");
         fails(new().max_tunnels(0), "max_tunnels");
         fails(new().handshake_timeout(Duration::ZERO), "handshake_timeout");
+        fails(new().header_timeout(Duration::ZERO), "header_timeout");
         fails(new().via(Via::Named("a b".into())), "a b");
     }
 }

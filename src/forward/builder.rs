@@ -1,6 +1,8 @@
 //! [`ForwardProxyBuilder`]: settings of a forward proxy.
 
-use std::{fmt, net::SocketAddr, ops::ControlFlow, sync::Arc, time::Duration};
+mod tunnels;
+
+use std::{fmt, net::SocketAddr, ops::ControlFlow, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -10,7 +12,7 @@ use super::{
     access::Access,
     apps::{self, App},
     mismatch::Mismatch,
-    policy::{ConnectRequest, Decision, Opening, Policy},
+    policy::Policy,
     resolver::Resolver,
 };
 use crate::{app::Via, body::Body, error::BoxError, exact::ExactProxy, ext::DialPolicy};
@@ -36,6 +38,8 @@ pub struct ForwardProxyBuilder {
     pub(super) mismatch: Mismatch,
     pub(super) peek_timeout: Duration,
     pub(super) handshake_timeout: Duration,
+    pub(super) header_timeout: Option<Duration>,
+    pub(super) write_timeout: Option<Duration>,
     pub(super) max_tunnels: usize,
     pub(super) max_tunnels_per_client: usize,
     #[cfg(feature = "intercept")]
@@ -77,6 +81,8 @@ impl Default for ForwardProxyBuilder {
             mismatch: Mismatch::default(),
             peek_timeout: Duration::from_secs(2),
             handshake_timeout: Duration::from_secs(10),
+            header_timeout: Some(Duration::from_secs(30)),
+            write_timeout: Some(Duration::from_secs(60)),
             max_tunnels: 10_000,
             max_tunnels_per_client: 1_000,
             #[cfg(feature = "intercept")]
@@ -229,8 +235,8 @@ impl ForwardProxyBuilder {
         self
     }
 
-    /// Connects to every address but [its own](Self::own_address): loopback, private networks, metadata services of clouds. Dangerous where clients may not reach all that
-    /// this process can.
+    /// Connects to every address but [its own](Self::own_address): loopback, private networks, metadata services of clouds. Dangerous where
+    /// clients may not reach all that this process can.
     pub fn dangerous_dial_anywhere(mut self) -> Self {
         self.dial_policy = None;
         self
@@ -240,141 +246,6 @@ impl ForwardProxyBuilder {
     /// layer, but most often is its clone.
     pub fn exact(mut self, exact: ExactProxy) -> Self {
         self.exact = Some(exact);
-        self
-    }
-
-    /// What is done with each `CONNECT`, by a function that must not block. Default: [`Decision::Tunnel`] for all, within
-    /// [`connect_ports`](Self::connect_ports) and the [dial policy](Self::dial_policy).
-    ///
-    /// ```
-    /// use nexthop::{ForwardProxy, forward::Decision};
-    ///
-    /// let layer = ForwardProxy::builder()
-    ///     .on_connect(|connect| match connect.host() {
-    ///         host if host.ends_with(".internal") => Decision::Deny,
-    ///         _ => Decision::Tunnel,
-    ///     })
-    ///     .build()?;
-    /// # Ok::<(), nexthop::ConfigError>(())
-    /// ```
-    pub fn on_connect(mut self, decide: impl Fn(&ConnectRequest<'_>) -> Decision + Send + Sync + 'static) -> Self {
-        let mut policy = self.policy.take().unwrap_or_else(|| Policy::always(Decision::Tunnel));
-        policy.on_connect = Arc::new(decide);
-        self.policy = Some(policy);
-        self
-    }
-
-    /// What is done after [`Decision::Peek`], by a function that must not block; where it says `Peek` again, the tunnel ends. Without a
-    /// function for [`CONNECT`](Self::on_connect), every tunnel is peeked into. Default: HTTP and TLS are intercepted, anything else ends.
-    ///
-    /// ```
-    /// use nexthop::{
-    ///     ForwardProxy,
-    ///     forward::{Decision, Opening},
-    /// };
-    ///
-    /// let layer = ForwardProxy::builder()
-    ///     .on_opening(|connect, opening| match opening {
-    ///         Opening::Tls(hello) if hello.server_name() == Some("bank.example") => Decision::Tunnel,
-    ///         Opening::Tls(_) | Opening::Http => Decision::Intercept,
-    ///         Opening::Silence if connect.port() == 22 => Decision::Tunnel, // the server speaks first
-    ///         _ => Decision::Deny,
-    ///     })
-    ///     .build()?;
-    /// # Ok::<(), nexthop::ConfigError>(())
-    /// ```
-    pub fn on_opening(
-        mut self,
-        decide: impl Fn(&ConnectRequest<'_>, &Opening) -> Decision + Send + Sync + 'static,
-    ) -> Self {
-        let mut policy = self.policy.take().unwrap_or_else(|| Policy::always(Decision::Peek));
-        policy.on_opening = Arc::new(decide);
-        self.policy = Some(policy);
-        self
-    }
-
-    /// The ports that `CONNECT` may name: 80, 443 and 8443. Others are denied (403) before anything is decided; `None` allows all,
-    /// also those on which mail and the like is spoken.
-    pub fn connect_ports(mut self, ports: impl Into<Option<Vec<u16>>>) -> Self {
-        self.ports = ports.into();
-        self
-    }
-
-    /// Which host a request inside a tunnel is for, where the client names several: none, 421 ([`Mismatch::Strict`]).
-    pub fn mismatch(mut self, mismatch: Mismatch) -> Self {
-        self.mismatch = mismatch;
-        self
-    }
-
-    /// How long a tunnel that is peeked into may be silent before that is what is decided on: 2 s.
-    pub fn peek_timeout(mut self, limit: Duration) -> Self {
-        self.peek_timeout = limit;
-        self
-    }
-
-    /// How long a client may take from the answer to its `CONNECT` to the end of its TLS handshake, or to its first request: 10 s. Then
-    /// the tunnel ends.
-    pub fn handshake_timeout(mut self, limit: Duration) -> Self {
-        self.handshake_timeout = limit;
-        self
-    }
-
-    /// How many tunnels may be open at once: 10,000. Another `CONNECT` is `Unavailable` (503).
-    pub fn max_tunnels(mut self, tunnels: usize) -> Self {
-        self.max_tunnels = tunnels;
-        self
-    }
-
-    /// The same for one client, by its address (a network of 64 bits in IPv6): 1,000.
-    pub fn max_tunnels_per_client(mut self, tunnels: usize) -> Self {
-        self.max_tunnels_per_client = tunnels;
-        self
-    }
-
-    /// The authority that TLS in tunnels is ended by: none. With one, the default for each `CONNECT` is [`Decision::Intercept`].
-    ///
-    /// Whoever has the authority's key can be every server towards the clients that trust it: keep it as you keep such a thing.
-    #[cfg(feature = "intercept")]
-    pub fn authority(mut self, authority: crate::ca::Authority) -> Self {
-        self.authority = Some(authority);
-        self
-    }
-
-    /// The host where clients get the authority's certificate (never its key): the [proxy's own](Self::proxy_host), through the proxy alone,
-    /// by `http` or `https`. There is a page for people at `/`, and the certificate at `/download/pem`, `/download/cer` and, with the feature
-    /// `pkcs12`, `/download/p12`. Other paths of the proxy's own host are as they would be; another host has no other. With `None`, it is to
-    /// be had nowhere.
-    ///
-    /// ```
-    /// use nexthop::{ForwardProxy, ca::Authority};
-    ///
-    /// let authority = Authority::builder().build()?;
-    /// let layer = ForwardProxy::builder().authority(authority).download_host("ca.internal").build()?;
-    /// # Ok::<(), nexthop::ConfigError>(())
-    /// ```
-    #[cfg(feature = "intercept")]
-    pub fn download_host<'a>(mut self, host: impl Into<Option<&'a str>>) -> Self {
-        self.download_host = host.into().map_or(DownloadHost::Nowhere, |host| DownloadHost::Named(host.to_owned()));
-        self
-    }
-
-    /// Calls `hook` where a client breaks TLS off: it does not trust the authority, insists on a certificate that it knows, or is refused by
-    /// [`max_new_hosts`](Self::max_new_hosts). It must not block. A program may remember the host and make it a [`Decision::Tunnel`] the
-    /// next time.
-    #[cfg(feature = "intercept")]
-    pub fn on_handshake_failure(
-        mut self,
-        hook: impl Fn(&ConnectRequest<'_>, &crate::Error) + Send + Sync + 'static,
-    ) -> Self {
-        self.on_handshake_failure = Some(Arc::new(hook));
-        self
-    }
-
-    /// How many new hosts one client may have certificates made for: 1,000 at once, and as many in an hour. A tunnel to another one ends.
-    /// `None` is no limit.
-    #[cfg(feature = "intercept")]
-    pub fn max_new_hosts(mut self, hosts_per_hour: impl Into<Option<u32>>) -> Self {
-        self.new_hosts = hosts_per_hour.into();
         self
     }
 }

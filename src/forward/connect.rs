@@ -1,10 +1,10 @@
 //! From an answered `CONNECT` to a tunnel.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{Request, Response, uri::Scheme};
-use hyper::{ext::ReasonPhrase, upgrade::Upgraded};
+use hyper::{body::Incoming, ext::ReasonPhrase, upgrade::Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout_at};
 use tower_service::Service;
@@ -14,14 +14,14 @@ use super::{
     layer::Config,
     policy::{Decision, Opening},
     route::{Connect, Tunnel},
-    service::InTunnel,
+    service::ForwardProxyService,
     stream::Stream,
 };
 use crate::{
     body::Body,
     error::{BoxError, Error},
     ext::Tunnelled,
-    serve::Spoken,
+    serve::Protocol,
     transport::{self, Client, tunnel},
 };
 
@@ -32,18 +32,16 @@ pub(super) type Io = TokioIo<Upgraded>;
 ///
 /// # Errors
 /// `Denied` (403), `Connect` (502), `Timeout` (504).
-pub(super) async fn open<S, R>(config: Arc<Config>, connect: Box<Connect>, inner: S) -> Result<Response<Body>, Error>
+pub(super) async fn open<S>(service: ForwardProxyService<S>, connect: Box<Connect>) -> Result<Response<Body>, Error>
 where
-    S: Service<Request<Body>, Response = Response<R>> + Clone + Send + 'static,
-    S::Error: Into<BoxError>,
-    S::Future: Send + 'static,
-    R: http_body::Body<Data = Bytes> + Send + 'static,
-    R::Error: Into<BoxError>,
+    ForwardProxyService<S>: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send>,
+    S: Clone + Send + 'static,
 {
     if connect.decision == Decision::Tunnel {
-        let upstream = Box::pin(config.exact.connect(&connect.dial)).await?;
+        let exact = &service.config.exact;
+        let upstream = Box::pin(exact.connect(&connect.dial)).await?;
         let Connect { upgrade, server, place, .. } = *connect;
-        let carried = tunnel::carry(upgrade, server, upstream, config.exact.tunnel_timeout());
+        let carried = tunnel::carry(upgrade, server, upstream, exact.tunnel_timeout());
         tokio::spawn(async move {
             let _place = place;
             carried.await;
@@ -52,7 +50,7 @@ where
         let counted = connect.server.as_ref().map(Client::enter);
         tokio::spawn(async move {
             let _counted = counted;
-            if let Err(error) = run(config, connect, inner).await {
+            if let Err(error) = run(service, connect).await {
                 tracing::debug!(%error, "a tunnel ended early");
             }
         });
@@ -64,39 +62,38 @@ where
 
 /// What is inside a tunnel.
 enum Inside {
-    /// HTTP, to be served: the stream, the name that TLS asked for, and what was agreed on.
-    Http(Stream<Io>, Option<Box<str>>, Spoken),
+    /// HTTP, to be served: the stream, the name that TLS asked for, and what was agreed on in TLS.
+    Http(Stream<Io>, Option<Box<str>>, Option<Protocol>),
     /// Something for somebody else, and what the client has said of it so far.
     Elsewhere(Io, BytesMut, Box<transport::Upgraded>),
 }
 
 /// Serves what is inside a tunnel, or makes it one to somewhere else after all.
-async fn run<S, R>(config: Arc<Config>, mut connect: Box<Connect>, inner: S) -> Result<(), BoxError>
+async fn run<S>(mut service: ForwardProxyService<S>, mut connect: Box<Connect>) -> Result<(), BoxError>
 where
-    S: Service<Request<Body>, Response = Response<R>> + Clone + Send + 'static,
-    S::Error: Into<BoxError>,
-    S::Future: Send + 'static,
-    R: http_body::Body<Data = Bytes> + Send + 'static,
-    R::Error: Into<BoxError>,
+    ForwardProxyService<S>: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send>,
+    S: Clone + Send + 'static,
 {
     // In a box, since what comes then, for as long as the tunnel is there, needs none of the memory of a handshake.
-    let inside = Box::pin(look(&config, &mut connect)).await?;
-    let Connect { who, host, port, drain, place, server, .. } = *connect;
+    let inside = Box::pin(look(&service.config, &mut connect)).await?;
+    let Connect { who, host, port, drain, place, server, dial, .. } = *connect;
+    // It is a part of the buffer that the head was read into, which is not to be kept for as long as the tunnel is there.
+    drop(dial);
     let _place = place;
     match inside {
         Inside::Elsewhere(io, said, upstream) => {
             let shutdown = server.and_then(Client::into_shutdown);
-            tunnel::join(io, said.to_vec(), *upstream, config.exact.tunnel_timeout(), shutdown).await;
-            Ok(())
+            tunnel::join(io, said.to_vec(), *upstream, service.config.exact.tunnel_timeout(), shutdown).await;
         }
-        Inside::Http(io, sni, spoken) => {
+        Inside::Http(io, sni, agreed) => {
             let scheme = if io.is_tls() { Scheme::HTTPS } else { Scheme::HTTP };
             let peer = who.peer.clone();
-            let tunnel = Arc::new(Tunnel { who, scheme, to: Arc::new(Tunnelled { host, port, sni }) });
-            let service = InTunnel::new(inner, config.clone(), tunnel);
-            config.inside.run(io, peer, spoken, &drain, service).await
+            service.tunnel = Some(Arc::new(Tunnel::new(who, scheme, Tunnelled { host, port, sni })));
+            let inside = service.config.inside.clone();
+            inside.run(io, peer, agreed, &drain, service).await;
         }
     }
+    Ok(())
 }
 
 /// Finds out what is inside a tunnel, and what becomes of it.
@@ -118,14 +115,13 @@ async fn look(config: &Config, connect: &mut Connect) -> Result<Inside, BoxError
             let upstream = config.exact.connect(&connect.dial).await?;
             Ok(Inside::Elsewhere(io, peeked.bytes, Box::new(upstream)))
         }
-        (Decision::Intercept, Opening::Http) => {
-            Ok(Inside::Http(Stream::Plain { ahead: peeked.bytes, io }, None, Spoken::Either))
-        }
+        (Decision::Intercept, Opening::Http) => Ok(Inside::Http(Stream::Plain { ahead: peeked.bytes, io }, None, None)),
         #[cfg(feature = "intercept")]
         (Decision::Intercept, Opening::Tls(hello)) => {
             let sni = hello.sni.clone();
-            let (tls, spoken) = super::intercept::accept(config, connect, sni.as_deref(), io, peeked, deadline).await?;
-            Ok(Inside::Http(Stream::Tls(tls), sni, spoken))
+            let tls = super::intercept::accept(config, connect, sni.as_deref(), io, peeked, deadline).await?;
+            let agreed = Protocol::agreed(tls.get_ref().1);
+            Ok(Inside::Http(Stream::Tls(tls), sni, Some(agreed)))
         }
         (Decision::Intercept, opening) => Err(format!("{opening:?} cannot be served").into()),
         (Decision::Deny | Decision::Peek, _) => Err("denied after a look at its first bytes".into()),

@@ -55,11 +55,25 @@ pub(super) fn without_upgrade(parts: &mut Parts) -> Result<(), Error> {
     Ok(())
 }
 
-/// `Host` as the URL has it.
+/// The host and the port of an authority that was found valid: `http` would look for a user's name in it, each time.
+pub(super) fn split(authority: &Authority) -> (&str, Option<u16>) {
+    let text = authority.as_str();
+    let end = match text.starts_with('[') {
+        true => text.find(']').map(|bracket| bracket + 1),
+        false => text.bytes().position(|byte| byte == b':'),
+    };
+    let (host, rest) = end.and_then(|end| text.split_at_checked(end)).unwrap_or((text, ""));
+    (host, rest.strip_prefix(':').and_then(|port| port.parse().ok()))
+}
+
+/// `Host`, of which there is one at most, as the URL has it.
 ///
 /// # Errors
 /// `Target` (400), which a valid authority never is.
 pub(super) fn set_host(headers: &mut HeaderMap, authority: &Authority) -> Result<(), Error> {
+    if headers.get(HOST).is_some_and(|host| host.as_bytes() == authority.as_str().as_bytes()) {
+        return Ok(());
+    }
     let host = HeaderValue::from_str(authority.as_str())
         .map_err(|error| Error::new(ErrorKind::Target, "target names no valid host").with_source(error))?;
     headers.insert(HOST, host);
@@ -114,6 +128,21 @@ mod tests {
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["proxying", "x-proxy"]);
+    }
+
+    #[test]
+    fn an_authority_is_a_host_and_perhaps_a_port() {
+        for (text, expected) in [
+            ("a.test", ("a.test", None)),
+            ("a.test:80", ("a.test", Some(80))),
+            ("a.test:", ("a.test", None)),
+            ("[::1]", ("[::1]", None)),
+            ("[::1]:8080", ("[::1]", Some(8080))),
+        ] {
+            let authority: Authority = text.parse().unwrap();
+            assert_eq!(split(&authority), expected);
+            assert_eq!(split(&authority), (authority.host(), authority.port_u16()), "as http has it");
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! TLS in a tunnel, ended here by an authority of the proxy's own.
 
-use std::io;
+use std::{io, sync::Arc};
 
+use rustls::{CipherSuite, server::Accepted};
 use tokio::{
     io::AsyncWriteExt,
     time::{Instant, timeout_at},
@@ -12,10 +13,9 @@ use super::{connect::Io, hello::Peeked, layer::Config, route::Connect};
 use crate::{
     error::{BoxError, Error, ErrorKind, Phase},
     ext::bare,
-    serve::Spoken,
 };
 
-/// Ends the client's TLS as the server that it wants; what is spoken inside is what ALPN agreed on.
+/// Ends the client's TLS as the server that it wants.
 ///
 /// # Errors
 /// `Connect`: TLS failed. `RequestTimeout`: it took too long. `Unavailable`: too many hosts. Those of the authority. Told to the hook.
@@ -26,20 +26,14 @@ pub(super) async fn accept(
     io: Io,
     peeked: Peeked,
     deadline: Instant,
-) -> Result<(Box<TlsStream<Io>>, Spoken), Error> {
+) -> Result<Box<TlsStream<Io>>, Error> {
     let late = |_| Error::new(ErrorKind::RequestTimeout, "the client's TLS handshake took too long");
     let accepted = timeout_at(deadline, shake(config, connect, sni, io, peeked)).await.map_err(late);
-    let tls = accepted.and_then(|accepted| accepted).inspect_err(|error| {
+    accepted.and_then(|accepted| accepted).inspect_err(|error| {
         if let Some(hook) = &config.on_handshake_failure {
             hook(&connect.asked(), error);
         }
-    })?;
-    let spoken = match tls.get_ref().1.alpn_protocol() {
-        #[cfg(feature = "http2")]
-        Some(b"h2") => Spoken::Http2,
-        _ => Spoken::Http1,
-    };
-    Ok((tls, spoken))
+    })
 }
 
 async fn shake(
@@ -67,8 +61,27 @@ async fn shake(
     if let Some(new_hosts) = &config.new_hosts {
         new_hosts.visit(connect.who.peer.as_ref(), host, Instant::now())?;
     }
-    let settings = authority.server_config(host).await?;
+    let mut settings = authority.server_config(host).await?;
+    if settings.ignore_client_order && prefers_chacha(&hello) {
+        Arc::make_mut(&mut settings).ignore_client_order = false;
+    }
     StartHandshake::from_parts(hello, io).into_stream(settings).await.map(Box::new).map_err(broken)
+}
+
+/// True for a client that names ChaCha20 before any AES, since it has no instructions for that, as some phones.
+fn prefers_chacha(hello: &Accepted) -> bool {
+    let hello = hello.client_hello();
+    let first = hello.cipher_suites().iter().find_map(|suite| match suite {
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 | CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 => {
+            Some(true)
+        }
+        CipherSuite::TLS13_AES_128_GCM_SHA256
+        | CipherSuite::TLS13_AES_256_GCM_SHA384
+        | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+        | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 => Some(false),
+        _ => None,
+    });
+    first == Some(true)
 }
 
 fn broken(error: impl Into<BoxError>) -> Error {

@@ -66,6 +66,12 @@ impl Mismatch {
     }
 }
 
+/// What a request names with which everybody agrees: the host of `CONNECT`, byte for byte.
+pub(super) fn usual(tunnel: &Tunnelled, scheme: &Scheme) -> Option<Authority> {
+    let named = authority(&tunnel.host, tunnel.port, default_port(scheme)).ok()?;
+    Mismatch::Strict.choose(tunnel, scheme, Some(&named)).ok().map(|(authority, _)| authority)
+}
+
 /// A host with its port, unless that is the default one.
 pub(super) fn authority(host: &str, port: u16, default: u16) -> Result<Authority, Error> {
     let text = if port == default { host.to_owned() } else { format!("{host}:{port}") };
@@ -75,16 +81,24 @@ pub(super) fn authority(host: &str, port: u16, default: u16) -> Result<Authority
 
 /// Names compare without case and without a last dot, addresses by what they mean.
 pub(super) fn is_same_host(one: &str, other: &str) -> bool {
-    let without_dot = |host: &str| host.strip_suffix('.').unwrap_or(host).to_owned();
-    let address = |host: &str| bare(host).parse::<IpAddr>().ok();
     if one.eq_ignore_ascii_case(other) {
         return true;
     }
     match (address(one), address(other)) {
         (Some(one), Some(other)) => one == other,
-        (None, None) => without_dot(one).eq_ignore_ascii_case(&without_dot(other)),
+        (None, None) => without_dot(one).eq_ignore_ascii_case(without_dot(other)),
         _ => false,
     }
+}
+
+fn without_dot(host: &str) -> &str {
+    host.strip_suffix('.').unwrap_or(host)
+}
+
+/// Most hosts are none, by what they begin with.
+fn address(host: &str) -> Option<IpAddr> {
+    let may_be_one = host.contains(':') || host.starts_with(|first: char| first.is_ascii_digit());
+    if may_be_one { bare(host).parse().ok() } else { None }
 }
 
 #[cfg(test)]
@@ -119,6 +133,48 @@ mod tests {
                 );
             }
             assert_eq!(choose(policy, ("[::1]", 443), None, Some("[0:0::1]")), Ok("[0:0::1]".to_owned()));
+        }
+    }
+
+    #[test]
+    fn what_is_usual_is_what_no_policy_changes() {
+        for (host, port, sni, expected) in [
+            ("a.test", 443, Some("a.test"), Some("a.test")),
+            ("a.test", 444, None, Some("a.test:444")),
+            ("[::1]", 443, None, Some("[::1]")),
+            ("a.test", 443, Some("b.test"), None),
+        ] {
+            let tunnel = Tunnelled { host: host.into(), port, sni: sni.map(Into::into) };
+            let usual = usual(&tunnel, &Scheme::HTTPS);
+            assert_eq!(usual.as_ref().map(Authority::as_str), expected);
+            for policy in ALL {
+                let usual = usual.as_ref().map(Authority::as_str);
+                if let Some(usual) = usual {
+                    assert_eq!(choose(policy, (host, port), sni, Some(usual)), Ok(usual.to_owned()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_host_is_the_same_however_it_is_written() {
+        for (one, other) in [
+            ("a.test", "A.Test"),
+            ("a.test.", "A.test"),
+            ("[::1]", "[0:0::1]"),
+            ("::1", "[::1]"),
+            ("10.0.0.1", "10.0.0.1"),
+        ] {
+            assert!(is_same_host(one, other) && is_same_host(other, one), "{one} {other}");
+        }
+        for (one, other) in [
+            ("a.test", "b.test"),
+            ("10.0.0.1", "10.0.0.1."),
+            ("10.0.0.1", "a.test"),
+            ("[::1]", "[::2]"),
+            ("1a.test", "a.test"),
+        ] {
+            assert!(!is_same_host(one, other) && !is_same_host(other, one), "{one} {other}");
         }
     }
 

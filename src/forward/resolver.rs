@@ -61,7 +61,8 @@ impl Resolver {
         Self(Rule::ProxyAuth)
     }
 
-    /// What this function says of the URL and the request's head. It is called while the request waits: it must not block.
+    /// What this function says of the URL and the request's head, of which the URL is the target. It is called while the request waits: it
+    /// must not block.
     ///
     /// ```
     /// use nexthop::{
@@ -103,22 +104,23 @@ impl Resolver {
         Ok(Some(sent.ok_or_else(unknown)?.name().into()))
     }
 
-    /// The target that the application gets: a path, or the URL.
+    /// The path that the application gets for a head whose target is a whole URL; none if it gets that.
     ///
     /// # Errors
     /// `Target` (400): a name that cannot be part of a path. `Internal` (500): the function made no path. Or a status without an error.
-    pub(super) fn resolve(&self, url: Uri, name: Option<&str>, parts: &Parts) -> Result<Uri, Refused> {
+    pub(super) fn resolve(&self, parts: &Parts, name: Option<&str>) -> Result<Option<Uri>, Refused> {
+        let url = &parts.uri;
         let resolved = match &self.0 {
-            Rule::Direct => return Ok(url),
+            Rule::Direct => return Ok(None),
             Rule::Fixed(prefix) => path(format!("{prefix}{url}")),
             Rule::ProxyAuth => path(format!("/{}/{url}", segment(name.unwrap_or_default())?)),
-            Rule::Function(resolve) => match resolve(&url, parts) {
-                Resolved::Direct => return Ok(url),
+            Rule::Function(resolve) => match resolve(url, parts) {
+                Resolved::Direct => return Ok(None),
                 Resolved::Refuse(status) => return Err(Refused::Status(status)),
                 Resolved::Path(text) => path(text),
             },
         };
-        Ok(resolved?)
+        Ok(Some(resolved?))
     }
 
     /// True if URLs go on as they are, so that nothing behind the layer is an application of its own.
@@ -193,9 +195,9 @@ mod tests {
     use super::*;
 
     fn resolve(resolver: &Resolver, url: &str, name: Option<&str>) -> Result<String, String> {
-        let parts = Request::new(()).into_parts().0;
-        match resolver.resolve(url.parse().unwrap(), name, &parts) {
-            Ok(uri) => Ok(uri.to_string()),
+        let parts = Request::get(url).body(()).unwrap().into_parts().0;
+        match resolver.resolve(&parts, name) {
+            Ok(path) => Ok(path.unwrap_or(parts.uri).to_string()),
             Err(Refused::Error(error)) => Err(error.status().as_u16().to_string()),
             Err(Refused::Status(status)) => Err(status.as_str().to_owned()),
         }

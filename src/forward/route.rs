@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{
-    Request, Response, StatusCode, Uri, Version,
+    HeaderValue, Request, Response, StatusCode, Uri, Version,
     header::HOST,
     request::Parts,
     uri::{Authority, PathAndQuery, Scheme},
@@ -13,7 +13,7 @@ use hyper::upgrade::OnUpgrade;
 use super::{
     apps::App,
     caps::Place,
-    head::{check_no_body, go_further, is_connect, set_host, strip_proxy_fields, without_upgrade},
+    head::{check_no_body, go_further, is_connect, set_host, split, strip_proxy_fields, without_upgrade},
     layer::Config,
     mismatch::{self, Mismatch},
     policy::{ConnectRequest, Decision},
@@ -25,6 +25,7 @@ use crate::{
     ext::{ConnectWith, InClear, PeerAddr, ProxyRequest, Tunnelled, bare},
     message::{
         framing::check_framing,
+        hop::Found,
         target::{Form, check_host, form},
         via,
     },
@@ -72,9 +73,11 @@ pub(super) struct Connect {
 
 /// A tunnel whose inside is served.
 pub(super) struct Tunnel {
-    pub(super) who: Who,
-    pub(super) scheme: Scheme,
-    pub(super) to: Arc<Tunnelled>,
+    who: Who,
+    scheme: Scheme,
+    to: Arc<Tunnelled>,
+    /// What the requests in it most often name: not to be looked at any further.
+    usual: Option<Authority>,
 }
 
 impl Config {
@@ -86,19 +89,20 @@ impl Config {
         let (Some(scheme), Some(authority)) = (parts.uri.scheme(), parts.uri.authority()) else {
             return Ok(Route::Inner);
         };
-        let (scheme, authority) = (scheme.clone(), authority.clone());
-        let port = authority.port_u16().unwrap_or(default_port(&scheme));
-        if self.own_hosts.iter().any(|own| own.matches(&authority, port)) {
+        let default = default_port(scheme);
+        if self.own_hosts.iter().any(|own| own.matches(authority, authority.port_u16().unwrap_or(default))) {
             return Ok(Route::Inner);
         }
         let who = self.who(parts)?;
-        form(&parts.method, &parts.uri)?;
-        check_host(&parts.uri, parts.version, &parts.headers)?;
-        check_framing(&parts.headers)?;
+        let Checked { found, .. } = Checked::of(parts)?;
         // RFC 9112 §3.2.2: whatever `Host` says.
-        set_host(&mut parts.headers, &authority)?;
-        let authority = without_default_port(authority, port, &scheme)?;
-        self.direct(parts, scheme, authority, &who, None)
+        set_host(&mut parts.headers, authority)?;
+        let (host, port) = split(authority);
+        if port == Some(default) {
+            let authority = mismatch::authority(host, default, default)?;
+            parts.uri = url(scheme.clone(), authority, path(&parts.uri))?;
+        }
+        self.direct(parts, found, &who, None)
     }
 
     /// The same for one that came through a tunnel.
@@ -106,68 +110,71 @@ impl Config {
         if is_connect(parts) {
             return Err(Error::new(ErrorKind::Method, "there are no tunnels inside a tunnel").into());
         }
-        let form = form(&parts.method, &parts.uri)?;
-        let host = check_host(&parts.uri, parts.version, &parts.headers)?;
-        check_framing(&parts.headers)?;
+        let Checked { form, host, found } = Checked::of(parts)?;
         let other_scheme = form == Form::Absolute && parts.uri.scheme() != Some(&tunnel.scheme);
         // The scheme of an HTTP/2 request means nothing, since clients write it.
         if other_scheme && parts.version <= Version::HTTP_11 && self.mismatch == Mismatch::Strict {
             return Err(Error::new(ErrorKind::Misdirected, "the target's scheme is not the tunnel's").into());
         }
-        let named = host.map(|host| Authority::try_from(host.as_bytes()));
-        let named = named
-            .transpose()
-            .map_err(|error| Error::new(ErrorKind::Target, "the host cannot stand in a URL").with_source(error))?;
-        let (authority, is_other) = self.mismatch.choose(&tunnel.to, &tunnel.scheme, named.as_ref())?;
+        let (authority, is_other) = match (&tunnel.usual, &host) {
+            (Some(usual), Some(host)) if host.as_bytes() == usual.as_str().as_bytes() => (usual.clone(), false),
+            _ => {
+                let named = host.map(|host| Authority::try_from(host.as_bytes())).transpose();
+                let no_url = |error| Error::new(ErrorKind::Target, "the host cannot stand in a URL").with_source(error);
+                self.mismatch.choose(&tunnel.to, &tunnel.scheme, named.map_err(no_url)?.as_ref())?
+            }
+        };
         // A target in absolute form takes the place of `Host` (RFC 9112 §3.2.2).
         if is_other || form == Form::Absolute || !parts.headers.contains_key(HOST) {
             set_host(&mut parts.headers, &authority)?;
         }
-        self.direct(parts, tunnel.scheme.clone(), authority, &tunnel.who, Some(tunnel.to.clone()))
+        parts.uri = url(tunnel.scheme.clone(), authority, path(&parts.uri))?;
+        self.direct(parts, found, &tunnel.who, Some(&tunnel.to))
     }
 
-    /// Whom the URL of a request to the proxy means, and what that one sees of it.
+    /// Whom a request to the proxy means, whose target is a whole URL by now, and what that one sees of it.
     fn direct(
         &self,
         parts: &mut Parts,
-        scheme: Scheme,
-        authority: Authority,
+        found: Found,
         who: &Who,
-        tunnel: Option<Arc<Tunnelled>>,
+        tunnel: Option<&Arc<Tunnelled>>,
     ) -> Result<Route, Refused> {
         if !self.websockets {
             without_upgrade(parts)?;
         }
         // Who reads the URL answers for it, or secures what goes on.
         parts.extensions.remove::<InClear>();
-        let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let host = parts.uri.authority().map_or("", |authority| split(authority).0);
         #[cfg(feature = "intercept")]
-        if let Some(answer) = self.download(parts, authority.host()) {
+        if let Some(answer) = self.download(parts, host) {
             return Ok(Route::Answer(answer));
         }
-        let app = self.apps.find(authority.host());
-        let url = url(scheme, authority, path.clone())?;
+        let app = self.apps.find(host);
         let (mut route, target, proxy_host) = match app {
             Some((_, None)) if self.resolver.is_direct() => return Err(Refused::Status(StatusCode::NOT_FOUND)),
-            Some((name, None)) => (Route::Inner, path.into(), name),
-            Some((name, Some(app))) => (Route::App(app.clone()), path.into(), name),
-            None => (Route::Inner, self.resolver.resolve(url.clone(), who.name.as_deref(), parts)?, &self.proxy_host),
+            Some((name, None)) => (Route::Inner, Some(path(&parts.uri).into()), name),
+            Some((name, Some(app))) => (Route::App(app.clone()), Some(path(&parts.uri).into()), name),
+            None => (Route::Inner, self.resolver.resolve(parts, who.name.as_deref())?, &self.proxy_host),
         };
-        if target.scheme().is_some() {
-            if let Some(answer) = self.go_on(parts)? {
+        if target.is_none() {
+            if let Some(answer) = self.go_on(parts, found)? {
                 return Ok(Route::Answer(answer));
             }
             route = Route::Further;
         }
         strip_proxy_fields(&mut parts.headers);
-        parts.uri = target;
+        let url = match target {
+            Some(path) => std::mem::replace(&mut parts.uri, path),
+            None => parts.uri.clone(),
+        };
         self.hold_back(parts);
         parts.extensions.insert(ProxyRequest {
             url,
             proxy_host: proxy_host.clone(),
             for_proxy_host: app.is_some(),
             user: who.user.clone(),
-            tunnel,
+            tunnel: tunnel.cloned(),
         });
         Ok(route)
     }
@@ -179,7 +186,7 @@ impl Config {
         let path = parts.uri.path();
         let is_shared = download_host.eq_ignore_ascii_case(&self.proxy_host);
         let is_download = path == "/" || path.starts_with("/download/");
-        let asked = mismatch::is_same_host(host, download_host) && (is_download || !is_shared);
+        let asked = (is_download || !is_shared) && mismatch::is_same_host(host, download_host);
         asked.then(|| super::download::answer(authority, parts))
     }
 
@@ -187,9 +194,9 @@ impl Config {
     ///
     /// # Errors
     /// `Loop` (508), `Method` (405).
-    fn go_on(&self, parts: &mut Parts) -> Result<Option<Response<Body>>, Error> {
+    fn go_on(&self, parts: &mut Parts, found: Found) -> Result<Option<Response<Body>>, Error> {
         if let Some(name) = &self.via {
-            if via::has_been_here(&parts.headers, name) {
+            if found.has_via() && via::has_been_here(&parts.headers, name) {
                 return Err(Error::new(ErrorKind::Loop, "the request has been through this proxy before"));
             }
             via::append(&mut parts.headers, parts.version, name);
@@ -269,6 +276,33 @@ impl Config {
     }
 }
 
+/// What a head says that was looked through once.
+struct Checked {
+    form: Form,
+    host: Option<HeaderValue>,
+    found: Found,
+}
+
+impl Checked {
+    /// # Errors
+    /// `Target` and `RequestBody` (400), `Unsupported` (501).
+    fn of(parts: &Parts) -> Result<Self, Error> {
+        let form = form(&parts.method, &parts.uri)?;
+        let host = check_host(&parts.uri, parts.version, &parts.headers)?;
+        let found = Found::scan(&parts.headers);
+        if found.has_framing() {
+            check_framing(&parts.headers)?;
+        }
+        Ok(Self { form, host, found })
+    }
+}
+
+impl Tunnel {
+    pub(super) fn new(who: Who, scheme: Scheme, to: Tunnelled) -> Self {
+        Self { who, usual: mismatch::usual(&to, &scheme), scheme, to: Arc::new(to) }
+    }
+}
+
 impl Connect {
     pub(super) fn asked(&self) -> ConnectRequest<'_> {
         ConnectRequest {
@@ -280,13 +314,8 @@ impl Connect {
     }
 }
 
-fn without_default_port(authority: Authority, port: u16, scheme: &Scheme) -> Result<Authority, Error> {
-    let default = default_port(scheme);
-    if authority.port_u16() == Some(default) {
-        mismatch::authority(authority.host(), port, default)
-    } else {
-        Ok(authority)
-    }
+fn path(uri: &Uri) -> PathAndQuery {
+    uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"))
 }
 
 fn url(scheme: Scheme, authority: Authority, path: PathAndQuery) -> Result<Uri, Error> {

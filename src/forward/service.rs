@@ -9,8 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Version, request::Parts, uri::Scheme};
-use hyper::body::Incoming;
+use http::{Request, Response, StatusCode, Version, request::Parts};
 use tower_service::Service;
 
 use super::{
@@ -26,33 +25,30 @@ use super::{
 use crate::{
     body::Body,
     error::{BoxError, Error},
-    ext::OverTls,
 };
 
 /// The service that [`ForwardProxy`](super::ForwardProxy) makes around another one.
 #[derive(Clone)]
 pub struct ForwardProxyService<S> {
     inner: S,
-    config: Arc<Config>,
+    pub(super) config: Arc<Config>,
+    /// The one that requests come through; none on a connection to the proxy.
+    pub(super) tunnel: Option<Arc<Tunnel>>,
     /// The wrapped service failed before it was called.
     failed: Option<Error>,
 }
 
 impl<S> ForwardProxyService<S> {
     pub(super) const fn new(inner: S, config: Arc<Config>) -> Self {
-        Self { inner, config, failed: None }
+        Self { inner, config, tunnel: None, failed: None }
     }
 }
 
 impl<S, B, R> Service<Request<B>> for ForwardProxyService<S>
 where
-    S: Service<Request<Body>, Response = Response<R>> + Clone + Send + 'static,
-    S::Error: Into<BoxError>,
-    S::Future: Send + 'static,
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-    R: http_body::Body<Data = Bytes> + Send + 'static,
-    R::Error: Into<BoxError>,
+    S: Service<Request<Body>, Response = Response<R>, Error: Into<BoxError>, Future: Send> + Clone + Send + 'static,
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    R: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     type Response = Response<Body>;
     type Error = Infallible;
@@ -71,20 +67,24 @@ where
         if let Some(error) = self.failed.take() {
             return ResponseFuture::answer(config, Marks::default(), Err(error));
         }
-        if !is_connect(&parts) {
-            // RFC 9112 §9.3: a proxy keeps no connection with such a client, which does not know that it is one.
-            let last = parts.version == Version::HTTP_10 && parts.uri.scheme().is_some();
-            let routed = config.route(&mut parts);
-            return follow(&mut self.inner, config, routed, last, parts, Body::new(body));
-        }
-        match config.connect(&mut parts) {
-            Ok(connect) => {
-                // Not the instance that was polled ready, which is for one request and not for a tunnel of them.
-                let opening = connect::open(config.clone(), Box::new(connect), self.inner.clone());
-                ResponseFuture::later(config, Marks::default(), Box::pin(async { opening.await.map(Next::Answer) }))
+        // RFC 9112 §9.3: a proxy keeps no connection with such a client, which does not know that it is one.
+        let is_last = parts.version == Version::HTTP_10 && (self.tunnel.is_some() || parts.uri.scheme().is_some());
+        let routed = match &self.tunnel {
+            Some(tunnel) => config.route_inside(&mut parts, tunnel),
+            None if !is_connect(&parts) => config.route(&mut parts),
+            None => {
+                return match config.connect(&mut parts) {
+                    Ok(connect) => {
+                        // Not the instance that was polled ready, which is for one request and not for a tunnel of them.
+                        let opening = connect::open(self.clone(), Box::new(connect));
+                        let answer = Box::pin(async { opening.await.map(Next::Answer) });
+                        ResponseFuture::later(config, Marks::default(), answer)
+                    }
+                    Err(error) => ResponseFuture::answer(config, Marks::default(), Err(error)),
+                };
             }
-            Err(error) => ResponseFuture::answer(config, Marks::default(), Err(error)),
-        }
+        };
+        follow(&mut self.inner, config, routed, is_last, parts, Body::new(body))
     }
 }
 
@@ -98,8 +98,7 @@ fn follow<S, R>(
     body: Body,
 ) -> ResponseFuture<S::Future>
 where
-    S: Service<Request<Body>, Response = Response<R>> + Clone + Send + 'static,
-    S::Future: Send,
+    S: Service<Request<Body>, Response = Response<R>, Future: Send> + Clone + Send + 'static,
 {
     let marks = Marks { is_passed_on: matches!(routed, Ok(Route::Further)), is_last };
     match routed {
@@ -128,54 +127,6 @@ where
         ControlFlow::Break(response) => Ok(Next::Answer(response)),
         ControlFlow::Continue(_) if config.resolver.is_direct() => Ok(Next::Answer(plain(StatusCode::NOT_FOUND))),
         ControlFlow::Continue(request) => Ok(Next::Inner(inner.call(request))),
-    }
-}
-
-/// Serves the requests inside a tunnel, by a service that knows what the tunnel was asked for.
-#[derive(Clone)]
-pub(super) struct InTunnel<S> {
-    inner: S,
-    config: Arc<Config>,
-    tunnel: Arc<Tunnel>,
-    failed: Option<Error>,
-}
-
-impl<S> InTunnel<S> {
-    pub(super) const fn new(inner: S, config: Arc<Config>, tunnel: Arc<Tunnel>) -> Self {
-        Self { inner, config, tunnel, failed: None }
-    }
-}
-
-impl<S, R> Service<Request<Incoming>> for InTunnel<S>
-where
-    S: Service<Request<Body>, Response = Response<R>> + Clone + Send + 'static,
-    S::Error: Into<BoxError>,
-    S::Future: Send + 'static,
-    R: http_body::Body<Data = Bytes> + Send + 'static,
-    R::Error: Into<BoxError>,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = ResponseFuture<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx).map(|ready| {
-            self.failed = ready.err().map(apps::failed);
-            Ok(())
-        })
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> ResponseFuture<S::Future> {
-        let (mut parts, body) = request.into_parts();
-        if self.tunnel.scheme == Scheme::HTTPS {
-            parts.extensions.insert(OverTls::new());
-        }
-        let routed = match self.failed.take() {
-            None => self.config.route_inside(&mut parts, &self.tunnel),
-            Some(error) => Err(error.into()),
-        };
-        let last = parts.version == Version::HTTP_10;
-        follow(&mut self.inner, self.config.clone(), routed, last, parts, Body::new(body))
     }
 }
 

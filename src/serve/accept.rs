@@ -95,7 +95,7 @@ where
         };
         let Some((accepted, permit)) = unless(stop.as_mut(), next).await else { break };
         let (service, guard) = (service.clone(), drain.register());
-        tokio::spawn(connections.clone().run(accepted, service, guard, permit));
+        tokio::spawn(connections.clone().run(accepted, None, service, guard, permit));
     }
     drop(listener); // so that new clients are refused rather than left waiting
     let cut = finish(&drain, settings.drain_timeout).await;

@@ -52,24 +52,38 @@ pub(super) struct Connections {
 
 /// Which protocol a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Protocol {
+pub(crate) enum Protocol {
     Http1,
     #[cfg(feature = "http2")]
     Http2,
 }
 
+impl Protocol {
+    /// What a TLS handshake agreed on (RFC 7301).
+    #[cfg(feature = "tls")]
+    pub(crate) fn agreed(tls: &rustls::ServerConnection) -> Self {
+        match tls.alpn_protocol() {
+            #[cfg(feature = "http2")]
+            Some(b"h2") => Self::Http2,
+            _ => Self::Http1,
+        }
+    }
+}
+
 /// What a connection is once its handshakes are done.
-pub(super) struct Established<Io> {
-    pub(super) stream: Stream<Io>,
-    pub(super) peer: Option<PeerAddr>,
-    pub(super) protocol: Protocol,
+struct Established<Io> {
+    stream: Stream<Io>,
+    peer: Option<PeerAddr>,
+    tls: bool,
+    protocol: Protocol,
 }
 
 impl Connections {
-    /// Serves one connection until it is closed or becomes a tunnel.
+    /// Serves one connection until it is closed or becomes a tunnel. With `agreed`, all handshakes are done, and it is over TLS.
     pub(super) async fn run<Io, S, ResB>(
         self: Arc<Self>,
-        accepted: Accepted<Io>,
+        Accepted { io, peer }: Accepted<Io>,
+        agreed: Option<Protocol>,
         service: S,
         guard: DrainGuard,
         permit: Option<OwnedSemaphorePermit>,
@@ -84,8 +98,11 @@ impl Connections {
     {
         let (watch, activity) = (guard.watch().clone(), Activity::new());
         let client = (Client::of::<Stream<Io>>(guard.gauge(), watch.clone()), guard.drain());
-        let io = Guarded::new(accepted.io, self.limits.write, activity.clone(), guard, permit);
-        let established = until_draining(&watch, self.establish(io, accepted.peer, &activity)).await;
+        let io = Guarded::new(io, self.limits.write, activity.clone(), guard, permit);
+        let established = match agreed {
+            Some(protocol) => Some(Ok(Established { stream: Stream::Plain(io), peer, tls: true, protocol })),
+            None => until_draining(&watch, self.establish(io, peer, &activity)).await,
+        };
         let ended = match established {
             Some(Ok(established)) => self.http(established, service, client, activity, &watch).await,
             Some(Err(error)) => Err(error.into()),
@@ -97,7 +114,7 @@ impl Connections {
     }
 
     /// PROXY header, TLS, and which protocol it is to be.
-    pub(super) async fn establish<Io>(
+    async fn establish<Io>(
         &self,
         mut io: Box<Guarded<Io>>,
         mut peer: Option<PeerAddr>,
@@ -113,27 +130,23 @@ impl Connections {
         #[cfg(feature = "tls")]
         if let Some(acceptor) = &self.tls {
             let tls = until(deadline, acceptor.accept(io)).await??;
-            #[cfg(feature = "http2")]
-            let protocol =
-                if tls.get_ref().1.alpn_protocol() == Some(b"h2") { Protocol::Http2 } else { Protocol::Http1 };
-            #[cfg(not(feature = "http2"))]
-            let protocol = Protocol::Http1;
+            let protocol = Protocol::agreed(tls.get_ref().1);
             activity.touch();
-            return Ok(Established { stream: Stream::Tls(Box::new(tls)), peer, protocol });
+            return Ok(Established { stream: Stream::Tls(Box::new(tls)), peer, tls: true, protocol });
         }
         activity.touch();
         #[cfg(feature = "http2")]
         if self.http2.is_some() {
             let deadline = Instant::now() + self.limits.head;
             let protocol = until(deadline, by_preface(&mut io)).await??;
-            return Ok(Established { stream: Stream::Plain(io), peer, protocol });
+            return Ok(Established { stream: Stream::Plain(io), peer, tls: false, protocol });
         }
-        Ok(Established { stream: Stream::Plain(io), peer, protocol: Protocol::Http1 })
+        Ok(Established { stream: Stream::Plain(io), peer, tls: false, protocol: Protocol::Http1 })
     }
 
-    pub(super) async fn http<Io, S, ResB>(
+    async fn http<Io, S, ResB>(
         &self,
-        Established { stream, peer, protocol }: Established<Io>,
+        Established { stream, peer, tls, protocol }: Established<Io>,
         service: S,
         client: (Client, DrainOf),
         activity: Arc<Activity>,
@@ -148,10 +161,6 @@ impl Connections {
         ResB::Data: Send,
         ResB::Error: Into<BoxError>,
     {
-        #[cfg(feature = "tls")]
-        let tls = matches!(stream, Stream::Tls(_));
-        #[cfg(not(feature = "tls"))]
-        let tls = false;
         let io = TokioIo::new(stream);
         let service = Dispatch {
             service,
@@ -202,7 +211,7 @@ async fn by_preface<Io: AsyncRead + Unpin>(io: &mut Guarded<Io>) -> io::Result<P
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// `None` if the drain begins before the future is done.
-pub(super) async fn until_draining<F: Future>(watch: &Watch, future: F) -> Option<F::Output> {
+async fn until_draining<F: Future>(watch: &Watch, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     poll_fn(|cx| {
         watch.wake(cx.waker());

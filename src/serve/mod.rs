@@ -80,9 +80,11 @@ mod watch;
 pub use accept::{Drained, Serving};
 pub use builder::{Serve, serve};
 #[cfg(feature = "forward")]
+pub(crate) use connection::Protocol;
+#[cfg(feature = "forward")]
 pub(crate) use drain::DrainOf;
 pub use drain::{Drain, DrainGuard};
 #[cfg(feature = "forward")]
-pub(crate) use inside::{Inside, Spoken};
+pub(crate) use inside::Inside;
 pub use listener::{Accepted, Listener};
 pub use proxy_protocol::ProxyProtocol;

@@ -92,6 +92,20 @@ impl Destination {
         self
     }
 
+    /// The same, to be kept longer than a request, whose authority is in the buffer that its head was read into. One that is shared already
+    /// is no request's.
+    pub(super) fn to_keep(&self) -> Self {
+        if Arc::strong_count(&self.0) > 1 {
+            return self.clone();
+        }
+        let mut inner = Inner::clone(&self.0);
+        inner.server.iter_mut().for_each(Site::detach);
+        if let Place::Site(site) = &mut inner.place {
+            site.detach();
+        }
+        Self(Arc::new(inner))
+    }
+
     fn more(&mut self) -> &mut More {
         Arc::make_mut(&mut self.0).more.get_or_insert_default()
     }
@@ -225,6 +239,13 @@ impl Site {
         Ok(Self { authority: authority.clone(), host, port })
     }
 
+    /// Copies the authority, whose parts stay where they are.
+    fn detach(&mut self) {
+        if let Ok(copy) = Authority::try_from(self.authority.as_str()) {
+            self.authority = copy;
+        }
+    }
+
     fn host(&self) -> &str {
         self.authority.as_str().get(self.host.0..self.host.1).unwrap_or_default()
     }
@@ -232,8 +253,8 @@ impl Site {
     /// Hosts compare without regard to case.
     fn order(&self, other: &Self) -> Ordering {
         let (one, other) = (self.host(), other.host());
-        // Most often both are clones of one configured upstream.
-        if std::ptr::eq(one, other) {
+        // Most often both are clones of one configured upstream, or written as they were before.
+        if std::ptr::eq(one, other) || one == other {
             return Ordering::Equal;
         }
         let lower = |byte: u8| byte.to_ascii_lowercase();
@@ -302,6 +323,16 @@ mod tests {
         let b = Destination::of(&"https://b.test/".parse().unwrap(), Some(&to)).unwrap();
         assert_ne!(a, b);
         assert_eq!((a.host(), a.server_name()), (Some("127.0.0.1"), Some("a.test")));
+    }
+
+    #[test]
+    fn what_is_kept_of_a_request_holds_on_to_nothing_of_its_buffer() {
+        let head = bytes::Bytes::from(b"https://a.test:444/path".to_vec());
+        let uri = Uri::from_maybe_shared(head.clone()).unwrap();
+        let kept = Destination::of(&uri, None).unwrap().to_keep();
+        drop(uri);
+        assert!(head.is_unique(), "nobody else has it");
+        assert_eq!((kept.host(), kept.port(), kept.server_name()), (Some("a.test"), Some(444), Some("a.test")));
     }
 
     #[test]

@@ -77,10 +77,10 @@ pub fn check_host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Op
             Some(host) => valid(host.as_bytes()).map_or_else(|| refuse("Host is not valid"), |host| Ok(Some(host))),
         };
     };
-    if host.is_some_and(|host| !is_host(host.as_bytes())) {
+    let authority = authority.as_str().as_bytes();
+    if host.is_some_and(|host| host.as_bytes() != authority && !is_host(host.as_bytes())) {
         return refuse("Host is not valid");
     }
-    let authority = authority.as_str().as_bytes();
     let asked = match host {
         // RFC 9112 §3.2: a server MUST answer 400 to an HTTP/1.1 request without Host, whatever its target.
         None if version == Version::HTTP_11 => return refuse("request has no Host"),

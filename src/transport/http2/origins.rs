@@ -250,7 +250,7 @@ impl Origins {
             // Those that are only remembered. An origin that is in use under a request's hands is found anew by the next one.
             map.retain(|_, origin| !origin.lock().is_unused());
         }
-        map.entry(to.clone()).or_default().clone()
+        map.entry(to.to_keep()).or_default().clone()
     }
 
     /// A connection takes no more streams.

@@ -77,7 +77,7 @@ impl Pool {
     ) -> Result<Taken, Error> {
         // tokio tells the runtime only by cloning its handle. Not asked, a connection of one that nobody drives now would hang.
         let Ok(runtime) = runtime::Handle::try_current() else {
-            return Ok(Taken::Dial(Home::new(self, to.clone(), false)));
+            return Ok(Taken::Dial(Home::new(self, to, false)));
         };
         let want = Want { runtime: runtime.id(), now, fresh, shares };
         if let Some(max) = self.limits.max_connections {
@@ -95,13 +95,13 @@ impl Pool {
                 self.tell(to, PoolChange::Reused);
                 Taken::Idle(conn)
             }
-            None => Taken::Dial(Home::new(self, to.clone(), false)),
+            None => Taken::Dial(Home::new(self, to, false)),
         })
     }
 
     /// The same where there may be `max` connections to a destination.
     fn take_one_of(self: &Arc<Self>, max: usize, to: &Destination, want: Want) -> Result<Taken, Error> {
-        let Some(shard) = self.shards.first() else { return Ok(Taken::Dial(Home::new(self, to.clone(), false))) };
+        let Some(shard) = self.shards.first() else { return Ok(Taken::Dial(Home::new(self, to, false))) };
         let mut closing = Closing::new();
         let mut places = shard.lock();
         let found = places.take_one_of(max, to, &want, &mut closing);
@@ -122,7 +122,7 @@ impl Pool {
                 self.tell(to, PoolChange::Reused);
                 Ok(Taken::Idle(conn))
             }
-            (Found::Room, _) => Ok(Taken::Dial(Home::new(self, to.clone(), true))),
+            (Found::Room, _) => Ok(Taken::Dial(Home::new(self, to, true))),
             (Found::InPlaceOf(conn), _) => Ok(Taken::Dial(conn.into_home())),
             (Found::Nothing, Some((ticket, granted))) => {
                 self.tell(to, PoolChange::Waiting);

@@ -25,7 +25,8 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    pub(super) fn new(pool: &Arc<Pool>, destination: Destination, permit: bool) -> Self {
+    pub(super) fn new(pool: &Arc<Pool>, destination: &Destination, permit: bool) -> Self {
+        let destination = destination.to_keep();
         Self { pool: Arc::downgrade(pool), destination, permit, open: false, reason: CloseReason::Broken }
     }
 
@@ -84,7 +85,7 @@ impl Drop for Home {
         let Some(pool) = self.pool.upgrade() else { return };
         self.note_closed(&pool);
         if std::mem::take(&mut self.permit) {
-            pool.pass_on(Self::new(&pool, self.destination.clone(), true));
+            pool.pass_on(Self::new(&pool, &self.destination, true));
         }
     }
 }

@@ -1,16 +1,33 @@
 //! HTTP inside a tunnel that the proxy serves itself.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use nexthop::{Body, ErrorKind, ExactProxy, ca::Authority, transport::Tls};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use nexthop::{
+    Body, ErrorKind, ExactProxy, ForwardProxy,
+    ca::Authority,
+    forward::{Access, Decision, ForwardProxyBuilder, Resolver},
+    transport::Tls,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::{Instant, sleep},
+};
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{CipherSuite, ClientConfig, RootCertStore, SupportedCipherSuite},
+};
+use tower::Layer;
 
 use super::tools::{Proxy, Way, connect, connect_on, says, trusting};
-use crate::support::{Front, RawUpstream, tls::TestCa, within};
+use crate::support::{
+    Front, Memory, RawClient, RawUpstream,
+    tls::{TestCa, provider},
+    within,
+};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -62,6 +79,35 @@ async fn http_2_can_be_turned_off() {
     proxy.authority = authority;
     let io = proxy.tls_offering(proxy.tunnel("a.test:443").await, "a.test", &["h2", "http/1.1"]).await;
     assert_eq!(io.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+}
+
+#[tokio::test]
+async fn aes_is_spoken_with_128_bits_unless_a_client_has_reasons_for_another_cipher() {
+    const LONG: CipherSuite = CipherSuite::TLS13_AES_256_GCM_SHA384;
+    const SHORT: CipherSuite = CipherSuite::TLS13_AES_128_GCM_SHA256;
+    const CHACHA: CipherSuite = CipherSuite::TLS13_CHACHA20_POLY1305_SHA256;
+    let proxy = Proxy::page(|builder| builder).await;
+    for (offered, agreed) in [
+        (&[LONG, SHORT, CHACHA][..], SHORT),
+        (&[LONG, CHACHA, SHORT], SHORT),
+        (&[CHACHA, SHORT, LONG], CHACHA),
+        (&[LONG, CHACHA], LONG),
+        (&[LONG], LONG),
+    ] {
+        let mut only = (*provider()).clone();
+        let suite =
+            |name| only.cipher_suites.iter().copied().find(|suite: &SupportedCipherSuite| suite.suite() == name);
+        let suites = offered.iter().map(|name| suite(*name).unwrap()).collect();
+        only.cipher_suites = suites;
+        let mut roots = RootCertStore::empty();
+        roots.add(proxy.authority.certificate_der().to_vec().into()).unwrap();
+        let builder = ClientConfig::builder_with_provider(Arc::new(only)).with_safe_default_protocol_versions();
+        let config = builder.unwrap().with_root_certificates(roots).with_no_client_auth();
+        let io = proxy.tunnel("a.test:443").await;
+        let connecting = TlsConnector::from(Arc::new(config)).connect("a.test".try_into().unwrap(), io);
+        let io = within("a handshake", connecting).await.unwrap();
+        assert_eq!(io.get_ref().1.negotiated_cipher_suite().unwrap().suite(), agreed, "of {offered:?}");
+    }
 }
 
 #[tokio::test]
@@ -163,7 +209,7 @@ async fn a_client_that_does_not_trust_the_authority_is_told_of() {
     .await;
     let stranger = Arc::new(trusting(&Authority::builder().build().unwrap(), &[]));
     let io = proxy.tunnel("a.test:443").await;
-    let connecting = tokio_rustls::TlsConnector::from(stranger).connect("a.test".try_into().unwrap(), io);
+    let connecting = TlsConnector::from(stranger).connect("a.test".try_into().unwrap(), io);
     assert!(within("a handshake", connecting).await.is_err());
     let (host, kind, source) = within("the hook", failures.recv()).await.unwrap();
     assert_eq!((host.as_str(), kind), ("a.test", ErrorKind::Connect));
@@ -185,7 +231,7 @@ async fn a_client_hello_may_come_byte_by_byte_and_right_behind_the_connect() {
     let proxy = Proxy::page(|builder| builder).await;
     let config = Arc::new(trusting(&proxy.authority, &["http/1.1"]));
     let (_, plain) = connect(proxy.addr(), "a.test:443", "").await;
-    let connector = tokio_rustls::TlsConnector::from(config);
+    let connector = TlsConnector::from(config);
     // A stream that takes one byte of each write.
     let (near, far) = tokio::io::duplex(1);
     let relaying = tokio::spawn(async move {
@@ -208,17 +254,15 @@ async fn a_shutdown_ends_what_is_idle_in_a_tunnel_and_waits_for_what_is_not() {
         let mut gone = gone.clone();
         async move {
             gone.wait_for(|gone| *gone).await.unwrap();
-            Ok::<_, std::convert::Infallible>(http::Response::new(Body::from("late")))
+            Ok::<_, Infallible>(Response::new(Body::from("late")))
         }
     });
     let authority = Authority::builder().build().unwrap();
-    let layer = nexthop::ForwardProxy::builder().authority(authority.clone()).build().unwrap();
+    let layer = ForwardProxy::builder().authority(authority.clone()).build().unwrap();
     let drain = nexthop::serve::Drain::new();
     let on = drain.clone();
-    let front = Front::serve_with(tower::Layer::layer(&layer, app), |serve| {
-        serve.drain(on).drain_timeout(Duration::from_secs(600))
-    })
-    .await;
+    let front =
+        Front::serve_with(layer.layer(app), |serve| serve.drain(on).drain_timeout(Duration::from_secs(600))).await;
     let proxy = Proxy { front, authority };
     let mut idle = proxy.open(Way::Tls, "a.test", 443).await;
     let mut busy = proxy.open(Way::Tls, "a.test", 443).await;
@@ -232,4 +276,60 @@ async fn a_shutdown_ends_what_is_idle_in_a_tunnel_and_waits_for_what_is_not() {
     busy.raw.read_to_end().await;
     within("the end", drain.drained()).await;
     assert_eq!(drain.tunnels(), 0);
+}
+
+/// A tunnel in memory, where time can be paused, and plain HTTP in it.
+async fn tunnel_in_memory(
+    settings: impl FnOnce(ForwardProxyBuilder) -> ForwardProxyBuilder,
+    body: &'static str,
+) -> RawClient {
+    let builder = ForwardProxy::builder().access(Access::dangerous_anybody()).on_connect(|_| Decision::Intercept);
+    let layer = settings(builder.resolver(Resolver::fixed("/"))).build().unwrap();
+    let answer = move |_: Request<Body>| std::future::ready(Ok::<_, Infallible>(Response::new(Body::from(body))));
+    let (memory, _) =
+        Memory::serve(layer.layer(tower::service_fn(answer)), |serve| serve.header_timeout(Duration::from_secs(1)));
+    let mut client = memory.client().await;
+    client.send("CONNECT a.test:80 HTTP/1.1\r\nHost: a.test:80\r\n\r\n").await;
+    assert_eq!(client.head_response().await.status(), 200);
+    client
+}
+
+const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
+
+#[tokio::test(start_paused = true)]
+async fn the_wait_for_a_request_inside_counts_from_the_end_of_the_last_and_is_the_tunnels_own() {
+    for (limit, seconds) in [(None, 30), (Some(Duration::from_secs(200)), 200)] {
+        let settings = |builder: ForwardProxyBuilder| match limit {
+            Some(limit) => builder.header_timeout(limit),
+            None => builder,
+        };
+        let mut client = tunnel_in_memory(settings, "ok").await.patient();
+        for _ in 0..3 {
+            assert_eq!(client.exchange(REQUEST).await.text(), "ok");
+            sleep(Duration::from_secs(seconds - 1)).await;
+        }
+        client.exchange(REQUEST).await;
+        let start = Instant::now();
+        client.send("GET / HTTP/1.1\r\n").await;
+        client.closed().await;
+        assert_eq!(start.elapsed().as_secs(), seconds);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_limit_the_inside_of_a_tunnel_may_be_silent() {
+    let mut client = tunnel_in_memory(|builder| builder.header_timeout(None), "ok").await;
+    assert_eq!(client.exchange(REQUEST).await.text(), "ok");
+    sleep(Duration::from_secs(100_000)).await;
+    assert_eq!(client.exchange(REQUEST).await.text(), "ok");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_nothing_inside_is_cut() {
+    let much = "x".repeat(1024 * 1024).leak();
+    let mut client = tunnel_in_memory(|builder| builder.write_timeout(Duration::from_secs(5)), much).await;
+    client.send(REQUEST).await;
+    sleep(Duration::from_secs(6)).await;
+    let (read, _) = client.read_to_end().await;
+    assert!(read.len() < much.len(), "{} bytes were still to be had", read.len());
 }
