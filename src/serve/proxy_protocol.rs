@@ -63,6 +63,8 @@ fn parse(read: &[u8]) -> io::Result<Option<(Source, usize)>> {
         return Err(refused("the header is too long"));
     }
     match ProxyHeader::parse(read, ParseConfig { include_tlvs: false, ..ParseConfig::default() }) {
+        // The parser sees to it only where the line has not come to its end.
+        Ok((_, length)) if read.first() == Some(&b'P') && length > MAX_LINE => Err(refused("the header is too long")),
         Ok((header, length)) => Ok(Some((source(&header, read), length))),
         Err(HeaderError::BufferTooShort) if read.len() < MAX_HEADER + 16 => Ok(None),
         Err(_) => Err(refused("no header")),
@@ -82,8 +84,11 @@ fn refused(why: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
-/// The most that a header may promise after its first 16 bytes (version 2; version 1 ends within 107). The specification asks senders
-/// to stay within 536 bytes; client certificates make it longer.
+/// The most that a header of version 1 may be, its end included.
+const MAX_LINE: usize = 107;
+
+/// The most that a header of version 2 may promise after its first 16 bytes. The specification asks senders to stay within 536 bytes; client
+/// certificates make it longer.
 const MAX_HEADER: usize = 4096;
 
 /// Version 2, command LOCAL.
@@ -111,6 +116,15 @@ mod tests {
         assert_eq!(parse(header).unwrap(), Some((client("192.0.2.7:56324"), 41)));
         let header = b"PROXY TCP6 2001:db8::1 ::1 1 2\r\n";
         assert_eq!(parse(header).unwrap(), Some((client("[2001:db8::1]:1"), header.len())));
+    }
+
+    #[test]
+    fn a_line_is_too_long_however_much_of_it_is_read_at_once() {
+        let line = |length: usize| [b"PROXY UNKNOWN ", &vec![b'.'; length - 16][..], b"\r\n"].concat();
+        assert_eq!(parse(&line(107)).unwrap(), Some((Source::Unknown, 107)));
+        let long = line(108);
+        assert!(parse(&long).is_err());
+        assert!((14..108).any(|read| parse(&long[..read]).is_err()));
     }
 
     #[test]

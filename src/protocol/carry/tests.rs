@@ -283,7 +283,9 @@ fn carries_by_name_alone() {
 #[test]
 fn carries_a_number_over_any_number_of_hops_as_it_is() {
     let keys = CarriedKeys::builder().named_json("n").build().unwrap();
-    for number in ["88888888888888888888888888888888888888888888888888888888", "0.1", "1.7976931348623157e308", "5e-324"] {
+    for number in
+        ["88888888888888888888888888888888888888888888888888888888", "0.1", "1.7976931348623157e308", "5e-324"]
+    {
         let once = decoded(&keys, &[("x-wsgiproxy-json-1", &format!("n {number}"))]).unwrap();
         let mut sent = HeaderMap::new();
         keys.encode(&once, &mut sent).unwrap();
