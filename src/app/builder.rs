@@ -357,7 +357,8 @@ fn destination(href: &Href) -> Result<Destination, ConfigError> {
         Uri::builder().scheme(href.scheme().clone()).authority(href.authority().clone()).path_and_query("/").build();
     let refuse = |why: &dyn fmt::Display| ConfigError::invalid("href", href.to_string(), why.to_string());
     let uri = uri.map_err(|error| refuse(&error))?;
-    Destination::of(&uri, href.connect_to().as_ref()).map_err(|error| refuse(&error))
+    // Compared by its place in memory, for each request that goes there.
+    Destination::of(&uri, href.connect_to().as_ref()).map(|to| to.to_keep()).map_err(|error| refuse(&error))
 }
 
 pub(crate) fn pseudonym(via: Via) -> Result<Option<Pseudonym>, ConfigError> {

@@ -177,9 +177,9 @@ mod tests {
                 ip => ip,
             });
             assert_eq!(listed(dialled).len(), 1, "{ip}");
-            match asked(dialled) {
-                Ok(inodes) => assert_eq!(inodes, listed(dialled), "{ip}"),
-                Err(error) => println!("not to be asked here: {error}"),
+            // Where the kernel does not let itself be asked, the tables are all there is.
+            if let Ok(inodes) = asked(dialled) {
+                assert_eq!(inodes, listed(dialled), "{ip}");
             }
             assert!(listeners(at("192.0.2.1")).is_empty() != matches!(ip, "0.0.0.0" | "::"), "{ip}");
         }

@@ -21,6 +21,8 @@ struct Inner {
     place: Place,
     /// What keeps few connections apart.
     more: Option<Box<More>>,
+    /// Nothing of it is in memory of a request.
+    is_own: bool,
 }
 
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,7 +78,7 @@ impl Destination {
             (None, Some(named)) => Place::Site(named),
             (None, None) => return Err(target("the request names no host to connect to")),
         };
-        Ok(Self(Arc::new(Inner { tls, server, place, more: None })))
+        Ok(Self(Arc::new(Inner { tls, server, place, more: None, is_own: false })))
     }
 
     /// The same, connected to as the request asks.
@@ -92,13 +94,12 @@ impl Destination {
         self
     }
 
-    /// The same, to be kept longer than a request, whose authority is in the buffer that its head was read into. One that is shared already
-    /// is no request's.
-    pub(super) fn to_keep(&self) -> Self {
-        if Arc::strong_count(&self.0) > 1 {
+    /// The same, to be kept longer than a request, whose authority is in the buffer that its head was read into.
+    pub(crate) fn to_keep(&self) -> Self {
+        if self.0.is_own {
             return self.clone();
         }
-        let mut inner = Inner::clone(&self.0);
+        let mut inner = Inner { is_own: true, ..Inner::clone(&self.0) };
         inner.server.iter_mut().for_each(Site::detach);
         if let Place::Site(site) = &mut inner.place {
             site.detach();
