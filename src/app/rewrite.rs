@@ -1,7 +1,7 @@
 //! The head of a request on its way out: looked at, stripped, and aimed at the upstream.
 
 use http::{
-    HeaderName, HeaderValue, Method, Uri, Version, request,
+    HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, request,
     uri::{self, Scheme},
 };
 
@@ -21,6 +21,11 @@ use crate::{
     },
     protocol::names::{is_identity, is_owned, is_same_name, may_matter},
 };
+
+/// One look at each field: what concerns the connection, and whether there may be something to [`strip`].
+pub(super) fn scan(headers: &HeaderMap) -> Found {
+    Found::scan_for(headers, may_matter)
+}
 
 /// Refuses what cannot be forwarded; gives the host the client asked.
 pub(super) fn check(
@@ -68,9 +73,11 @@ pub(super) fn strip(parts: &mut request::Parts, found: Found, settings: &Setting
         (may_matter(name) && (is_owned(name) || (!keeps_identity && is_identity(name))))
             || settings.suppressed.iter().any(|other| is_same_name(name, other))
     };
-    let unwanted: Vec<HeaderName> = parts.headers.keys().filter(|name| is_unwanted(name)).cloned().collect();
-    for name in &unwanted {
-        parts.headers.remove(name);
+    if found.has_looked_for() || !settings.suppressed.is_empty() {
+        let unwanted: Vec<HeaderName> = parts.headers.keys().filter(|name| is_unwanted(name)).cloned().collect();
+        for name in &unwanted {
+            parts.headers.remove(name);
+        }
     }
     if !is_told_more {
         return nominated;

@@ -27,12 +27,7 @@ use crate::{
     body::Body,
     error::{BoxError, Error},
     exact::{ExactProxy, answer, extended, nominated::without},
-    message::{
-        hop::{Found, Nominated},
-        max_forwards::is_last_hop,
-        target::Href,
-        via::Pseudonym,
-    },
+    message::{hop::Nominated, max_forwards::is_last_hop, target::Href, via::Pseudonym},
     protocol::{Family, carry::CarriedKeys},
     transport::Destination,
 };
@@ -175,7 +170,7 @@ impl Settings {
         escort: &impl Escort,
     ) -> Result<(Front, Href, Nominated), Refusal> {
         let extended = extended::receive(parts);
-        let found = Found::scan(&parts.headers);
+        let found = rewrite::scan(&parts.headers);
         let host = rewrite::check(parts, found, declared, self)?;
         if is_last_hop(&parts.method, &mut parts.headers) {
             return Err(Refusal::Answer(self.last_hop()));

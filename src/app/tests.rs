@@ -478,7 +478,7 @@ proptest! {
         }
         let app = app().build().unwrap();
         let settings = app.settings();
-        let found = crate::message::hop::Found::scan(&parts.headers);
+        let found = rewrite::scan(&parts.headers);
         if let Ok(host) = rewrite::check(&parts, found, 0, settings) {
             rewrite::strip(&mut parts, found, settings);
             prop_assert!(!parts.headers.keys().any(crate::protocol::names::is_owned));

@@ -135,11 +135,24 @@ pub(crate) struct Found(u16);
 
 impl Found {
     pub(crate) fn scan(headers: &HeaderMap) -> Self {
+        Self::scan_for(headers, |_| false)
+    }
+
+    /// The same, and whether there is a field of a name that is `looked_for`.
+    pub(crate) fn scan_for(headers: &HeaderMap, looked_for: impl Fn(&HeaderName) -> bool) -> Self {
         let mut bits = 0;
         for name in headers.keys() {
             bits |= bit(name.as_str());
+            if looked_for(name) {
+                bits |= LOOKED_FOR_BIT;
+            }
         }
         Self(bits)
+    }
+
+    /// True if there is one.
+    pub(crate) fn has_looked_for(self) -> bool {
+        self.has(LOOKED_FOR_BIT)
     }
 
     /// True if there is a `Content-Length` or a `Transfer-Encoding`.
@@ -223,8 +236,9 @@ const CONNECTION_BIT: u16 = 1 << 2;
 const TRANSFER_ENCODING_BIT: u16 = 1 << 6;
 const VIA_BIT: u16 = 1 << 9;
 const CONTENT_LENGTH_BIT: u16 = 1 << 10;
+const LOOKED_FOR_BIT: u16 = 1 << 11;
 /// Those that go on to the next hop.
-const OTHERS: u16 = VIA_BIT | CONTENT_LENGTH_BIT;
+const OTHERS: u16 = VIA_BIT | CONTENT_LENGTH_BIT | LOOKED_FOR_BIT;
 
 static FIELDS: [(HeaderName, u16); 9] = [
     (TE, TE_BIT),
