@@ -150,11 +150,11 @@ impl ExactProxy {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        ResponseFuture(self.exchange(request).on(Box::new(stream)))
+        ResponseFuture(self.exchange(request).0.on(Box::new(stream)))
     }
 
     /// Takes off a request what concerns the client's connection alone.
-    fn exchange<B>(&self, request: Request<B>) -> Exchange<()>
+    fn exchange<B>(&self, request: Request<B>) -> ResponseFuture
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
@@ -171,11 +171,11 @@ impl ExactProxy {
             parts.headers.remove(http::header::UPGRADE);
         }
         let announced = if extended { extended::announce(&mut parts) } else { Ok(()) };
-        let mut exchange = self.send(parts, body, ());
+        let mut future = ResponseFuture(self.send(parts, body, ()));
         if let Err(error) = announced {
-            exchange.refuse(error);
+            future.0.refuse(error);
         }
-        exchange
+        future
     }
 
     /// With the defaults of the [builder](ExactProxyBuilder), and a pool of its own.
@@ -237,9 +237,9 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> ResponseFuture {
-        let mut exchange = self.exchange(request);
-        exchange.begin();
-        ResponseFuture(exchange)
+        let mut future = self.exchange(request);
+        future.0.begin();
+        future
     }
 }
 

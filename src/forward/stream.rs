@@ -9,6 +9,9 @@ use std::{
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+#[cfg(feature = "intercept")]
+use crate::transport::secured;
+
 /// A client's stream with or without TLS.
 pub(super) enum Stream<Io> {
     Plain {
@@ -42,19 +45,21 @@ macro_rules! delegate {
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<Io> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if let Self::Plain { ahead, .. } = &mut *self
-            && !ahead.is_empty()
-        {
-            let count = ahead.len().min(buf.remaining());
-            buf.put_slice(ahead.get(..count).unwrap_or_default());
-            ahead.advance(count);
-            if ahead.is_empty() {
-                *ahead = BytesMut::new(); // gives the buffer back
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain { ahead, io } if ahead.is_empty() => Pin::new(io).poll_read(cx, buf),
+            Self::Plain { ahead, .. } => {
+                let count = ahead.len().min(buf.remaining());
+                buf.put_slice(ahead.get(..count).unwrap_or_default());
+                ahead.advance(count);
+                if ahead.is_empty() {
+                    *ahead = BytesMut::new(); // gives the buffer back
+                }
+                Poll::Ready(Ok(()))
             }
-            return Poll::Ready(Ok(()));
+            #[cfg(feature = "intercept")]
+            Self::Tls(io) => secured::poll_read(&mut **io, cx, buf),
         }
-        delegate!(self, io => Pin::new(io).poll_read(cx, buf))
     }
 }
 

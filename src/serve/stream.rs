@@ -22,6 +22,8 @@ use super::{
     drain::DrainGuard,
     watch::Phase,
 };
+#[cfg(feature = "tls")]
+use crate::transport::secured;
 use crate::transport::write_by;
 
 /// An accepted stream, with bytes of it that were read ahead.
@@ -217,7 +219,11 @@ macro_rules! delegate {
 
 impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<Io> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        delegate!(self.get_mut(), io => Pin::new(io).poll_read(cx, buf))
+        match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_read(cx, buf),
+            #[cfg(feature = "tls")]
+            Self::Tls(io) => secured::poll_read(&mut **io, cx, buf),
+        }
     }
 }
 

@@ -15,8 +15,9 @@ use tokio::{
     net::TcpStream,
     task::coop::unconstrained,
 };
+
 #[cfg(feature = "tls")]
-use {tokio::runtime, tokio_rustls::client::TlsStream};
+use super::secured::Secured;
 
 /// A byte stream of a user's own: anything that reads and writes.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -33,17 +34,6 @@ pub(crate) enum Io {
     Custom(Box<dyn Stream>),
 }
 
-/// A client's end of TLS. Dropped, it says that it closes (RFC 9112 §9.8), if that finds room at once.
-#[cfg(feature = "tls")]
-pub(crate) struct Secured(Box<TlsStream<Io>>);
-
-#[cfg(feature = "tls")]
-impl Secured {
-    pub(crate) fn new(stream: TlsStream<Io>) -> Self {
-        Self(Box::new(stream))
-    }
-}
-
 impl Io {
     /// True if TLS is spoken here, not in a user's own stream.
     pub(crate) fn is_tls(&self) -> bool {
@@ -51,6 +41,17 @@ impl Io {
         return matches!(self, Self::Tls(_));
         #[cfg(not(feature = "tls"))]
         return false;
+    }
+
+    /// Ready where a read may find something; pending, and woken, only where it is certain to find nothing.
+    #[cfg(feature = "tls")]
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.poll_read_ready(cx),
+            Self::Tls(_) | Self::Custom(_) => Poll::Ready(Ok(())),
+        }
     }
 
     /// True if the peer has neither closed nor sent anything: what an idle connection must be to be used again.
@@ -107,7 +108,11 @@ macro_rules! each {
 }
 
 impl AsyncRead for Io {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        #[cfg(feature = "tls")]
+        if let Self::Tls(stream) = self.as_mut().get_mut() {
+            return stream.poll_read(cx, buf);
+        }
         each!(self.get_mut(), stream => Pin::new(stream).poll_read(cx, buf))
     }
 }
@@ -145,19 +150,6 @@ pub(crate) use write_by;
 
 impl AsyncWrite for Io {
     write_by!(each);
-}
-
-#[cfg(feature = "tls")]
-impl Drop for Secured {
-    fn drop(&mut self) {
-        // A stream of a user's own may need its runtime, and may not be asked twice to panic.
-        if runtime::Handle::try_current().is_err() || std::thread::panicking() {
-            return;
-        }
-        let farewell = unconstrained(poll_fn(|cx| Pin::new(&mut self.0).poll_shutdown(cx)));
-        // Nobody waits for it, nor for an error of it.
-        let _ = pin!(farewell).poll(&mut Context::from_waker(Waker::noop()));
-    }
 }
 
 impl fmt::Debug for Io {

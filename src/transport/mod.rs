@@ -91,6 +91,8 @@ mod io;
 mod limits;
 pub mod observe;
 mod pool;
+#[cfg(feature = "tls")]
+pub(crate) mod secured;
 pub(crate) mod tunnel;
 #[cfg(feature = "http2")]
 mod versions;
