@@ -9,8 +9,16 @@ use std::{
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A client's stream with or without TLS.
-pub(super) enum Stream<Io> {
+use super::caps::Place;
+
+/// A client's stream, and its place among the tunnels: held for as long as the stream is there, also in the hands of whoever took an upgrade.
+pub(super) struct Stream<Io> {
+    kind: Kind<Io>,
+    _place: Place,
+}
+
+/// With or without TLS.
+pub(super) enum Kind<Io> {
     Plain {
         /// What was read of it already.
         ahead: BytesMut,
@@ -21,6 +29,12 @@ pub(super) enum Stream<Io> {
 }
 
 impl<Io> Stream<Io> {
+    pub(super) const fn new(kind: Kind<Io>, place: Place) -> Self {
+        Self { kind, _place: place }
+    }
+}
+
+impl<Io> Kind<Io> {
     pub(super) const fn is_tls(&self) -> bool {
         match self {
             Self::Plain { .. } => false,
@@ -33,17 +47,17 @@ impl<Io> Stream<Io> {
 /// Calls the same method on whatever is inside.
 macro_rules! delegate {
     ($stream:expr, $io:ident => $call:expr) => {
-        match $stream.get_mut() {
-            Stream::Plain { io: $io, .. } => $call,
+        match &mut $stream.get_mut().kind {
+            Kind::Plain { io: $io, .. } => $call,
             #[cfg(feature = "intercept")]
-            Stream::Tls($io) => $call,
+            Kind::Tls($io) => $call,
         }
     };
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<Io> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if let Self::Plain { ahead, .. } = &mut *self
+        if let Kind::Plain { ahead, .. } = &mut self.kind
             && !ahead.is_empty()
         {
             let count = ahead.len().min(buf.remaining());
@@ -72,10 +86,10 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<Io> {
     }
 
     fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain { io, .. } => io.is_write_vectored(),
+        match &self.kind {
+            Kind::Plain { io, .. } => io.is_write_vectored(),
             #[cfg(feature = "intercept")]
-            Self::Tls(io) => io.is_write_vectored(),
+            Kind::Tls(io) => io.is_write_vectored(),
         }
     }
 
