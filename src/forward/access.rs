@@ -192,7 +192,8 @@ impl<'a> Asker<'a> {
         self.parts
     }
 
-    /// What the client wants: a whole URL, or the authority of a `CONNECT`.
+    /// What the client wants: a whole URL, or the authority of a `CONNECT`, as it was written. Names of hosts are the same in any case and
+    /// with a dot at their end.
     #[must_use]
     pub fn target(&self) -> &'a Uri {
         &self.parts.uri

@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::policy::{Hello, Opening};
+use super::policy::{Hello, Opening, canonical};
 
 /// The first bytes of a client, and what they are.
 pub(super) struct Peeked {
@@ -90,7 +90,7 @@ async fn read_hello(io: &mut (impl AsyncRead + Unpin), mut bytes: BytesMut) -> i
 fn said(accepted: &Accepted) -> Hello {
     let hello = accepted.client_hello();
     Hello {
-        sni: hello.server_name().map(|name| name.to_ascii_lowercase().into()),
+        sni: hello.server_name().map(|name| canonical(name)),
         alpn: hello.alpn().into_iter().flatten().map(Into::into).collect(),
     }
 }
