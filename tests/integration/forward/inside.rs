@@ -333,3 +333,34 @@ async fn a_client_that_takes_nothing_inside_is_cut() {
     let (read, _) = client.read_to_end().await;
     assert!(read.len() < much.len(), "{} bytes were still to be had", read.len());
 }
+
+#[tokio::test]
+async fn a_head_inside_may_be_as_long_as_one_outside_unless_told_otherwise() {
+    let long = |bytes: usize| format!("GET / HTTP/1.1\r\nHost: a.test\r\nX: {}\r\n\r\n", "x".repeat(bytes));
+    for (limit, fits, is_too_long) in
+        [(None, 60_000, 70_000), (Some(1_000), 900, 1_000), (Some(900_000), 800_000, 900_000)]
+    {
+        let proxy = Proxy::page(|builder| match limit {
+            Some(limit) => builder.max_head_bytes(limit),
+            None => builder,
+        })
+        .await;
+        for way in [Way::Plain, Way::Tls] {
+            for (bytes, status) in [(fits, 200), (is_too_long, 431)] {
+                let mut channel = proxy.open(way, "a.test", way.port()).await;
+                assert_eq!(channel.raw.exchange(long(bytes)).await.status(), status, "{limit:?} {way:?} {bytes}");
+            }
+        }
+        if limit == Some(1_000) {
+            let mut client = http2(&proxy, "a.test").await;
+            let request = |bytes: usize| Request::get("https://a.test/").header("x", "x".repeat(bytes));
+            for (bytes, status) in [(500, 200), (2_000, 431)] {
+                let response = client.send_request(request(bytes).body(Full::default()).unwrap()).await.unwrap();
+                assert_eq!(response.status(), status);
+            }
+            // Outside, it is the server's to say.
+            let request = format!("GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\nX: {}\r\n\r\n", "x".repeat(2_000));
+            assert_eq!(proxy.front.exchange(request).await.status(), 200);
+        }
+    }
+}
