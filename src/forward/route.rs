@@ -17,7 +17,7 @@ use super::{
     layer::Config,
     mismatch::{self, Mismatch},
     policy::{ConnectRequest, Decision, canonical},
-    resolver::{Refused, default_port},
+    resolver::{Refused, default_port, whole},
 };
 use crate::{
     body::Body,
@@ -172,7 +172,7 @@ impl Config {
         };
         self.hold_back(parts);
         parts.extensions.insert(ProxyRequest {
-            url,
+            url: whole(url)?,
             proxy_host: proxy_host.clone(),
             for_proxy_host: app.is_some(),
             user: who.user.clone(),

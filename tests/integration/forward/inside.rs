@@ -364,3 +364,20 @@ async fn a_head_inside_may_be_as_long_as_one_outside_unless_told_otherwise() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_is_asked_of_a_whole_server_names_no_path() {
+    let proxy = Proxy::page(|builder| builder).await;
+    for way in [Way::Plain, Way::Tls] {
+        let mut channel = proxy.open(way, "a.test", way.port()).await;
+        let response = channel.exchange("OPTIONS", "*", "", "").await;
+        let url = format!("{}://a.test/", way.scheme());
+        says(&response, &[&format!("OPTIONS /prefix/{url}"), &format!("url: {url}")]);
+    }
+    let upstream = RawUpstream::answering([OK]);
+    let exact = ExactProxy::new();
+    let proxy = Proxy::over(exact.clone(), |builder| builder.exact(exact).dangerous_dial_anywhere()).await;
+    let mut channel = proxy.open(Way::Plain, "127.0.0.1", upstream.addr().port()).await;
+    assert_eq!(channel.exchange("OPTIONS", "*", "", "").await.text(), "ok");
+    assert_eq!(upstream.only().line(), "OPTIONS * HTTP/1.1");
+}
