@@ -22,7 +22,7 @@ use tokio_rustls::{
 };
 use tower::Layer;
 
-use super::tools::{Proxy, Way, connect, connect_on, says, trusting};
+use super::tools::{Proxy, Way, client_hello, connect, connect_on, says, trusting};
 use crate::support::{
     Front, Memory, RawClient, RawUpstream,
     tls::{TestCa, provider},
@@ -363,6 +363,40 @@ async fn a_head_inside_may_be_as_long_as_one_outside_unless_told_otherwise() {
             assert_eq!(proxy.front.exchange(request).await.status(), 200);
         }
     }
+}
+
+/// RFC 8446 §4 and §5.1: a message may have as many records as it likes. Clients with many protocols or certificates' names make long ones.
+#[tokio::test]
+async fn a_client_hello_may_be_long_and_in_many_records() {
+    let proxy = Proxy::page(|builder| builder).await;
+    for protocols in [10, 200] {
+        let long: Vec<String> = (0..protocols).map(|n| format!("{n:0>200}")).collect();
+        let alpn: Vec<&str> = long.iter().map(String::as_str).chain(["http/1.1"]).collect();
+        let hello = client_hello(&proxy.authority, "a.test", &alpn);
+        let message: Vec<u8> = records(&hello).into_iter().flatten().copied().collect();
+        for length in [64, 1_000, 16_384] {
+            let mut said = Vec::new();
+            for piece in message.chunks(length) {
+                said.extend([22, 3, 1]);
+                said.extend(u16::try_from(piece.len()).unwrap().to_be_bytes());
+                said.extend(piece);
+            }
+            let mut client = RawClient::over(proxy.tunnel("a.test:443").await);
+            client.send(said).await;
+            assert_eq!(client.read(1).await, [22], "{} bytes in records of {length}", message.len());
+        }
+    }
+}
+
+/// What is in TLS records.
+fn records(mut bytes: &[u8]) -> Vec<&[u8]> {
+    let mut records = Vec::new();
+    while let [_, _, _, high, low, rest @ ..] = bytes {
+        let (record, behind) = rest.split_at(usize::from(u16::from_be_bytes([*high, *low])));
+        records.push(record);
+        bytes = behind;
+    }
+    records
 }
 
 #[tokio::test]
