@@ -43,6 +43,7 @@ impl ForwardProxyBuilder {
             ("handshake_timeout", self.handshake_timeout.is_zero()),
             ("header_timeout", self.header_timeout == Some(Duration::ZERO)),
             ("write_timeout", self.write_timeout == Some(Duration::ZERO)),
+            ("max_head_bytes", self.max_head_bytes == Some(0)),
         ];
         if let Some((name, _)) = limits.iter().find(|(_, nothing)| *nothing) {
             return Err(ConfigError::invalid(*name, "0", "nothing could ever be done"));
@@ -83,7 +84,7 @@ impl ForwardProxyBuilder {
             peek_timeout: self.peek_timeout,
             handshake_timeout: self.handshake_timeout,
             tunnels: Tunnels::new(self.max_tunnels, self.max_tunnels_per_client),
-            inside: Inside::new(self.header_timeout, self.write_timeout),
+            inside: Inside::new(self.header_timeout, self.write_timeout, self.max_head_bytes),
             #[cfg(feature = "intercept")]
             new_hosts: self.new_hosts.map(super::new_hosts::NewHosts::new),
             #[cfg(feature = "intercept")]
@@ -167,6 +168,7 @@ mod tests {
         fails(new().max_tunnels(0), "max_tunnels");
         fails(new().handshake_timeout(Duration::ZERO), "handshake_timeout");
         fails(new().header_timeout(Duration::ZERO), "header_timeout");
+        fails(new().max_head_bytes(0), "max_head_bytes");
         fails(new().via(Via::Named("a b".into())), "a b");
     }
 }

@@ -15,7 +15,7 @@ use super::{
     policy::{Decision, Opening},
     route::{Connect, Tunnel},
     service::ForwardProxyService,
-    stream::Stream,
+    stream::{Kind, Stream},
 };
 use crate::{
     body::Body,
@@ -63,7 +63,7 @@ where
 /// What is inside a tunnel.
 enum Inside {
     /// HTTP, to be served: the stream, the name that TLS asked for, and what was agreed on in TLS.
-    Http(Stream<Io>, Option<Box<str>>, Option<Protocol>),
+    Http(Kind<Io>, Option<Box<str>>, Option<Protocol>),
     /// Something for somebody else, and what the client has said of it so far.
     Elsewhere(Io, BytesMut, Box<transport::Upgraded>),
 }
@@ -79,9 +79,9 @@ where
     let Connect { who, host, port, drain, place, server, dial, .. } = *connect;
     // It is a part of the buffer that the head was read into, which is not to be kept for as long as the tunnel is there.
     drop(dial);
-    let _place = place;
     match inside {
         Inside::Elsewhere(io, said, upstream) => {
+            let _place = place;
             let shutdown = server.and_then(Client::into_shutdown);
             tunnel::join(io, said.to_vec(), *upstream, service.config.exact.tunnel_timeout(), shutdown).await;
         }
@@ -90,7 +90,7 @@ where
             let peer = who.peer.clone();
             service.tunnel = Some(Arc::new(Tunnel::new(who, scheme, Tunnelled { host, port, sni })));
             let inside = service.config.inside.clone();
-            inside.run(io, peer, agreed, &drain, service).await;
+            inside.run(Stream::new(io, place), peer, agreed, &drain, service).await;
         }
     }
     Ok(())
@@ -115,13 +115,13 @@ async fn look(config: &Config, connect: &mut Connect) -> Result<Inside, BoxError
             let upstream = config.exact.connect(&connect.dial).await?;
             Ok(Inside::Elsewhere(io, peeked.bytes, Box::new(upstream)))
         }
-        (Decision::Intercept, Opening::Http) => Ok(Inside::Http(Stream::Plain { ahead: peeked.bytes, io }, None, None)),
+        (Decision::Intercept, Opening::Http) => Ok(Inside::Http(Kind::Plain { ahead: peeked.bytes, io }, None, None)),
         #[cfg(feature = "intercept")]
         (Decision::Intercept, Opening::Tls(hello)) => {
             let sni = hello.sni.clone();
             let tls = super::intercept::accept(config, connect, sni.as_deref(), io, peeked, deadline).await?;
             let agreed = Protocol::agreed(tls.get_ref().1);
-            Ok(Inside::Http(Stream::Tls(tls), sni, Some(agreed)))
+            Ok(Inside::Http(Kind::Tls(tls), sni, Some(agreed)))
         }
         (Decision::Intercept, opening) => Err(format!("{opening:?} cannot be served").into()),
         (Decision::Deny | Decision::Peek, _) => Err("denied after a look at its first bytes".into()),

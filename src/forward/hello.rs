@@ -2,7 +2,7 @@
 
 use std::io;
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 #[cfg(feature = "tls")]
 use rustls::server::{Accepted, AcceptedAlert, Acceptor};
 use tokio::{
@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::policy::{Hello, Opening};
+use super::policy::{Hello, Opening, canonical};
 
 /// The first bytes of a client, and what they are.
 pub(super) struct Peeked {
@@ -66,7 +66,6 @@ async fn read_hello(io: &mut (impl AsyncRead + Unpin), mut bytes: BytesMut) -> i
     let hello = loop {
         let mut left = bytes.get(fed..).unwrap_or_default();
         while !left.is_empty() {
-            // It takes no more than 4 KiB at once.
             acceptor.read_tls(&mut left)?;
         }
         fed = bytes.len();
@@ -78,7 +77,7 @@ async fn read_hello(io: &mut (impl AsyncRead + Unpin), mut bytes: BytesMut) -> i
         if bytes.len() >= MOST {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the ClientHello is too long"));
         }
-        if io.read_buf(&mut bytes).await? == 0 {
+        if io.read_buf(&mut (&mut bytes).limit(FIRST)).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     };
@@ -90,7 +89,7 @@ async fn read_hello(io: &mut (impl AsyncRead + Unpin), mut bytes: BytesMut) -> i
 fn said(accepted: &Accepted) -> Hello {
     let hello = accepted.client_hello();
     Hello {
-        sni: hello.server_name().map(|name| name.to_ascii_lowercase().into()),
+        sni: hello.server_name().map(|name| canonical(name)),
         alpn: hello.alpn().into_iter().flatten().map(Into::into).collect(),
     }
 }
@@ -158,7 +157,7 @@ fn request(bytes: &[u8]) -> Option<Kind> {
 const HANDSHAKE: u8 = 22;
 /// `PROPPATCH` has nine letters, others have more.
 const LONGEST_METHOD: usize = 32;
-/// Enough for a ClientHello with a key share of post-quantum kind.
+/// Enough for a ClientHello with a key share of post-quantum kind; and as much as fits into rustls beside a record that is not whole.
 const FIRST: usize = 2048;
 /// More than rustls takes of a ClientHello.
 #[cfg(feature = "tls")]

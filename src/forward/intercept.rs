@@ -10,10 +10,7 @@ use tokio::{
 use tokio_rustls::{StartHandshake, server::TlsStream};
 
 use super::{connect::Io, hello::Peeked, layer::Config, route::Connect};
-use crate::{
-    error::{BoxError, Error, ErrorKind, Phase},
-    ext::bare,
-};
+use crate::error::{BoxError, Error, ErrorKind, Phase};
 
 /// Ends the client's TLS as the server that it wants.
 ///
@@ -57,7 +54,7 @@ async fn shake(
         }
         None => return Err(broken(io::Error::from(io::ErrorKind::InvalidData))),
     };
-    let host = sni.unwrap_or_else(|| bare(&connect.host));
+    let host = sni.unwrap_or(&connect.name);
     if let Some(new_hosts) = &config.new_hosts {
         new_hosts.visit(connect.who.peer.as_ref(), host, Instant::now())?;
     }

@@ -62,7 +62,7 @@ impl Resolver {
     }
 
     /// What this function says of the URL and the request's head, of which the URL is the target. It is called while the request waits: it
-    /// must not block.
+    /// must not block. The URL is as it was written: names of hosts are the same in any case and with a dot at their end.
     ///
     /// ```
     /// use nexthop::{
@@ -109,7 +109,10 @@ impl Resolver {
     /// # Errors
     /// `Target` (400): a name that cannot be part of a path. `Internal` (500): the function made no path. Or a status without an error.
     pub(super) fn resolve(&self, parts: &Parts, name: Option<&str>) -> Result<Option<Uri>, Refused> {
-        let url = &parts.uri;
+        if self.is_direct() {
+            return Ok(None);
+        }
+        let url = &whole(parts.uri.clone())?;
         let resolved = match &self.0 {
             Rule::Direct => return Ok(None),
             Rule::Fixed(prefix) => path(format!("{prefix}{url}")),
@@ -164,6 +167,16 @@ fn segment(name: &str) -> Result<String, Error> {
         }
     }
     Ok(out)
+}
+
+/// RFC 9112 §3.3: the URL of what is asked of a whole server, by `*`, has no path.
+pub(super) fn whole(url: Uri) -> Result<Uri, Error> {
+    if url.path() != "*" {
+        return Ok(url);
+    }
+    let mut parts = url.into_parts();
+    parts.path_and_query = Some(PathAndQuery::from_static("/"));
+    Uri::from_parts(parts).map_err(|error| Error::new(ErrorKind::Target, "target is no URL").with_source(error))
 }
 
 /// The port that a URL of this scheme need not name.

@@ -16,13 +16,13 @@ use super::{
     head::{check_no_body, go_further, is_connect, set_host, split, strip_proxy_fields, without_upgrade},
     layer::Config,
     mismatch::{self, Mismatch},
-    policy::{ConnectRequest, Decision},
-    resolver::{Refused, default_port},
+    policy::{ConnectRequest, Decision, canonical},
+    resolver::{Refused, default_port, whole},
 };
 use crate::{
     body::Body,
     error::{Error, ErrorKind},
-    ext::{ConnectWith, InClear, PeerAddr, ProxyRequest, Tunnelled, bare},
+    ext::{ConnectWith, InClear, PeerAddr, ProxyRequest, Tunnelled},
     message::{
         framing::check_framing,
         hop::Found,
@@ -61,6 +61,8 @@ pub(super) struct Connect {
     pub(super) who: Who,
     /// An IPv6 address in brackets.
     pub(super) host: Box<str>,
+    /// The same as decisions see it.
+    pub(super) name: Box<str>,
     pub(super) port: u16,
     pub(super) upgrade: OnUpgrade,
     /// The server that the connection belongs to, and what it is registered with.
@@ -170,7 +172,7 @@ impl Config {
         };
         self.hold_back(parts);
         parts.extensions.insert(ProxyRequest {
-            url,
+            url: whole(url)?,
             proxy_host: proxy_host.clone(),
             for_proxy_host: app.is_some(),
             user: who.user.clone(),
@@ -243,7 +245,8 @@ impl Config {
         if self.ports.as_ref().is_some_and(|ports| !ports.contains(&port)) {
             return Err(Error::new(ErrorKind::Denied, "the proxy makes no tunnels to this port"));
         }
-        let asked = ConnectRequest { host: bare(&host), port, peer: who.peer.as_ref(), user: who.user.as_deref() };
+        let name = canonical(&host);
+        let asked = ConnectRequest { host: &name, port, peer: who.peer.as_ref(), user: who.user.as_deref() };
         let decision = (self.policy.on_connect)(&asked);
         if decision == Decision::Deny {
             return Err(Error::new(ErrorKind::Denied, "the proxy makes no tunnels to this host"));
@@ -254,6 +257,7 @@ impl Config {
         Ok(Connect {
             decision,
             who,
+            name,
             port,
             upgrade,
             server: parts.extensions.remove(),
@@ -306,7 +310,7 @@ impl Tunnel {
 impl Connect {
     pub(super) fn asked(&self) -> ConnectRequest<'_> {
         ConnectRequest {
-            host: bare(&self.host),
+            host: &self.name,
             port: self.port,
             peer: self.who.peer.as_ref(),
             user: self.who.user.as_deref(),

@@ -9,11 +9,18 @@ use std::{
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::caps::Place;
 #[cfg(feature = "intercept")]
 use crate::transport::secured;
 
-/// A client's stream with or without TLS.
-pub(super) enum Stream<Io> {
+/// A client's stream, and its place among the tunnels: held for as long as the stream is there, also in the hands of whoever took an upgrade.
+pub(super) struct Stream<Io> {
+    kind: Kind<Io>,
+    _place: Place,
+}
+
+/// With or without TLS.
+pub(super) enum Kind<Io> {
     Plain {
         /// What was read of it already.
         ahead: BytesMut,
@@ -24,6 +31,12 @@ pub(super) enum Stream<Io> {
 }
 
 impl<Io> Stream<Io> {
+    pub(super) const fn new(kind: Kind<Io>, place: Place) -> Self {
+        Self { kind, _place: place }
+    }
+}
+
+impl<Io> Kind<Io> {
     pub(super) const fn is_tls(&self) -> bool {
         match self {
             Self::Plain { .. } => false,
@@ -36,19 +49,19 @@ impl<Io> Stream<Io> {
 /// Calls the same method on whatever is inside.
 macro_rules! delegate {
     ($stream:expr, $io:ident => $call:expr) => {
-        match $stream.get_mut() {
-            Stream::Plain { io: $io, .. } => $call,
+        match &mut $stream.get_mut().kind {
+            Kind::Plain { io: $io, .. } => $call,
             #[cfg(feature = "intercept")]
-            Stream::Tls($io) => $call,
+            Kind::Tls($io) => $call,
         }
     };
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<Io> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain { ahead, io } if ahead.is_empty() => Pin::new(io).poll_read(cx, buf),
-            Self::Plain { ahead, .. } => {
+        match &mut self.get_mut().kind {
+            Kind::Plain { ahead, io } if ahead.is_empty() => Pin::new(io).poll_read(cx, buf),
+            Kind::Plain { ahead, .. } => {
                 let count = ahead.len().min(buf.remaining());
                 buf.put_slice(ahead.get(..count).unwrap_or_default());
                 ahead.advance(count);
@@ -58,7 +71,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<Io> {
                 Poll::Ready(Ok(()))
             }
             #[cfg(feature = "intercept")]
-            Self::Tls(io) => secured::poll_read(&mut **io, cx, buf),
+            Kind::Tls(io) => secured::poll_read(&mut **io, cx, buf),
         }
     }
 }
@@ -77,10 +90,10 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<Io> {
     }
 
     fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain { io, .. } => io.is_write_vectored(),
+        match &self.kind {
+            Kind::Plain { io, .. } => io.is_write_vectored(),
             #[cfg(feature = "intercept")]
-            Self::Tls(io) => io.is_write_vectored(),
+            Kind::Tls(io) => io.is_write_vectored(),
         }
     }
 

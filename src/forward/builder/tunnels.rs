@@ -111,6 +111,22 @@ impl ForwardProxyBuilder {
         self
     }
 
+    /// How long the line and the fields of a request inside such a tunnel may be: 64 KiB, as [outside](crate::serve::Serve::max_head_bytes),
+    /// whose setting does not count here. A longer one is answered 431.
+    ///
+    /// ```
+    /// use nexthop::ForwardProxy;
+    ///
+    /// let roomy = ForwardProxy::builder().max_head_bytes(256 * 1024).build()?;
+    /// assert!(ForwardProxy::builder().max_head_bytes(0).build().is_err());
+    /// # let _ = roomy;
+    /// # Ok::<(), nexthop::ConfigError>(())
+    /// ```
+    pub fn max_head_bytes(mut self, limit: usize) -> Self {
+        self.max_head_bytes = Some(limit);
+        self
+    }
+
     /// How many tunnels may be open at once: 10,000. Another `CONNECT` is `Unavailable` (503).
     pub fn max_tunnels(mut self, tunnels: usize) -> Self {
         self.max_tunnels = tunnels;
