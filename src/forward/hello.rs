@@ -2,7 +2,7 @@
 
 use std::io;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 #[cfg(feature = "tls")]
 use rustls::server::{Accepted, AcceptedAlert, Acceptor};
 use tokio::{
@@ -10,7 +10,9 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::policy::{Hello, Opening, canonical};
+#[cfg(feature = "tls")]
+use super::policy::canonical;
+use super::policy::{Hello, Opening};
 
 /// The first bytes of a client, and what they are.
 pub(super) struct Peeked {
@@ -36,8 +38,14 @@ enum Kind {
 ///
 /// # Errors
 /// The stream's own; `UnexpectedEof` where the client leaves without a word, `TimedOut` within a ClientHello.
-pub(super) async fn peek(io: &mut (impl AsyncRead + Unpin), quiet: Instant, deadline: Instant) -> io::Result<Peeked> {
-    let mut bytes = BytesMut::with_capacity(FIRST);
+pub(super) async fn peek(
+    io: &mut (impl AsyncRead + Unpin),
+    ahead: &[u8],
+    quiet: Instant,
+    deadline: Instant,
+) -> io::Result<Peeked> {
+    let mut bytes = BytesMut::with_capacity(FIRST.max(ahead.len()));
+    bytes.extend_from_slice(ahead);
     let kind = loop {
         if let Some(kind) = kind(&bytes) {
             break kind;
@@ -64,20 +72,26 @@ async fn read_hello(io: &mut (impl AsyncRead + Unpin), mut bytes: BytesMut) -> i
     let mut acceptor = Acceptor::default();
     let mut fed = 0;
     let hello = loop {
-        let mut left = bytes.get(fed..).unwrap_or_default();
-        while !left.is_empty() {
-            acceptor.read_tls(&mut left)?;
-        }
-        fed = bytes.len();
-        match acceptor.accept() {
-            Ok(Some(accepted)) => break Ok(accepted),
-            Ok(None) => {}
-            Err(broken) => break Err(broken),
+        if fed < bytes.len() {
+            // Not more than fits into rustls, which would refuse the rest.
+            let end = bytes.len().min(fed + FIRST);
+            let mut piece = bytes.get(fed..end).unwrap_or_default();
+            while !piece.is_empty() {
+                acceptor.read_tls(&mut piece)?;
+            }
+            fed = end;
+            match acceptor.accept() {
+                // Nobody goes on before the answer.
+                Ok(Some(_)) if fed < bytes.len() => return Err(io::ErrorKind::InvalidData.into()),
+                Ok(Some(accepted)) => break Ok(accepted),
+                Ok(None) => continue,
+                Err(broken) => break Err(broken),
+            }
         }
         if bytes.len() >= MOST {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the ClientHello is too long"));
         }
-        if io.read_buf(&mut (&mut bytes).limit(FIRST)).await? == 0 {
+        if io.read_buf(&mut bytes).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     };
@@ -174,7 +188,7 @@ mod tests {
     async fn opening(pieces: &[&[u8]], leaves: bool) -> io::Result<Opening> {
         let (mut client, mut server) = tokio::io::duplex(64);
         let now = Instant::now();
-        let peeking = peek(&mut server, now + Duration::from_secs(2), now + Duration::from_secs(10));
+        let peeking = peek(&mut server, &[], now + Duration::from_secs(2), now + Duration::from_secs(10));
         let saying = async {
             for piece in pieces {
                 client.write_all(piece).await.unwrap();

@@ -9,6 +9,8 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -17,12 +19,29 @@ use tokio::{
 };
 
 #[cfg(feature = "tls")]
-use super::secured::Secured;
+use super::secured::{self, Secured};
 
 /// A byte stream of a user's own: anything that reads and writes.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
+
+/// What TLS is spoken over, or a tunnel leads through.
+pub(crate) trait Carrier: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Ready where a read may find something; pending, and woken, only where it is certain to find nothing.
+    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "only TLS asks"))]
+    fn poll_readable(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Carrier for TokioIo<Upgraded> {}
+
+impl Carrier for Box<dyn Carrier> {
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_readable(cx)
+    }
+}
 
 /// The streams that the transport knows, named so that the common ones cost no dynamic call.
 pub(crate) enum Io {
@@ -41,17 +60,6 @@ impl Io {
         return matches!(self, Self::Tls(_));
         #[cfg(not(feature = "tls"))]
         return false;
-    }
-
-    /// Ready where a read may find something; pending, and woken, only where it is certain to find nothing.
-    #[cfg(feature = "tls")]
-    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(stream) => stream.poll_read_ready(cx),
-            #[cfg(unix)]
-            Self::Unix(stream) => stream.poll_read_ready(cx),
-            Self::Tls(_) | Self::Custom(_) => Poll::Ready(Ok(())),
-        }
     }
 
     /// True if the peer has neither closed nor sent anything: what an idle connection must be to be used again.
@@ -107,13 +115,26 @@ macro_rules! each {
     };
 }
 
-impl AsyncRead for Io {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        #[cfg(feature = "tls")]
-        if let Self::Tls(stream) = self.as_mut().get_mut() {
-            return stream.poll_read(cx, buf);
+impl Carrier for Io {
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.poll_read_ready(cx),
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => Poll::Ready(Ok(())),
+            Self::Custom(_) => Poll::Ready(Ok(())),
         }
-        each!(self.get_mut(), stream => Pin::new(stream).poll_read(cx, buf))
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => secured::poll_read(&mut *stream.0, cx, buf),
+            other => each!(other, stream => Pin::new(stream).poll_read(cx, buf)),
+        }
     }
 }
 

@@ -115,7 +115,7 @@ pub(crate) use connect::Alpn;
 pub(crate) use connect::keepalive;
 pub(crate) use connect::{Connector, Offer};
 #[cfg(feature = "serve")]
-pub(crate) use io::write_by;
+pub(crate) use io::{Carrier, write_by};
 pub(crate) use limits::Limits;
 pub(crate) use pool::{Home, Listener, Pool, Taken, Waiting};
 #[cfg(feature = "spawn")]

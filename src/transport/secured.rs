@@ -8,45 +8,50 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncBufRead, AsyncWrite, ReadBuf},
     runtime,
     task::coop::unconstrained,
 };
 use tokio_rustls::{client, server};
 
-use super::io::Io;
+use super::io::{Carrier, Io};
 
 /// Either end of TLS.
 pub(crate) trait Decrypting: AsyncBufRead + Unpin {
-    /// True if there is nothing to hand out before the peer has sent more.
-    fn wants_read(&self) -> bool;
+    /// What it is spoken over, if there is nothing to hand out before the peer has sent more.
+    fn carrier_to_read(&mut self) -> Option<&mut impl Carrier>;
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Decrypting for client::TlsStream<T> {
-    fn wants_read(&self) -> bool {
-        self.get_ref().1.wants_read()
+impl<T: Carrier> Decrypting for client::TlsStream<T> {
+    fn carrier_to_read(&mut self) -> Option<&mut impl Carrier> {
+        let (carrier, session) = self.get_mut();
+        session.wants_read().then_some(carrier)
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Decrypting for server::TlsStream<T> {
-    fn wants_read(&self) -> bool {
-        self.get_ref().1.wants_read()
+impl<T: Carrier> Decrypting for server::TlsStream<T> {
+    fn carrier_to_read(&mut self) -> Option<&mut impl Carrier> {
+        let (carrier, session) = self.get_mut();
+        session.wants_read().then_some(carrier)
     }
 }
 
-/// Reads what has been decrypted, and asks the peer only where that is nothing: the streams' own `poll_read` asks once more for as long as
-/// there is room in `buf`, which is always but in the middle of large bodies.
+/// Reads what has been decrypted. Only where that is nothing is the peer asked, and TLS only where there is something for it: the streams'
+/// own `poll_read` asks TLS each time, and once more wherever there is room left in `buf`.
 pub(crate) fn poll_read<T: Decrypting>(
     tls: &mut T,
     cx: &mut Context<'_>,
     buf: &mut ReadBuf<'_>,
 ) -> Poll<io::Result<()>> {
+    if let Some(carrier) = tls.carrier_to_read() {
+        ready!(carrier.poll_readable(cx))?;
+    }
     loop {
         let data = ready!(Pin::new(&mut *tls).poll_fill_buf(cx))?;
         let count = data.len().min(buf.remaining());
         buf.put_slice(data.get(..count).unwrap_or_default());
         Pin::new(&mut *tls).consume(count);
-        if count == 0 || buf.remaining() == 0 || tls.wants_read() {
+        if count == 0 || buf.remaining() == 0 || tls.carrier_to_read().is_some() {
             return Poll::Ready(Ok(()));
         }
     }
@@ -58,14 +63,6 @@ pub(crate) struct Secured(pub(super) Box<client::TlsStream<Io>>);
 impl Secured {
     pub(crate) fn new(stream: client::TlsStream<Io>) -> Self {
         Self(Box::new(stream))
-    }
-
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        // To ask the socket costs less than to have TLS ask it.
-        if self.0.wants_read() {
-            ready!(self.0.get_ref().0.poll_readable(cx))?;
-        }
-        poll_read(&mut *self.0, cx, buf)
     }
 }
 
