@@ -1,13 +1,6 @@
 //! From a response that switches protocols to a tunnel.
 
-use std::{
-    future::poll_fn,
-    io,
-    pin::Pin,
-    sync::Arc,
-    task::Poll,
-    time::Duration,
-};
+use std::{future::poll_fn, io, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use http::{Extensions, Response};
 use hyper::upgrade::OnUpgrade;
