@@ -1,5 +1,7 @@
 //! [`Destination`]: what makes two connections different.
 
+mod recent;
+
 use std::{cmp::Ordering, fmt, net::SocketAddr, path::Path, sync::Arc};
 
 use http::uri::{Authority, Scheme, Uri};
@@ -74,6 +76,21 @@ impl Destination {
             (None, None) => return Err(target("the request names no host to connect to")),
         };
         Ok(Self(Arc::new(Inner { tls, server, place, with: ConnectWith::new(), client: None, is_own: false })))
+    }
+
+    /// The same, connected to as the request asks; the recent one, if it is that.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub(super) fn found(uri: &Uri, connect_to: Option<&ConnectTo>, with: Option<&ConnectWith>) -> Result<Self, Error> {
+        if let Some(recent) = Self::recent(uri, connect_to, with) {
+            return Ok(recent);
+        }
+        let found = Self::of(uri, connect_to)?;
+        Ok(match with {
+            Some(with) => found.with(with),
+            None => found,
+        })
     }
 
     /// The same, connected to as the request asks.

@@ -23,5 +23,7 @@ pub use href::Href;
 pub use path::{join, split, split_query};
 pub use prefix::Prefix;
 
+#[cfg(feature = "forward")]
+pub(crate) use host::host_field;
 pub(crate) use host::is_host;
 pub(crate) use path::split_bytes;
