@@ -133,7 +133,7 @@ impl ForwardProxyBuilder {
         self
     }
 
-    /// The same for one client, by its address (a network of 64 bits in IPv6): 1,000.
+    /// The same for one client, by its address (in IPv6 by the network of 64 bits, but on a link): 1,000.
     pub fn max_tunnels_per_client(mut self, tunnels: usize) -> Self {
         self.max_tunnels_per_client = tunnels;
         self
