@@ -238,6 +238,7 @@ impl Config {
         if form(&parts.method, &parts.uri)? != Form::Authority {
             return Err(Error::new(ErrorKind::Target, "CONNECT asks for a host and a port"));
         }
+        check_host(&parts.uri, parts.version, &parts.headers)?;
         check_no_body(&parts.headers)?;
         let port = parts.uri.port_u16().filter(|port| *port != 0);
         let port = port.ok_or_else(|| Error::new(ErrorKind::Target, "CONNECT asks for a host and a port"))?;
