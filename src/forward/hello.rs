@@ -1,8 +1,10 @@
 //! What a client says first in its tunnel, found out without taking it away.
 
-use std::io;
+use std::{future::poll_fn, io, pin::pin, task::Poll};
 
-use bytes::{BufMut, BytesMut};
+#[cfg(feature = "tls")]
+use bytes::BufMut;
+use bytes::BytesMut;
 #[cfg(feature = "tls")]
 use rustls::server::{Accepted, AcceptedAlert, Acceptor};
 use tokio::{
@@ -10,7 +12,9 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::policy::{Hello, Opening, canonical};
+#[cfg(feature = "tls")]
+use super::policy::canonical;
+use super::policy::{Hello, Opening};
 
 /// The first bytes of a client, and what they are.
 pub(super) struct Peeked {
@@ -42,13 +46,10 @@ pub(super) async fn peek(
     deadline: Instant,
 ) -> io::Result<Peeked> {
     let mut bytes = BytesMut::with_capacity(FIRST);
-    let said = tokio::select! {
-        biased;
-        read = io.read_buf(&mut bytes) => read?,
-        _ = quiet => return Ok(Peeked::of(Opening::Silence, bytes)),
-    };
-    if said == 0 {
-        return Err(io::ErrorKind::UnexpectedEof.into());
+    match unless(quiet, io.read_buf(&mut bytes)).await.transpose()? {
+        None => return Ok(Peeked::of(Opening::Silence, bytes)),
+        Some(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+        Some(_) => {}
     }
     let kind = loop {
         if let Some(kind) = kind(&bytes) {
@@ -66,6 +67,17 @@ pub(super) async fn peek(
         Kind::Other => Ok(Peeked::of(Opening::Other, bytes)),
         Kind::Tls => timeout_at(deadline, read_hello(io, bytes)).await.map_err(io::Error::from)?,
     }
+}
+
+/// What `future` comes to, if it does before `over` is.
+async fn unless<F: Future>(over: impl Future, future: F) -> Option<F::Output> {
+    let mut over = pin!(over);
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => over.as_mut().poll(cx).map(|_| None),
+    })
+    .await
 }
 
 #[cfg(feature = "tls")]
