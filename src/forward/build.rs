@@ -65,6 +65,9 @@ impl ForwardProxyBuilder {
         for (name, app) in self.apps {
             apps.insert(host("app", &name)?, app);
         }
+        let own = apps.clone();
+        let policy =
+            self.policy.unwrap_or_else(|| Policy::by_default(by_default, move |host| own.find(host).is_some()));
         let own_hosts = self.own_hosts.iter().map(|text| HostPattern::read(text)).collect::<Result<_, _>>()?;
         Ok(ForwardProxy(Arc::new(Config {
             access: self.access,
@@ -78,7 +81,7 @@ impl ForwardProxyBuilder {
             via: pseudonym(self.via)?,
             dialling: dial_policy.map(|policy| ConnectWith::new().dial_policy(policy)),
             exact: self.exact.unwrap_or_default(),
-            policy: self.policy.unwrap_or_else(|| Policy::always(by_default)),
+            policy,
             ports: self.ports,
             mismatch: self.mismatch,
             peek_timeout: self.peek_timeout,

@@ -102,9 +102,11 @@ async fn look(config: &Config, connect: &mut Connect) -> Result<Inside, BoxError
     let upgraded = timeout_at(deadline, &mut connect.upgrade).await??;
     let (mut io, ahead) = Client::stream(connect.server.as_ref(), upgraded);
     let quiet = match connect.decision {
-        Decision::Peek => Instant::now() + config.peek_timeout,
+        Decision::Peek => deadline.min(Instant::now() + config.peek_timeout),
         _ => deadline,
     };
+    // Browsers open tunnels ahead and say nothing in them: a shutdown is not to wait for a word.
+    let quiet = timeout_at(quiet, connect.drain.draining());
     let peeked = peek(&mut io, &ahead, quiet, deadline).await?;
     let decision = match connect.decision {
         Decision::Peek => (config.policy.on_opening)(&connect.asked(), &peeked.opening),

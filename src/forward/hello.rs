@@ -1,6 +1,6 @@
 //! What a client says first in its tunnel, found out without taking it away.
 
-use std::io;
+use std::{future::poll_fn, io, pin::pin, task::Poll};
 
 use bytes::BytesMut;
 #[cfg(feature = "tls")]
@@ -33,31 +33,35 @@ enum Kind {
     Other,
 }
 
-/// Reads until it is clear what the client speaks, and the whole ClientHello if it is TLS. `quiet` is how long it may say nothing,
-/// `deadline` when it must have said enough. However its bytes are cut, what they are taken for is the same.
+/// Reads until it is clear what the client speaks, and the whole ClientHello if it is TLS. It may say nothing until `quiet` is over, and
+/// must have said enough at the `deadline`. However its bytes are cut, what they are taken for is the same.
 ///
 /// # Errors
 /// The stream's own; `UnexpectedEof` where the client leaves without a word, `TimedOut` within a ClientHello.
 pub(super) async fn peek(
     io: &mut (impl AsyncRead + Unpin),
     ahead: &[u8],
-    quiet: Instant,
+    quiet: impl Future,
     deadline: Instant,
 ) -> io::Result<Peeked> {
     let mut bytes = BytesMut::with_capacity(FIRST.max(ahead.len()));
     bytes.extend_from_slice(ahead);
+    if bytes.is_empty() {
+        match unless(quiet, io.read_buf(&mut bytes)).await.transpose()? {
+            None => return Ok(Peeked::of(Opening::Silence, bytes)),
+            Some(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Some(_) => {}
+        }
+    }
     let kind = loop {
         if let Some(kind) = kind(&bytes) {
             break kind;
         }
-        let limit = if bytes.is_empty() { quiet.min(deadline) } else { deadline };
-        match timeout_at(limit, io.read_buf(&mut bytes)).await.map(|read| read.map(|count| count > 0)) {
-            Ok(Ok(true)) => {}
+        match timeout_at(deadline, io.read_buf(&mut bytes)).await {
+            Ok(Ok(1..)) => {}
             Ok(Err(error)) => return Err(error),
-            Ok(Ok(false)) if bytes.is_empty() => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Err(_) if bytes.is_empty() => return Ok(Peeked::of(Opening::Silence, bytes)),
             // Less than a request begins with, and no more to come.
-            Ok(Ok(false)) | Err(_) => break Kind::Other,
+            Ok(Ok(0)) | Err(_) => break Kind::Other,
         }
     };
     match kind {
@@ -65,6 +69,17 @@ pub(super) async fn peek(
         Kind::Other => Ok(Peeked::of(Opening::Other, bytes)),
         Kind::Tls => timeout_at(deadline, read_hello(io, bytes)).await.map_err(io::Error::from)?,
     }
+}
+
+/// What `future` comes to, if it does before `over` is.
+async fn unless<F: Future>(over: impl Future, future: F) -> Option<F::Output> {
+    let mut over = pin!(over);
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => over.as_mut().poll(cx).map(|_| None),
+    })
+    .await
 }
 
 #[cfg(feature = "tls")]
@@ -188,7 +203,8 @@ mod tests {
     async fn opening(pieces: &[&[u8]], leaves: bool) -> io::Result<Opening> {
         let (mut client, mut server) = tokio::io::duplex(64);
         let now = Instant::now();
-        let peeking = peek(&mut server, &[], now + Duration::from_secs(2), now + Duration::from_secs(10));
+        let quiet = tokio::time::sleep(Duration::from_secs(2));
+        let peeking = peek(&mut server, &[], quiet, now + Duration::from_secs(10));
         let saying = async {
             for piece in pieces {
                 client.write_all(piece).await.unwrap();

@@ -125,6 +125,13 @@ impl Policy {
             }),
         }
     }
+
+    /// The same, but that hosts of the proxy's own, of which nobody else knows, are served here.
+    pub(super) fn by_default(decision: Decision, is_own: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        let on_connect: Arc<OnConnect> =
+            Arc::new(move |connect| if is_own(connect.host) { Decision::Intercept } else { decision });
+        Self { on_connect, ..Self::always(decision) }
+    }
 }
 
 impl fmt::Debug for Policy {

@@ -62,19 +62,20 @@ impl Resolver {
     }
 
     /// What this function says of the URL and the request's head, of which the URL is the target. It is called while the request waits: it
-    /// must not block. The URL is as it was written: names of hosts are the same in any case and with a dot at their end.
+    /// must not block. The URL is as it was written: names of hosts are the same in any case and with a dot at their end. Whoever asks, and
+    /// through which tunnel, is in [`ext::ProxyRequest`](crate::ext::ProxyRequest) among the extensions.
     ///
     /// ```
     /// use nexthop::{
-    ///     ext::PeerAddr,
+    ///     ext::ProxyRequest,
     ///     forward::{Resolved, Resolver},
     /// };
     ///
-    /// let by_address = Resolver::function(|url, parts| match PeerAddr::of(&parts.extensions).and_then(PeerAddr::ip) {
-    ///     Some(ip) => Resolved::Path(format!("/{ip}/{url}")),
+    /// let by_user = Resolver::function(|url, parts| match parts.extensions.get().and_then(ProxyRequest::user) {
+    ///     Some(user) => Resolved::Path(format!("/of/{user}/{url}")),
     ///     None => Resolved::Refuse(http::StatusCode::FORBIDDEN),
     /// });
-    /// # let _ = by_address;
+    /// # let _ = by_user;
     /// ```
     #[must_use]
     pub fn function(resolve: impl Fn(&Uri, &Parts) -> Resolved + Send + Sync + 'static) -> Self {

@@ -153,11 +153,19 @@ impl Config {
             return Ok(Route::Answer(answer));
         }
         let app = self.apps.find(host);
-        let (mut route, target, proxy_host) = match app {
+        // Before a resolver is asked, which may look at it.
+        parts.extensions.insert(ProxyRequest {
+            url: whole(parts.uri.clone())?,
+            proxy_host: app.map_or(&self.proxy_host, |(name, _)| name).clone(),
+            for_proxy_host: app.is_some(),
+            user: who.user.clone(),
+            tunnel: tunnel.cloned(),
+        });
+        let (mut route, target) = match app {
             Some((_, None)) if self.resolver.is_direct() => return Err(Refused::Status(StatusCode::NOT_FOUND)),
-            Some((name, None)) => (Route::Inner, Some(path(&parts.uri).into()), name),
-            Some((name, Some(app))) => (Route::App(app.clone()), Some(path(&parts.uri).into()), name),
-            None => (Route::Inner, self.resolver.resolve(parts, who.name.as_deref())?, &self.proxy_host),
+            Some((_, None)) => (Route::Inner, Some(path(&parts.uri).into())),
+            Some((_, Some(app))) => (Route::App(app.clone()), Some(path(&parts.uri).into())),
+            None => (Route::Inner, self.resolver.resolve(parts, who.name.as_deref())?),
         };
         if target.is_none() {
             if let Some(answer) = self.go_on(parts, found)? {
@@ -166,18 +174,10 @@ impl Config {
             route = Route::Further;
         }
         strip_proxy_fields(&mut parts.headers);
-        let url = match target {
-            Some(path) => std::mem::replace(&mut parts.uri, path),
-            None => parts.uri.clone(),
-        };
+        if let Some(path) = target {
+            parts.uri = path;
+        }
         self.hold_back(parts);
-        parts.extensions.insert(ProxyRequest {
-            url: whole(url)?,
-            proxy_host: proxy_host.clone(),
-            for_proxy_host: app.is_some(),
-            user: who.user.clone(),
-            tunnel: tunnel.cloned(),
-        });
         Ok(route)
     }
 
@@ -238,6 +238,7 @@ impl Config {
         if form(&parts.method, &parts.uri)? != Form::Authority {
             return Err(Error::new(ErrorKind::Target, "CONNECT asks for a host and a port"));
         }
+        check_host(&parts.uri, parts.version, &parts.headers)?;
         check_no_body(&parts.headers)?;
         let port = parts.uri.port_u16().filter(|port| *port != 0);
         let port = port.ok_or_else(|| Error::new(ErrorKind::Target, "CONNECT asks for a host and a port"))?;

@@ -12,7 +12,10 @@ use crate::forward::{
 
 impl ForwardProxyBuilder {
     /// What is done with each `CONNECT`, by a function that must not block. Default: [`Decision::Tunnel`] for all, within
-    /// [`connect_ports`](Self::connect_ports) and the [dial policy](Self::dial_policy).
+    /// [`connect_ports`](Self::connect_ports) and the [dial policy](Self::dial_policy); [`Decision::Intercept`] for hosts of the proxy's own.
+    ///
+    /// Requests by a whole URL need no `CONNECT`: they are for [`Access::function`](super::Access::function) or
+    /// [`Resolver::function`](super::Resolver::function) to look at.
     ///
     /// ```
     /// use nexthop::{ForwardProxy, forward::Decision};
@@ -62,7 +65,7 @@ impl ForwardProxyBuilder {
     }
 
     /// The ports that `CONNECT` may name: 80, 443 and 8443. Others are denied (403) before anything is decided; `None` allows all,
-    /// also those on which mail and the like is spoken.
+    /// also those on which mail and the like is spoken. A request by a whole URL may name any port.
     pub fn connect_ports(mut self, ports: impl Into<Option<Vec<u16>>>) -> Self {
         self.ports = ports.into();
         self
@@ -133,7 +136,7 @@ impl ForwardProxyBuilder {
         self
     }
 
-    /// The same for one client, by its address (a network of 64 bits in IPv6): 1,000.
+    /// The same for one client, by its address (in IPv6 by the network of 64 bits, but on a link): 1,000.
     pub fn max_tunnels_per_client(mut self, tunnels: usize) -> Self {
         self.max_tunnels_per_client = tunnels;
         self

@@ -258,18 +258,22 @@ async fn a_shutdown_ends_what_is_idle_in_a_tunnel_and_waits_for_what_is_not() {
         }
     });
     let authority = Authority::builder().build().unwrap();
-    let layer = ForwardProxy::builder().authority(authority.clone()).build().unwrap();
+    // A handshake that may never come is not waited for.
+    let layer = ForwardProxy::builder().authority(authority.clone()).handshake_timeout(Duration::from_secs(600));
+    let layer = layer.build().unwrap();
     let drain = nexthop::serve::Drain::new();
     let on = drain.clone();
     let front =
         Front::serve_with(layer.layer(app), |serve| serve.drain(on).drain_timeout(Duration::from_secs(600))).await;
     let proxy = Proxy { front, authority };
+    let mut silent = RawClient::over(proxy.tunnel("a.test:443").await);
     let mut idle = proxy.open(Way::Tls, "a.test", 443).await;
     let mut busy = proxy.open(Way::Tls, "a.test", 443).await;
     let request = busy.request("GET", "/", "");
     busy.raw.send(request).await;
-    assert_eq!(drain.tunnels(), 2);
+    assert_eq!(drain.tunnels(), 3);
     drain.begin();
+    silent.closed().await;
     idle.raw.read_to_end().await;
     go.send(true).unwrap();
     assert_eq!(busy.raw.response().await.text(), "late");
