@@ -115,3 +115,4 @@ pub use hooks::Rewritten;
 pub(crate) use salvage::Failed;
 pub use service::ProxyApp;
 pub use settings::{ForwardedFor, HostField, PathPrefix, Via};
+pub use upstream::Choice;
