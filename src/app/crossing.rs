@@ -76,7 +76,7 @@ impl Crossing {
             Err(answer) => return Crossed::Answer(*answer),
         };
         if let Err(error) = settings.carried.encode(&parts.extensions, &mut parts.headers) {
-            return Crossed::Answer(settings.answer(error));
+            return Crossed::Answer(settings.answer(error, Some(&self.href)));
         }
         self.tell(&mut parts);
         self.send(parts, body).await
@@ -105,7 +105,7 @@ impl Crossing {
                 self.map(&mut response);
                 self.settings.hooks.rewrite_response_now(response)
             }
-            Err(error) => self.settings.answer(error),
+            Err(error) => self.settings.answer(error, Some(&self.href)),
         }
     }
 

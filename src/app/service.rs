@@ -205,8 +205,9 @@ impl Settings {
         Box::new(response)
     }
 
-    pub(super) fn answer(&self, error: Error) -> Response<Body> {
-        answer(error, self.allow.as_ref(), self.upstream.fixed())
+    /// `upstream` is the one that was chosen, if it came to that.
+    pub(super) fn answer(&self, error: Error, upstream: Option<&Href>) -> Response<Body> {
+        answer(error, self.allow.as_ref(), upstream.or_else(|| self.upstream.fixed()))
     }
 }
 
@@ -220,7 +221,7 @@ pub(super) enum Refusal {
 impl Refusal {
     fn into_state(self, settings: &Settings) -> State {
         State::Answer(Some(match self {
-            Self::Error(error) => settings.answer(error),
+            Self::Error(error) => settings.answer(error, None),
             Self::Answer(answer) => *answer,
         }))
     }
