@@ -35,6 +35,7 @@
 mod exact;
 mod middleware;
 mod mistakes;
+mod nearest;
 mod proxy_app;
 mod shared;
 #[cfg(feature = "spawn")]

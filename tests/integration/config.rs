@@ -246,7 +246,7 @@ fn every_mistake_is_told_with_its_key_and_text() {
         ("pickle_keys", json!("user"), "json_keys"),
         ("signature_max_age", json!("60"), "60"),
         ("signature_skew", json!("500ms"), "500ms"),
-        ("setting \"trust_ip\"", json!("x"), "known are"),
+        ("setting \"trust_ip\"", json!("x"), "is trust_ips meant? Known are"),
     ];
     for (key, value, text) in wrong {
         let name = key.strip_prefix("setting \"").map_or(key, |rest| rest.trim_end_matches('"'));
