@@ -23,7 +23,17 @@ use crate::error::BoxError;
 /// (`ExactProxy` alone) is answered with its [`status`](crate::Error::status) and no body; any other `Err` closes the connection.
 ///
 /// See the [module](mod@crate::serve) for what it does, and for an example.
-pub fn serve<L, S>(listener: L, service: S) -> Serve<L, S> {
+// The bounds are those of `IntoFuture`: said here, too, so that what does not fit is named where it is given, not at the `await`.
+pub fn serve<L, S, ResB>(listener: L, service: S) -> Serve<L, S>
+where
+    L: Listener,
+    S: Service<Request<Incoming>, Response = Response<ResB>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    ResB: Body + Send + 'static,
+    ResB::Data: Send,
+    ResB::Error: Into<BoxError>,
+{
     Serve { listener, service, settings: Settings::default(), shutdown: None }
 }
 
