@@ -13,6 +13,7 @@ pages! {
     error_pages
     front_door
     grpc
+    https
     kubernetes
     mount_under_a_prefix
     moving_here

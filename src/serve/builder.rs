@@ -20,7 +20,8 @@ use crate::error::BoxError;
 ///
 /// The answer is a builder that is awaited: `serve(listener, app).await`. The service is any tower service of hyper's requests that is
 /// `Clone`: an axum `Router` (itself, not its `into_make_service()`), `ProxyApp`, a layered stack. An `Err` of type [`crate::Error`]
-/// (`ExactProxy` alone) is answered with its [`status`](crate::Error::status) and no body; any other `Err` closes the connection.
+/// (`ExactProxy` alone) is answered with its [`status`](crate::Error::status) and no body; any other `Err` closes the connection. A service of
+/// requests with another body takes these by `map_request(|request: Request<Incoming>| request.map(nexthop::Body::new))`.
 ///
 /// See the [module](mod@crate::serve) for what it does, and for an example.
 // The bounds are those of `IntoFuture`: said here, too, so that what does not fit is named where it is given, not at the `await`.
@@ -129,7 +130,7 @@ impl<L, S> Serve<L, S> {
     }
 
     /// Speaks TLS on every connection (after the PROXY header, where one is required). A configuration without ALPN names offers those of
-    /// the protocols that are spoken.
+    /// the protocols that are spoken. The cookbook's page [`https`](crate::cookbook::https) makes one of files.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, config: impl Into<Arc<rustls::ServerConfig>>) -> Self {
         self.settings.tls = Some(config.into());
