@@ -138,7 +138,8 @@ impl<L, S> Serve<L, S> {
     }
 
     /// Stops when `signal` is done: takes no more connections, lets those that are open finish the request they are at, waits until
-    /// every connection and tunnel is closed, and cuts what is left after the [deadline](Self::drain_timeout).
+    /// every connection and tunnel is closed, and cuts what is left after the [deadline](Self::drain_timeout). What ends a container is
+    /// `SIGTERM`, not `ctrl_c`: see the cookbook's page [`kubernetes`](crate::cookbook::kubernetes).
     pub fn with_graceful_shutdown(mut self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
         self.shutdown = Some(Box::pin(signal));
         self
