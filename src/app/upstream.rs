@@ -7,8 +7,8 @@ use crate::{app::hooks::Answer, message::target::Href};
 /// What the function of [`ProxyApp::choosing`](super::ProxyApp::choosing) may return: an upstream, or a `Result` whose error is the answer
 /// where there is none.
 ///
-/// Implemented for [`Href`] and for `Result<Href, E>` where `E` is a box of a `Response<Body>` or the response itself; not to be
-/// implemented elsewhere.
+/// Implemented for [`Href`] and for `Result<Href, E>` where `E` is a box of a `Response<Body>`, the response itself or an
+/// [`Error`](crate::Error); not to be implemented elsewhere.
 pub trait Choice: sealed::Sealed {
     #[doc(hidden)]
     fn into_result(self) -> Result<Href, Answer>;

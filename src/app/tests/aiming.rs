@@ -7,10 +7,10 @@ use tower::ServiceExt;
 
 use super::{aimed, app, get};
 use crate::{
-    Body,
+    Body, Error, ErrorKind,
     app::{HostField, ProxyApp},
     ext::ConnectTo,
-    message::target::Href,
+    message::target::{Href, set_path},
 };
 
 #[tokio::test]
@@ -88,6 +88,18 @@ async fn a_choice_that_always_finds_one_is_the_upstream_itself() {
     let upstream: Href = "http://127.0.0.1:1/a".parse().unwrap();
     let app = ProxyApp::choosing(move |_| upstream.clone());
     assert_eq!(aimed(app, get("/x")).await.uri, "http://127.0.0.1:1/a/x");
+}
+
+#[tokio::test]
+async fn a_hook_may_set_another_path_and_what_it_cannot_is_answered() {
+    let setting = |path: &'static str| app().rewrite_request(move |parts| set_path(&mut parts.uri, path));
+    assert_eq!(aimed(setting("/app/new"), get("/x?q")).await.uri, "http://127.0.0.1:1/app/new?q&k=1");
+    let request = Request::from_parts(get("/x"), Body::empty());
+    let answer = setting("no path").build().unwrap().oneshot(request).await.unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), answer.extensions().get::<Error>().unwrap().kind()),
+        (400, ErrorKind::Target)
+    );
 }
 
 #[tokio::test]
