@@ -78,7 +78,7 @@ impl Crossing {
             Err(answer) => return Crossed::Answer(*answer),
         };
         if let Err(error) = settings.carried.encode(&parts.extensions, &mut parts.headers) {
-            return Crossed::Answer(settings.answer(error));
+            return Crossed::Answer(settings.answer(error, Some(&self.href)));
         }
         self.tell(&mut parts);
         self.send(parts, body).await
@@ -107,7 +107,7 @@ impl Crossing {
                 self.map(&mut response);
                 self.settings.hooks.rewrite_response_now(response)
             }
-            Err(error) => self.settings.answer(error),
+            Err(error) => self.settings.answer(error, Some(&self.href)),
         }
     }
 
