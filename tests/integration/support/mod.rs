@@ -5,6 +5,7 @@
 //! * [`front`]: [`Front`], any tower service behind a real server on port 0.
 //! * [`mock`]: an application that shows what reached it through a layer.
 //! * [`tls`]: a certificate authority of the test's own.
+//! * [`turns`]: work that is given up after so many turns.
 //!
 //! What fails in a background task fails the test: `Drop` raises its panic again.
 
@@ -15,6 +16,7 @@ pub mod child;
 pub mod front;
 pub mod mock;
 pub mod tls;
+pub mod turns;
 
 use std::panic::Location;
 
