@@ -353,7 +353,7 @@ async fn a_client_of_http_2_that_does_not_read_its_tunnel_stalls_the_upstream() 
             conn.request().await;
             conn.write(SWITCH).await;
             loop {
-                conn.write([7; 16 * 1024]).await;
+                conn.write(vec![7; 16 * 1024]).await;
                 count.fetch_add(16 * 1024, SeqCst);
             }
         }
