@@ -72,7 +72,7 @@
 //! | nothing but the end of a connection that had answered before | sent again once, if idempotent and what was taken of its body is in memory or kept; else 502 |
 //! | the future or the response's body dropped | `RST_STREAM(CANCEL)`; the connection goes on |
 //! | SETTINGS that allow no streams (RFC 9113 §6.5.2) | 502, retryable, and no other connection, until they allow some; who waits in the queue waits on |
-//! | silence while streams are open | `PING` after 20 s; without an answer within 10 s, the connection is closed |
+//! | silence while streams are open, or one after the other is given up | `PING` after 20 s; without an answer within 10 s, the connection is closed |
 //! | a client that does not read | holds up no other: a connection's window is as wide as that of all its streams |
 //!
 //! A shared connection counts as one against the pool's maximum. A request that finds the maximum reached and all streams taken waits for

@@ -3,6 +3,7 @@
 mod bodies;
 mod connections;
 mod counts;
+mod every_turn;
 mod heads;
 mod limits;
 mod queue;

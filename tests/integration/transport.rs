@@ -4,6 +4,7 @@ mod backpressure;
 #[cfg(target_os = "linux")]
 mod descriptors;
 mod early;
+mod every_turn;
 mod interim;
 mod leaving;
 mod matrix;

@@ -1,6 +1,12 @@
 //! `CONNECT`, extended `CONNECT`, what passes before a tunnel is there, and how tunnels end.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -335,4 +341,41 @@ async fn a_tunnel_whose_upstream_takes_nothing_is_cut_at_the_deadline_like_any_o
         sleep(Duration::from_millis(1)).await;
     }
     assert_eq!(began.elapsed().as_secs(), 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_of_http_2_that_does_not_read_its_tunnel_stalls_the_upstream() {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let count = sent.clone();
+    let upstream = InMemory::new(move |mut conn| {
+        let count = count.clone();
+        async move {
+            conn.request().await;
+            conn.write(SWITCH).await;
+            loop {
+                conn.write(vec![7; 16 * 1024]).await;
+                count.fetch_add(16 * 1024, SeqCst);
+            }
+        }
+    });
+    let (memory, _end) = Memory::serve(to_memory(upstream), |serve| serve.write_timeout(None));
+    let mut client = http_2(&memory).await;
+    let tunnel = hyper::upgrade::on(extended(&mut client, "foo").await).await.unwrap();
+    let stalled = async {
+        let mut before = usize::MAX;
+        while std::mem::replace(&mut before, sent.load(SeqCst)) != sent.load(SeqCst) {
+            assert!(
+                before == usize::MAX || before < 8 << 20,
+                "{before} bytes are held for a client that does not read"
+            );
+            sleep(Duration::from_secs(1)).await;
+        }
+        before
+    };
+    let held = stalled.await;
+    // It reads on, and all that was held comes, and more.
+    let mut tunnel = TokioIo::new(tunnel);
+    let mut read = vec![0; held + (1 << 20)];
+    tunnel.read_exact(&mut read).await.unwrap();
+    assert!(read.iter().all(|byte| *byte == 7));
 }

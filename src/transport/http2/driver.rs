@@ -43,6 +43,7 @@ pub(super) fn run(
             interval: limits.http2.ping_interval,
             patience: limits.http2.ping_timeout,
             in_use: true,
+            awaited: true,
             last: state.opened,
             asked: None,
             waiting: None,
@@ -117,7 +118,7 @@ impl Driver {
                 return Poll::Ready(ControlFlow::Continue(()));
             }
             let idle = self.idle_since.zip(self.idle).map(|(since, idle)| since + idle);
-            let ask = if in_use { self.watch.next() } else { None };
+            let ask = self.watch.next();
             let settles = (!self.settled).then(|| state.settles());
             self.alarm.set([self.retire, idle, ask, settles].into_iter().flatten().min());
             ready!(self.alarm.poll(cx));
@@ -171,6 +172,8 @@ struct Watch {
     interval: Option<Duration>,
     patience: Duration,
     in_use: bool,
+    /// True once a stream was opened in this silence, be it given up since.
+    awaited: bool,
     /// When the silence began: with the last byte read that was no answer of ours, or with the first stream.
     last: Instant,
     /// When it was last asked in this silence.
@@ -181,7 +184,8 @@ struct Watch {
 
 impl Watch {
     fn note(&mut self, now: Instant, in_use: bool, cx: &mut Context<'_>) {
-        if in_use && !self.in_use {
+        // Where nobody waits for long, one stream after the other is given up. None of them begins the silence anew.
+        if in_use && !self.in_use && !std::mem::replace(&mut self.awaited, true) {
             self.restart(now);
         }
         self.in_use = in_use;
@@ -189,6 +193,7 @@ impl Watch {
             self.waiting = None;
             self.heard.store(false, Ordering::Relaxed);
         } else if self.heard.swap(false, Ordering::Relaxed) {
+            self.awaited = false;
             self.restart(now);
         }
     }
@@ -199,14 +204,14 @@ impl Watch {
         self.waiting = self.waiting.map(|_| now);
     }
 
-    /// When it is to be asked, or its time to answer is up.
+    /// When it is to be asked, or its time to answer is up, which is waited for without a stream, too.
     fn next(&self) -> Option<Instant> {
         match (self.waiting, self.interval) {
             (Some(waiting), _) => Some(waiting + self.patience),
-            (None, Some(interval)) => {
+            (None, Some(interval)) if self.in_use => {
                 Some(self.asked.map_or(self.last + interval, |asked| asked + interval.max(APART)))
             }
-            (None, None) => None,
+            (None, _) => None,
         }
     }
 

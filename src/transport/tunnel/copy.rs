@@ -93,12 +93,17 @@ where
             return Poll::Ready(cut.take().map_or(ended, Err));
         }
         drop(scratch);
+        let is_lost = there.lost.is_some() || back.lost.is_some();
+        if is_lost && idle.is_none() {
+            Idle::hurry(idle);
+        }
         let Some(idle) = idle else { return Poll::Pending };
-        if there.state == State::Closed || back.state == State::Closed {
+        if is_lost || there.state == State::Closed || back.state == State::Closed {
             idle.shorten(HALF_CLOSED);
         }
         ready!(idle.poll(there.moved.wrapping_add(back.moved), cx));
-        Poll::Ready(Err(cut.take().unwrap_or(Cut::Idle(idle.limit))))
+        let lost = || there.lost.take().map(Cut::Client).or_else(|| back.lost.take().map(Cut::Upstream));
+        Poll::Ready(Err(cut.take().or_else(lost).unwrap_or(Cut::Idle(idle.limit))))
     }
 }
 
@@ -110,6 +115,8 @@ struct Way {
     is_last: bool,
     /// True while what was written may still be held by the stream, as TLS does.
     unflushed: bool,
+    /// Why nothing more can be read, until what was read before is flushed.
+    lost: Option<io::Error>,
     /// Bytes written.
     moved: u64,
 }
@@ -131,7 +138,7 @@ enum Failed {
 impl Way {
     fn beginning_with(bytes: &[u8]) -> Self {
         let kept = (!bytes.is_empty()).then(|| Kept::copy(bytes));
-        Self { kept, state: State::Open, is_last: false, unflushed: false, moved: 0 }
+        Self { kept, state: State::Open, is_last: false, unflushed: false, lost: None, moved: 0 }
     }
 
     /// Ready once the end of `from` was carried to `to`.
@@ -147,6 +154,13 @@ impl Way {
             if self.state != State::Open {
                 return self.poll_end(cx, to).map_err(Failed::Writing);
             }
+            if self.lost.is_some() {
+                // Of two errors, the first tells more.
+                let _ = ready!(self.poll_flush(cx, to));
+            }
+            if let Some(error) = self.lost.take() {
+                return Poll::Ready(Err(Failed::Reading(error)));
+            }
             let mut buf = ReadBuf::new(scratch.buffer());
             let Poll::Ready(read) = Pin::new(&mut *from).poll_read(cx, &mut buf) else {
                 // What was written must not wait in the stream for what is not there yet.
@@ -154,7 +168,10 @@ impl Way {
                 // A task that has used up its budget finds nothing in any stream, and is woken for another look.
                 return if self.is_last && has_budget_remaining() { Poll::Ready(Ok(())) } else { Poll::Pending };
             };
-            read.map_err(Failed::Reading)?;
+            if let Err(error) = read {
+                self.lost = Some(error);
+                continue;
+            }
             let read = buf.filled().len();
             if read == 0 {
                 self.state = State::Ended;

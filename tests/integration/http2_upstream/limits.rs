@@ -1,6 +1,12 @@
 //! Every limit of time, on a paused clock.
 
-use std::{future::pending, sync::Arc};
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use http::Request;
@@ -143,4 +149,41 @@ async fn an_upstream_that_does_not_answer_a_question_is_given_up() {
     assert_eq!((begin.elapsed(), error.kind()), (seconds(30), ErrorKind::Upstream));
     call(&proxy, get("http://h/")).await.unwrap();
     assert_eq!(upstream.connections(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_has_vanished_is_given_up_though_no_request_waits_for_long() {
+    let (proxy, upstream) = to(|index, mut frames| async move {
+        frames.answers = index > 0;
+        let stream = frames.request().await;
+        frames.ok(stream, true).await;
+        frames.drain().await;
+        pending::<()>().await;
+    });
+    call(&proxy, get("http://h/")).await.unwrap();
+    let begin = Instant::now();
+    while timeout(seconds(5), call(&proxy, get("http://h/"))).await.is_err() {
+        assert!(begin.elapsed() < seconds(60), "one request after the other goes to nobody");
+        sleep(seconds(1)).await;
+    }
+    assert_eq!(upstream.connections(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_is_only_slow_is_kept_and_not_asked_time_and_again() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let pings = asked.clone();
+    let (proxy, upstream) = to(move |_, mut frames| {
+        let pings = pings.clone();
+        async move {
+            while frames.next().await.is_some() {
+                pings.store(frames.pings, Ordering::SeqCst);
+            }
+        }
+    });
+    for _ in 0..150 {
+        timeout(seconds(5), call(&proxy, get("http://h/"))).await.unwrap_err();
+        sleep(seconds(1)).await;
+    }
+    assert_eq!((asked.load(Ordering::SeqCst), upstream.connections()), (3, 1), "in 900 s");
 }

@@ -71,6 +71,32 @@ async fn a_request_in_flight_is_finished_and_idle_connections_are_closed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_has_begun_to_arrive_is_answered_while_the_server_drains() {
+    let drain = Drain::new();
+    let (memory, end) = Memory::serve(echo(), |serve| serve.drain(drain.clone()));
+    let halves = [
+        ("GET / HTTP/1.1\r\nHo", "st: a\r\n\r\n"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab", "cd"),
+    ];
+    let mut begun = Vec::new();
+    for (half, rest) in halves {
+        let mut client = memory.client().await;
+        client.send(half).await;
+        begun.push((client, rest));
+    }
+    sleep(Duration::from_secs(1)).await;
+    drain.begin();
+    sleep(Duration::from_secs(1)).await;
+    for (mut client, rest) in begun {
+        client.send(rest).await;
+        let response = client.response().await;
+        assert_eq!((response.status(), response.field("connection")), (200, Some("close")));
+        client.closed().await;
+    }
+    assert_eq!(end.await.unwrap().cut(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_tunnel_goes_on_until_the_deadline_and_is_cut_there() {
     let drain = Drain::new();
     let (memory, end) = Memory::serve(app(&Arc::default(), &Arc::default()), |serve| {

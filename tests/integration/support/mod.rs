@@ -6,6 +6,7 @@
 //! * [`log`]: what is logged.
 //! * [`mock`]: an application that shows what reached it through a layer.
 //! * [`tls`]: a certificate authority of the test's own.
+//! * [`turns`]: work that is given up after so many turns.
 //!
 //! What fails in a background task fails the test: `Drop` raises its panic again.
 
@@ -17,6 +18,7 @@ pub mod front;
 pub mod log;
 pub mod mock;
 pub mod tls;
+pub mod turns;
 
 use std::panic::Location;
 

@@ -215,26 +215,57 @@ async fn the_side_that_failed_is_named() {
     upstream.read_to_string(&mut arrived).await.unwrap();
     assert_eq!(arrived, "last");
     peer.read_to_end(&mut Vec::new()).await.unwrap();
+}
 
-    /// Takes nothing.
-    struct ReadsThenBroken(DuplexStream);
-    impl AsyncRead for ReadsThenBroken {
-        fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-            match Pin::new(&mut self.0).poll_read(cx, buf) {
-                Poll::Pending => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
-                read @ Poll::Ready(_) => read,
-            }
+/// Sends what it has, and is lost then.
+struct ReadsThenBroken(DuplexStream);
+impl AsyncRead for ReadsThenBroken {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match Pin::new(&mut self.0).poll_read(cx, buf) {
+            Poll::Pending => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+            read @ Poll::Ready(_) => read,
         }
     }
-    impl AsyncWrite for ReadsThenBroken {
-        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
-            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
-        }
-        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
+}
+impl AsyncWrite for ReadsThenBroken {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
     }
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn what_a_stream_holds_back_of_a_lost_side_is_flushed_to_a_slow_reader() {
+    for lost_is_upstream in [true, false] {
+        let (mut reader, near) = duplex(10);
+        let (mut lost, far) = duplex(1000);
+        lost.write_all(&[7; 100]).await.unwrap();
+        let (near, far) = (BufWriter::new(near), ReadsThenBroken(far));
+        let running = if lost_is_upstream {
+            tokio::spawn(async move { Tunnel::new((near, &[]), (far, &[]), None).await })
+        } else {
+            tokio::spawn(async move { Tunnel::new((far, &[]), (near, &[]), None).await })
+        };
+        let mut seen = Vec::new();
+        reader.read_to_end(&mut seen).await.unwrap();
+        assert_eq!(seen, [7; 100]);
+        let cut = running.await.unwrap().unwrap_err();
+        assert_eq!(matches!(cut, Cut::Upstream(_)), lost_is_upstream, "{cut}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_take_what_is_held_back_of_a_lost_side_has_a_minute_and_at_most_a_quarter_more() {
+    let (_reader, near) = duplex(10);
+    let (mut lost, far) = duplex(1000);
+    lost.write_all(&[7; 100]).await.unwrap();
+    let start = Instant::now();
+    let cut = Tunnel::new((BufWriter::new(near), &[]), (ReadsThenBroken(far), &[]), None).await;
+    assert!(matches!(cut, Err(Cut::Upstream(_))));
+    assert!((60..=75).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
 }
