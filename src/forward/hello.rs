@@ -110,7 +110,7 @@ async fn read_hello(io: &mut (impl AsyncRead + Unpin), mut bytes: BytesMut) -> i
 fn said(accepted: &Accepted) -> Hello {
     let hello = accepted.client_hello();
     Hello {
-        sni: hello.server_name().map(|name| canonical(name)),
+        sni: hello.server_name().map(canonical),
         alpn: hello.alpn().into_iter().flatten().map(Into::into).collect(),
     }
 }
