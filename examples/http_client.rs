@@ -14,7 +14,6 @@ use http_body_util::BodyExt;
 use nexthop::{Body, BoxError, ExactProxy};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::{fs::File, net::TcpListener};
-use tower::ServiceExt;
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
@@ -41,7 +40,7 @@ async fn main() -> Result<(), BoxError> {
 /// Sends a request and prints its response, piece by piece as it comes.
 async fn fetch(client: &ExactProxy, request: Request<Body>) -> Result<(), BoxError> {
     println!("{} {}", request.method(), request.uri());
-    let response = client.clone().oneshot(request).await?;
+    let response = client.request(request).await?;
     println!("{:?} {}", response.version(), response.status());
     let mut body = response.into_body();
     while let Some(frame) = body.frame().await {

@@ -18,7 +18,6 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
-use tower::ServiceExt;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct User {
@@ -72,7 +71,7 @@ async fn log_in<B>(mut request: Request<B>) -> Request<B> {
 
 async fn post(how: &str, url: String) -> Result<(), BoxError> {
     let request = Request::post(url).body(Body::from("some=data"))?;
-    let response = ExactProxy::new().oneshot(request).await?;
+    let response = ExactProxy::new().request(request).await?;
     let status = response.status();
     let body = response.into_body().collect().await?.to_bytes();
     println!("{how}: {} {}", status.as_u16(), String::from_utf8_lossy(&body).trim_end());

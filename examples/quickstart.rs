@@ -14,7 +14,7 @@ use nexthop::protocol::{carry::CarriedKeys, keyring::Keyring, signature::Signer}
 use nexthop::{Body, BoxError, ExactProxy, ProxyApp, ProxyMiddleware, middleware::Trust, secret::Secret};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
-use tower::{Layer, ServiceExt};
+use tower::Layer;
 
 /// Whom the front has logged in. Carried to the shop, where it may be believed because the front signed it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -72,7 +72,7 @@ async fn what_it_saw(origin: RequestOrigin, Extension(User(user)): Extension<Use
 
 async fn show(request: Request<Body>) -> Result<(), BoxError> {
     println!("the client sent {} {} with {:?}\n", request.method(), request.uri(), request.headers());
-    let response = ExactProxy::new().oneshot(request).await?;
+    let response = ExactProxy::new().request(request).await?;
     let (status, body) = (response.status(), response.into_body().collect().await?.to_bytes());
     println!("the shop saw ({status})\n\n{}", String::from_utf8_lossy(&body));
     if status.is_success() { Ok(()) } else { Err("the front did not get through".into()) }

@@ -22,8 +22,9 @@
 //! | accept connections so that the above can be trusted | [`serve()`] | a function |
 //! | test what you build against peers that misbehave | [`testkit`] | upstreams, clients, scripts |
 //!
-//! The [`cookbook`] has whole answers: a front door, moving off an old system, prefixes, gRPC, WebSockets, somebody else's front, Kubernetes,
-//! children per host, recording, and what has which name here for those who come from other libraries.
+//! The [`cookbook`] has whole answers: a front door, moving off an old system, prefixes, several upstreams, error pages, HTTPS, gRPC,
+//! WebSockets, somebody else's front, Kubernetes, children per host, recording, and what has which name here for those who come from other
+//! libraries.
 //!
 //! Everything composes in a tower stack: request bodies are any [`http_body::Body`] of [`Bytes`](bytes::Bytes), answers have the one
 //! [`Body`]. Nothing buffers a body, nothing decodes a path, and nobody is trusted unless you say so.

@@ -13,9 +13,8 @@ use libfuzzer_sys::fuzz_target;
 use nexthop::{
     Body, ForwardProxy,
     forward::{Access, Decision, Opening, Verdict},
-    serve::Accepted,
 };
-use nexthop_fuzz::{block_on, cut};
+use nexthop_fuzz::{Client, block_on, cut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tower::Layer;
 
@@ -33,24 +32,14 @@ async fn opening(pieces: &[Bytes]) -> Option<Opening> {
         .build()
         .expect("a proxy");
     let app = tower::service_fn(async |_: Request<Body>| Ok::<_, Infallible>(Response::new(Body::empty())));
-    let (connections, listener) = tokio::sync::mpsc::channel(1);
-    let server = tokio::spawn(nexthop::serve(listener, layer.layer(app)).into_future());
-    let (mut client, io) = tokio::io::duplex(1024 * 1024);
-    connections.send(Accepted::new(io)).await.expect("the server listens");
-    client.write_all(b"CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n").await.expect("the server reads");
+    let mut client = Client::of(layer.layer(app), |serve| serve, None).await;
+    client.io.write_all(b"CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n").await.expect("the server reads");
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        head.push(client.read_u8().await.expect("an answer"));
+        head.push(client.io.read_u8().await.expect("an answer"));
     }
     assert!(head.starts_with(b"HTTP/1.1 200 "));
-    for piece in pieces {
-        // What is denied is closed.
-        let _ = client.write_all(piece).await;
-        tokio::task::yield_now().await;
-    }
-    let _ = client.shutdown().await;
-    let _ = client.read_to_end(&mut Vec::new()).await;
-    server.abort();
+    client.say(pieces).await; // what is denied is closed
     seen.lock().expect("not poisoned").take()
 }
 

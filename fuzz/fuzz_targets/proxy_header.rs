@@ -12,13 +12,8 @@ use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use libfuzzer_sys::fuzz_target;
-use nexthop::{
-    Body,
-    ext::PeerAddr,
-    serve::{Accepted, ProxyProtocol},
-};
-use nexthop_fuzz::{block_on, cut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use nexthop::{Body, ext::PeerAddr, serve::ProxyProtocol};
+use nexthop_fuzz::{Client, block_on, cut};
 
 /// Who the application thinks is there, if it is asked at all.
 async fn peer(pieces: &[Bytes], balancer: SocketAddr) -> Option<Option<SocketAddr>> {
@@ -32,19 +27,8 @@ async fn peer(pieces: &[Bytes], balancer: SocketAddr) -> Option<Option<SocketAdd
         sees.lock().expect("not poisoned").get_or_insert(peer);
         async { Ok::<_, Infallible>(Response::new(Body::empty())) }
     });
-    let (connections, listener) = tokio::sync::mpsc::channel(1);
-    let server = nexthop::serve(listener, app).proxy_protocol(ProxyProtocol::Required);
-    let server = tokio::spawn(server.into_future());
-    let (mut client, io) = tokio::io::duplex(64 * 1024);
-    connections.send(Accepted::new(io).peer(PeerAddr::Tcp(balancer))).await.expect("the server listens");
-    for piece in pieces {
-        // Without a head, the server closes.
-        let _ = client.write_all(piece).await;
-        tokio::task::yield_now().await;
-    }
-    let _ = client.shutdown().await;
-    let _ = client.read_to_end(&mut Vec::new()).await;
-    server.abort();
+    let client = Client::of(app, |serve| serve.proxy_protocol(ProxyProtocol::Required), Some(PeerAddr::Tcp(balancer)));
+    client.await.say(pieces).await;
     seen.lock().expect("not poisoned").take()
 }
 

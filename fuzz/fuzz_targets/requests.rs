@@ -14,11 +14,10 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use libfuzzer_sys::fuzz_target;
 use nexthop::{
-    Body, BoxError, ExactProxy, ProxyApp,
-    serve::Accepted,
+    Body, ExactProxy, ProxyApp,
     transport::{Connect, Connecting, Destination, Stream},
 };
-use nexthop_fuzz::{block_on, cut};
+use nexthop_fuzz::{Client, block_on, cut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tower::Service;
 
@@ -155,37 +154,16 @@ fn recorder(
     })
 }
 
-/// Sends these bytes through a server in front of `service`, and waits until it has closed.
-async fn through<S>(service: S, pieces: &[Bytes])
-where
-    S: Service<Request<Incoming>, Response = Response<Body>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Into<BoxError>,
-{
-    let (connections, listener) = tokio::sync::mpsc::channel(1);
-    let server = tokio::spawn(nexthop::serve(listener, service).into_future());
-    let (mut client, io) = tokio::io::duplex(1024 * 1024);
-    connections.send(Accepted::new(io)).await.expect("the server listens");
-    for piece in pieces {
-        // The server may have closed, for reasons of its own.
-        let _ = client.write_all(piece).await;
-        tokio::task::yield_now().await;
-    }
-    let _ = client.shutdown().await;
-    let _ = client.read_to_end(&mut Vec::new()).await;
-    server.abort();
-}
-
 fuzz_target!(|input: ([u16; 2], &[u8])| {
     let pieces = cut(input.1, &input.0);
     block_on(async {
         let (alone, forwarded) = (Log::default(), Log::default());
-        through(recorder(&alone), &pieces).await;
+        Client::of(recorder(&alone), |serve| serve, None).await.say(&pieces).await;
         let exact =
             ExactProxy::builder().connector(forwarded.clone()).expect_continue_timeout(std::time::Duration::ZERO);
         let exact = exact.build().expect("a proxy");
         let app = ProxyApp::builder("http://h".parse().expect("a URL")).exact(exact).build().expect("a proxy");
-        through(app, &pieces).await;
+        Client::of(app, |serve| serve, None).await.say(&pieces).await;
 
         let alone = alone.take();
         let mut read = alone.iter();

@@ -5,9 +5,21 @@
 use std::{cell::OnceCell, io};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
-use nexthop::transport::{Connect, Connecting, Destination, Stream};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use nexthop::{
+    BoxError,
+    ext::PeerAddr,
+    serve::{Accepted, Drained, Serve},
+    transport::{Connect, Connecting, Destination, Stream},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    sync::mpsc,
+    task::JoinHandle,
+};
+use tower::Service;
 
 /// Runs a future on the thread's one runtime. Its clock is paused: what waits for time to pass does not, since all streams are in memory.
 pub fn block_on<F: Future>(future: F) -> F::Output {
@@ -21,6 +33,52 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
         });
         runtime.block_on(future)
     })
+}
+
+/// A client of a server in memory, which ends with what the client says.
+pub struct Client {
+    pub io: DuplexStream,
+    server: JoinHandle<Drained>,
+}
+
+/// What a server of these targets listens on.
+type Streams = mpsc::Receiver<Accepted<DuplexStream>>;
+
+impl Client {
+    /// Connects to `service`, behind a server with settings of its own; `peer` is who the server thinks is there.
+    pub async fn of<S, B>(
+        service: S,
+        settings: impl FnOnce(Serve<Streams, S>) -> Serve<Streams, S>,
+        peer: Option<PeerAddr>,
+    ) -> Self
+    where
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+    {
+        let (connections, listener) = mpsc::channel(1);
+        let server = tokio::spawn(settings(nexthop::serve(listener, service)).into_future());
+        let (io, theirs) = tokio::io::duplex(1024 * 1024);
+        let mut accepted = Accepted::new(theirs);
+        if let Some(peer) = peer {
+            accepted = accepted.peer(peer);
+        }
+        connections.send(accepted).await.expect("the server listens");
+        Self { io, server }
+    }
+
+    /// Sends the pieces, and waits until the server has closed.
+    pub async fn say(mut self, pieces: &[Bytes]) {
+        for piece in pieces {
+            // The server may have closed, for reasons of its own.
+            let _ = self.io.write_all(piece).await;
+            tokio::task::yield_now().await;
+        }
+        let _ = self.io.shutdown().await;
+        let _ = self.io.read_to_end(&mut Vec::new()).await;
+        self.server.abort();
+    }
 }
 
 /// `bytes`, cut in pieces, each as long as a cut says, or as what is left.

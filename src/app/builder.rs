@@ -201,15 +201,20 @@ impl ProxyAppBuilder {
     /// `ProxyMiddleware`, and whatever a layer in front put there. `Host` and URI are the upstream's by now; what the client wrote there
     /// is to be had from `RequestOrigin`, or in [`choosing`](ProxyApp::choosing).
     ///
-    /// It may answer itself, with a `Response<Body>` or a box of one (axum's are made so by `.map(Body::new)`):
+    /// It may answer itself, with a `Response<Body>` or a box of one (axum's are made so by `.map(Body::new)`), and fail with an
+    /// [`Error`](crate::Error), such as that of [`set_path`](crate::message::target::set_path):
     ///
     /// ```
     /// use http::{Response, StatusCode};
-    /// use nexthop::{Body, ProxyApp};
+    /// use nexthop::{Body, ProxyApp, message::target::set_path};
     ///
     /// let app = ProxyApp::builder("http://127.0.0.1:8080".parse()?)
     ///     .rewrite_request(|request| {
     ///         request.headers.remove("cookie"); // nothing to return
+    ///     })
+    ///     .rewrite_request(|request| match request.uri.path() {
+    ///         "/old" => set_path(&mut request.uri, "/new"),
+    ///         _ => Ok(()),
     ///     })
     ///     .rewrite_request(|request| match request.uri.path() {
     ///         "/private" => {

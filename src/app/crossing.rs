@@ -60,7 +60,9 @@ impl Crossing {
             self.set_host(parts);
             settings.hooks.rewrite_request_now(parts)?;
         }
-        settings.carried.encode(&parts.extensions, &mut parts.headers)?;
+        if !settings.carried.is_empty() {
+            settings.carried.encode(&parts.extensions, &mut parts.headers)?;
+        }
         if hooks {
             self.tell(parts);
         }
@@ -76,7 +78,7 @@ impl Crossing {
             Err(answer) => return Crossed::Answer(*answer),
         };
         if let Err(error) = settings.carried.encode(&parts.extensions, &mut parts.headers) {
-            return Crossed::Answer(settings.answer(error));
+            return Crossed::Answer(settings.answer(error, Some(&self.href)));
         }
         self.tell(&mut parts);
         self.send(parts, body).await
@@ -105,7 +107,7 @@ impl Crossing {
                 self.map(&mut response);
                 self.settings.hooks.rewrite_response_now(response)
             }
-            Err(error) => self.settings.answer(error),
+            Err(error) => self.settings.answer(error, Some(&self.href)),
         }
     }
 

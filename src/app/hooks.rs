@@ -2,12 +2,12 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use http::{Response, request, response};
 
-use crate::body::Body;
+use crate::{body::Body, error::Error, exact::answer};
 
 /// What a rewriting closure may return: nothing, or a `Result` whose error is an answer that takes the place of whatever would follow.
 ///
-/// Implemented for `()` and for `Result<(), E>` where `E` is a box of a `Response<Body>` or the
-/// response itself (of which clippy thinks that it is large); not to be implemented elsewhere.
+/// Implemented for `()` and for `Result<(), E>` where `E` is a box of a `Response<Body>`, the response itself (of which clippy thinks that it
+/// is large), or an [`Error`], which is answered like those of the service; not to be implemented elsewhere.
 pub trait Rewritten: sealed::Sealed {
     #[doc(hidden)]
     fn into_result(self) -> Result<(), Answer>;
@@ -34,6 +34,13 @@ impl<E: Into<Answer>> Rewritten for Result<(), E> {
 
 /// A user's answer, boxed because it is the rare case.
 pub(super) type Answer = Box<Response<Body>>;
+
+/// The answer to what a hook could not do.
+impl From<Error> for Answer {
+    fn from(error: Error) -> Self {
+        Self::new(answer(error, None, None))
+    }
+}
 
 /// The rewriting closures of one `ProxyApp`, in the order they were given.
 #[derive(Clone, Default)]

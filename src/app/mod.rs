@@ -63,7 +63,8 @@
 //! `OPTIONS` and `TRACE` with `Max-Forwards: 0` go no further, and are answered with an empty 200 (RFC 9110 §7.6.2).
 //!
 //! The answer's text names no address, path or secret. The [`Error`](crate::Error) lies in the extensions of the response, for outer
-//! layers, and one line goes to `tracing`, a warning where the status is 5xx; it names an upstream that is always the same.
+//! layers (the cookbook makes [pages](crate::cookbook::error_pages) of it), and one line goes to `tracing`, with the address of the upstream:
+//! a warning where the status is 5xx.
 //!
 //! # Example
 //! ```
@@ -115,3 +116,4 @@ pub use hooks::Rewritten;
 pub(crate) use salvage::Failed;
 pub use service::ProxyApp;
 pub use settings::{ForwardedFor, HostField, PathPrefix, Via};
+pub use upstream::Choice;

@@ -22,7 +22,7 @@ use crate::{
         rewrite,
         seal::Seal,
         settings::{ForwardedFor, HostField, PathPrefix},
-        upstream::Upstream,
+        upstream::{Choice, Upstream},
     },
     body::Body,
     error::{BoxError, Error},
@@ -74,7 +74,7 @@ impl ProxyApp {
     }
 
     /// Forwards to the upstream that the function names for each request, or answers with what it gives instead (a 503 where there is
-    /// none).
+    /// none). Where there always is one, it returns just that: `move |_| upstream.clone()`.
     ///
     /// It sees the request as the client made it, but for the fields that are not believed: path and `Host` are the client's. Parse the
     /// URLs once, and clone them for each request. Where the choice must be waited for, let a layer in front put what it found into the
@@ -93,12 +93,12 @@ impl ProxyApp {
     /// .build()?;
     /// # Ok::<(), nexthop::ConfigError>(())
     /// ```
-    pub fn choosing<F, E>(choose: F) -> ProxyAppBuilder
+    pub fn choosing<F, C>(choose: F) -> ProxyAppBuilder
     where
-        F: Fn(&request::Parts) -> Result<Href, E> + Send + Sync + 'static,
-        E: Into<Box<Response<Body>>>,
+        F: Fn(&request::Parts) -> C + Send + Sync + 'static,
+        C: Choice,
     {
-        ProxyAppBuilder::new(Upstream::Chosen(Arc::new(move |parts| choose(parts).map_err(Into::into))))
+        ProxyAppBuilder::new(Upstream::Chosen(Arc::new(move |parts| choose(parts).into_result())))
     }
 
     pub(super) fn new(settings: Settings) -> Self {
@@ -205,8 +205,9 @@ impl Settings {
         Box::new(response)
     }
 
-    pub(super) fn answer(&self, error: Error) -> Response<Body> {
-        answer(error, self.allow.as_ref(), self.upstream.fixed())
+    /// `upstream` is the one that was chosen, if it came to that.
+    pub(super) fn answer(&self, error: Error, upstream: Option<&Href>) -> Response<Body> {
+        answer(error, self.allow.as_ref(), upstream.or_else(|| self.upstream.fixed()))
     }
 }
 
@@ -220,7 +221,7 @@ pub(super) enum Refusal {
 impl Refusal {
     fn into_state(self, settings: &Settings) -> State {
         State::Answer(Some(match self {
-            Self::Error(error) => settings.answer(error),
+            Self::Error(error) => settings.answer(error, None),
             Self::Answer(answer) => *answer,
         }))
     }

@@ -4,6 +4,37 @@ use http::request;
 
 use crate::{app::hooks::Answer, message::target::Href};
 
+/// What the function of [`ProxyApp::choosing`](super::ProxyApp::choosing) may return: an upstream, or a `Result` whose error is the answer
+/// where there is none.
+///
+/// Implemented for [`Href`] and for `Result<Href, E>` where `E` is a box of a `Response<Body>`, the response itself or an
+/// [`Error`](crate::Error); not to be implemented elsewhere.
+pub trait Choice: sealed::Sealed {
+    #[doc(hidden)]
+    fn into_result(self) -> Result<Href, Answer>;
+}
+
+mod sealed {
+    use crate::message::target::Href;
+
+    #[expect(unnameable_types, reason = "sealed: users only return what implements it")]
+    pub trait Sealed {}
+    impl Sealed for Href {}
+    impl<E> Sealed for Result<Href, E> {}
+}
+
+impl Choice for Href {
+    fn into_result(self) -> Result<Href, Answer> {
+        Ok(self)
+    }
+}
+
+impl<E: Into<Answer>> Choice for Result<Href, E> {
+    fn into_result(self) -> Result<Href, Answer> {
+        self.map_err(Into::into)
+    }
+}
+
 /// Where requests go: one URL, or the choice of a function.
 #[derive(Clone)]
 pub(super) enum Upstream {

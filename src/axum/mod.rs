@@ -22,7 +22,7 @@
 //! async fn stock(State(client): State<ExactProxy>) -> Result<http::Response<Body>, Error> {
 //!     let mut request = Request::new(Body::empty());
 //!     *request.uri_mut() = "http://127.0.0.1:1/stock".parse().expect("a constant");
-//!     client.oneshot(request).await
+//!     client.request(request).await
 //! }
 //!
 //! # #[tokio::main(flavor = "current_thread")]

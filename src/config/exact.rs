@@ -200,7 +200,7 @@ impl Reading {
     }
 
     /// The content of a file, which may hold a secret.
-    fn file(&mut self, key: &'static str) -> Option<Zeroizing<Vec<u8>>> {
+    pub(super) fn file(&mut self, key: &'static str) -> Option<Zeroizing<Vec<u8>>> {
         let path = self.text(key)?;
         match std::fs::read(&path) {
             Ok(content) => Some(Zeroizing::new(content)),

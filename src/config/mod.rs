@@ -13,6 +13,8 @@
 //! A key that is not set has the default of the builder's setting. `build()` reports all [`Mistakes`] at once, each with its key and text;
 //! a key that is not known, or occurs twice, is a mistake too.
 //!
+//! For configurations of one's own, an [`Href`](crate::message::target::Href) is read from a text by itself.
+//!
 //! ```
 //! use nexthop::config::ProxyMiddlewareConfig;
 //!
@@ -35,6 +37,7 @@
 mod exact;
 mod middleware;
 mod mistakes;
+mod nearest;
 mod proxy_app;
 mod shared;
 #[cfg(feature = "spawn")]

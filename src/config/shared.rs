@@ -1,8 +1,11 @@
 //! Settings that several configurations have.
 
+use serde::{Deserialize, Deserializer, de};
+
 use super::table::Reading;
 use crate::{
     error::ConfigError,
+    message::target::Href,
     protocol::{
         Family,
         carry::{CarriedKeys, CarriedKeysBuilder},
@@ -16,6 +19,13 @@ pub(super) const FAMILIES: &[(&str, Family)] =
     &[("wsgiproxy", Family::WsgiProxy), ("x-forwarded", Family::XForwarded), ("forwarded", Family::Forwarded)];
 
 type AddKey = fn(CarriedKeysBuilder, String) -> CarriedKeysBuilder;
+
+/// From a text, as `parse` reads it.
+impl<'de> Deserialize<'de> for Href {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
 
 impl Reading {
     /// `string_keys`, `unicode_keys`, `json_keys`; says why there are no `pickle_keys`.

@@ -6,10 +6,12 @@ use super::{
     Mistakes,
     table::{Reading, Table},
 };
+#[cfg(unix)]
+use crate::spawn::Resource;
 use crate::{
     app::ProxyApp,
     error::ConfigError,
-    spawn::{Command, Listen, Ready, Report, SpawnApp, SpawnAppBuilder},
+    spawn::{Backoff, Command, Listen, Ready, Report, SpawnApp, SpawnAppBuilder},
 };
 
 /// A [`SpawnApp`], as a file describes it. See the [module](super) for how values are written.
@@ -24,6 +26,7 @@ use crate::{
 /// | `env_pass` | list: of this process's environment, these variables alone are passed on |
 /// | `env_remove` | list: variables that are not |
 /// | `uid`, `gid` | number: whom it runs as (unix) |
+/// | `limit_cpu_seconds`, `limit_address_space_kib`, `limit_open_files`, `limit_processes` | number: what it may use (unix), see [`Resource`](crate::spawn::Resource) |
 ///
 /// How it is reached, where the command names neither `__PORT__` nor `__SOCKET__`, and when it is ready:
 ///
@@ -41,7 +44,17 @@ use crate::{
 /// |---|---|
 /// | `start_timeout`, `wait_timeout`, `drain_timeout`, `grace`, `idle_timeout`, `max_age` | time; `idle_timeout` may be `off` |
 /// | `replicas`, `max_requests`, `max_rss_bytes`, `max_waiting`, `max_retries` | number |
+/// | `placeholder_file` | text: a file with the page that browsers see while no child is ready |
 /// | `name`, `runtime_dir` | text |
+///
+/// How soon a child that failed is started again, as [`Backoff`] has it:
+///
+/// | key | |
+/// |---|---|
+/// | `backoff_first`, `backoff_most` | time: the delay after the first failure, and the longest one |
+/// | `cut_off_failures` | number: how many failures are the end; or `off` |
+/// | `cut_off_within`, `cut_off_pause` | time: within which they happen, and for which nobody waits then |
+/// | `proven_after` | time: how long a child must have been ready so that its end is no failure |
 ///
 /// All keys of [`ProxyAppConfig`](super::ProxyAppConfig) but `href` and its like hold for the requests. The defaults are those of [`SpawnAppBuilder`].
 ///
@@ -80,6 +93,14 @@ const NUMBERS: &[(&str, SetNumber)] = &[
     ("max_retries", SpawnAppBuilder::max_retries),
 ];
 
+#[cfg(unix)]
+const LIMITS: [(&str, Resource); 4] = [
+    ("limit_cpu_seconds", Resource::CpuSeconds),
+    ("limit_address_space_kib", Resource::AddressSpaceKib),
+    ("limit_open_files", Resource::OpenFiles),
+    ("limit_processes", Resource::Processes),
+];
+
 impl SpawnAppConfig {
     /// Checks everything that can be known before a child runs, and makes the service. Nothing is started.
     ///
@@ -104,6 +125,10 @@ impl SpawnAppConfig {
         if let Some(bytes) = reading.parsed("max_rss_bytes", "a number of bytes") {
             builder = builder.max_rss_bytes(bytes);
         }
+        if let Some(page) = reading.file("placeholder_file") {
+            builder = builder.placeholder(page.to_vec());
+        }
+        builder = builder.backoff(reading.backoff());
         builder = reading.place(builder);
         // It stands for each child until there is one.
         let template = reading.proxy_app(ProxyApp::builder("http://localhost".parse()?));
@@ -150,8 +175,49 @@ impl Reading {
             if let Some(gid) = self.parsed("gid", "a number") {
                 command = command.gid(gid);
             }
+            for (key, resource) in LIMITS {
+                if let Some(amount) = self.parsed(key, "a number") {
+                    command = command.limit(resource, amount);
+                }
+            }
         }
         command
+    }
+
+    fn backoff(&mut self) -> Backoff {
+        let (first, most) = (self.fixed_time("backoff_first"), self.fixed_time("backoff_most"));
+        let failures = self.cut_off_failures();
+        let (within, pause) = (self.fixed_time("cut_off_within"), self.fixed_time("cut_off_pause"));
+        let mut backoff = Backoff::of(first, most);
+        match failures {
+            Some(None) if within.is_some() || pause.is_some() => {
+                self.fail(ConfigError::conflict(
+                    "cut_off_within, cut_off_pause",
+                    "mean nothing where cut_off_failures is off",
+                ));
+            }
+            Some(None) => backoff = backoff.no_cut_off(),
+            _ => backoff = backoff.cut_off_of(failures.flatten(), within, pause),
+        }
+        match self.fixed_time("proven_after") {
+            Some(time) => backoff.proven_after(time),
+            None => backoff,
+        }
+    }
+
+    /// Outer `None` where it is not set, inner where it is `off`.
+    fn cut_off_failures(&mut self) -> Option<Option<usize>> {
+        const KEY: &str = "cut_off_failures";
+
+        let text = self.text(KEY)?;
+        match text.parse() {
+            _ if text == "off" => Some(None),
+            Ok(failures @ 1..) => Some(Some(failures)),
+            _ => {
+                self.fail(ConfigError::invalid(KEY, text, "is neither a number of failures nor off"));
+                None
+            }
+        }
     }
 
     /// Where a child is, who may be there, and when it is ready.

@@ -9,7 +9,7 @@ use std::{
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::Mistakes;
+use super::{Mistakes, nearest::nearest};
 use crate::error::ConfigError;
 
 /// The settings of one service or layer.
@@ -163,9 +163,15 @@ impl Reading {
 
     /// All that was wrong, with the keys that nobody asked for.
     pub(super) fn finish(mut self) -> Result<(), Mistakes> {
-        let why = format!("is not known; known are {}", self.asked.join(", "));
+        let known = self.asked.join(", ");
         // The value is left out: it may be a secret under a wrong key.
-        let unknown = self.values.into_keys().map(|key| ConfigError::invalid("setting", key, why.clone()));
+        let unknown = self.values.into_keys().map(|key| {
+            let why = match nearest(&key, &self.asked) {
+                Some(meant) => format!("is not known; is {meant} meant? Known are {known}"),
+                None => format!("is not known; known are {known}"),
+            };
+            ConfigError::invalid("setting", key, why)
+        });
         self.mistakes.extend(unknown);
         Mistakes::check(self.mistakes)
     }

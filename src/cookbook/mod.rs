@@ -10,12 +10,15 @@ macro_rules! pages {
 pages! {
     behind_a_front
     children_per_host
+    error_pages
     front_door
     grpc
+    https
     kubernetes
     mount_under_a_prefix
     moving_here
     record_and_replay
+    several_upstreams
     strangler_fig
     websockets
 }

@@ -74,20 +74,19 @@ use crate::{
 /// Dropping the future or the response's body closes the upstream connection; over HTTP/2, it resets the stream.
 ///
 /// # Example
-/// As an HTTP client: each call takes a clone, and `http_body_util` reads bodies (see [`Body`]).
+/// As an HTTP client; `http_body_util` reads bodies (see [`Body`]).
 ///
 /// ```no_run
 /// use std::{path::Path, time::Duration};
 ///
 /// use http_body_util::BodyExt;
 /// use nexthop::{Body, ErrorKind, ExactProxy, ext::ConnectTo};
-/// use tower::ServiceExt;
 ///
 /// # async fn run() -> Result<(), nexthop::BoxError> {
 /// let client = ExactProxy::builder().connect_timeout(Duration::from_secs(2)).response_timeout(Duration::from_secs(5)).build()?;
 ///
 /// let request = http::Request::get("http://127.0.0.1:8080/stock?item=1").body(Body::empty())?;
-/// match client.clone().oneshot(request).await {
+/// match client.request(request).await {
 ///     Ok(response) => println!("{} {:?}", response.status(), response.into_body().collect().await?.to_bytes()),
 ///     Err(error) if error.kind() == ErrorKind::Connect => println!("down: {:?}", std::error::Error::source(&error)),
 ///     Err(error) => return Err(error.into()),
@@ -96,7 +95,7 @@ use crate::{
 /// // Over a unix socket; `Host` is what the URI says.
 /// let mut request = http::Request::get("http://localhost/info").body(Body::empty())?;
 /// request.extensions_mut().insert(ConnectTo::Unix(Path::new("/run/app.sock").into()));
-/// let response = client.oneshot(request).await?;
+/// let response = client.request(request).await?;
 /// # let _ = response;
 /// # Ok(())
 /// # }
@@ -122,6 +121,17 @@ pub(super) struct Inner {
 }
 
 impl ExactProxy {
+    /// [`call`](Service::call) without a clone or a trait: for a client that is at hand in a handler.
+    pub fn request<B>(&self, request: Request<B>) -> ResponseFuture
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let mut exchange = self.exchange(request);
+        exchange.begin();
+        ResponseFuture(exchange)
+    }
+
     /// Sends one request on a stream of the caller's own, such as a tunnel through another proxy, and on no other. TLS is spoken over it if
     /// the URI's scheme is `https`. The stream never enters the pool: it is closed after the response, or becomes the upgraded connection.
     ///
@@ -237,9 +247,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> ResponseFuture {
-        let mut exchange = self.exchange(request);
-        exchange.begin();
-        ResponseFuture(exchange)
+        self.request(request)
     }
 }
 

@@ -4,8 +4,7 @@ use std::{convert::Infallible, sync::Arc};
 
 use bytes::BytesMut;
 use http::{Request, Response, uri::Scheme};
-use hyper::{body::Incoming, ext::ReasonPhrase, upgrade::Upgraded};
-use hyper_util::rt::TokioIo;
+use hyper::{body::Incoming, ext::ReasonPhrase};
 use tokio::time::{Instant, timeout_at};
 use tower_service::Service;
 
@@ -22,11 +21,11 @@ use crate::{
     error::{BoxError, Error},
     ext::Tunnelled,
     serve::Protocol,
-    transport::{self, Client, tunnel},
+    transport::{self, Carrier, Client, tunnel},
 };
 
 /// A client's stream, of whatever server.
-pub(super) type Io = TokioIo<Upgraded>;
+pub(super) type Io = Box<dyn Carrier>;
 
 /// Answers a `CONNECT`. A tunnel to somewhere else is connected before.
 ///
@@ -63,7 +62,7 @@ where
 /// What is inside a tunnel.
 enum Inside {
     /// HTTP, to be served: the stream, the name that TLS asked for, and what was agreed on in TLS.
-    Http(Kind<Io>, Option<Box<str>>, Option<Protocol>),
+    Http(Kind, Option<Box<str>>, Option<Protocol>),
     /// Something for somebody else, and what the client has said of it so far.
     Elsewhere(Io, BytesMut, Box<transport::Upgraded>),
 }
@@ -82,8 +81,8 @@ where
     match inside {
         Inside::Elsewhere(io, said, upstream) => {
             let _place = place;
-            let shutdown = server.and_then(Client::into_shutdown);
-            tunnel::join(io, said.to_vec(), *upstream, service.config.exact.tunnel_timeout(), shutdown).await;
+            let shutdown = server.map(Client::into_shutdown);
+            tunnel::join(io, said, *upstream, service.config.exact.tunnel_timeout(), shutdown).await;
         }
         Inside::Http(io, sni, agreed) => {
             let scheme = if io.is_tls() { Scheme::HTTPS } else { Scheme::HTTP };
@@ -100,14 +99,15 @@ where
 async fn look(config: &Config, connect: &mut Connect) -> Result<Inside, BoxError> {
     let deadline = Instant::now() + config.handshake_timeout;
     // The server is to write the answer first, to a client that may take nothing.
-    let mut io = TokioIo::new(timeout_at(deadline, &mut connect.upgrade).await??);
+    let upgraded = timeout_at(deadline, &mut connect.upgrade).await??;
+    let (mut io, ahead) = Client::stream(connect.server.as_ref(), upgraded);
     let quiet = match connect.decision {
         Decision::Peek => deadline.min(Instant::now() + config.peek_timeout),
         _ => deadline,
     };
     // Browsers open tunnels ahead and say nothing in them: a shutdown is not to wait for a word.
     let quiet = timeout_at(quiet, connect.drain.draining());
-    let peeked = peek(&mut io, quiet, deadline).await?;
+    let peeked = peek(&mut io, &ahead, quiet, deadline).await?;
     let decision = match connect.decision {
         Decision::Peek => (config.policy.on_opening)(&connect.asked(), &peeked.opening),
         decision => decision,

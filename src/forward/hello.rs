@@ -2,8 +2,6 @@
 
 use std::{future::poll_fn, io, pin::pin, task::Poll};
 
-#[cfg(feature = "tls")]
-use bytes::BufMut;
 use bytes::BytesMut;
 #[cfg(feature = "tls")]
 use rustls::server::{Accepted, AcceptedAlert, Acceptor};
@@ -42,14 +40,18 @@ enum Kind {
 /// The stream's own; `UnexpectedEof` where the client leaves without a word, `TimedOut` within a ClientHello.
 pub(super) async fn peek(
     io: &mut (impl AsyncRead + Unpin),
+    ahead: &[u8],
     quiet: impl Future,
     deadline: Instant,
 ) -> io::Result<Peeked> {
-    let mut bytes = BytesMut::with_capacity(FIRST);
-    match unless(quiet, io.read_buf(&mut bytes)).await.transpose()? {
-        None => return Ok(Peeked::of(Opening::Silence, bytes)),
-        Some(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-        Some(_) => {}
+    let mut bytes = BytesMut::with_capacity(FIRST.max(ahead.len()));
+    bytes.extend_from_slice(ahead);
+    if bytes.is_empty() {
+        match unless(quiet, io.read_buf(&mut bytes)).await.transpose()? {
+            None => return Ok(Peeked::of(Opening::Silence, bytes)),
+            Some(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Some(_) => {}
+        }
     }
     let kind = loop {
         if let Some(kind) = kind(&bytes) {
@@ -85,20 +87,26 @@ async fn read_hello(io: &mut (impl AsyncRead + Unpin), mut bytes: BytesMut) -> i
     let mut acceptor = Acceptor::default();
     let mut fed = 0;
     let hello = loop {
-        let mut left = bytes.get(fed..).unwrap_or_default();
-        while !left.is_empty() {
-            acceptor.read_tls(&mut left)?;
-        }
-        fed = bytes.len();
-        match acceptor.accept() {
-            Ok(Some(accepted)) => break Ok(accepted),
-            Ok(None) => {}
-            Err(broken) => break Err(broken),
+        if fed < bytes.len() {
+            // Not more than fits into rustls, which would refuse the rest.
+            let end = bytes.len().min(fed + FIRST);
+            let mut piece = bytes.get(fed..end).unwrap_or_default();
+            while !piece.is_empty() {
+                acceptor.read_tls(&mut piece)?;
+            }
+            fed = end;
+            match acceptor.accept() {
+                // Nobody goes on before the answer.
+                Ok(Some(_)) if fed < bytes.len() => return Err(io::ErrorKind::InvalidData.into()),
+                Ok(Some(accepted)) => break Ok(accepted),
+                Ok(None) => continue,
+                Err(broken) => break Err(broken),
+            }
         }
         if bytes.len() >= MOST {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the ClientHello is too long"));
         }
-        if io.read_buf(&mut (&mut bytes).limit(FIRST)).await? == 0 {
+        if io.read_buf(&mut bytes).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     };
@@ -196,7 +204,7 @@ mod tests {
         let (mut client, mut server) = tokio::io::duplex(64);
         let now = Instant::now();
         let quiet = tokio::time::sleep(Duration::from_secs(2));
-        let peeking = peek(&mut server, quiet, now + Duration::from_secs(10));
+        let peeking = peek(&mut server, &[], quiet, now + Duration::from_secs(10));
         let saying = async {
             for piece in pieces {
                 client.write_all(piece).await.unwrap();

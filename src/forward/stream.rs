@@ -9,16 +9,18 @@ use std::{
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::caps::Place;
+use super::{caps::Place, connect::Io};
+#[cfg(feature = "intercept")]
+use crate::transport::secured;
 
 /// A client's stream, and its place among the tunnels: held for as long as the stream is there, also in the hands of whoever took an upgrade.
-pub(super) struct Stream<Io> {
-    kind: Kind<Io>,
+pub(super) struct Stream {
+    kind: Kind,
     _place: Place,
 }
 
 /// With or without TLS.
-pub(super) enum Kind<Io> {
+pub(super) enum Kind {
     Plain {
         /// What was read of it already.
         ahead: BytesMut,
@@ -28,13 +30,13 @@ pub(super) enum Kind<Io> {
     Tls(Box<tokio_rustls::server::TlsStream<Io>>),
 }
 
-impl<Io> Stream<Io> {
-    pub(super) const fn new(kind: Kind<Io>, place: Place) -> Self {
+impl Stream {
+    pub(super) const fn new(kind: Kind, place: Place) -> Self {
         Self { kind, _place: place }
     }
 }
 
-impl<Io> Kind<Io> {
+impl Kind {
     pub(super) const fn is_tls(&self) -> bool {
         match self {
             Self::Plain { .. } => false,
@@ -55,24 +57,26 @@ macro_rules! delegate {
     };
 }
 
-impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<Io> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if let Kind::Plain { ahead, .. } = &mut self.kind
-            && !ahead.is_empty()
-        {
-            let count = ahead.len().min(buf.remaining());
-            buf.put_slice(ahead.get(..count).unwrap_or_default());
-            ahead.advance(count);
-            if ahead.is_empty() {
-                *ahead = BytesMut::new(); // gives the buffer back
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().kind {
+            Kind::Plain { ahead, io } if ahead.is_empty() => Pin::new(io).poll_read(cx, buf),
+            Kind::Plain { ahead, .. } => {
+                let count = ahead.len().min(buf.remaining());
+                buf.put_slice(ahead.get(..count).unwrap_or_default());
+                ahead.advance(count);
+                if ahead.is_empty() {
+                    *ahead = BytesMut::new(); // gives the buffer back
+                }
+                Poll::Ready(Ok(()))
             }
-            return Poll::Ready(Ok(()));
+            #[cfg(feature = "intercept")]
+            Kind::Tls(io) => secured::poll_read(&mut **io, cx, buf),
         }
-        delegate!(self, io => Pin::new(io).poll_read(cx, buf))
     }
 }
 
-impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<Io> {
+impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         delegate!(self, io => Pin::new(io).poll_write(cx, bytes))
     }

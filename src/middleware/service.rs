@@ -184,7 +184,8 @@ impl Config {
             && let Some(held_back) = self.ignored.pass()
         {
             let peer = &view.origin.peer;
-            tracing::warn!(?peer, %field, held_back, "removed a field that nobody vouches for");
+            let hint = peer.is_none().then_some(NO_PEER);
+            tracing::warn!(?peer, %field, held_back, hint, "removed a field that nobody vouches for");
         }
         if view.unreadable
             && let Some(held_back) = self.ignored.pass()
@@ -226,6 +227,10 @@ impl Config {
         response
     }
 }
+
+/// What whoever trusts a peer in vain has most often forgotten.
+const NO_PEER: &str =
+    "the acceptor does not say who the peer is: nexthop::serve does, and axum::serve is to be asked for it";
 
 /// How long a replay store may take to answer.
 const STORE_TIME: Duration = Duration::from_secs(10);

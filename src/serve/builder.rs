@@ -20,10 +20,21 @@ use crate::error::BoxError;
 ///
 /// The answer is a builder that is awaited: `serve(listener, app).await`. The service is any tower service of hyper's requests that is
 /// `Clone`: an axum `Router` (itself, not its `into_make_service()`), `ProxyApp`, a layered stack. An `Err` of type [`crate::Error`]
-/// (`ExactProxy` alone) is answered with its [`status`](crate::Error::status) and no body; any other `Err` closes the connection.
+/// (`ExactProxy` alone) is answered with its [`status`](crate::Error::status) and no body; any other `Err` closes the connection. A service of
+/// requests with another body takes these by `map_request(|request: Request<Incoming>| request.map(nexthop::Body::new))`.
 ///
 /// See the [module](mod@crate::serve) for what it does, and for an example.
-pub fn serve<L, S>(listener: L, service: S) -> Serve<L, S> {
+// The bounds are those of `IntoFuture`: said here, too, so that what does not fit is named where it is given, not at the `await`.
+pub fn serve<L, S, ResB>(listener: L, service: S) -> Serve<L, S>
+where
+    L: Listener,
+    S: Service<Request<Incoming>, Response = Response<ResB>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    ResB: Body + Send + 'static,
+    ResB::Data: Send,
+    ResB::Error: Into<BoxError>,
+{
     Serve { listener, service, settings: Settings::default(), shutdown: None }
 }
 
@@ -119,7 +130,7 @@ impl<L, S> Serve<L, S> {
     }
 
     /// Speaks TLS on every connection (after the PROXY header, where one is required). A configuration without ALPN names offers those of
-    /// the protocols that are spoken.
+    /// the protocols that are spoken. The cookbook's page [`https`](crate::cookbook::https) makes one of files.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, config: impl Into<Arc<rustls::ServerConfig>>) -> Self {
         self.settings.tls = Some(config.into());
@@ -127,7 +138,8 @@ impl<L, S> Serve<L, S> {
     }
 
     /// Stops when `signal` is done: takes no more connections, lets those that are open finish the request they are at, waits until
-    /// every connection and tunnel is closed, and cuts what is left after the [deadline](Self::drain_timeout).
+    /// every connection and tunnel is closed, and cuts what is left after the [deadline](Self::drain_timeout). What ends a container is
+    /// `SIGTERM`, not `ctrl_c`: see the cookbook's page [`kubernetes`](crate::cookbook::kubernetes).
     pub fn with_graceful_shutdown(mut self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
         self.shutdown = Some(Box::pin(signal));
         self

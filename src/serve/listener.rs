@@ -17,6 +17,10 @@ use crate::{ext::PeerAddr, transport::keepalive};
 ///
 /// Implemented for tokio's `TcpListener` and `UnixListener`, and for the receiving end of a channel of [`Accepted`] streams, which
 /// serves connections made elsewhere: in memory, inherited, or inside a tunnel.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no listener",
+    note = "`nexthop::serve` takes a bound `tokio::net::TcpListener` or `UnixListener`, or what implements `nexthop::serve::Listener`"
+)]
 pub trait Listener: Send + 'static {
     /// The byte stream of one connection.
     type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;

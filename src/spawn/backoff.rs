@@ -36,12 +36,18 @@ struct CutOff {
     pause: Duration,
 }
 
+impl Default for CutOff {
+    fn default() -> Self {
+        Self { failures: 5, within: Duration::from_secs(60), pause: Duration::from_secs(30) }
+    }
+}
+
 impl Default for Backoff {
     fn default() -> Self {
         Self {
             first: Duration::from_millis(100),
             most: Duration::from_secs(30),
-            cut_off: Some(CutOff { failures: 5, within: Duration::from_secs(60), pause: Duration::from_secs(30) }),
+            cut_off: Some(CutOff::default()),
             proven: Duration::from_secs(10),
         }
     }
@@ -71,6 +77,25 @@ impl Backoff {
     pub fn proven_after(mut self, time: Duration) -> Self {
         self.proven = time;
         self
+    }
+}
+
+/// Settings that come one by one, each with its default.
+#[cfg(feature = "config")]
+impl Backoff {
+    pub(crate) fn of(first: Option<Duration>, most: Option<Duration>) -> Self {
+        let default = Self::default();
+        let (first, most) = (first.unwrap_or(default.first), most.unwrap_or(default.most));
+        default.delays(first, most)
+    }
+
+    pub(crate) fn cut_off_of(self, failures: Option<usize>, within: Option<Duration>, pause: Option<Duration>) -> Self {
+        let default = CutOff::default();
+        self.cut_off(
+            failures.unwrap_or(default.failures),
+            within.unwrap_or(default.within),
+            pause.unwrap_or(default.pause),
+        )
     }
 }
 

@@ -1,18 +1,31 @@
 //! Upstreams without sockets, for tests with a paused clock.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{fmt, sync::Arc};
 
-use super::{RawConn, Tasks, wire::Pipe};
+use super::{RawConn, Seen, Tasks, upstream::Shared, wire::Pipe, within};
 use crate::transport::{Connect, Connecting, Destination, Stream};
 
 /// A connector whose every connection leads to a script, in memory. What fails in a script fails the test, if it calls
 /// [`finish`](Self::finish).
+///
+/// What was the upstream asked?
+///
+/// ```
+/// use http::Request;
+/// use nexthop::{Body, ProxyApp, ExactProxy, testkit::{InMemoryUpstream, scripts}};
+/// use tower::ServiceExt;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), nexthop::BoxError> {
+/// let upstream = InMemoryUpstream::new(scripts::answers(["HTTP/1.1 204 No Content\r\n\r\n"]));
+/// let exact = ExactProxy::builder().connector(upstream.clone()).build()?;
+/// let app = ProxyApp::builder("http://app.example/v1".parse()?).exact(exact).build()?;
+///
+/// app.oneshot(Request::get("/x").header("host", "a").header("remote-user", "forged").body(Body::empty())?).await?;
+/// assert_eq!((upstream.only().target(), upstream.only().field("remote-user")), ("/v1/x", None));
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// With a paused clock, a test of what takes a minute takes none:
 ///
@@ -37,7 +50,7 @@ use crate::transport::{Connect, Connecting, Destination, Stream};
 #[derive(Clone)]
 pub struct InMemoryUpstream {
     run: Arc<dyn Fn(RawConn) + Send + Sync>,
-    connections: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
     buffer: usize,
     tasks: Tasks,
 }
@@ -52,7 +65,7 @@ impl InMemoryUpstream {
         let tasks = Tasks::default();
         let running = tasks.clone();
         let run = Arc::new(move |conn| running.spawn(script(conn)));
-        Self { run, connections: Arc::default(), buffer: 64 * 1024, tasks }
+        Self { run, shared: Arc::default(), buffer: 64 * 1024, tasks }
     }
 
     /// Holds this many bytes each way, 64 KiB otherwise.
@@ -64,7 +77,24 @@ impl InMemoryUpstream {
 
     /// How many connections were opened so far.
     pub fn connections(&self) -> usize {
-        self.connections.load(Ordering::SeqCst)
+        self.shared.connections()
+    }
+
+    /// Every request that scripts have read so far.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.shared.seen()
+    }
+
+    /// The one request so far; fails if there are more, or none.
+    #[track_caller]
+    pub fn only(&self) -> Seen {
+        self.shared.only()
+    }
+
+    /// Waits until `count` requests came; fails after [`DEADLINE`](super::DEADLINE).
+    #[track_caller]
+    pub fn wait_seen(&self, count: usize) -> impl Future<Output = ()> + '_ {
+        within("a request at the upstream", self.shared.until_seen(count))
     }
 
     /// Stops the scripts.
@@ -79,9 +109,7 @@ impl InMemoryUpstream {
 impl Connect for InMemoryUpstream {
     fn connect(&self, _: &Destination) -> Connecting {
         let (ours, theirs) = Pipe::pair(self.buffer);
-        let mut conn = RawConn::over(theirs);
-        conn.index = self.connections.fetch_add(1, Ordering::SeqCst);
-        (self.run)(conn);
+        (self.run)(RawConn::new(theirs, &self.shared));
         Box::pin(async move { Ok(Box::new(ours) as Box<dyn Stream>) })
     }
 }

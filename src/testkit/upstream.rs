@@ -220,20 +220,18 @@ impl RawUpstream {
 
     /// Every request so far.
     pub fn seen(&self) -> Vec<Seen> {
-        self.shared.seen.lock().unwrap().clone()
+        self.shared.seen()
     }
 
     /// The one request so far; fails if there are more, or none.
     #[track_caller]
     pub fn only(&self) -> Seen {
-        let seen = self.seen();
-        assert_eq!(seen.len(), 1, "requests seen: {seen:#?}");
-        seen.into_iter().next().unwrap()
+        self.shared.only()
     }
 
     /// How many connections it was given so far.
     pub fn connections(&self) -> usize {
-        self.shared.connections.load(Ordering::SeqCst)
+        self.shared.connections()
     }
 
     /// How many connections are open on its side.
@@ -294,6 +292,21 @@ impl Shared {
         self.seen.lock().unwrap().push(seen.clone());
         self.changed.notify_waiters();
         seen
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    #[track_caller]
+    pub(super) fn only(&self) -> Seen {
+        let seen = self.seen();
+        assert_eq!(seen.len(), 1, "requests seen: {seen:#?}");
+        seen.into_iter().next().unwrap()
     }
 
     pub(super) async fn until_seen(&self, count: usize) {

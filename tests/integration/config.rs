@@ -7,6 +7,7 @@ use nexthop::{
     Body, ConfigError,
     config::{Mistakes, ProxyAppConfig, ProxyMiddlewareConfig, TransparentProxyConfig},
     ext::{Carried, TrustedBy},
+    message::target::Href,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -246,7 +247,7 @@ fn every_mistake_is_told_with_its_key_and_text() {
         ("pickle_keys", json!("user"), "json_keys"),
         ("signature_max_age", json!("60"), "60"),
         ("signature_skew", json!("500ms"), "500ms"),
-        ("setting \"trust_ip\"", json!("x"), "known are"),
+        ("setting \"trust_ip\"", json!("x"), "is trust_ips meant? Known are"),
     ];
     for (key, value, text) in wrong {
         let name = key.strip_prefix("setting \"").map_or(key, |rest| rest.trim_end_matches('"'));
@@ -351,6 +352,22 @@ fn no_value_under_a_wrong_key_is_told_or_printed() {
     assert!(!format!("{config:?}").contains("horse"));
     let mistakes = told(config.build());
     assert!(mistakes[0].contains("\"secret\"") && !mistakes[0].contains("horse"), "{mistakes:?}");
+}
+
+#[test]
+fn a_key_that_is_not_known_is_told_with_the_one_that_is_spelt_most_alike() {
+    let mistakes = told(proxy_app(json!({"href": "http://a", "family": "x-forwarded", "colour": "red"})).build());
+    assert!(mistakes[0].starts_with("setting \"colour\": is not known; known are address, "), "{mistakes:?}");
+    assert!(mistakes[1].starts_with("setting \"family\": is not known; is families meant? Known are "), "{mistakes:?}");
+}
+
+#[test]
+fn an_upstream_is_read_from_a_configuration_of_ones_own() {
+    let read = |json: Value| serde_json::from_value::<HashMap<String, Href>>(json);
+    let read_one = read(json!({"shop": "http://10.0.0.1:8080/app"})).unwrap();
+    assert_eq!(read_one["shop"].to_string(), "http://10.0.0.1:8080/app");
+    let mistake = read(json!({"shop": "10.0.0.1:8080"})).unwrap_err().to_string();
+    assert!(mistake.contains("\"10.0.0.1:8080\": scheme is missing"), "{mistake}");
 }
 
 #[test]

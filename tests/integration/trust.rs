@@ -1,10 +1,5 @@
 //! What others have got wrong about whom to believe: each attack, and that it gets nothing here.
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-};
-
 use http::{HeaderName, Method, Request};
 use nexthop::{
     Body,
@@ -18,6 +13,7 @@ use tower::Layer;
 
 use super::support::{
     Front, RawClient,
+    log::Log,
     mock::{admitted, ask, request, through},
 };
 
@@ -415,34 +411,23 @@ async fn a_refusal_tells_the_client_nothing_but_a_status() {
     assert_eq!((status, error.kind()), (400, nexthop::ErrorKind::Target));
 }
 
-/// A writer that a test can read.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+#[tokio::test]
+async fn the_log_says_so_where_no_acceptor_named_the_peer() {
+    let (log, _guard) = Log::start();
+    assert_eq!(admitted(&x_forwarded(), "", "/", &[("x-forwarded-for", "192.0.2.7")]).await.client(), None);
+    assert!(log.text().contains("the acceptor does not say who the peer is"), "{}", log.text());
 }
 
 #[tokio::test]
 async fn what_is_ignored_is_said_once_with_peer_and_field_and_without_the_value() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let _log = tracing::subscriber::set_default(log);
+    let (log, _guard) = Log::start();
     let layer = x_forwarded();
     for _ in 0..100 {
         admitted(&layer, STRANGER, "/", &[("x-forwarded-for", "6.6.6.6")]).await;
         ask(&layer, STRANGER, "/", &[("host", "a b")]).await.err().unwrap();
     }
     admitted(&layer, STRANGER, "/", &[("x-ordinary", "1")]).await;
-    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let text = log.text();
     let (ignored, refused): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.contains("x-forwarded-for"));
     assert_eq!((ignored.len(), refused.len()), (1, 1), "{text}");
     assert!(ignored[0].contains("WARN") && ignored[0].contains(STRANGER) && !text.contains("6.6.6.6"), "{text}");

@@ -1,7 +1,8 @@
 //! Where a request goes: its target, byte for byte, and the host it names.
 //!
 //! Paths and queries are never decoded, normalised or encoded anew. [`join`] puts a path below another one, [`split`] takes one off, both
-//! only at the border of a segment: `/api` is a prefix of `/api` and of `/api/x`, not of `/apiary` nor of `/api%2Fx`.
+//! only at the border of a segment: `/api` is a prefix of `/api` and of `/api/x`, not of `/apiary` nor of `/api%2Fx`. [`set_path`] and
+//! [`set_query`] change a URI, as hooks do.
 //!
 //! ```
 //! use nexthop::message::target::{join, split};
@@ -17,11 +18,15 @@ mod host;
 mod href;
 mod path;
 mod prefix;
+mod set;
 
 pub use host::{Form, check_host, form};
 pub use href::Href;
 pub use path::{join, split, split_query};
 pub use prefix::Prefix;
+pub use set::{set_path, set_query};
 
+#[cfg(feature = "forward")]
+pub(crate) use host::host_field;
 pub(crate) use host::is_host;
 pub(crate) use path::split_bytes;

@@ -33,7 +33,8 @@
 //!
 //! # Figures
 //! With the feature `metrics`, `ExactProxyBuilder::metrics("name")` counts through the facade of that crate, for whatever exporter the
-//! program installs. Install it first: the handles are made by `build()`, and kept. All are labelled `proxy="name"`, and by nothing that
+//! program installs. Install it first: the handles are made by `build()`, and kept. Whether a histogram has buckets is the exporter's setting
+//! (`PrometheusBuilder::set_buckets`; without, that one renders quantiles, which cannot be added up over processes). All are labelled `proxy="name"`, and by nothing that
 //! comes from a client or an upstream but the class of a status:
 //!
 //! | name | is a | labels | counts |

@@ -1,11 +1,12 @@
 //! Rewriting by the user's closures.
 
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use nexthop::{Body, app::ProxyApp, ext::ConnectTo, message::target::Href, protocol::Family};
+use tower::ServiceExt;
 
 use super::{OK, app};
-use crate::support::{Front, RawUpstream};
+use crate::support::{Front, RawUpstream, log::Log};
 
 const GET: &str = "GET /x HTTP/1.1\r\nhost: front.example\r\nx-forwarded-host: forged\r\n\r\n";
 
@@ -110,6 +111,18 @@ async fn the_upstream_is_chosen_by_a_function_for_each_request() {
         assert_eq!(front.exchange(format!("GET /x HTTP/1.1\r\nhost: {host}\r\n\r\n")).await.status(), status);
     }
     assert_eq!((one.only().target(), two.only().target()), ("/one/x", "/two/x"));
+}
+
+#[tokio::test]
+async fn the_log_names_the_upstream_that_was_chosen_and_the_answer_does_not() {
+    let (log, _guard) = Log::start();
+    let upstream: Href = "http://127.0.0.1:1/private".parse().unwrap();
+    let service = ProxyApp::choosing(move |_| upstream.clone()).build().unwrap();
+    let request = Request::get("/x").header("host", "front.example").body(Body::empty()).unwrap();
+    let response = service.oneshot(request).await.unwrap();
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "Bad Gateway\n");
+    let text = log.text();
+    assert!(text.contains("WARN") && text.contains("upstream=127.0.0.1:1") && !text.contains("private"), "{text}");
 }
 
 #[tokio::test]

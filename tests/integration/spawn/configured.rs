@@ -1,7 +1,10 @@
 //! Children that a file describes.
 
-use nexthop::{config::SpawnAppConfig, spawn::State};
+use http::Request;
+use http_body_util::BodyExt;
+use nexthop::{Body, config::SpawnAppConfig, spawn::State};
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 use super::child::{get, pid, until};
 
@@ -40,6 +43,31 @@ async fn a_child_is_started_as_its_file_says() {
 }
 
 #[tokio::test]
+async fn limits_and_backoff_are_those_of_the_file() {
+    let settings = json!({
+        "command": ["sh", "-c", "ulimit -n; exit 7", "__PORT__"], "limit_open_files": 61,
+        "backoff_first": "1ms", "backoff_most": "1ms", "cut_off_failures": 2, "cut_off_pause": "1h",
+    });
+    let app = config(settings).build().unwrap();
+    assert_eq!(get(&app, "/").await.0, 503);
+    let status = app.handle().status();
+    assert_eq!((status.state, status.started), (State::Failed, 2));
+    assert_eq!(app.handle().output().into_iter().map(|line| line.text).collect::<Vec<_>>(), ["61", "61"]);
+}
+
+#[tokio::test]
+async fn browsers_see_the_page_of_the_file() {
+    let page = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(page.path(), "<p>one moment</p>").unwrap();
+    let app = config(child(&json!({"placeholder_file": page.path()}))).build().unwrap();
+    let request = Request::get("/").header("host", "a").header("accept", "text/html").body(Body::empty()).unwrap();
+    let response = app.clone().oneshot(request).await.unwrap();
+    assert_eq!(response.status(), 503);
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "<p>one moment</p>");
+    app.handle().shut_down().await.unwrap();
+}
+
+#[tokio::test]
 async fn requests_are_signed_and_idle_children_stopped_where_the_file_says_so() {
     let mut settings = child(&json!({"sign_requests": "yes", "idle_timeout": "50ms"}));
     settings["env"].as_array_mut().unwrap().push("CHILD_VERIFIES=1".into());
@@ -55,9 +83,12 @@ fn every_key_is_known_and_others_are_mistakes() {
         "listen_address": "::1", "ready": "notify", "base_path": "/b", "dangerous_accept_any_listener": "no",
         "start_timeout": "1s", "wait_timeout": "1s", "drain_timeout": "1s", "grace": "1s", "idle_timeout": "off", "max_age": "1h",
         "replicas": 1, "max_requests": 1, "max_waiting": 1, "max_retries": 0, "name": "n", "runtime_dir": "/tmp",
-        "connect_timeout": "1s", "via": "off",
+        "limit_cpu_seconds": 1, "limit_address_space_kib": 1, "limit_open_files": 1, "limit_processes": 1,
+        "backoff_first": "1s", "backoff_most": "1m", "cut_off_failures": 3, "cut_off_within": "1m", "cut_off_pause": "1m",
+        "proven_after": "1m", "connect_timeout": "1s", "via": "off",
     });
     config(all.clone()).build().unwrap();
+    config(json!({"command": "x __PORT__", "cut_off_failures": "off"})).build().unwrap();
     config(json!({"command": "x", "listen": "inherited_unix"})).build().unwrap();
     config(json!({"command": "x", "port_after": "port "})).build().unwrap();
 
@@ -82,6 +113,13 @@ fn what_cannot_work_is_told_and_no_value_of_the_environment() {
         (json!({"command": "x __PORT__", "listen": "inherited"}), "listen"),
         (json!({"command": "x", "listen": "port_file", "port_after": "a"}), "listen and port_after"),
         (json!({"command": "x __PORT__", "replicas": 0}), "replicas"),
+        (json!({"command": "x __PORT__", "limit_open_files": "many"}), "limit_open_files \"many\""),
+        (json!({"command": "x __PORT__", "cut_off_failures": 0}), "cut_off_failures \"0\""),
+        (json!({"command": "x __PORT__", "cut_off_failures": "off", "cut_off_pause": "1m"}), "cut_off_pause"),
+        (
+            json!({"command": "x __PORT__", "placeholder_file": "/nowhere/page.html"}),
+            "placeholder_file \"/nowhere/page.html\"",
+        ),
         (json!({"command": "x __PORT__", "upstream_proxy": "http://a:1"}), "exact"),
         (json!({"command": "x __PORT__", "suppress_fields": "host"}), "suppress"),
     ] {

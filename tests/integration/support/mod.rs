@@ -3,6 +3,7 @@
 //! * [`body`]: bodies fed frame by frame.
 //! * [`child`]: programs that a test starts.
 //! * [`front`]: [`Front`], any tower service behind a real server on port 0.
+//! * [`log`]: what is logged.
 //! * [`mock`]: an application that shows what reached it through a layer.
 //! * [`tls`]: a certificate authority of the test's own.
 //!
@@ -13,6 +14,7 @@
 pub mod body;
 pub mod child;
 pub mod front;
+pub mod log;
 pub mod mock;
 pub mod tls;
 
