@@ -48,7 +48,8 @@ impl AuthorityBuilder {
     /// Keeps the authority in a file: key and certificate as PEM, to be read by the owner alone.
     ///
     /// Made with the directories it needs if it is not there, readable by no one else from its first moment. What is there is used, if it
-    /// is the owner's alone, and never changed; [`name`](Self::name) means nothing then. Several processes may use one file.
+    /// is the owner's alone, and never changed; [`name`](Self::name) means nothing then. Several processes may use one file. Nobody else may
+    /// be able to write to its directory: whose the file is, is not looked at.
     pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
         self.source = Source::File(path.into());
         self

@@ -145,6 +145,9 @@ fn kind(bytes: &[u8]) -> Option<Kind> {
         [] | [HANDSHAKE] => None,
         [HANDSHAKE, 3, ..] => Some(Kind::Tls),
         [HANDSHAKE, ..] => Some(Kind::Other),
+        // RFC 9112 §2.2: an empty line before a request is to be passed over.
+        [b'\r'] => None,
+        [b'\r', b'\n', request_line @ ..] => request(request_line),
         _ => request(bytes),
     }
 }
@@ -234,6 +237,7 @@ mod tests {
             "options * HTTP/1.1",
             "GET http://h/ HTTP/1.1",
             "X-CUSTOM HTTPS://h/",
+            "\r\nGET / HTTP/1.1\r\n",
         ] {
             assert_eq!(opening(&[http.as_bytes()], false).await.unwrap(), Opening::Http, "{http}");
         }
@@ -248,6 +252,8 @@ mod tests {
             "ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFGH",
             "SSH",
             "GET htt",
+            "\r\n",
+            "\r\n\r\nGET / HTTP/1.1\r\n",
         ] {
             assert_eq!(opening(&[other.as_bytes()], false).await.unwrap(), Opening::Other, "{other}");
         }

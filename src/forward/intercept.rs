@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use rustls::{CipherSuite, server::Accepted};
+use rustls::{CipherSuite, ServerConfig, server::Accepted};
 use tokio::{
     io::AsyncWriteExt,
     time::{Instant, timeout_at},
@@ -10,7 +10,10 @@ use tokio::{
 use tokio_rustls::{StartHandshake, server::TlsStream};
 
 use super::{connect::Io, hello::Peeked, layer::Config, route::Connect};
-use crate::error::{BoxError, Error, ErrorKind, Phase};
+use crate::{
+    ca::Authority,
+    error::{BoxError, Error, ErrorKind, Phase},
+};
 
 /// Ends the client's TLS as the server that it wants.
 ///
@@ -54,15 +57,39 @@ async fn shake(
         }
         None => return Err(broken(io::Error::from(io::ErrorKind::InvalidData))),
     };
-    if let Some(new_hosts) = &config.new_hosts {
-        new_hosts.visit(connect.who.peer.as_ref(), sni.unwrap_or(&connect.name), Instant::now())?;
-    }
-    // As it was written: to a client, an address of IPv4 is another one when it is written as one of IPv6.
-    let mut settings = authority.server_config(sni.unwrap_or(&connect.host)).await?;
+    let mut settings = match settings(config, authority, connect, sni).await {
+        Ok(settings) => settings,
+        Err(error) => {
+            // In clear, as nothing was agreed on yet. A client that takes no alert hears nothing.
+            let _ = io.write_all(&alert(error.kind())).await;
+            let _ = io.flush().await;
+            return Err(error);
+        }
+    };
     if settings.ignore_client_order && prefers_chacha(&hello) {
         Arc::make_mut(&mut settings).ignore_client_order = false;
     }
     StartHandshake::from_parts(hello, io).into_stream(settings).await.map(Box::new).map_err(broken)
+}
+
+/// What a client's TLS is ended by, if it may have that.
+async fn settings(
+    config: &Config,
+    authority: &Authority,
+    connect: &Connect,
+    sni: Option<&str>,
+) -> Result<Arc<ServerConfig>, Error> {
+    if let Some(new_hosts) = &config.new_hosts {
+        new_hosts.visit(connect.who.peer.as_ref(), sni.unwrap_or(&connect.name), Instant::now())?;
+    }
+    // As it was written: to a client, an address of IPv4 is another one when it is written as one of IPv6.
+    authority.server_config(sni.unwrap_or(&connect.host)).await
+}
+
+/// The record of a fatal alert (RFC 8446 §6): `unrecognized_name` for a host that gets no certificate, else `internal_error`.
+fn alert(error: ErrorKind) -> [u8; 7] {
+    let description = if matches!(error, ErrorKind::Target | ErrorKind::Denied) { 112 } else { 80 };
+    [21, 3, 3, 0, 2, 2, description]
 }
 
 /// True for a client that names ChaCha20 before any AES, since it has no instructions for that, as some phones.

@@ -115,7 +115,7 @@ impl ForwardProxyBuilder {
     }
 
     /// How long the line and the fields of a request inside such a tunnel may be: 64 KiB, as [outside](crate::serve::Serve::max_head_bytes),
-    /// whose setting does not count here. A longer one is answered 431.
+    /// whose setting does not count here. A longer one is answered 431. Of that, a target may have 16 KiB (414).
     ///
     /// ```
     /// use nexthop::ForwardProxy;

@@ -215,7 +215,7 @@ async fn file_names_are_not_made_of_hosts_and_bad_ones_get_no_certificate() {
     }
     let mut tunnel = RawClient::over(proxy.tunnel("..:443").await);
     tunnel.send(client_hello(&proxy.authority, "127.0.0.1", &[])).await;
-    tunnel.read_to_end().await;
+    assert_eq!(tunnel.read_to_end().await.0, [21, 3, 3, 0, 2, 2, 112], "unrecognized_name");
     assert_eq!(proxy.authority.stats().size, 0, "nothing was minted");
 }
 

@@ -60,7 +60,10 @@ async fn http_2_is_spoken_where_both_ends_want_it() {
     let proxy = Proxy::page(|builder| builder).await;
     let mut client = http2(&proxy, "example.com").await;
     for path in ["/a", "/b?c"] {
-        let (status, text) = text(&mut client, get(&format!("https://example.com{path}"))).await;
+        let mut request = get(&format!("https://example.com{path}"));
+        request.headers_mut().insert("proxy-authorization", "Basic c2VjcmV0".parse().unwrap());
+        let (status, text) = text(&mut client, request).await;
+        assert!(!text.contains("left: "), "{text}");
         let line = format!("GET /prefix/https://example.com{path}");
         assert_eq!((status, text.lines().next().unwrap()), (200, line.as_str()));
         for line in ["host: example.com", "version: HTTP/2.0", "tls: true", "connect: example.com Some(443)"] {

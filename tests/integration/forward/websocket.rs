@@ -16,7 +16,7 @@ use tokio_tungstenite::{
 };
 
 use super::tools::{Proxy, Way, basic, connect, page};
-use crate::support::{wire::Wire, within};
+use crate::support::{RawUpstream, tls::TestCa, wire::Wire, within};
 
 /// Greets with the URL it was asked for, then says each message again.
 async fn sockets(mut request: Request<Body>) -> Result<Response<Body>, Infallible> {
@@ -176,4 +176,29 @@ async fn reach_an_origin_through_a_tunnel_that_is_intercepted() {
     let io = proxy.tunnel(&addr.to_string()).await;
     speaks(open(io, &format!("ws://{addr}/chat")).await, "from the origin").await;
     origin.abort();
+}
+
+/// Any protocol, over TLS on both sides.
+#[tokio::test]
+async fn reach_an_origin_that_speaks_tls_and_take_no_password_along() {
+    let ca = TestCa::new();
+    let origin = RawUpstream::tls(&ca, &[], |mut conn| async move {
+        conn.request().await;
+        conn.write("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n").await;
+        loop {
+            let byte = conn.read(1).await;
+            conn.write(byte).await;
+        }
+    });
+    let tls = nexthop::transport::Tls::roots_pem(ca.root_pem().as_bytes()).unwrap();
+    let exact = ExactProxy::builder().tls(tls).build().unwrap();
+    let proxy = Proxy::over(exact.clone(), |builder| builder.exact(exact).dangerous_dial_anywhere()).await;
+    let mut channel = proxy.open(Way::Tls, "localhost", origin.addr().port()).await;
+    let fields = format!("Connection: upgrade\r\nUpgrade: echo\r\n{}", basic("alice:wonder"));
+    let request = channel.request("GET", "/", &fields);
+    channel.raw.send(request).await;
+    assert_eq!(channel.raw.head_response().await.status(), 101);
+    channel.raw.send("x").await;
+    assert_eq!(channel.raw.read(1).await, b"x");
+    assert_eq!((origin.only().field("upgrade"), origin.only().field("proxy-authorization")), (Some("echo"), None));
 }
