@@ -60,7 +60,9 @@ impl Crossing {
             self.set_host(parts);
             settings.hooks.rewrite_request_now(parts)?;
         }
-        settings.carried.encode(&parts.extensions, &mut parts.headers)?;
+        if !settings.carried.is_empty() {
+            settings.carried.encode(&parts.extensions, &mut parts.headers)?;
+        }
         if hooks {
             self.tell(parts);
         }

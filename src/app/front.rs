@@ -33,8 +33,7 @@ pub(super) struct Mount<'a> {
 
 /// The scheme the client used: as restored where somebody vouched for it, else as configured, else as `ProxyMiddleware` or the acceptor
 /// says.
-pub(super) fn scheme(parts: &request::Parts, configured: Option<&Scheme>) -> Scheme {
-    let origin = parts.extensions.get::<RequestOrigin>();
+pub(super) fn scheme(parts: &request::Parts, origin: Option<&RequestOrigin>, configured: Option<&Scheme>) -> Scheme {
     match (origin, configured) {
         (Some(origin), Some(_)) if origin.trusted_by().is_trusted() => origin.scheme().clone(),
         (_, Some(configured)) => configured.clone(),
@@ -47,9 +46,13 @@ pub(super) fn scheme(parts: &request::Parts, configured: Option<&Scheme>) -> Sch
 impl<'a> Mount<'a> {
     /// # Errors
     /// `Target` (400): the path is not below the prefix that is to be stripped.
-    pub(super) fn of(parts: &'a request::Parts, rule: &PathPrefix) -> Result<Self, Error> {
+    pub(super) fn of(
+        parts: &'a request::Parts,
+        origin: Option<&'a RequestOrigin>,
+        rule: &PathPrefix,
+    ) -> Result<Self, Error> {
         let path = parts.uri.path();
-        let outer = parts.extensions.get::<RequestOrigin>().map_or("", RequestOrigin::prefix);
+        let outer = origin.map_or("", RequestOrigin::prefix);
         // `*` is not below anything.
         let taken = if path == "*" { Taken { prefix: "", path } } else { Taken::by_routers(parts, outer) };
         match rule {

@@ -46,7 +46,8 @@ pub(super) fn check(
     }
     form(&parts.method, &parts.uri)?;
     // RFC 9110 §7.4: unless somebody in front of this connection is known to have secured it.
-    if InClear::contradicts(parts) && scheme(parts, settings.scheme.as_ref()) != Scheme::HTTPS {
+    let secured = || scheme(parts, parts.extensions.get(), settings.scheme.as_ref()) == Scheme::HTTPS;
+    if InClear::contradicts(parts) && !secured() {
         return Err(Error::new(ErrorKind::Misdirected, "https is asked for on a connection in clear text"));
     }
     let host = check_host(&parts.uri, parts.version, &parts.headers)?;
@@ -99,7 +100,8 @@ pub(super) fn aim(
     href: &Href,
     settings: &Settings,
 ) -> Result<Front, Error> {
-    let mount = Mount::of(parts, &settings.prefix)?;
+    let origin = parts.extensions.get();
+    let mount = Mount::of(parts, origin, &settings.prefix)?;
     let prefix = Prefix::from_bytes(mount.prefix.as_bytes())?;
     let target = match parts.uri.path_and_query() {
         // The whole target is what came: nothing to join, nothing to read again.
@@ -110,7 +112,7 @@ pub(super) fn aim(
         }
         _ => Some(href.join(&mount.path, parts.uri.query())?),
     };
-    let (scheme, version) = (scheme(parts, settings.scheme.as_ref()), parts.version);
+    let (scheme, version) = (scheme(parts, origin, settings.scheme.as_ref()), parts.version);
     let front = Front { scheme, host, prefix, version, unframed: !found.has_framing() };
 
     if let Some(target) = target {

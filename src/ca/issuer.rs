@@ -20,6 +20,7 @@ use super::{
     key::{self, KeyPair},
     leaf::{self, BACKDATED, Subject},
     leaf_key::LeafKey,
+    signer::Signer,
 };
 use crate::error::{BoxError, ConfigError};
 
@@ -30,7 +31,7 @@ pub(super) struct Issuer {
     validity: Range<SystemTime>,
     /// What is shown behind a host's certificate: nothing for a root, which clients have.
     chain: Vec<CertificateDer<'static>>,
-    signer: rcgen::Issuer<'static, KeyPair>,
+    signer: Signer,
 }
 
 impl Issuer {
@@ -98,7 +99,7 @@ impl Issuer {
             constraints: constraints(&read)
                 .map_err(|_| fail("holds a certificate with unreadable name constraints"))?,
             validity,
-            signer: key::issuer(der, key).map_err(|_| fail("holds a certificate that cannot be used"))?,
+            signer: Signer::new(der, &read, key).map_err(|_| fail("holds a certificate that cannot be used"))?,
             chain: if is_root { Vec::new() } else { chain.clone() },
         };
         issuer.prove(&read).map_err(fail)?;
@@ -129,10 +130,10 @@ impl Issuer {
 
     /// True if a signature takes so long that others should not wait for it: with RSA, a millisecond or several.
     pub(super) fn is_slow(&self) -> bool {
-        !FAST.contains(&self.signer.key().algorithm())
+        !FAST.contains(&self.signer.algorithm())
     }
 
-    /// Mints once: names are compared byte for byte, and not every subject can be written as an issuer as it was read.
+    /// Mints once: names are compared byte for byte.
     fn prove(&self, own: &X509Certificate<'_>) -> Result<(), &'static str> {
         let subject = Subject { host: Host::Dns("name.invalid".into()), wildcard: false };
         let minted = leaf::mint(&self.signer, &subject, &self.validity);

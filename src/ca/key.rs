@@ -2,8 +2,8 @@
 
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 mod provided {
-    use rcgen::Issuer;
     pub(in crate::ca) use rcgen::KeyPair;
+    use rcgen::{Issuer, SigningKey};
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     use zeroize::Zeroizing;
 
@@ -23,10 +23,10 @@ mod provided {
     }
 
     /// Who signs as the subject of `certificate`.
-    pub(in crate::ca) fn issuer(
+    pub(in crate::ca) fn issuer<K: SigningKey>(
         certificate: &CertificateDer<'_>,
-        key: KeyPair,
-    ) -> Result<Issuer<'static, KeyPair>, rcgen::Error> {
+        key: K,
+    ) -> Result<Issuer<'static, K>, rcgen::Error> {
         Issuer::from_ca_cert_der(certificate, key)
     }
 }
@@ -71,11 +71,11 @@ mod provided {
         match *key {}
     }
 
-    pub(in crate::ca) fn issuer(
+    pub(in crate::ca) fn issuer<K: SigningKey>(
         _: &CertificateDer<'_>,
-        key: KeyPair,
-    ) -> Result<Issuer<'static, KeyPair>, rcgen::Error> {
-        match key {}
+        _: K,
+    ) -> Result<Issuer<'static, K>, rcgen::Error> {
+        Err(rcgen::Error::KeyGenerationUnavailable)
     }
 }
 

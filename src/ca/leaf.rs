@@ -7,12 +7,11 @@ use std::{
 };
 
 use rcgen::{
-    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, Issuer, KeyUsagePurpose, SanType,
-    SerialNumber,
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyUsagePurpose, SanType, SerialNumber,
 };
 use rustls::pki_types::CertificateDer;
 
-use super::{host::Host, key::KeyPair, leaf_key::LeafKey};
+use super::{host::Host, leaf_key::LeafKey, signer::Signer};
 use crate::error::BoxError;
 
 /// Whom a certificate is for: a host, or a name and all names right below it.
@@ -30,13 +29,13 @@ impl Subject {
     }
 }
 
-/// A certificate and the key that was made for it alone, signed by `issuer`.
+/// A certificate and the key that was made for it alone, signed by `signer`.
 ///
 /// The profile is what strict clients ask for: version 3, a random serial number, the host in the subject alternative names, digitalSignature
 /// and serverAuth, the issuer's key identifier, and nothing of an authority. A name that fits is the common name, too; an address is not,
 /// because OpenSSL holds it against the constraints on names.
 pub(super) fn mint(
-    issuer: &Issuer<'_, KeyPair>,
+    signer: &Signer,
     subject: &Subject,
     validity: &Range<SystemTime>,
 ) -> Result<(CertificateDer<'static>, LeafKey), BoxError> {
@@ -60,8 +59,7 @@ pub(super) fn mint(
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
-    let certificate = params.signed_by(&key, issuer)?;
-    Ok((certificate.into(), key))
+    Ok((signer.sign(&params, &key)?, key))
 }
 
 /// Random, positive, and of 16 bytes, whatever the dice say.

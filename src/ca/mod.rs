@@ -42,6 +42,7 @@ mod key;
 mod leaf;
 mod leaf_key;
 mod server;
+mod signer;
 mod stats;
 #[cfg(feature = "wildcards")]
 mod wildcards;

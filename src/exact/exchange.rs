@@ -248,9 +248,9 @@ impl<P: Prepare> Exchange<P> {
         self.watch.bound_for(&destination);
         let now = Instant::now();
         #[cfg(feature = "http2")]
-        if let offer @ (Offer::Http2 | Offer::Either) = self.offer(&destination)? {
+        if let offered @ (Offer::Http2 | Offer::Either, _) = self.offer(&destination)? {
             let destination = destination.into_owned();
-            return self.start_on_stream(destination, offer, framing, now);
+            return self.start_on_stream(destination, offered, framing, now);
         }
         let taken = self.proxy.pool.take(&destination, now, self.freshness(), false)?;
         self.go_on(taken, framing, now)
@@ -279,6 +279,9 @@ impl<P: Prepare> Exchange<P> {
 
     fn send_on(&mut self, conn: Box<Conn>, framing: RequestFraming, now: Instant) -> Result<State, Error> {
         self.watch.on_connection(conn.uses > 0);
+        if self.prepare.destination().is_none() {
+            conn.home.destination.remember();
+        }
         self.prepare.prepare(self.attempt, &mut self.parts)?;
         // Only what a connection from the pool has lost is sent again (RFC 9110 §9.2.2).
         if conn.uses > 0 || self.proxy.replaceable {

@@ -43,7 +43,7 @@ enum Rule {
 }
 
 /// Who asks to use the proxy, for [`Access::function`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Asker<'a> {
     peer: Option<&'a PeerAddr>,
     parts: &'a Parts,
@@ -192,7 +192,8 @@ impl<'a> Asker<'a> {
         self.parts
     }
 
-    /// What the client wants: a whole URL, or the authority of a `CONNECT`.
+    /// What the client wants: a whole URL, or the authority of a `CONNECT`, as it was written. Names of hosts are the same in any case and
+    /// with a dot at their end.
     #[must_use]
     pub fn target(&self) -> &'a Uri {
         &self.parts.uri
@@ -202,6 +203,15 @@ impl<'a> Asker<'a> {
     #[must_use]
     pub fn credentials(&self) -> Option<Credentials> {
         Credentials::read(&self.parts.headers)
+    }
+}
+
+/// Without the fields, among which passwords are.
+impl fmt::Debug for Asker<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (method, uri) = (&self.parts.method, &self.parts.uri);
+        let mut out = f.debug_struct("Asker");
+        out.field("peer", &self.peer).field("method", method).field("host", &uri.host()).finish_non_exhaustive()
     }
 }
 

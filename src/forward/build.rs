@@ -43,6 +43,7 @@ impl ForwardProxyBuilder {
             ("handshake_timeout", self.handshake_timeout.is_zero()),
             ("header_timeout", self.header_timeout == Some(Duration::ZERO)),
             ("write_timeout", self.write_timeout == Some(Duration::ZERO)),
+            ("max_head_bytes", self.max_head_bytes == Some(0)),
         ];
         if let Some((name, _)) = limits.iter().find(|(_, nothing)| *nothing) {
             return Err(ConfigError::invalid(*name, "0", "nothing could ever be done"));
@@ -64,6 +65,9 @@ impl ForwardProxyBuilder {
         for (name, app) in self.apps {
             apps.insert(host("app", &name)?, app);
         }
+        let own = apps.clone();
+        let policy =
+            self.policy.unwrap_or_else(|| Policy::by_default(by_default, move |host| own.find(host).is_some()));
         let own_hosts = self.own_hosts.iter().map(|text| HostPattern::read(text)).collect::<Result<_, _>>()?;
         Ok(ForwardProxy(Arc::new(Config {
             access: self.access,
@@ -77,13 +81,13 @@ impl ForwardProxyBuilder {
             via: pseudonym(self.via)?,
             dialling: dial_policy.map(|policy| ConnectWith::new().dial_policy(policy)),
             exact: self.exact.unwrap_or_default(),
-            policy: self.policy.unwrap_or_else(|| Policy::always(by_default)),
+            policy,
             ports: self.ports,
             mismatch: self.mismatch,
             peek_timeout: self.peek_timeout,
             handshake_timeout: self.handshake_timeout,
             tunnels: Tunnels::new(self.max_tunnels, self.max_tunnels_per_client),
-            inside: Inside::new(self.header_timeout, self.write_timeout),
+            inside: Inside::new(self.header_timeout, self.write_timeout, self.max_head_bytes),
             #[cfg(feature = "intercept")]
             new_hosts: self.new_hosts.map(super::new_hosts::NewHosts::new),
             #[cfg(feature = "intercept")]
@@ -167,6 +171,7 @@ mod tests {
         fails(new().max_tunnels(0), "max_tunnels");
         fails(new().handshake_timeout(Duration::ZERO), "handshake_timeout");
         fails(new().header_timeout(Duration::ZERO), "header_timeout");
+        fails(new().max_head_bytes(0), "max_head_bytes");
         fails(new().via(Via::Named("a b".into())), "a b");
     }
 }

@@ -40,6 +40,8 @@ pub struct ForwardProxyBuilder {
     pub(super) handshake_timeout: Duration,
     pub(super) header_timeout: Option<Duration>,
     pub(super) write_timeout: Option<Duration>,
+    /// Unless set, what the server's own default is.
+    pub(super) max_head_bytes: Option<usize>,
     pub(super) max_tunnels: usize,
     pub(super) max_tunnels_per_client: usize,
     #[cfg(feature = "intercept")]
@@ -83,6 +85,7 @@ impl Default for ForwardProxyBuilder {
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Some(Duration::from_secs(30)),
             write_timeout: Some(Duration::from_secs(60)),
+            max_head_bytes: None,
             max_tunnels: 10_000,
             max_tunnels_per_client: 1_000,
             #[cfg(feature = "intercept")]

@@ -24,8 +24,8 @@ impl Client {
         match peer {
             Some(PeerAddr::Unix(peer)) => Self::Unix(peer.uid),
             Some(peer @ PeerAddr::Tcp(_)) => match peer.ip() {
-                // Whoever has one address of IPv6 has the rest of its /64.
-                Some(IpAddr::V6(ip)) if !ip.is_loopback() => {
+                // Whoever has one address of IPv6 has the rest of its /64; but that of a link is everybody's on it.
+                Some(IpAddr::V6(ip)) if !ip.is_loopback() && !ip.is_unicast_link_local() => {
                     Self::Ip(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into())
                 }
                 Some(ip) => Self::Ip(ip),
@@ -126,6 +126,7 @@ mod tests {
     fn addresses_of_one_ipv6_network_are_one_client() {
         assert_eq!(Client::of(Some(&tcp("2001:db8::1"))), Client::of(Some(&tcp("2001:db8::ffff:2"))));
         assert_ne!(Client::of(Some(&tcp("2001:db8::1"))), Client::of(Some(&tcp("2001:db8:0:1::1"))));
+        assert_ne!(Client::of(Some(&tcp("fe80::1"))), Client::of(Some(&tcp("fe80::2"))), "neighbours");
         assert_eq!(Client::of(Some(&tcp("::ffff:192.0.2.1"))), Client::of(Some(&tcp("192.0.2.1"))));
     }
 }

@@ -4,8 +4,7 @@ use std::{convert::Infallible, sync::Arc};
 
 use bytes::BytesMut;
 use http::{Request, Response, uri::Scheme};
-use hyper::{body::Incoming, ext::ReasonPhrase, upgrade::Upgraded};
-use hyper_util::rt::TokioIo;
+use hyper::{body::Incoming, ext::ReasonPhrase};
 use tokio::time::{Instant, timeout_at};
 use tower_service::Service;
 
@@ -15,18 +14,18 @@ use super::{
     policy::{Decision, Opening},
     route::{Connect, Tunnel},
     service::ForwardProxyService,
-    stream::Stream,
+    stream::{Kind, Stream},
 };
 use crate::{
     body::Body,
     error::{BoxError, Error},
     ext::Tunnelled,
     serve::Protocol,
-    transport::{self, Client, tunnel},
+    transport::{self, Carrier, Client, tunnel},
 };
 
 /// A client's stream, of whatever server.
-pub(super) type Io = TokioIo<Upgraded>;
+pub(super) type Io = Box<dyn Carrier>;
 
 /// Answers a `CONNECT`. A tunnel to somewhere else is connected before.
 ///
@@ -63,7 +62,7 @@ where
 /// What is inside a tunnel.
 enum Inside {
     /// HTTP, to be served: the stream, the name that TLS asked for, and what was agreed on in TLS.
-    Http(Stream<Io>, Option<Box<str>>, Option<Protocol>),
+    Http(Kind, Option<Box<str>>, Option<Protocol>),
     /// Something for somebody else, and what the client has said of it so far.
     Elsewhere(Io, BytesMut, Box<transport::Upgraded>),
 }
@@ -79,18 +78,18 @@ where
     let Connect { who, host, port, drain, place, server, dial, .. } = *connect;
     // It is a part of the buffer that the head was read into, which is not to be kept for as long as the tunnel is there.
     drop(dial);
-    let _place = place;
     match inside {
         Inside::Elsewhere(io, said, upstream) => {
-            let shutdown = server.and_then(Client::into_shutdown);
-            tunnel::join(io, said.to_vec(), *upstream, service.config.exact.tunnel_timeout(), shutdown).await;
+            let _place = place;
+            let shutdown = server.map(Client::into_shutdown);
+            tunnel::join(io, said, *upstream, service.config.exact.tunnel_timeout(), shutdown).await;
         }
         Inside::Http(io, sni, agreed) => {
             let scheme = if io.is_tls() { Scheme::HTTPS } else { Scheme::HTTP };
             let peer = who.peer.clone();
             service.tunnel = Some(Arc::new(Tunnel::new(who, scheme, Tunnelled { host, port, sni })));
             let inside = service.config.inside.clone();
-            inside.run(io, peer, agreed, &drain, service).await;
+            inside.run(Stream::new(io, place), peer, agreed, &drain, service).await;
         }
     }
     Ok(())
@@ -100,12 +99,15 @@ where
 async fn look(config: &Config, connect: &mut Connect) -> Result<Inside, BoxError> {
     let deadline = Instant::now() + config.handshake_timeout;
     // The server is to write the answer first, to a client that may take nothing.
-    let mut io = TokioIo::new(timeout_at(deadline, &mut connect.upgrade).await??);
+    let upgraded = timeout_at(deadline, &mut connect.upgrade).await??;
+    let (mut io, ahead) = Client::stream(connect.server.as_ref(), upgraded);
     let quiet = match connect.decision {
-        Decision::Peek => Instant::now() + config.peek_timeout,
+        Decision::Peek => deadline.min(Instant::now() + config.peek_timeout),
         _ => deadline,
     };
-    let peeked = peek(&mut io, quiet, deadline).await?;
+    // Browsers open tunnels ahead and say nothing in them: a shutdown is not to wait for a word.
+    let quiet = timeout_at(quiet, connect.drain.draining());
+    let peeked = peek(&mut io, &ahead, quiet, deadline).await?;
     let decision = match connect.decision {
         Decision::Peek => (config.policy.on_opening)(&connect.asked(), &peeked.opening),
         decision => decision,
@@ -115,13 +117,13 @@ async fn look(config: &Config, connect: &mut Connect) -> Result<Inside, BoxError
             let upstream = config.exact.connect(&connect.dial).await?;
             Ok(Inside::Elsewhere(io, peeked.bytes, Box::new(upstream)))
         }
-        (Decision::Intercept, Opening::Http) => Ok(Inside::Http(Stream::Plain { ahead: peeked.bytes, io }, None, None)),
+        (Decision::Intercept, Opening::Http) => Ok(Inside::Http(Kind::Plain { ahead: peeked.bytes, io }, None, None)),
         #[cfg(feature = "intercept")]
         (Decision::Intercept, Opening::Tls(hello)) => {
             let sni = hello.sni.clone();
             let tls = super::intercept::accept(config, connect, sni.as_deref(), io, peeked, deadline).await?;
             let agreed = Protocol::agreed(tls.get_ref().1);
-            Ok(Inside::Http(Stream::Tls(tls), sni, Some(agreed)))
+            Ok(Inside::Http(Kind::Tls(tls), sni, Some(agreed)))
         }
         (Decision::Intercept, opening) => Err(format!("{opening:?} cannot be served").into()),
         (Decision::Deny | Decision::Peek, _) => Err("denied after a look at its first bytes".into()),

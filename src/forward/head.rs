@@ -11,7 +11,7 @@ use hyper::upgrade::OnUpgrade;
 use crate::{
     body::Body,
     error::{Error, ErrorKind},
-    message::max_forwards::is_last_hop,
+    message::{max_forwards::is_last_hop, target::host_field},
 };
 
 /// True for a request that wants a tunnel, and none for another protocol inside HTTP/2 (RFC 8441).
@@ -58,12 +58,11 @@ pub(super) fn without_upgrade(parts: &mut Parts) -> Result<(), Error> {
 /// The host and the port of an authority that was found valid: `http` would look for a user's name in it, each time.
 pub(super) fn split(authority: &Authority) -> (&str, Option<u16>) {
     let text = authority.as_str();
-    let end = match text.starts_with('[') {
-        true => text.find(']').map(|bracket| bracket + 1),
-        false => text.bytes().position(|byte| byte == b':'),
-    };
-    let (host, rest) = end.and_then(|end| text.split_at_checked(end)).unwrap_or((text, ""));
-    (host, rest.strip_prefix(':').and_then(|port| port.parse().ok()))
+    let before = text.trim_end_matches(|end: char| end.is_ascii_digit());
+    match before.strip_suffix(':') {
+        Some(host) => (host, text.get(before.len()..).and_then(|port| port.parse().ok())),
+        None => (text, None),
+    }
 }
 
 /// `Host`, of which there is one at most, as the URL has it.
@@ -71,7 +70,7 @@ pub(super) fn split(authority: &Authority) -> (&str, Option<u16>) {
 /// # Errors
 /// `Target` (400), which a valid authority never is.
 pub(super) fn set_host(headers: &mut HeaderMap, authority: &Authority) -> Result<(), Error> {
-    if headers.get(HOST).is_some_and(|host| host.as_bytes() == authority.as_str().as_bytes()) {
+    if host_field(headers).is_some_and(|host| host.as_bytes() == authority.as_str().as_bytes()) {
         return Ok(());
     }
     let host = HeaderValue::from_str(authority.as_str())

@@ -1,6 +1,6 @@
 //! What a client says first in its tunnel, found out without taking it away.
 
-use std::io;
+use std::{future::poll_fn, io, pin::pin, task::Poll};
 
 use bytes::BytesMut;
 #[cfg(feature = "tls")]
@@ -10,6 +10,8 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+#[cfg(feature = "tls")]
+use super::policy::canonical;
 use super::policy::{Hello, Opening};
 
 /// The first bytes of a client, and what they are.
@@ -31,25 +33,35 @@ enum Kind {
     Other,
 }
 
-/// Reads until it is clear what the client speaks, and the whole ClientHello if it is TLS. `quiet` is how long it may say nothing,
-/// `deadline` when it must have said enough. However its bytes are cut, what they are taken for is the same.
+/// Reads until it is clear what the client speaks, and the whole ClientHello if it is TLS. It may say nothing until `quiet` is over, and
+/// must have said enough at the `deadline`. However its bytes are cut, what they are taken for is the same.
 ///
 /// # Errors
 /// The stream's own; `UnexpectedEof` where the client leaves without a word, `TimedOut` within a ClientHello.
-pub(super) async fn peek(io: &mut (impl AsyncRead + Unpin), quiet: Instant, deadline: Instant) -> io::Result<Peeked> {
-    let mut bytes = BytesMut::with_capacity(FIRST);
+pub(super) async fn peek(
+    io: &mut (impl AsyncRead + Unpin),
+    ahead: &[u8],
+    quiet: impl Future,
+    deadline: Instant,
+) -> io::Result<Peeked> {
+    let mut bytes = BytesMut::with_capacity(FIRST.max(ahead.len()));
+    bytes.extend_from_slice(ahead);
+    if bytes.is_empty() {
+        match unless(quiet, io.read_buf(&mut bytes)).await.transpose()? {
+            None => return Ok(Peeked::of(Opening::Silence, bytes)),
+            Some(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Some(_) => {}
+        }
+    }
     let kind = loop {
         if let Some(kind) = kind(&bytes) {
             break kind;
         }
-        let limit = if bytes.is_empty() { quiet.min(deadline) } else { deadline };
-        match timeout_at(limit, io.read_buf(&mut bytes)).await.map(|read| read.map(|count| count > 0)) {
-            Ok(Ok(true)) => {}
+        match timeout_at(deadline, io.read_buf(&mut bytes)).await {
+            Ok(Ok(1..)) => {}
             Ok(Err(error)) => return Err(error),
-            Ok(Ok(false)) if bytes.is_empty() => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Err(_) if bytes.is_empty() => return Ok(Peeked::of(Opening::Silence, bytes)),
             // Less than a request begins with, and no more to come.
-            Ok(Ok(false)) | Err(_) => break Kind::Other,
+            Ok(Ok(0)) | Err(_) => break Kind::Other,
         }
     };
     match kind {
@@ -59,21 +71,37 @@ pub(super) async fn peek(io: &mut (impl AsyncRead + Unpin), quiet: Instant, dead
     }
 }
 
+/// What `future` comes to, if it does before `over` is.
+async fn unless<F: Future>(over: impl Future, future: F) -> Option<F::Output> {
+    let mut over = pin!(over);
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => over.as_mut().poll(cx).map(|_| None),
+    })
+    .await
+}
+
 #[cfg(feature = "tls")]
 async fn read_hello(io: &mut (impl AsyncRead + Unpin), mut bytes: BytesMut) -> io::Result<Peeked> {
     let mut acceptor = Acceptor::default();
     let mut fed = 0;
     let hello = loop {
-        let mut left = bytes.get(fed..).unwrap_or_default();
-        while !left.is_empty() {
-            // It takes no more than 4 KiB at once.
-            acceptor.read_tls(&mut left)?;
-        }
-        fed = bytes.len();
-        match acceptor.accept() {
-            Ok(Some(accepted)) => break Ok(accepted),
-            Ok(None) => {}
-            Err(broken) => break Err(broken),
+        if fed < bytes.len() {
+            // Not more than fits into rustls, which would refuse the rest.
+            let end = bytes.len().min(fed + FIRST);
+            let mut piece = bytes.get(fed..end).unwrap_or_default();
+            while !piece.is_empty() {
+                acceptor.read_tls(&mut piece)?;
+            }
+            fed = end;
+            match acceptor.accept() {
+                // Nobody goes on before the answer.
+                Ok(Some(_)) if fed < bytes.len() => return Err(io::ErrorKind::InvalidData.into()),
+                Ok(Some(accepted)) => break Ok(accepted),
+                Ok(None) => continue,
+                Err(broken) => break Err(broken),
+            }
         }
         if bytes.len() >= MOST {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the ClientHello is too long"));
@@ -90,7 +118,7 @@ async fn read_hello(io: &mut (impl AsyncRead + Unpin), mut bytes: BytesMut) -> i
 fn said(accepted: &Accepted) -> Hello {
     let hello = accepted.client_hello();
     Hello {
-        sni: hello.server_name().map(|name| name.to_ascii_lowercase().into()),
+        sni: hello.server_name().map(canonical),
         alpn: hello.alpn().into_iter().flatten().map(Into::into).collect(),
     }
 }
@@ -158,7 +186,7 @@ fn request(bytes: &[u8]) -> Option<Kind> {
 const HANDSHAKE: u8 = 22;
 /// `PROPPATCH` has nine letters, others have more.
 const LONGEST_METHOD: usize = 32;
-/// Enough for a ClientHello with a key share of post-quantum kind.
+/// Enough for a ClientHello with a key share of post-quantum kind; and as much as fits into rustls beside a record that is not whole.
 const FIRST: usize = 2048;
 /// More than rustls takes of a ClientHello.
 #[cfg(feature = "tls")]
@@ -175,7 +203,8 @@ mod tests {
     async fn opening(pieces: &[&[u8]], leaves: bool) -> io::Result<Opening> {
         let (mut client, mut server) = tokio::io::duplex(64);
         let now = Instant::now();
-        let peeking = peek(&mut server, now + Duration::from_secs(2), now + Duration::from_secs(10));
+        let quiet = tokio::time::sleep(Duration::from_secs(2));
+        let peeking = peek(&mut server, &[], quiet, now + Duration::from_secs(10));
         let saying = async {
             for piece in pieces {
                 client.write_all(piece).await.unwrap();

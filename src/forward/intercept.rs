@@ -10,10 +10,7 @@ use tokio::{
 use tokio_rustls::{StartHandshake, server::TlsStream};
 
 use super::{connect::Io, hello::Peeked, layer::Config, route::Connect};
-use crate::{
-    error::{BoxError, Error, ErrorKind, Phase},
-    ext::bare,
-};
+use crate::error::{BoxError, Error, ErrorKind, Phase};
 
 /// Ends the client's TLS as the server that it wants.
 ///
@@ -57,11 +54,11 @@ async fn shake(
         }
         None => return Err(broken(io::Error::from(io::ErrorKind::InvalidData))),
     };
-    let host = sni.unwrap_or_else(|| bare(&connect.host));
     if let Some(new_hosts) = &config.new_hosts {
-        new_hosts.visit(connect.who.peer.as_ref(), host, Instant::now())?;
+        new_hosts.visit(connect.who.peer.as_ref(), sni.unwrap_or(&connect.name), Instant::now())?;
     }
-    let mut settings = authority.server_config(host).await?;
+    // As it was written: to a client, an address of IPv4 is another one when it is written as one of IPv6.
+    let mut settings = authority.server_config(sni.unwrap_or(&connect.host)).await?;
     if settings.ignore_client_order && prefers_chacha(&hello) {
         Arc::make_mut(&mut settings).ignore_client_order = false;
     }

@@ -71,9 +71,9 @@
 //! # Inside a tunnel
 //!
 //! A tunnel that is served is HTTP like any other, with what [`serve`](crate::serve()) makes of it: keep-alive, pipelining, HTTP/1.0, HTTP/2,
-//! chunks, trailers, upgrades; with limits of its own for clients that [send no request](ForwardProxyBuilder::header_timeout) or
-//! [take no response](ForwardProxyBuilder::write_timeout). The client was let in when it asked for the tunnel; its name is that of the
-//! requests in it. `Host`, the `CONNECT` and the name that TLS asks for must agree, unless a [policy](Mismatch) says which of them counts.
+//! chunks, trailers, upgrades; with limits of its own for clients that [send no request](ForwardProxyBuilder::header_timeout),
+//! [take no response](ForwardProxyBuilder::write_timeout) or [send too long a head](ForwardProxyBuilder::max_head_bytes). The client was
+//! let in when it asked for the tunnel; its name is that of the requests in it. `Host`, the `CONNECT` and the name that TLS asks for must agree, unless a [policy](Mismatch) says which of them counts.
 
 mod access;
 mod answer;

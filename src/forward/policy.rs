@@ -1,8 +1,8 @@
 //! What is done with a `CONNECT`: [`Decision`], and what it is decided on.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
-use crate::ext::PeerAddr;
+use crate::ext::{PeerAddr, bare};
 
 /// What is done with a `CONNECT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,7 +52,10 @@ pub struct Hello {
 }
 
 impl<'a> ConnectRequest<'a> {
-    /// The host to connect to, as the client wrote it, an IPv6 address without brackets.
+    /// The host to connect to, by one text however the client wrote it: a name in lower case and without a last dot; an address without
+    /// brackets and as short as can be, one of IPv4 also where it was written as one of IPv6 (`::ffff:10.0.0.1`).
+    ///
+    /// A name says nothing of where it leads: [addresses](super::ForwardProxyBuilder::dial_policy) are looked at when it was resolved.
     #[must_use]
     pub fn host(&self) -> &'a str {
         self.host
@@ -78,7 +81,7 @@ impl<'a> ConnectRequest<'a> {
 }
 
 impl Hello {
-    /// The name of the server that the client wants (RFC 6066 §3), in lower case.
+    /// The name of the server that the client wants (RFC 6066 §3), in lower case and without a last dot.
     #[must_use]
     pub fn server_name(&self) -> Option<&str> {
         self.sni.as_deref()
@@ -88,6 +91,16 @@ impl Hello {
     #[must_use]
     pub fn offers(&self, protocol: impl AsRef<[u8]>) -> bool {
         self.alpn.iter().any(|offered| **offered == *protocol.as_ref())
+    }
+}
+
+/// A host by the one text that stands for all its spellings.
+pub(super) fn canonical(host: &str) -> Box<str> {
+    let host = bare(host);
+    let host = host.strip_suffix('.').unwrap_or(host);
+    match host.parse::<IpAddr>() {
+        Ok(ip) => ip.to_canonical().to_string().into(),
+        Err(_) => host.to_ascii_lowercase().into(),
     }
 }
 
@@ -111,6 +124,13 @@ impl Policy {
                 Opening::Other | Opening::Silence => Decision::Deny,
             }),
         }
+    }
+
+    /// The same, but that hosts of the proxy's own, of which nobody else knows, are served here.
+    pub(super) fn by_default(decision: Decision, is_own: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        let on_connect: Arc<OnConnect> =
+            Arc::new(move |connect| if is_own(connect.host) { Decision::Intercept } else { decision });
+        Self { on_connect, ..Self::always(decision) }
     }
 }
 

@@ -62,19 +62,20 @@ impl Resolver {
     }
 
     /// What this function says of the URL and the request's head, of which the URL is the target. It is called while the request waits: it
-    /// must not block.
+    /// must not block. The URL is as it was written: names of hosts are the same in any case and with a dot at their end. Whoever asks, and
+    /// through which tunnel, is in [`ext::ProxyRequest`](crate::ext::ProxyRequest) among the extensions.
     ///
     /// ```
     /// use nexthop::{
-    ///     ext::PeerAddr,
+    ///     ext::ProxyRequest,
     ///     forward::{Resolved, Resolver},
     /// };
     ///
-    /// let by_address = Resolver::function(|url, parts| match PeerAddr::of(&parts.extensions).and_then(PeerAddr::ip) {
-    ///     Some(ip) => Resolved::Path(format!("/{ip}/{url}")),
+    /// let by_user = Resolver::function(|url, parts| match parts.extensions.get().and_then(ProxyRequest::user) {
+    ///     Some(user) => Resolved::Path(format!("/of/{user}/{url}")),
     ///     None => Resolved::Refuse(http::StatusCode::FORBIDDEN),
     /// });
-    /// # let _ = by_address;
+    /// # let _ = by_user;
     /// ```
     #[must_use]
     pub fn function(resolve: impl Fn(&Uri, &Parts) -> Resolved + Send + Sync + 'static) -> Self {
@@ -109,7 +110,10 @@ impl Resolver {
     /// # Errors
     /// `Target` (400): a name that cannot be part of a path. `Internal` (500): the function made no path. Or a status without an error.
     pub(super) fn resolve(&self, parts: &Parts, name: Option<&str>) -> Result<Option<Uri>, Refused> {
-        let url = &parts.uri;
+        if self.is_direct() {
+            return Ok(None);
+        }
+        let url = &whole(parts.uri.clone())?;
         let resolved = match &self.0 {
             Rule::Direct => return Ok(None),
             Rule::Fixed(prefix) => path(format!("{prefix}{url}")),
@@ -164,6 +168,16 @@ fn segment(name: &str) -> Result<String, Error> {
         }
     }
     Ok(out)
+}
+
+/// RFC 9112 §3.3: the URL of what is asked of a whole server, by `*`, has no path.
+pub(super) fn whole(url: Uri) -> Result<Uri, Error> {
+    if url.path() != "*" {
+        return Ok(url);
+    }
+    let mut parts = url.into_parts();
+    parts.path_and_query = Some(PathAndQuery::from_static("/"));
+    Uri::from_parts(parts).map_err(|error| Error::new(ErrorKind::Target, "target is no URL").with_source(error))
 }
 
 /// The port that a URL of this scheme need not name.

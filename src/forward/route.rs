@@ -16,13 +16,13 @@ use super::{
     head::{check_no_body, go_further, is_connect, set_host, split, strip_proxy_fields, without_upgrade},
     layer::Config,
     mismatch::{self, Mismatch},
-    policy::{ConnectRequest, Decision},
-    resolver::{Refused, default_port},
+    policy::{ConnectRequest, Decision, canonical},
+    resolver::{Refused, default_port, whole},
 };
 use crate::{
     body::Body,
     error::{Error, ErrorKind},
-    ext::{ConnectWith, InClear, PeerAddr, ProxyRequest, Tunnelled, bare},
+    ext::{ConnectWith, InClear, PeerAddr, ProxyRequest, Tunnelled},
     message::{
         framing::check_framing,
         hop::Found,
@@ -61,6 +61,8 @@ pub(super) struct Connect {
     pub(super) who: Who,
     /// An IPv6 address in brackets.
     pub(super) host: Box<str>,
+    /// The same as decisions see it.
+    pub(super) name: Box<str>,
     pub(super) port: u16,
     pub(super) upgrade: OnUpgrade,
     /// The server that the connection belongs to, and what it is registered with.
@@ -151,11 +153,19 @@ impl Config {
             return Ok(Route::Answer(answer));
         }
         let app = self.apps.find(host);
-        let (mut route, target, proxy_host) = match app {
+        // Before a resolver is asked, which may look at it.
+        parts.extensions.insert(ProxyRequest {
+            url: whole(parts.uri.clone())?,
+            proxy_host: app.map_or(&self.proxy_host, |(name, _)| name).clone(),
+            for_proxy_host: app.is_some(),
+            user: who.user.clone(),
+            tunnel: tunnel.cloned(),
+        });
+        let (mut route, target) = match app {
             Some((_, None)) if self.resolver.is_direct() => return Err(Refused::Status(StatusCode::NOT_FOUND)),
-            Some((name, None)) => (Route::Inner, Some(path(&parts.uri).into()), name),
-            Some((name, Some(app))) => (Route::App(app.clone()), Some(path(&parts.uri).into()), name),
-            None => (Route::Inner, self.resolver.resolve(parts, who.name.as_deref())?, &self.proxy_host),
+            Some((_, None)) => (Route::Inner, Some(path(&parts.uri).into())),
+            Some((_, Some(app))) => (Route::App(app.clone()), Some(path(&parts.uri).into())),
+            None => (Route::Inner, self.resolver.resolve(parts, who.name.as_deref())?),
         };
         if target.is_none() {
             if let Some(answer) = self.go_on(parts, found)? {
@@ -164,18 +174,10 @@ impl Config {
             route = Route::Further;
         }
         strip_proxy_fields(&mut parts.headers);
-        let url = match target {
-            Some(path) => std::mem::replace(&mut parts.uri, path),
-            None => parts.uri.clone(),
-        };
+        if let Some(path) = target {
+            parts.uri = path;
+        }
         self.hold_back(parts);
-        parts.extensions.insert(ProxyRequest {
-            url,
-            proxy_host: proxy_host.clone(),
-            for_proxy_host: app.is_some(),
-            user: who.user.clone(),
-            tunnel: tunnel.cloned(),
-        });
         Ok(route)
     }
 
@@ -236,6 +238,7 @@ impl Config {
         if form(&parts.method, &parts.uri)? != Form::Authority {
             return Err(Error::new(ErrorKind::Target, "CONNECT asks for a host and a port"));
         }
+        check_host(&parts.uri, parts.version, &parts.headers)?;
         check_no_body(&parts.headers)?;
         let port = parts.uri.port_u16().filter(|port| *port != 0);
         let port = port.ok_or_else(|| Error::new(ErrorKind::Target, "CONNECT asks for a host and a port"))?;
@@ -243,7 +246,8 @@ impl Config {
         if self.ports.as_ref().is_some_and(|ports| !ports.contains(&port)) {
             return Err(Error::new(ErrorKind::Denied, "the proxy makes no tunnels to this port"));
         }
-        let asked = ConnectRequest { host: bare(&host), port, peer: who.peer.as_ref(), user: who.user.as_deref() };
+        let name = canonical(&host);
+        let asked = ConnectRequest { host: &name, port, peer: who.peer.as_ref(), user: who.user.as_deref() };
         let decision = (self.policy.on_connect)(&asked);
         if decision == Decision::Deny {
             return Err(Error::new(ErrorKind::Denied, "the proxy makes no tunnels to this host"));
@@ -254,6 +258,7 @@ impl Config {
         Ok(Connect {
             decision,
             who,
+            name,
             port,
             upgrade,
             server: parts.extensions.remove(),
@@ -306,7 +311,7 @@ impl Tunnel {
 impl Connect {
     pub(super) fn asked(&self) -> ConnectRequest<'_> {
         ConnectRequest {
-            host: bare(&self.host),
+            host: &self.name,
             port: self.port,
             peer: self.who.peer.as_ref(),
             user: self.who.user.as_deref(),

@@ -9,8 +9,18 @@ use std::{
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A client's stream with or without TLS.
-pub(super) enum Stream<Io> {
+use super::{caps::Place, connect::Io};
+#[cfg(feature = "intercept")]
+use crate::transport::secured;
+
+/// A client's stream, and its place among the tunnels: held for as long as the stream is there, also in the hands of whoever took an upgrade.
+pub(super) struct Stream {
+    kind: Kind,
+    _place: Place,
+}
+
+/// With or without TLS.
+pub(super) enum Kind {
     Plain {
         /// What was read of it already.
         ahead: BytesMut,
@@ -20,7 +30,13 @@ pub(super) enum Stream<Io> {
     Tls(Box<tokio_rustls::server::TlsStream<Io>>),
 }
 
-impl<Io> Stream<Io> {
+impl Stream {
+    pub(super) const fn new(kind: Kind, place: Place) -> Self {
+        Self { kind, _place: place }
+    }
+}
+
+impl Kind {
     pub(super) const fn is_tls(&self) -> bool {
         match self {
             Self::Plain { .. } => false,
@@ -33,32 +49,34 @@ impl<Io> Stream<Io> {
 /// Calls the same method on whatever is inside.
 macro_rules! delegate {
     ($stream:expr, $io:ident => $call:expr) => {
-        match $stream.get_mut() {
-            Stream::Plain { io: $io, .. } => $call,
+        match &mut $stream.get_mut().kind {
+            Kind::Plain { io: $io, .. } => $call,
             #[cfg(feature = "intercept")]
-            Stream::Tls($io) => $call,
+            Kind::Tls($io) => $call,
         }
     };
 }
 
-impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<Io> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if let Self::Plain { ahead, .. } = &mut *self
-            && !ahead.is_empty()
-        {
-            let count = ahead.len().min(buf.remaining());
-            buf.put_slice(ahead.get(..count).unwrap_or_default());
-            ahead.advance(count);
-            if ahead.is_empty() {
-                *ahead = BytesMut::new(); // gives the buffer back
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().kind {
+            Kind::Plain { ahead, io } if ahead.is_empty() => Pin::new(io).poll_read(cx, buf),
+            Kind::Plain { ahead, .. } => {
+                let count = ahead.len().min(buf.remaining());
+                buf.put_slice(ahead.get(..count).unwrap_or_default());
+                ahead.advance(count);
+                if ahead.is_empty() {
+                    *ahead = BytesMut::new(); // gives the buffer back
+                }
+                Poll::Ready(Ok(()))
             }
-            return Poll::Ready(Ok(()));
+            #[cfg(feature = "intercept")]
+            Kind::Tls(io) => secured::poll_read(&mut **io, cx, buf),
         }
-        delegate!(self, io => Pin::new(io).poll_read(cx, buf))
     }
 }
 
-impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<Io> {
+impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         delegate!(self, io => Pin::new(io).poll_write(cx, bytes))
     }
@@ -72,10 +90,10 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<Io> {
     }
 
     fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain { io, .. } => io.is_write_vectored(),
+        match &self.kind {
+            Kind::Plain { io, .. } => io.is_write_vectored(),
             #[cfg(feature = "intercept")]
-            Self::Tls(io) => io.is_write_vectored(),
+            Kind::Tls(io) => io.is_write_vectored(),
         }
     }
 

@@ -22,9 +22,17 @@ pub(crate) struct Inside(Arc<Connections>);
 
 impl Inside {
     /// Within these limits, as those of [`Serve`](super::Serve) by the same names; `None` is forever.
-    pub(crate) fn new(header_timeout: Option<Duration>, write_timeout: Option<Duration>) -> Self {
+    pub(crate) fn new(
+        header_timeout: Option<Duration>,
+        write_timeout: Option<Duration>,
+        max_head_bytes: Option<usize>,
+    ) -> Self {
         let limits = Limits { head: or_forever(header_timeout), write: or_forever(write_timeout) };
-        Self(Arc::new(Settings { limits, ..Settings::default() }.connections()))
+        let mut settings = Settings { limits, ..Settings::default() };
+        if let Some(limit) = max_head_bytes {
+            settings.max_head_bytes = limit;
+        }
+        Self(Arc::new(settings.connections()))
     }
 
     /// Serves one stream until it is closed, becomes a tunnel, or is cut by the drain. Over TLS, it speaks what was agreed on there, else

@@ -1,6 +1,7 @@
 //! The byte stream of a connection: what was read ahead, the drain's membership, and TLS.
 
 use std::{
+    any::Any,
     future::poll_fn,
     io::{self, IoSlice},
     mem::MaybeUninit,
@@ -13,6 +14,7 @@ use std::{
 use bytes::{Buf, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
     sync::OwnedSemaphorePermit,
     time::{Instant, Sleep, sleep_until},
 };
@@ -22,7 +24,9 @@ use super::{
     drain::DrainGuard,
     watch::Phase,
 };
-use crate::transport::write_by;
+#[cfg(feature = "tls")]
+use crate::transport::secured;
+use crate::transport::{Carrier, write_by};
 
 /// An accepted stream, with bytes of it that were read ahead.
 ///
@@ -138,6 +142,19 @@ impl<Io: AsyncRead + Unpin> Guarded<Io> {
     }
 }
 
+impl<Io: AsyncRead + AsyncWrite + Send + Unpin + 'static> Carrier for Box<Guarded<Io>> {
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let socket = (&self.io as &dyn Any).downcast_ref::<TcpStream>();
+        let Some(socket) = socket.filter(|_| self.ahead.is_empty()) else { return Poll::Ready(Ok(())) };
+        self.alive()?;
+        let readable = socket.poll_read_ready(cx);
+        if readable.is_pending() {
+            self.park(cx)?;
+        }
+        readable
+    }
+}
+
 impl<Io: AsyncRead + Unpin> AsyncRead for Guarded<Io> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if !self.ahead.is_empty() {
@@ -215,9 +232,23 @@ macro_rules! delegate {
     };
 }
 
-impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<Io> {
+impl<Io: AsyncRead + AsyncWrite + Send + Unpin + 'static> Carrier for Stream<Io> {
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(io) => io.poll_readable(cx),
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl<Io: AsyncRead + AsyncWrite + Send + Unpin + 'static> AsyncRead for Stream<Io> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        delegate!(self.get_mut(), io => Pin::new(io).poll_read(cx, buf))
+        match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_read(cx, buf),
+            #[cfg(feature = "tls")]
+            Self::Tls(io) => secured::poll_read(&mut **io, cx, buf),
+        }
     }
 }
 

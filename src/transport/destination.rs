@@ -1,5 +1,7 @@
 //! [`Destination`]: what makes two connections different.
 
+mod recent;
+
 use std::{cmp::Ordering, fmt, net::SocketAddr, path::Path, sync::Arc};
 
 use http::uri::{Authority, Scheme, Uri};
@@ -20,16 +22,11 @@ struct Inner {
     server: Option<Site>,
     place: Place,
     /// What keeps few connections apart.
-    more: Option<Box<More>>,
-    /// Nothing of it is in memory of a request.
-    is_own: bool,
-}
-
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct More {
     with: ConnectWith,
     /// Whom a PROXY header names; the inner one is none where nobody knows.
     client: Option<Option<SocketAddr>>,
+    /// Nothing of it is in memory of a request.
+    is_own: bool,
 }
 
 #[derive(Clone)]
@@ -78,19 +75,34 @@ impl Destination {
             (None, Some(named)) => Place::Site(named),
             (None, None) => return Err(target("the request names no host to connect to")),
         };
-        Ok(Self(Arc::new(Inner { tls, server, place, more: None, is_own: false })))
+        Ok(Self(Arc::new(Inner { tls, server, place, with: ConnectWith::new(), client: None, is_own: false })))
+    }
+
+    /// The same, connected to as the request asks; the recent one, if it is that.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub(super) fn found(uri: &Uri, connect_to: Option<&ConnectTo>, with: Option<&ConnectWith>) -> Result<Self, Error> {
+        if let Some(recent) = Self::recent(uri, connect_to, with) {
+            return Ok(recent);
+        }
+        let found = Self::of(uri, connect_to)?;
+        Ok(match with {
+            Some(with) => found.with(with),
+            None => found,
+        })
     }
 
     /// The same, connected to as the request asks.
     pub(super) fn with(mut self, with: &ConnectWith) -> Self {
-        self.more().with = with.clone();
+        Arc::make_mut(&mut self.0).with = with.clone();
         self
     }
 
     /// The same, for one client alone, whom a PROXY header names.
     #[cfg(feature = "proxy-protocol")]
     pub(super) fn on_behalf_of(mut self, client: Option<SocketAddr>) -> Self {
-        self.more().client = Some(client);
+        Arc::make_mut(&mut self.0).client = Some(client);
         self
     }
 
@@ -107,14 +119,10 @@ impl Destination {
         Self(Arc::new(inner))
     }
 
-    fn more(&mut self) -> &mut More {
-        Arc::make_mut(&mut self.0).more.get_or_insert_default()
-    }
-
     /// Whom a PROXY header names.
     #[cfg(feature = "proxy-protocol")]
     pub(super) fn client(&self) -> Option<SocketAddr> {
-        self.0.more.as_ref()?.client?
+        self.0.client?
     }
 
     /// True if TLS is spoken.
@@ -136,7 +144,7 @@ impl Destination {
     /// and [say so](super::Connect::asks_dial_policy).
     #[must_use]
     pub fn dial_policy(&self) -> Option<&DialPolicy> {
-        self.0.more.as_ref()?.with.dial_policy.as_ref()
+        self.0.with.dial_policy.as_ref()
     }
 
     /// The host name or address to connect to, an IPv6 address without brackets; none for a unix socket or given addresses.
@@ -175,7 +183,7 @@ impl Destination {
 
     /// The name that the request asks the certificate for, instead of its host.
     pub(super) fn asked_server_name(&self) -> Option<&str> {
-        self.0.more.as_ref()?.with.server_name.as_deref()
+        self.0.with.server_name.as_deref()
     }
 
     /// The order of pool keys.
@@ -194,10 +202,7 @@ impl Destination {
             (Some(one), Some(other)) => one.order(other),
             (one, other) => one.is_some().cmp(&other.is_some()),
         });
-        order.then_with(|| match (&self.0.more, &other.0.more) {
-            (None, None) => Ordering::Equal,
-            (one, other) => one.cmp(other),
-        })
+        order.then_with(|| self.0.with.cmp(&other.0.with)).then_with(|| self.0.client.cmp(&other.0.client))
     }
 }
 

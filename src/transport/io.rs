@@ -9,19 +9,39 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     task::coop::unconstrained,
 };
+
 #[cfg(feature = "tls")]
-use {tokio::runtime, tokio_rustls::client::TlsStream};
+use super::secured::{self, Secured};
 
 /// A byte stream of a user's own: anything that reads and writes.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
+
+/// What TLS is spoken over, or a tunnel leads through.
+pub(crate) trait Carrier: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Ready where a read may find something; pending, and woken, only where it is certain to find nothing.
+    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "only TLS asks"))]
+    fn poll_readable(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Carrier for TokioIo<Upgraded> {}
+
+impl Carrier for Box<dyn Carrier> {
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_readable(cx)
+    }
+}
 
 /// The streams that the transport knows, named so that the common ones cost no dynamic call.
 pub(crate) enum Io {
@@ -31,17 +51,6 @@ pub(crate) enum Io {
     #[cfg(feature = "tls")]
     Tls(Secured),
     Custom(Box<dyn Stream>),
-}
-
-/// A client's end of TLS. Dropped, it says that it closes (RFC 9112 §9.8), if that finds room at once.
-#[cfg(feature = "tls")]
-pub(crate) struct Secured(Box<TlsStream<Io>>);
-
-#[cfg(feature = "tls")]
-impl Secured {
-    pub(crate) fn new(stream: TlsStream<Io>) -> Self {
-        Self(Box::new(stream))
-    }
 }
 
 impl Io {
@@ -106,9 +115,26 @@ macro_rules! each {
     };
 }
 
+impl Carrier for Io {
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.poll_read_ready(cx),
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => Poll::Ready(Ok(())),
+            Self::Custom(_) => Poll::Ready(Ok(())),
+        }
+    }
+}
+
 impl AsyncRead for Io {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        each!(self.get_mut(), stream => Pin::new(stream).poll_read(cx, buf))
+        match self.get_mut() {
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => secured::poll_read(&mut *stream.0, cx, buf),
+            other => each!(other, stream => Pin::new(stream).poll_read(cx, buf)),
+        }
     }
 }
 
@@ -145,19 +171,6 @@ pub(crate) use write_by;
 
 impl AsyncWrite for Io {
     write_by!(each);
-}
-
-#[cfg(feature = "tls")]
-impl Drop for Secured {
-    fn drop(&mut self) {
-        // A stream of a user's own may need its runtime, and may not be asked twice to panic.
-        if runtime::Handle::try_current().is_err() || std::thread::panicking() {
-            return;
-        }
-        let farewell = unconstrained(poll_fn(|cx| Pin::new(&mut self.0).poll_shutdown(cx)));
-        // Nobody waits for it, nor for an error of it.
-        let _ = pin!(farewell).poll(&mut Context::from_waker(Waker::noop()));
-    }
 }
 
 impl fmt::Debug for Io {

@@ -91,6 +91,8 @@ mod io;
 mod limits;
 pub mod observe;
 mod pool;
+#[cfg(feature = "tls")]
+pub(crate) mod secured;
 pub(crate) mod tunnel;
 #[cfg(feature = "http2")]
 mod versions;
@@ -113,7 +115,7 @@ pub(crate) use connect::Alpn;
 pub(crate) use connect::keepalive;
 pub(crate) use connect::{Connector, Offer};
 #[cfg(feature = "serve")]
-pub(crate) use io::write_by;
+pub(crate) use io::{Carrier, write_by};
 pub(crate) use limits::Limits;
 pub(crate) use pool::{Home, Listener, Pool, Taken, Waiting};
 #[cfg(feature = "spawn")]

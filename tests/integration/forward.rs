@@ -8,6 +8,7 @@ mod connect;
 mod http2;
 mod inside;
 mod names;
+mod places;
 mod tools;
 mod websocket;
 mod wsgiprox;

@@ -26,7 +26,7 @@ fn the_prefix_is_what_routers_took_off() {
                 ..origin(None, None, &[], TrustedBy::Peer)
             });
         }
-        let mount = Mount::of(&parts, rule).unwrap();
+        let mount = Mount::of(&parts, parts.extensions.get(), rule).unwrap();
         assert_eq!((&*mount.prefix, &*mount.path), expected, "{original} {path} {outer} {rule:?}");
     }
     let (mount, keep, strip) = (PathPrefix::Mounted, PathPrefix::Keep, PathPrefix::Strip("/v1".parse().unwrap()));
@@ -55,7 +55,7 @@ fn the_prefix_is_what_routers_took_off() {
 fn paths_outside_of_the_stripped_prefix_are_refused() {
     let strip = PathPrefix::Strip("/api".parse().unwrap());
     for path in ["/apiary", "/x", "/", "/api%2Fx", "/API/x"] {
-        assert_eq!(Mount::of(&get(path), &strip).unwrap_err().status(), 400, "{path}");
+        assert_eq!(Mount::of(&get(path), None, &strip).unwrap_err().status(), 400, "{path}");
     }
 }
 
@@ -76,18 +76,19 @@ async fn a_prefix_that_could_do_harm_in_a_link_is_refused() {
 
 #[test]
 fn a_restored_scheme_counts_before_the_configured_one_only_where_somebody_vouched() {
+    let seen = |parts: &request::Parts, configured| scheme(parts, parts.extensions.get(), configured);
     let with = |trusted_by| {
         let mut parts = get("/");
         parts.extensions.insert(origin(None, None, &[], trusted_by));
         parts
     };
-    assert_eq!(scheme(&get("https://front.example/"), None), Scheme::HTTP);
-    assert_eq!(scheme(&get("/"), Some(&Scheme::HTTPS)), Scheme::HTTPS);
+    assert_eq!(seen(&get("https://front.example/"), None), Scheme::HTTP);
+    assert_eq!(seen(&get("/"), Some(&Scheme::HTTPS)), Scheme::HTTPS);
     let mut tls = get("/");
     tls.extensions.insert(OverTls::new());
-    assert_eq!(scheme(&tls, None), Scheme::HTTPS);
-    assert_eq!(scheme(&tls, Some(&Scheme::HTTP)), Scheme::HTTP);
-    assert_eq!(scheme(&with(TrustedBy::Nobody), Some(&Scheme::HTTP)), Scheme::HTTP);
-    assert_eq!(scheme(&with(TrustedBy::Nobody), None), Scheme::HTTPS);
-    assert_eq!(scheme(&with(TrustedBy::Peer), Some(&Scheme::HTTP)), Scheme::HTTPS);
+    assert_eq!(seen(&tls, None), Scheme::HTTPS);
+    assert_eq!(seen(&tls, Some(&Scheme::HTTP)), Scheme::HTTP);
+    assert_eq!(seen(&with(TrustedBy::Nobody), Some(&Scheme::HTTP)), Scheme::HTTP);
+    assert_eq!(seen(&with(TrustedBy::Nobody), None), Scheme::HTTPS);
+    assert_eq!(seen(&with(TrustedBy::Peer), Some(&Scheme::HTTP)), Scheme::HTTPS);
 }

@@ -86,7 +86,7 @@ impl<P: Prepare> Exchange<P> {
         // What was lost on one pooled connection is not tried on another, but on a new one in its place.
         let home = sending.into_home();
         #[cfg(feature = "http2")]
-        if let Offer::Either = self.offer(&home.destination)? {
+        if let (Offer::Either, _) = self.offer(&home.destination)? {
             return Ok(self.dial_either(home, framing));
         }
         Ok(self.dial(home, framing))

@@ -36,7 +36,7 @@ impl Inner {
 
 /// What a request asks to be made of its connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Asks {
+pub(super) enum Asks {
     /// Nothing, or by `CONNECT`, which both versions have.
     Nothing,
     /// Another protocol, for which HTTP/2 has extended `CONNECT` (RFC 8441).
@@ -46,15 +46,19 @@ enum Asks {
 }
 
 impl<P: Prepare> Exchange<P> {
-    /// What may be spoken with `to` for this request.
-    pub(super) fn offer(&self, to: &Destination) -> Result<Offer, Error> {
-        match self.proxy.versions {
-            HttpVersions::Http2Only if self.asks() == Asks::OverHttp1 => {
+    /// What may be spoken with `to` for this request; where that may be HTTP/2, what it asks.
+    pub(super) fn offer(&self, to: &Destination) -> Result<(Offer, Asks), Error> {
+        let offer = match self.proxy.versions {
+            HttpVersions::Http2Only => Offer::Http2,
+            HttpVersions::Auto if to.is_tls() => Offer::Either,
+            HttpVersions::Auto | HttpVersions::Http1Only => return Ok((Offer::Http1, Asks::Nothing)),
+        };
+        match (self.asks(), offer) {
+            (Asks::OverHttp1, Offer::Http2) => {
                 Err(Error::new(ErrorKind::Unsupported, "this upgrade cannot be asked for over HTTP/2"))
             }
-            HttpVersions::Http2Only => Ok(Offer::Http2),
-            HttpVersions::Auto if to.is_tls() && self.asks() != Asks::OverHttp1 => Ok(Offer::Either),
-            HttpVersions::Auto | HttpVersions::Http1Only => Ok(Offer::Http1),
+            (Asks::OverHttp1, _) => Ok((Offer::Http1, Asks::OverHttp1)),
+            (asks, offer) => Ok((offer, asks)),
         }
     }
 
@@ -75,11 +79,11 @@ impl<P: Prepare> Exchange<P> {
     pub(super) fn start_on_stream(
         &mut self,
         to: Destination,
-        offer: Offer,
+        (offer, asks): (Offer, Asks),
         framing: RequestFraming,
         now: Instant,
     ) -> Result<State, Error> {
-        if self.asks() == Asks::Upgrade {
+        if asks == Asks::Upgrade {
             return Ok(self.open_for_upgrade(to, offer, framing, None));
         }
         if let Some(stream) = self.proxy.take_stream(&to) {
@@ -188,8 +192,8 @@ impl<P: Prepare> Exchange<P> {
         tracing::debug!(%error, "sending again on another connection");
         let now = Instant::now();
         let to = self.proxy.connector.destination(&self.parts, self.prepare.destination())?.into_owned();
-        let offer = self.offer(&to)?;
-        if self.asks() == Asks::Upgrade {
+        let (offer, asks) = self.offer(&to)?;
+        if asks == Asks::Upgrade {
             return Ok(self.open_for_upgrade(to, offer, framing, avoid));
         }
         match self.proxy.pool.take(&to, now, self.freshness(), true)? {

@@ -12,7 +12,10 @@ use crate::forward::{
 
 impl ForwardProxyBuilder {
     /// What is done with each `CONNECT`, by a function that must not block. Default: [`Decision::Tunnel`] for all, within
-    /// [`connect_ports`](Self::connect_ports) and the [dial policy](Self::dial_policy).
+    /// [`connect_ports`](Self::connect_ports) and the [dial policy](Self::dial_policy); [`Decision::Intercept`] for hosts of the proxy's own.
+    ///
+    /// Requests by a whole URL need no `CONNECT`: they are for [`Access::function`](super::Access::function) or
+    /// [`Resolver::function`](super::Resolver::function) to look at.
     ///
     /// ```
     /// use nexthop::{ForwardProxy, forward::Decision};
@@ -62,7 +65,7 @@ impl ForwardProxyBuilder {
     }
 
     /// The ports that `CONNECT` may name: 80, 443 and 8443. Others are denied (403) before anything is decided; `None` allows all,
-    /// also those on which mail and the like is spoken.
+    /// also those on which mail and the like is spoken. A request by a whole URL may name any port.
     pub fn connect_ports(mut self, ports: impl Into<Option<Vec<u16>>>) -> Self {
         self.ports = ports.into();
         self
@@ -111,13 +114,29 @@ impl ForwardProxyBuilder {
         self
     }
 
+    /// How long the line and the fields of a request inside such a tunnel may be: 64 KiB, as [outside](crate::serve::Serve::max_head_bytes),
+    /// whose setting does not count here. A longer one is answered 431.
+    ///
+    /// ```
+    /// use nexthop::ForwardProxy;
+    ///
+    /// let roomy = ForwardProxy::builder().max_head_bytes(256 * 1024).build()?;
+    /// assert!(ForwardProxy::builder().max_head_bytes(0).build().is_err());
+    /// # let _ = roomy;
+    /// # Ok::<(), nexthop::ConfigError>(())
+    /// ```
+    pub fn max_head_bytes(mut self, limit: usize) -> Self {
+        self.max_head_bytes = Some(limit);
+        self
+    }
+
     /// How many tunnels may be open at once: 10,000. Another `CONNECT` is `Unavailable` (503).
     pub fn max_tunnels(mut self, tunnels: usize) -> Self {
         self.max_tunnels = tunnels;
         self
     }
 
-    /// The same for one client, by its address (a network of 64 bits in IPv6): 1,000.
+    /// The same for one client, by its address (in IPv6 by the network of 64 bits, but on a link): 1,000.
     pub fn max_tunnels_per_client(mut self, tunnels: usize) -> Self {
         self.max_tunnels_per_client = tunnels;
         self

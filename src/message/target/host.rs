@@ -28,7 +28,7 @@ pub enum Form {
 pub fn form(method: &Method, uri: &Uri) -> Result<Form, Error> {
     let refuse = |why: &'static str| Err(Error::new(ErrorKind::Target, why));
     let authority = uri.authority().map(|authority| authority.as_str());
-    if authority.is_some_and(|authority| !is_host(authority.as_bytes())) {
+    if authority.is_some_and(|authority| remembered(authority.as_bytes()).is_none() && !is_host(authority.as_bytes())) {
         return refuse("target names no valid host");
     }
     let connect = *method == Method::CONNECT;
@@ -63,9 +63,7 @@ pub fn form(method: &Method, uri: &Uri) -> Result<Form, Error> {
 /// [RFC 3986]: https://www.rfc-editor.org/rfc/rfc3986#section-3.2.2
 pub fn check_host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Option<HeaderValue>, Error> {
     let refuse = |why: &'static str| Err(Error::new(ErrorKind::Target, why));
-    // Most clients say it first, as RFC 9110 §7.2 has it.
-    let first = headers.iter().next().filter(|(name, _)| **name == HOST);
-    let host = first.map(|(_, host)| host).or_else(|| headers.get(HOST));
+    let host = host_field(headers);
     let repeats = headers.len() != headers.keys_len();
     if repeats && headers.get_all(HOST).iter().nth(1).is_some() {
         return refuse("request has more than one Host");
@@ -84,6 +82,7 @@ pub fn check_host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Op
     let asked = match host {
         // RFC 9112 §3.2: a server MUST answer 400 to an HTTP/1.1 request without Host, whatever its target.
         None if version == Version::HTTP_11 => return refuse("request has no Host"),
+        Some(host) if host.as_bytes() == authority => authority,
         Some(host) if host.as_bytes().eq_ignore_ascii_case(authority) => host.as_bytes(),
         // RFC 9113 §8.3.1: a Host that differs from :authority makes the request malformed.
         Some(_) if version > Version::HTTP_11 => return refuse("Host differs from the target's authority"),
@@ -92,18 +91,28 @@ pub fn check_host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Op
     valid(asked).map_or_else(|| refuse("target names no valid host"), |host| Ok(Some(host)))
 }
 
-/// The bytes as a value in memory of its own, since it outlives the buffer of the head, if they are a host. Each thread remembers the last
-/// one: most requests ask the same.
+/// `Host`, which most clients say first, as RFC 9110 §7.2 has it.
+pub(crate) fn host_field(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let first = headers.iter().next().filter(|(name, _)| **name == HOST);
+    first.map(|(_, host)| host).or_else(|| headers.get(HOST))
+}
+
+thread_local! {
+    /// The last host that was found valid: most requests ask the same.
+    static LAST: RefCell<Option<HeaderValue>> = const { RefCell::new(None) };
+}
+
+fn remembered(host: &[u8]) -> Option<HeaderValue> {
+    // A thread that ends remembers nothing.
+    LAST.try_with(|last| last.borrow().as_ref().filter(|last| last.as_bytes() == host).cloned()).ok()?
+}
+
+/// The bytes as a value in memory of its own, since it outlives the buffer of the head, if they are a host.
 fn valid(host: &[u8]) -> Option<HeaderValue> {
-    thread_local! {
-        static LAST: RefCell<Option<HeaderValue>> = const { RefCell::new(None) };
-    }
-    let known = LAST.try_with(|last| last.borrow().as_ref().filter(|last| last.as_bytes() == host).cloned());
-    if let Ok(Some(known)) = known {
+    if let Some(known) = remembered(host) {
         return Some(known);
     }
     let value = HeaderValue::from_bytes(host).ok().filter(|_| is_host(host))?;
-    // A thread that ends remembers nothing.
     let _ = LAST.try_with(|last| last.replace(Some(value.clone())));
     Some(value)
 }

@@ -26,5 +26,7 @@ pub use path::{join, split, split_query};
 pub use prefix::Prefix;
 pub use set::{set_path, set_query};
 
+#[cfg(feature = "forward")]
+pub(crate) use host::host_field;
 pub(crate) use host::is_host;
 pub(crate) use path::split_bytes;

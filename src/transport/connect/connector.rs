@@ -77,13 +77,12 @@ impl Connector {
         parts: &Parts,
         known: Option<&'a Destination>,
     ) -> Result<Cow<'a, Destination>, Error> {
-        let mut to = match known {
-            Some(known) => Cow::Borrowed(known),
-            None => Cow::Owned(Destination::of(&parts.uri, parts.extensions.get())?),
+        let with = parts.extensions.get();
+        let mut to = match (known, with) {
+            (Some(known), None) => Cow::Borrowed(known),
+            (Some(known), Some(with)) => Cow::Owned(known.clone().with(with)),
+            (None, _) => Cow::Owned(Destination::found(&parts.uri, parts.extensions.get(), with)?),
         };
-        if let Some(with) = parts.extensions.get() {
-            to = Cow::Owned(to.into_owned().with(with));
-        }
         #[cfg(feature = "proxy-protocol")]
         if self.proxy_protocol.is_some() {
             to = Cow::Owned(to.into_owned().on_behalf_of(client(&parts.extensions)));

@@ -11,10 +11,7 @@ use super::{
 };
 use crate::{
     error::{ConfigError, Error, ErrorKind, Phase},
-    transport::{
-        destination::Destination,
-        io::{Io, Secured},
-    },
+    transport::{destination::Destination, io::Io, secured::Secured},
 };
 
 /// How https upstreams are verified: the platform's roots unless others are given. Verification cannot be turned off here; a

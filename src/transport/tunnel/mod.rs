@@ -5,14 +5,15 @@
 //! way, waits in the tunnel's own hands. The end of each direction is carried across by itself. Where one side takes no
 //! more, what has arrived from it still goes to the other, which has a minute for it. There is one timer, looked at when it fires.
 
+mod client;
 mod copy;
 mod join;
 mod scratch;
 mod upgraded;
 
-pub(crate) use join::open;
 #[cfg(feature = "serve")]
-pub(crate) use join::{Client, Gauge, Shutdown};
+pub(crate) use client::{Client, Gauge, Shutdown};
+pub(crate) use join::open;
 #[cfg(feature = "forward")]
 pub(crate) use join::{carry, join};
 #[cfg(feature = "spawn")]

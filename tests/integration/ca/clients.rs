@@ -92,6 +92,36 @@ async fn openssl_verifies_strictly_hosts_addresses_long_names_and_constrained_au
     }
 }
 
+/// Names as companies' authorities have them, which openssl writes as it is told.
+#[tokio::test]
+async fn authorities_of_any_name_are_believed_as_issuers() {
+    if !is_installed("openssl") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (key, root, leaf_path) = (path("key.pem"), path("root.pem"), path("leaf.der"));
+    let old = write(directory.path(), "old", OLD);
+    for (options, name) in [
+        (&["-subj", "/DC=com/DC=example/DC=corp/CN=Corp-CA"][..], "Corp-CA"),
+        (&["-subj", "/O=o/OU=a/OU=b/CN=two units"], "two units"),
+        (&["-multivalue-rdn", "-subj", "/O=o/OU=a+CN=both"], "both"),
+        (&["-config", &old, "-subj", "/O=o/CN=\u{e9}t\u{e9}"], ""),
+        (&["-subj", "/C=US/ST=s/O=o/CN=usual/emailAddress=a@b.test"], "usual"),
+    ] {
+        let made = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9"];
+        let made = [&made[..], &["-keyout", &key, "-out", &root], options].concat();
+        run("openssl", &made).await.unwrap();
+        let (certificate, key) = (fs::read(&root).unwrap(), fs::read(&key).unwrap());
+        let authority = build(Authority::builder().identity_pem(&certificate, &key));
+        fs::write(&leaf_path, leaf(&authority, "www.example.com").await).unwrap();
+        let strict =
+            ["verify", "-purpose", "sslserver", "-CAfile", &root, "-verify_hostname", "www.example.com", &leaf_path];
+        let said = run("openssl", &strict).await.unwrap();
+        assert!(said.contains(": OK") && (name.is_empty() || authority.certificate().name() == name), "{said}");
+    }
+}
+
 #[tokio::test]
 async fn openssl_reads_each_form_of_the_certificate_and_finds_no_key() {
     if !is_installed("openssl") {
@@ -143,6 +173,10 @@ async fn python_believes_what_is_minted_as_strictly_as_it_can() {
     let said = run("python3", &["-c", STRICT, &root, &server.0.port().to_string(), "a.test"]).await.unwrap_err();
     assert!(said.contains("CERTIFICATE_VERIFY_FAILED"), "{said}");
 }
+
+/// Names in T61, as they were written before UTF-8.
+const OLD: &str = "[req]\ndistinguished_name=d\nstring_mask=nombstr\nx509_extensions=v\n[d]\n\
+    [v]\nbasicConstraints=critical,CA:true\nsubjectKeyIdentifier=hash\n";
 
 /// What `ssl.create_default_context` does since Python 3.13, also in older ones.
 const STRICT: &str = r#"

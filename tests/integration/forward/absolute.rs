@@ -5,11 +5,11 @@ use std::{convert::Infallible, ops::ControlFlow};
 use http::{Request, Response, StatusCode};
 use nexthop::{
     Body, ExactProxy,
-    forward::{ForwardProxyBuilder, Resolved, Resolver},
+    forward::{Decision, ForwardProxyBuilder, Resolved, Resolver},
 };
 
-use super::tools::{Proxy, WAYS, Way, says};
-use crate::support::RawUpstream;
+use super::tools::{Proxy, WAYS, Way, page, says};
+use crate::support::{Front, RawUpstream};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -160,6 +160,29 @@ async fn without_an_application_the_proxys_own_host_is_nowhere() {
     assert_eq!(proxy.get(Way::Absolute, "app.test", 80, "/page").await.status(), 404);
     let response = proxy.get(Way::Absolute, "wsgiprox", 80, "/page").await;
     assert_eq!((response.status(), response.text()), (404, "Not Found\n"));
+}
+
+/// Browsers open a tunnel for `ws:`, whatever the port.
+#[tokio::test]
+async fn a_tunnel_to_a_host_of_the_proxys_own_leads_there_unless_decided_otherwise() {
+    let app = tower::service_fn(async |_: Request<Body>| Ok::<_, Infallible>(Response::new(Body::from("one"))));
+    let builder =
+        nexthop::ForwardProxy::builder().resolver(Resolver::fixed("/x/")).app("app.invalid", app).alias("me.invalid");
+    for (builder, status) in [(builder.clone(), 200), (builder.on_connect(|_| Decision::Deny), 403)] {
+        let front = Front::serve(tower::Layer::layer(&builder.build().unwrap(), tower::service_fn(page))).await;
+        for (host, text) in
+            [("app.invalid", "one"), ("APP.invalid.", "one"), ("me.invalid", "GET /a"), ("nexthop", "GET /a")]
+        {
+            let mut client = front.client().await;
+            client.send(format!("CONNECT {host}:80 HTTP/1.1\r\nHost: {host}:80\r\n\r\n")).await;
+            let answer = client.head_response().await;
+            assert_eq!(answer.status(), status, "{host}");
+            if status == 200 {
+                let response = client.exchange(format!("GET /a HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+                assert!(response.text().starts_with(text), "{host}: {}", response.text());
+            }
+        }
+    }
 }
 
 #[tokio::test]

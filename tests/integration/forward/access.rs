@@ -1,8 +1,8 @@
 //! Who may use the proxy.
 
 use nexthop::{
-    ext::PeerAddr,
-    forward::{Access, Resolver, Verdict},
+    ext::{PeerAddr, ProxyRequest},
+    forward::{Access, Resolved, Resolver, Verdict},
 };
 use tokio::io::AsyncWriteExt;
 
@@ -115,6 +115,26 @@ async fn the_name_of_a_client_becomes_the_prefix() {
     let mut channel = proxy.open_with(Way::Tls, "example.com", 443, &basic("other-prefix:x")).await;
     says(&channel.get("/").await, &["GET /other-prefix/https://example.com/", "user: other-prefix"]);
     assert_eq!(ask(&proxy, Way::Tls, &basic("other-prefix:ignored")).await.status(), 407);
+}
+
+/// Inside a tunnel, the request itself says nothing of that.
+#[tokio::test]
+async fn a_resolver_knows_who_asks_and_through_which_tunnel() {
+    let by_user = Resolver::function(|url, parts| {
+        let asked = parts.extensions.get::<ProxyRequest>().unwrap();
+        assert_eq!((asked.url(), asked.is_for_proxy_host()), (url, false));
+        let tunnel = asked.connect_host().zip(asked.connect_port());
+        Resolved::Path(format!("/{}/{tunnel:?}/{}", asked.user().unwrap(), asked.scheme()).replace(['"', ' '], ""))
+    });
+    let proxy = Proxy::page(|builder| builder.access(users()).resolver(by_user)).await;
+    for (way, path) in [
+        (Way::Absolute, "/alice/None/http"),
+        (Way::Plain, "/alice/Some((h.test,80))/http"),
+        (Way::Tls, "/alice/Some((h.test,443))/https"),
+    ] {
+        let mut channel = proxy.open_with(way, "h.test", way.port(), &basic("alice:wonder")).await;
+        says(&channel.get("/a").await, &[&format!("GET {path}"), &format!("url: {}://h.test/a", way.scheme())]);
+    }
 }
 
 #[tokio::test]

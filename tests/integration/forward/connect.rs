@@ -149,6 +149,14 @@ async fn a_bad_authority_is_400() {
 }
 
 #[tokio::test]
+async fn a_connect_without_exactly_one_valid_host_is_400() {
+    let proxy = tunnelling().await;
+    for fields in ["", "Host: a\r\nHost: a\r\n", "Host: a b\r\n", "Host:\r\n"] {
+        assert_eq!(answer(&proxy, &format!("CONNECT h.test:443 HTTP/1.1\r\n{fields}\r\n")).await, 400, "{fields:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_connect_with_a_body_is_400() {
     let (upstream, proxy) = (echoing(), tunnelling().await);
     for fields in ["Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n"] {
@@ -252,9 +260,34 @@ async fn a_decision_is_made_for_each_connect() {
 }
 
 #[tokio::test]
+async fn a_decision_by_name_holds_for_every_spelling_of_it() {
+    let asked = Arc::<Mutex<Vec<String>>>::default();
+    let names = Names(nobody(), asked.clone());
+    let proxy = tunnelling_by(ExactProxy::builder().resolver(names).build().unwrap(), |builder| {
+        builder.on_connect(|connect| match connect.host() {
+            host if host.ends_with(".internal") => Decision::Deny,
+            "10.0.0.1" | "fd00::1" => Decision::Deny,
+            _ => Decision::Tunnel,
+        })
+    })
+    .await;
+    for host in ["db.internal", "DB.Internal", "db.internal.", "[::ffff:10.0.0.1]", "[FD00:0:0::1]", "[fd00::0.0.0.1]"]
+    {
+        let status = answer(&proxy, &format!("CONNECT {host}:443 HTTP/1.1\r\nHost: x\r\n\r\n")).await;
+        assert_eq!(status, 403, "{host}");
+    }
+    assert_eq!(asked.lock().unwrap().len(), 0, "nobody was looked for");
+}
+
+#[tokio::test]
 async fn a_server_that_cannot_upgrade_is_told_by_405() {
     let service = ForwardProxy::builder().access(Access::dangerous_anybody()).build().unwrap().layer(ExactProxy::new());
-    let request = Request::builder().method(Method::CONNECT).uri("h.test:443").body(Body::empty()).unwrap();
+    let request = Request::builder()
+        .method(Method::CONNECT)
+        .uri("h.test:443")
+        .header("host", "h.test:443")
+        .body(Body::empty())
+        .unwrap();
     let response = service.oneshot(request).await.unwrap();
     assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert!(response.headers().contains_key("allow"));

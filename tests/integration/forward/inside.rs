@@ -22,7 +22,7 @@ use tokio_rustls::{
 };
 use tower::Layer;
 
-use super::tools::{Proxy, Way, connect, connect_on, says, trusting};
+use super::tools::{Proxy, Way, client_hello, connect, connect_on, says, trusting};
 use crate::support::{
     Front, Memory, RawClient, RawUpstream,
     tls::{TestCa, provider},
@@ -258,18 +258,22 @@ async fn a_shutdown_ends_what_is_idle_in_a_tunnel_and_waits_for_what_is_not() {
         }
     });
     let authority = Authority::builder().build().unwrap();
-    let layer = ForwardProxy::builder().authority(authority.clone()).build().unwrap();
+    // A handshake that may never come is not waited for.
+    let layer = ForwardProxy::builder().authority(authority.clone()).handshake_timeout(Duration::from_secs(600));
+    let layer = layer.build().unwrap();
     let drain = nexthop::serve::Drain::new();
     let on = drain.clone();
     let front =
         Front::serve_with(layer.layer(app), |serve| serve.drain(on).drain_timeout(Duration::from_secs(600))).await;
     let proxy = Proxy { front, authority };
+    let mut silent = RawClient::over(proxy.tunnel("a.test:443").await);
     let mut idle = proxy.open(Way::Tls, "a.test", 443).await;
     let mut busy = proxy.open(Way::Tls, "a.test", 443).await;
     let request = busy.request("GET", "/", "");
     busy.raw.send(request).await;
-    assert_eq!(drain.tunnels(), 2);
+    assert_eq!(drain.tunnels(), 3);
     drain.begin();
+    silent.closed().await;
     idle.raw.read_to_end().await;
     go.send(true).unwrap();
     assert_eq!(busy.raw.response().await.text(), "late");
@@ -332,4 +336,86 @@ async fn a_client_that_takes_nothing_inside_is_cut() {
     sleep(Duration::from_secs(6)).await;
     let (read, _) = client.read_to_end().await;
     assert!(read.len() < much.len(), "{} bytes were still to be had", read.len());
+}
+
+#[tokio::test]
+async fn a_head_inside_may_be_as_long_as_one_outside_unless_told_otherwise() {
+    let long = |bytes: usize| format!("GET / HTTP/1.1\r\nHost: a.test\r\nX: {}\r\n\r\n", "x".repeat(bytes));
+    for (limit, fits, is_too_long) in
+        [(None, 60_000, 70_000), (Some(1_000), 900, 1_000), (Some(900_000), 800_000, 900_000)]
+    {
+        let proxy = Proxy::page(|builder| match limit {
+            Some(limit) => builder.max_head_bytes(limit),
+            None => builder,
+        })
+        .await;
+        for way in [Way::Plain, Way::Tls] {
+            for (bytes, status) in [(fits, 200), (is_too_long, 431)] {
+                let mut channel = proxy.open(way, "a.test", way.port()).await;
+                assert_eq!(channel.raw.exchange(long(bytes)).await.status(), status, "{limit:?} {way:?} {bytes}");
+            }
+        }
+        if limit == Some(1_000) {
+            let mut client = http2(&proxy, "a.test").await;
+            let request = |bytes: usize| Request::get("https://a.test/").header("x", "x".repeat(bytes));
+            for (bytes, status) in [(500, 200), (2_000, 431)] {
+                let response = client.send_request(request(bytes).body(Full::default()).unwrap()).await.unwrap();
+                assert_eq!(response.status(), status);
+            }
+            // Outside, it is the server's to say.
+            let request = format!("GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\nX: {}\r\n\r\n", "x".repeat(2_000));
+            assert_eq!(proxy.front.exchange(request).await.status(), 200);
+        }
+    }
+}
+
+/// RFC 8446 §4 and §5.1: a message may have as many records as it likes. Clients with many protocols or certificates' names make long ones.
+#[tokio::test]
+async fn a_client_hello_may_be_long_and_in_many_records() {
+    let proxy = Proxy::page(|builder| builder).await;
+    for protocols in [10, 200] {
+        let long: Vec<String> = (0..protocols).map(|n| format!("{n:0>200}")).collect();
+        let alpn: Vec<&str> = long.iter().map(String::as_str).chain(["http/1.1"]).collect();
+        let hello = client_hello(&proxy.authority, "a.test", &alpn);
+        let message: Vec<u8> = records(&hello).into_iter().flatten().copied().collect();
+        for length in [64, 1_000, 16_384] {
+            let mut said = Vec::new();
+            for piece in message.chunks(length) {
+                said.extend([22, 3, 1]);
+                said.extend(u16::try_from(piece.len()).unwrap().to_be_bytes());
+                said.extend(piece);
+            }
+            let mut client = RawClient::over(proxy.tunnel("a.test:443").await);
+            client.send(said).await;
+            assert_eq!(client.read(1).await, [22], "{} bytes in records of {length}", message.len());
+        }
+    }
+}
+
+/// What is in TLS records.
+fn records(mut bytes: &[u8]) -> Vec<&[u8]> {
+    let mut records = Vec::new();
+    while let [_, _, _, high, low, rest @ ..] = bytes {
+        let (record, behind) = rest.split_at(usize::from(u16::from_be_bytes([*high, *low])));
+        records.push(record);
+        bytes = behind;
+    }
+    records
+}
+
+#[tokio::test]
+async fn what_is_asked_of_a_whole_server_names_no_path() {
+    let proxy = Proxy::page(|builder| builder).await;
+    for way in [Way::Plain, Way::Tls] {
+        let mut channel = proxy.open(way, "a.test", way.port()).await;
+        let response = channel.exchange("OPTIONS", "*", "", "").await;
+        let url = format!("{}://a.test/", way.scheme());
+        says(&response, &[&format!("OPTIONS /prefix/{url}"), &format!("url: {url}")]);
+    }
+    let upstream = RawUpstream::answering([OK]);
+    let exact = ExactProxy::new();
+    let proxy = Proxy::over(exact.clone(), |builder| builder.exact(exact).dangerous_dial_anywhere()).await;
+    let mut channel = proxy.open(Way::Plain, "127.0.0.1", upstream.addr().port()).await;
+    assert_eq!(channel.exchange("OPTIONS", "*", "", "").await.text(), "ok");
+    assert_eq!(upstream.only().line(), "OPTIONS * HTTP/1.1");
 }

@@ -34,7 +34,7 @@ async fn a_url_becomes_a_path_below_the_prefix() {
 async fn a_port_of_its_own_stands_in_the_url() {
     let proxy = Proxy::page(|builder| builder).await;
     for way in WAYS {
-        for host in ["example.com:123", "10.0.1.10:7890", "[2001:db8::1]:8443"] {
+        for host in ["example.com:123", "10.0.1.10:7890", "[2001:db8::1]:8443", "[::ffff:10.0.1.10]:8443"] {
             let (name, port) = host.rsplit_once(':').unwrap();
             let response = proxy.get(way, name, port.parse().unwrap(), "/path").await;
             says(&response, &[&format!("GET /prefix/{}://{host}/path", way.scheme()), &format!("host: {host}")]);

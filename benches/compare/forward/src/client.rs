@@ -25,7 +25,7 @@ pub enum Client {
 }
 
 impl Client {
-    /// Opens a client that has not asked for anything yet. Through the relay, which knows no CONNECT, it is in the tunnel at once.
+    /// Opens a client that has not asked for anything yet. Through a relay, which knows no CONNECT, it is in the tunnel at once.
     pub async fn open(kind: Kind, proxy: SocketAddr, is_relay: bool, world: &World) -> io::Result<Self> {
         let (plain, port, tls) = (world.plain, world.secure.port(), world.authorities.client());
         let ask = |target: String, host: String| {
@@ -35,7 +35,8 @@ impl Client {
             Kind::Absolute => {
                 let connection = Connection::new(TcpStream::connect(proxy).await?)?;
                 let host = format!("{DOMAIN}:{}", plain.port());
-                let request = ask(format!("http://{host}/small"), host);
+                let target = if is_relay { "/small".to_owned() } else { format!("http://{host}/small") };
+                let request = ask(target, host);
                 Ok(Self::Plain { connection, request, expected: Bytes::from_static(SMALL) })
             }
             Kind::Tunnel { bulk } => {
@@ -49,7 +50,11 @@ impl Client {
             }
             Kind::Intercepted => {
                 let host = format!("www.{DOMAIN}");
-                let stream = shake(proxy, &host, port, &tls).await?;
+                let mut connection = Connection::new(TcpStream::connect(proxy).await?)?;
+                if !is_relay {
+                    connect(&mut connection, &format!("{host}:{port}")).await?;
+                }
+                let stream = shake(connection, &host, &tls).await?;
                 let connection = Box::new(Connection::over(stream));
                 Ok(Self::Secure { connection, request: ask("/small".to_owned(), format!("{host}:{port}")) })
             }
@@ -67,7 +72,9 @@ impl Client {
                     true => format!("h{}.{DOMAIN}", HOSTS.fetch_add(1, Ordering::Relaxed)),
                     false => format!("www.{DOMAIN}"),
                 };
-                shake(*proxy, &host, *port, tls).await?.shutdown().await
+                let mut connection = Connection::new(TcpStream::connect(*proxy).await?)?;
+                connect(&mut connection, &format!("{host}:{port}")).await?;
+                shake(connection, &host, tls).await?.shutdown().await
             }
         }
     }
@@ -91,13 +98,12 @@ async fn exchange<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
     }
 }
 
-async fn shake(proxy: SocketAddr, host: &str, port: u16, tls: &TlsConnector) -> io::Result<TlsStream<TcpStream>> {
-    let mut connection = Connection::new(TcpStream::connect(proxy).await?)?;
-    connect(&mut connection, &format!("{host}:{port}")).await?;
+async fn shake(connection: Connection, host: &str, tls: &TlsConnector) -> io::Result<TlsStream<TcpStream>> {
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     tls.connect(name, connection.stream).await
 }
 
+/// Makes a tunnel.
 async fn connect(connection: &mut Connection, to: &str) -> io::Result<()> {
     connection.stream.write_all(format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n").as_bytes()).await?;
     match connection.tunnel().await? {

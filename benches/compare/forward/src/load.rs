@@ -133,7 +133,7 @@ async fn measure(
 async fn open(kind: Kind, count: usize, proxy: &Proxy, running: &Running, world: &World) -> io::Result<Vec<Client>> {
     let mut clients = Vec::with_capacity(count);
     for _ in 0..count {
-        let mut client = Client::open(kind, running.address, proxy.name == "relay", world).await?;
+        let mut client = Client::open(kind, running.address, proxy.is_relay(), world).await?;
         client.exchange().await?;
         clients.push(client);
     }

@@ -20,7 +20,7 @@ mod websocket;
 use std::{error::Error, fs, path::Path, process::Command, time::Duration};
 
 use crate::{
-    load::{Kind, WORKLOADS},
+    load::WORKLOADS,
     proxies::{PROXIES, World},
     report::Report,
 };
@@ -46,7 +46,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         eprintln!("{}", workload.title);
         report.rows.push((workload, load::compare(workload, &world, rounds, length).await?));
     }
-    for proxy in PROXIES.iter().filter(|proxy| proxy.can(Kind::Intercepted)) {
+    for proxy in PROXIES.iter().filter(|proxy| !proxy.is_relay()) {
         eprintln!("{}: memory", proxy.name);
         report.memory.push((proxy, load::memory(proxy, &world).await?));
     }

@@ -19,6 +19,7 @@ pub const PROXIES: &[Proxy] = &[
     Proxy { name: "ours", what: "`examples/forward_proxy.rs` of this crate; 1024 hosts kept" },
     Proxy { name: "hudsucker", what: "as in its `noop` example; 1000 hosts kept" },
     Proxy { name: "relay", what: "`tokio::io::copy_bidirectional`; knows no CONNECT and has one upstream" },
+    Proxy { name: "tls_relay", what: "the same between TLS and TLS, with one certificate" },
 ];
 
 pub struct World {
@@ -43,7 +44,16 @@ impl World {
 
 impl Proxy {
     pub fn can(&self, kind: Kind) -> bool {
-        self.name != "relay" || matches!(kind, Kind::Tunnel { .. })
+        match self.name {
+            "relay" => matches!(kind, Kind::Tunnel { .. } | Kind::Absolute),
+            "tls_relay" => kind == Kind::Intercepted,
+            _ => true,
+        }
+    }
+
+    /// Carries everything to one place, unasked.
+    pub fn is_relay(&self) -> bool {
+        self.name.ends_with("relay")
     }
 
     pub async fn start(&self, kind: Kind, world: &World) -> io::Result<Running> {
@@ -59,6 +69,7 @@ impl Proxy {
                 args
             }
             "hudsucker" => vec![listen, ca, trust, if tunnel { "tunnel" } else { "intercept" }.into()],
+            "tls_relay" => vec![listen, world.secure.to_string(), world.authorities.relay_file(), trust],
             _ => vec![listen, world.plain.to_string()],
         };
         let mut process = Process::start(&[vec![program], args].concat())?;

@@ -69,7 +69,7 @@ impl Display for Report {
 fn version(name: &str) -> String {
     let name = match name {
         "ours" => "nexthop",
-        "relay" => "tokio",
+        "relay" | "tls_relay" => "tokio",
         name => name,
     };
     let entry = format!("name = \"{name}\"\nversion = \"");

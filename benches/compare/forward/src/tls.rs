@@ -3,7 +3,9 @@
 
 use std::{fs, io, net::SocketAddr, sync::Arc};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+};
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig, client::Resumption, crypto::aws_lc_rs::default_provider,
     pki_types::PrivatePkcs8KeyDer,
@@ -31,10 +33,9 @@ impl Authorities {
         private(&folder.path().join("proxy.pem"), &format!("{}{}", proxy.key().serialize_pem(), proxy.pem()))?;
         fs::write(folder.path().join("origin.pem"), origin.pem())?;
 
-        let key = KeyPair::generate().map_err(io::Error::other)?;
-        let names = vec![DOMAIN.to_owned(), format!("*.{DOMAIN}")];
-        let leaf = CertificateParams::new(names).and_then(|params| params.signed_by(&key, &origin));
-        let leaf = leaf.map_err(io::Error::other)?;
+        let (leaf, key) = self::leaf(&proxy)?;
+        private(&folder.path().join("relay.pem"), &format!("{}{}", key.serialize_pem(), leaf.pem()))?;
+        let (leaf, key) = self::leaf(&origin)?;
         let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()));
         let builder = builder.with_safe_default_protocol_versions().map_err(io::Error::other)?;
         let key = PrivatePkcs8KeyDer::from(key.serialize_der());
@@ -59,6 +60,11 @@ impl Authorities {
     /// The key and the certificate that proxies mint with.
     pub fn proxy_file(&self) -> String {
         self.folder.path().join("proxy.pem").to_string_lossy().into_owned()
+    }
+
+    /// The key and the certificate of one that mints none.
+    pub fn relay_file(&self) -> String {
+        self.folder.path().join("relay.pem").to_string_lossy().into_owned()
     }
 
     pub fn origin_file(&self) -> String {
@@ -92,6 +98,14 @@ fn authority(name: &str) -> io::Result<CertifiedIssuer<'static, KeyPair>> {
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     let key = KeyPair::generate().map_err(io::Error::other)?;
     CertifiedIssuer::self_signed(params, key).map_err(io::Error::other)
+}
+
+/// A certificate for every host.
+fn leaf(authority: &CertifiedIssuer<'static, KeyPair>) -> io::Result<(Certificate, KeyPair)> {
+    let key = KeyPair::generate().map_err(io::Error::other)?;
+    let names = vec![DOMAIN.to_owned(), format!("*.{DOMAIN}")];
+    let leaf = CertificateParams::new(names).and_then(|params| params.signed_by(&key, authority));
+    Ok((leaf.map_err(io::Error::other)?, key))
 }
 
 fn private(path: &std::path::Path, text: &str) -> io::Result<()> {
