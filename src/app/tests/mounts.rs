@@ -76,7 +76,7 @@ async fn a_prefix_that_could_do_harm_in_a_link_is_refused() {
 
 #[test]
 fn a_restored_scheme_counts_before_the_configured_one_only_where_somebody_vouched() {
-    let seen = |parts: &request::Parts, configured| scheme(parts, parts.extensions.get(), configured);
+    let seen = |parts: &http::request::Parts, configured| scheme(parts, parts.extensions.get(), configured);
     let with = |trusted_by| {
         let mut parts = get("/");
         parts.extensions.insert(origin(None, None, &[], trusted_by));
