@@ -1,8 +1,9 @@
 //! Services and layers from configuration files (feature `config`).
 //!
 //! [`ProxyAppConfig`], [`TransparentProxyConfig`] and [`ProxyMiddlewareConfig`], with the feature `spawn` also `SpawnAppConfig`, are read
-//! by any serde format (TOML, YAML, JSON, …), on their own or as fields of an application's own configuration, or collected from pairs of texts, as INI files and environments give them.
-//! Then `build()` makes the service or layer. The keys are those of the paste.deploy factories this crate descends from, and more; each
+//! by any serde format (TOML, YAML, JSON, …), on their own or as fields of an application's own configuration, or collected from pairs of
+//! texts, as INI files and environments give them. Then `build()` makes the service or layer; `ServeConfig` (feature `serve`) is put on a
+//! server by `apply(…)`. The keys are those of the paste.deploy factories this crate descends from, and more; each
 //! type lists its own.
 //!
 //! * A *text* may also be a number or a boolean of the format.
@@ -39,6 +40,8 @@ mod middleware;
 mod mistakes;
 mod nearest;
 mod proxy_app;
+#[cfg(feature = "serve")]
+mod serve;
 mod shared;
 #[cfg(feature = "spawn")]
 mod spawn;
@@ -48,6 +51,8 @@ mod transparent;
 pub use middleware::ProxyMiddlewareConfig;
 pub use mistakes::Mistakes;
 pub use proxy_app::ProxyAppConfig;
+#[cfg(feature = "serve")]
+pub use serve::ServeConfig;
 #[cfg(feature = "spawn")]
 pub use spawn::SpawnAppConfig;
 pub use transparent::TransparentProxyConfig;

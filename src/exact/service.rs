@@ -121,7 +121,7 @@ pub(super) struct Inner {
 }
 
 impl ExactProxy {
-    /// [`call`](Service::call) without a clone or a trait: for a client that is at hand in a handler.
+    /// Sends one request, as [`call`](Service::call) does, by a shared reference: for a client that is at hand in a handler.
     pub fn request<B>(&self, request: Request<B>) -> ResponseFuture
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,

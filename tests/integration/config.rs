@@ -5,7 +5,7 @@ use std::{collections::HashMap, fs, path::PathBuf};
 use axum::{Extension, Router};
 use nexthop::{
     Body, ConfigError,
-    config::{Mistakes, ProxyAppConfig, ProxyMiddlewareConfig, TransparentProxyConfig},
+    config::{Mistakes, ProxyAppConfig, ProxyMiddlewareConfig, ServeConfig, TransparentProxyConfig},
     ext::{Carried, TrustedBy},
     message::target::Href,
 };
@@ -352,6 +352,45 @@ fn no_value_under_a_wrong_key_is_told_or_printed() {
     assert!(!format!("{config:?}").contains("horse"));
     let mistakes = told(config.build());
     assert!(mistakes[0].contains("\"secret\"") && !mistakes[0].contains("horse"), "{mistakes:?}");
+}
+
+#[tokio::test]
+async fn a_server_has_the_limits_of_its_file() {
+    let config: ServeConfig = serde_json::from_value(json!({
+        "header_timeout": "off", "write_timeout": "1m", "handshake_timeout": "5s", "tcp_keepalive": "off", "drain_timeout": "1s",
+        "max_head_bytes": 20000, "max_target_bytes": 8, "max_fields": 3, "max_connections": 10,
+        "keep_alive": "no", "http2": false, "proxy_protocol": "required",
+    }))
+    .unwrap();
+    let front = Front::serve_with(echo(), |serve| config.apply(serve).unwrap()).await;
+    for (request, status) in [
+        ("PROXY TCP4 192.0.2.7 192.0.2.8 1 2\r\nGET /1234567 HTTP/1.1\r\nhost: a\r\n\r\n", 200),
+        ("PROXY UNKNOWN\r\nGET /12345678 HTTP/1.1\r\nhost: a\r\n\r\n", 414),
+        ("PROXY UNKNOWN\r\nGET / HTTP/1.1\r\nhost: a\r\na: 1\r\nb: 1\r\nc: 1\r\n\r\n", 431),
+    ] {
+        let mut client = front.client().await;
+        assert_eq!(client.exchange(request).await.status(), status, "{request}");
+        client.closed().await;
+    }
+    let mut nameless = front.client().await;
+    nameless.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(nameless.read_to_end().await.0, b"");
+}
+
+#[test]
+fn mistakes_in_the_settings_of_a_server_are_told() {
+    let (_, listener) = tokio::sync::mpsc::channel::<nexthop::serve::Accepted<tokio::io::DuplexStream>>(1);
+    let config = ServeConfig::from_iter([
+        ("header_timeout", "30"),
+        ("max_fields", "0"),
+        ("proxy_protocol", "maybe"),
+        ("port", "80"),
+    ]);
+    let mistakes = told(config.apply(nexthop::serve(listener, echo()))).join("\n");
+    for part in ["header_timeout \"30\"", "max_fields \"0\"", "proxy_protocol \"maybe\"", "setting \"port\""] {
+        assert!(mistakes.contains(part), "{part}: {mistakes}");
+    }
+    assert_eq!(mistakes.lines().count(), 4, "{mistakes}");
 }
 
 #[test]

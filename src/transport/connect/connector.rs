@@ -78,15 +78,16 @@ impl Connector {
         known: Option<&'a Destination>,
     ) -> Result<Cow<'a, Destination>, Error> {
         let with = parts.extensions.get();
-        let mut to = match (known, with) {
+        let to = match (known, with) {
             (Some(known), None) => Cow::Borrowed(known),
             (Some(known), Some(with)) => Cow::Owned(known.clone().with(with)),
             (None, _) => Cow::Owned(Destination::found(&parts.uri, parts.extensions.get(), with)?),
         };
         #[cfg(feature = "proxy-protocol")]
-        if self.proxy_protocol.is_some() {
-            to = Cow::Owned(to.into_owned().on_behalf_of(client(&parts.extensions)));
-        }
+        let to = match self.proxy_protocol {
+            Some(_) => Cow::Owned(to.into_owned().on_behalf_of(client(&parts.extensions))),
+            None => to,
+        };
         Ok(to)
     }
 
