@@ -11,7 +11,6 @@ use std::{io::Write, path::Path, process::Stdio};
 
 use axum::{Router, http::Request, middleware::map_request};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use http_body_util::BodyExt;
 use nexthop::protocol::{carry::CarriedKeys, keyring::Keyring, signature::Signer};
 use nexthop::{Body, BoxError, ExactProxy, ProxyApp, secret::Secret};
 use serde::{Deserialize, Serialize};
@@ -73,7 +72,7 @@ async fn post(how: &str, url: String) -> Result<(), BoxError> {
     let request = Request::post(url).body(Body::from("some=data"))?;
     let response = ExactProxy::new().request(request).await?;
     let status = response.status();
-    let body = response.into_body().collect().await?.to_bytes();
+    let body = response.into_body().bytes(1 << 20).await?;
     println!("{how}: {} {}", status.as_u16(), String::from_utf8_lossy(&body).trim_end());
     Ok(())
 }

@@ -8,7 +8,6 @@
 
 use axum::http::{Request, Uri};
 use axum::{Extension, Router, middleware::map_request, routing::any};
-use http_body_util::BodyExt;
 use nexthop::ext::{RequestOrigin, TrustedBy};
 use nexthop::protocol::{carry::CarriedKeys, keyring::Keyring, signature::Signer};
 use nexthop::{Body, BoxError, ExactProxy, ProxyApp, ProxyMiddleware, middleware::Trust, secret::Secret};
@@ -73,7 +72,7 @@ async fn what_it_saw(origin: RequestOrigin, Extension(User(user)): Extension<Use
 async fn show(request: Request<Body>) -> Result<(), BoxError> {
     println!("the client sent {} {} with {:?}\n", request.method(), request.uri(), request.headers());
     let response = ExactProxy::new().request(request).await?;
-    let (status, body) = (response.status(), response.into_body().collect().await?.to_bytes());
+    let (status, body) = (response.status(), response.into_body().bytes(1 << 20).await?);
     println!("the shop saw ({status})\n\n{}", String::from_utf8_lossy(&body));
     if status.is_success() { Ok(()) } else { Err("the front did not get through".into()) }
 }

@@ -11,6 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use http_body_util::{BodyExt, Limited};
 
 #[cfg(feature = "http2")]
 use crate::transport::http2;
@@ -24,17 +25,16 @@ use crate::{
 /// Nothing is buffered: a frame is read from the other side when it is polled for. Trailers, size hint and end of stream are those of
 /// the body inside. The common cases need no allocation.
 ///
-/// Read it frame by frame, whole (`collect`) or as a stream (`into_data_stream`) by `http_body_util::BodyExt`. Make one of a stream by
-/// [`Body::new`] and `http_body_util::StreamBody`. `axum::body::Body::new` makes axum's of it, and [`Body::new`] makes one of axum's.
+/// Read it whole by [`bytes`](Self::bytes), frame by frame or as a stream (`into_data_stream`) by `http_body_util::BodyExt`. Make one of a
+/// stream by [`Body::new`] and `http_body_util::StreamBody`. `axum::body::Body::new` makes axum's of it, and [`Body::new`] makes one of axum's.
 ///
 /// ```
-/// use http_body_util::BodyExt;
 /// use nexthop::Body;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), nexthop::BoxError> {
 /// let body = Body::new(axum::body::Body::from("from axum"));
-/// assert_eq!(body.collect().await?.to_bytes(), "from axum");
+/// assert_eq!(body.bytes(1024).await?, "from axum");
 /// # Ok(())
 /// # }
 /// ```
@@ -77,9 +77,32 @@ impl Body {
         }
         match slot {
             Some(body) if body.is_end_stream() => Self::empty(),
-            Some(body) => Self(Kind::Boxed(Box::pin(http_body_util::BodyExt::map_err(body, body_error::<B::Error>)))),
+            Some(body) => Self(Kind::Boxed(Box::pin(body.map_err(body_error::<B::Error>)))),
             None => Self::empty(),
         }
+    }
+
+    /// All of it in memory. Trailers are dropped.
+    ///
+    /// # Errors
+    /// `TooLarge` (413): there are more than `limit` bytes, of which no more is read. Else what reading gives.
+    ///
+    /// ```
+    /// use nexthop::{Body, ErrorKind};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), nexthop::BoxError> {
+    /// assert_eq!(Body::from("twelve bytes").bytes(12).await?, "twelve bytes");
+    /// assert_eq!(Body::from("twelve bytes").bytes(11).await.unwrap_err().kind(), ErrorKind::TooLarge);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn bytes(self, limit: usize) -> Result<Bytes, Error> {
+        let read = Limited::new(self, limit).collect().await.map_err(|error| match error.downcast::<Error>() {
+            Ok(error) => *error,
+            Err(more) => Error::new(ErrorKind::TooLarge, "the body is larger than may be read").with_source(more),
+        });
+        Ok(read?.to_bytes())
     }
 
     /// The same; `watch` notes how it ends.
@@ -281,5 +304,25 @@ impl From<&'static str> for Body {
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Body").field("size_hint", &http_body::Body::size_hint(self)).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use http_body_util::StreamBody;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_of_several_frames_is_read_whole_up_to_the_limit_and_to_its_error() {
+        let frames = |last: Result<&'static str, ErrorKind>| {
+            let last = last.map_err(|kind| Error::new(kind, "the last one is lost"));
+            let frames = [Ok("one "), Ok("two "), last].map(|frame| frame.map(|text| Frame::data(Bytes::from(text))));
+            Body::new(StreamBody::new(stream::iter(frames)))
+        };
+        assert_eq!(frames(Ok("three")).bytes(13).await.unwrap(), "one two three");
+        assert_eq!(frames(Ok("three")).bytes(12).await.unwrap_err().status(), 413);
+        assert_eq!(frames(Err(ErrorKind::Timeout)).bytes(13).await.unwrap_err().kind(), ErrorKind::Timeout);
     }
 }

@@ -74,12 +74,11 @@ use crate::{
 /// Dropping the future or the response's body closes the upstream connection; over HTTP/2, it resets the stream.
 ///
 /// # Example
-/// As an HTTP client; `http_body_util` reads bodies (see [`Body`]).
+/// As an HTTP client:
 ///
 /// ```no_run
 /// use std::{path::Path, time::Duration};
 ///
-/// use http_body_util::BodyExt;
 /// use nexthop::{Body, ErrorKind, ExactProxy, ext::ConnectTo};
 ///
 /// # async fn run() -> Result<(), nexthop::BoxError> {
@@ -87,7 +86,7 @@ use crate::{
 ///
 /// let request = http::Request::get("http://127.0.0.1:8080/stock?item=1").body(Body::empty())?;
 /// match client.request(request).await {
-///     Ok(response) => println!("{} {:?}", response.status(), response.into_body().collect().await?.to_bytes()),
+///     Ok(response) => println!("{} {:?}", response.status(), response.into_body().bytes(1 << 20).await?),
 ///     Err(error) if error.kind() == ErrorKind::Connect => println!("down: {:?}", std::error::Error::source(&error)),
 ///     Err(error) => return Err(error.into()),
 /// }
