@@ -96,8 +96,10 @@ async fn read_hello(io: &mut (impl AsyncRead + Unpin), mut bytes: BytesMut) -> i
             }
             fed = end;
             match acceptor.accept() {
-                // Nobody goes on before the answer.
-                Ok(Some(_)) if fed < bytes.len() => return Err(io::ErrorKind::InvalidData.into()),
+                // Before any answer: no handshake goes on from here, but a tunnel takes the bytes as they are.
+                Ok(Some(accepted)) if fed < bytes.len() => {
+                    return Ok(Peeked::of(Opening::Tls(said(&accepted)), bytes));
+                }
                 Ok(Some(accepted)) => break Ok(accepted),
                 Ok(None) => continue,
                 Err(broken) => break Err(broken),

@@ -328,6 +328,13 @@ async fn behind_a_peek_the_first_bytes_decide() {
             tls.closed().await;
         }
     }
+    // A client that goes on before it has any answer: whoever has the tunnel makes of it what he will.
+    let hello = client_hello(&proxy.authority, "allowed.test", &[]);
+    let mut eager = proxy.front.client().await;
+    let more = [&hello[..], &[7; 5000]].concat();
+    eager.send([format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n").as_bytes(), &more].concat()).await;
+    assert_eq!(eager.head_response().await.status(), 200);
+    assert_eq!(eager.read(more.len()).await, more);
     let openings = openings.lock().unwrap();
     assert!(openings.contains(&Opening::Other) && openings.contains(&Opening::Http), "{openings:?}");
     let hello = openings.iter().find_map(|opening| match opening {
