@@ -11,6 +11,7 @@ use std::{
 use http::Extensions;
 use tokio::time::Instant;
 
+use super::sending::Sending;
 use crate::ext::is_of_connection;
 
 /// What the timers of a connection go by. Times are milliseconds from its acceptance.
@@ -29,6 +30,7 @@ pub(super) struct Activity {
     held_up_since: AtomicU64,
     /// How often the socket took something. Wraps around.
     writes: AtomicU32,
+    pub(super) sending: Sending,
     /// A map of the last request, of which the next makes use.
     spare: Mutex<Extensions>,
 }
@@ -42,6 +44,7 @@ impl Activity {
             held_up: AtomicU32::new(0),
             held_up_since: AtomicU64::new(0),
             writes: AtomicU32::new(0),
+            sending: Sending::default(),
             spare: Mutex::default(),
         })
     }

@@ -178,6 +178,7 @@ impl Connections {
             }
             #[cfg(feature = "http2")]
             Protocol::Http2 => {
+                activity.sending.ignore();
                 let max_head = self.http2.ok_or("the client chose a protocol that is turned off")?;
                 let mut http2 = http2::Builder::new(Streams(activity.clone()));
                 http2.enable_connect_protocol().max_header_list_size(max_head);

@@ -46,6 +46,7 @@ impl<S> Dispatch<S> {
             }
             extensions.clear();
         } else if extensions.get::<OnUpgrade>().is_some() {
+            self.activity.sending.ignore();
             let (client, drain) = self.client.clone();
             extensions.insert(client);
             extensions.insert(drain);
@@ -80,6 +81,9 @@ where
 
     fn call(&self, mut request: Request<Incoming>) -> Answer<S> {
         let in_flight = Some(self.activity.begin(self.multiplexed));
+        if request.body().is_end_stream() {
+            self.activity.sending.heard_all();
+        }
         if let Some(status) = self.refusal(&request) {
             return Answer { state: State::Refused { status }, in_flight };
         }

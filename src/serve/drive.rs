@@ -45,6 +45,7 @@ pub(super) async fn drive<C: Graceful>(
         if !clock.armed {
             watch.wake(cx.waker()); // once: it is always the same task
         }
+        activity.sending.turn(|| activity.is_idle());
         loop {
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
                 return Poll::Ready(ended.map_err(Into::into));

@@ -9,6 +9,8 @@
 //! * a connection that brings no request head within [30 s](Serve::header_timeout) is closed, be it the first or a later one;
 //! * a client that [takes nothing for 60 s](Serve::write_timeout) of what is being written to it is cut, on HTTP/1, HTTP/2 and in
 //!   tunnels, and one that vanished without a word is found by [TCP keep-alive](Serve::tcp_keepalive);
+//! * a client of HTTP/1 that is answered before all of its request was read, with 413 or 431 for instance, may go on sending for 5 s after
+//!   the answer and its end, 64 MiB at most, so that no reset overtakes them (RFC 9112 §9.6);
 //! * heads are [bounded](Serve::max_head_bytes), and so are [targets](Serve::max_target_bytes) (414); a value that begins or ends with white
 //!   space, which hyper takes in HTTP/2, is 400 (RFC 9113 §8.2.1); `TCP_NODELAY` is set; a failing `accept` (no file descriptors left)
 //!   neither ends the server nor spins; the number of connections can be [bounded](Serve::max_connections);
@@ -71,6 +73,7 @@ mod drive;
 mod inside;
 mod listener;
 mod proxy_protocol;
+mod sending;
 mod settings;
 mod stream;
 #[cfg(feature = "http2")]

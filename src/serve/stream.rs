@@ -5,7 +5,7 @@ use std::{
     future::poll_fn,
     io::{self, IoSlice},
     mem::MaybeUninit,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Waker, ready},
     time::Duration,
@@ -16,7 +16,8 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     sync::OwnedSemaphorePermit,
-    time::{Instant, Sleep, sleep_until},
+    task::coop::unconstrained,
+    time::{Instant, Sleep, sleep, sleep_until},
 };
 
 use super::{
@@ -32,7 +33,7 @@ use crate::transport::{Carrier, write_by};
 ///
 /// It is a member of the drain and holds its place among the connections for as long as it lives: as a tunnel it lives on in the hands
 /// of whoever took the upgrade, and is cut there by an error on its next read or write. A client that takes nothing for too long is cut
-/// the same way.
+/// the same way. Closed while the client may be in the middle of a request, it takes what still comes, for a while.
 pub(super) struct Guarded<Io> {
     io: Io,
     ahead: BytesMut,
@@ -42,10 +43,18 @@ pub(super) struct Guarded<Io> {
     blocked: Option<InFlight>,
     /// When that has lasted too long. Made only where it happens, and pushed later when it happens again.
     stall: Option<Pin<Box<Sleep>>>,
+    /// There once it is closed, while what still comes is taken.
+    linger: Option<Box<Linger>>,
     /// Who waited last, so that a tunnel's task is woken for the cut.
     parked: Option<Waker>,
     guard: DrainGuard,
     _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// How much longer what comes is taken.
+struct Linger {
+    over: Pin<Box<Sleep>>,
+    left: usize,
 }
 
 impl<Io> Guarded<Io> {
@@ -64,6 +73,7 @@ impl<Io> Guarded<Io> {
             write_timeout,
             blocked: None,
             stall: None,
+            linger: None,
             parked: None,
             guard,
             _permit: permit,
@@ -160,23 +170,63 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Guarded<Io> {
         if !self.ahead.is_empty() {
             let count = self.ahead.len().min(buf.remaining());
             buf.put_slice(&self.ahead.split_to(count));
+            self.activity.sending.heard();
             if self.ahead.is_empty() {
                 self.ahead = BytesMut::new(); // gives the buffer back
             }
             return Poll::Ready(Ok(()));
         }
         self.alive()?;
+        let before = buf.filled().len();
         match Pin::new(&mut self.io).poll_read(cx, buf) {
             Poll::Pending => {
+                if self.activity.is_idle() {
+                    self.activity.sending.pauses();
+                }
                 self.park(cx)?;
                 Poll::Pending
             }
-            read @ Poll::Ready(_) => read,
+            read @ Poll::Ready(_) => {
+                if buf.filled().len() > before {
+                    self.activity.sending.heard();
+                }
+                read
+            }
         }
     }
 }
 
-impl<Io: AsyncWrite + Unpin> AsyncWrite for Guarded<Io> {
+impl<Io: AsyncRead + Unpin> Guarded<Io> {
+    /// Takes what the client still sends until it closes, too, or has had its time (RFC 9112 §9.6): the kernel would answer it by a reset,
+    /// which destroys what the client has not yet read of the response.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.alive()?;
+        let new = || Box::new(Linger { over: Box::pin(sleep(LINGER)), left: LINGER_BYTES });
+        let linger = self.linger.get_or_insert_with(new);
+        // Looked at also where reading has used up the task's budget.
+        if pin!(unconstrained(linger.over.as_mut())).poll(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        let mut bytes = [MaybeUninit::uninit(); READ_AHEAD];
+        for _ in 0..TURN {
+            let mut buf = ReadBuf::uninit(&mut bytes);
+            match Pin::new(&mut self.io).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if (1..linger.left).contains(&buf.filled().len()) => {
+                    linger.left -= buf.filled().len()
+                }
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => {
+                    self.park(cx)?;
+                    return Poll::Pending;
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<Io> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.alive()?;
         let wrote = Pin::new(&mut self.io).poll_write(cx, bytes);
@@ -210,7 +260,13 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Guarded<Io> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        if self.linger.is_none() {
+            ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+            if !self.activity.sending.maybe() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        self.poll_linger(cx)
     }
 }
 
@@ -256,6 +312,12 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<Io> {
     write_by!(delegate);
 }
 
+/// How long a client may go on sending after the last response, before it is cut off.
+const LINGER: Duration = Duration::from_secs(5);
+/// And how much.
+const LINGER_BYTES: usize = 64 * 1024 * 1024;
+/// How many reads of that are done before others have their turn.
+const TURN: usize = 16;
 /// A small response, head and body.
 const SMALL: usize = 512;
 /// Enough for most request heads, so that looking at the first bytes costs no further read.

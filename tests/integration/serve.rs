@@ -1,5 +1,6 @@
 //! The accept side: what clients get on raw sockets, what services are told, how it ends.
 
+mod closing;
 mod http;
 mod limits;
 mod peers;
