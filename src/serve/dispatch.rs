@@ -41,8 +41,10 @@ impl<S> Dispatch<S> {
         // A request that asks for no upgrade has no extensions yet.
         if extensions.is_empty() {
             *extensions = self.activity.extensions();
-            if extensions.get() == self.peer.as_ref() && extensions.get::<OverTls>().is_some() == self.tls {
-                return; // those of the last request, which say it already
+            // Nothing else stands in those of the last request.
+            let says_as_much = extensions.len() == usize::from(self.peer.is_some()) + usize::from(self.tls);
+            if says_as_much && extensions.get() == self.peer.as_ref() {
+                return;
             }
             extensions.clear();
         } else if extensions.get::<OnUpgrade>().is_some() {
