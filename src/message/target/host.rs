@@ -28,7 +28,8 @@ pub enum Form {
 pub fn form(method: &Method, uri: &Uri) -> Result<Form, Error> {
     let refuse = |why: &'static str| Err(Error::new(ErrorKind::Target, why));
     let authority = uri.authority().map(|authority| authority.as_str());
-    if authority.is_some_and(|authority| remembered(authority.as_bytes()).is_none() && !is_host(authority.as_bytes())) {
+    let is_known = |host: &[u8]| remembered(host, |_| ()).is_some();
+    if authority.is_some_and(|authority| !is_known(authority.as_bytes()) && !is_host(authority.as_bytes())) {
         return refuse("target names no valid host");
     }
     let connect = *method == Method::CONNECT;
@@ -102,14 +103,15 @@ thread_local! {
     static LAST: RefCell<Option<HeaderValue>> = const { RefCell::new(None) };
 }
 
-fn remembered(host: &[u8]) -> Option<HeaderValue> {
+/// What `take` makes of the last one, if it is this host.
+fn remembered<T>(host: &[u8], take: impl FnOnce(&HeaderValue) -> T) -> Option<T> {
     // A thread that ends remembers nothing.
-    LAST.try_with(|last| last.borrow().as_ref().filter(|last| last.as_bytes() == host).cloned()).ok()?
+    LAST.try_with(|last| last.borrow().as_ref().filter(|last| last.as_bytes() == host).map(take)).ok()?
 }
 
 /// The bytes as a value in memory of its own, since it outlives the buffer of the head, if they are a host.
 fn valid(host: &[u8]) -> Option<HeaderValue> {
-    if let Some(known) = remembered(host) {
+    if let Some(known) = remembered(host, HeaderValue::clone) {
         return Some(known);
     }
     let value = HeaderValue::from_bytes(host).ok().filter(|_| is_host(host))?;
