@@ -32,6 +32,7 @@ use crate::transport::http2;
 use crate::{
     body::Body,
     error::{Error, ErrorKind},
+    ext::ConnectWith,
     transport::{
         Home, Offer, Stream, Taken, Waiting,
         http1::{self, Conn, RequestFraming},
@@ -294,15 +295,17 @@ impl<P: Prepare> Exchange<P> {
             self.head = Head::Written;
             return Ok(State::Sending(http1::Exchange::again(conn, head, &self.parts.method, now)));
         }
-        // Over TLS, another attempt may come to speak HTTP/2. Another upstream must be found without what hooks have said.
-        let is_known = !self.proxy.replaceable || self.prepare.destination().is_some();
-        let may_let_go = is_known && !self.prepare.is_anew() && !conn.home.destination.is_tls();
+        // Another upstream must be found without what hooks have said, and may speak HTTP/2 over TLS.
+        let is_known = self.prepare.destination().is_some() && !conn.home.destination.is_tls();
+        let may_let_go = (is_known || !self.proxy.replaceable) && !self.prepare.is_anew();
         let prepare = &self.prepare;
         let more = |extensions: &Extensions, out: &mut http1::Lines<'_>| prepare.add_fields(extensions, out);
         let sending = http1::Exchange::new(conn, &self.parts, framing, ended, keep, now, prepare.host(), more);
         if may_let_go && sending.is_all_written() {
             self.parts.headers.clear();
             self.parts.uri = Uri::default();
+            // What is left of the extensions may be what `serve` uses again for the connection's next request.
+            self.parts.extensions.remove::<ConnectWith>();
             self.head = Head::Written;
         }
         Ok(State::Sending(sending))

@@ -83,11 +83,12 @@ pub(super) struct Tunnel {
 }
 
 impl Config {
-    /// Where a request goes that came on a connection to the proxy and asks for no tunnel.
+    /// Where a request goes that came on a connection to the proxy and asks for no tunnel. It `tells` what was asked for, if there is somebody
+    /// to read that.
     ///
     /// # Errors
     /// See [`ForwardProxy`](super::ForwardProxy).
-    pub(super) fn route(&self, parts: &mut Parts) -> Result<Route, Refused> {
+    pub(super) fn route(&self, parts: &mut Parts, tells: bool) -> Result<Route, Refused> {
         let (Some(scheme), Some(authority)) = (parts.uri.scheme(), parts.uri.authority()) else {
             return Ok(Route::Inner);
         };
@@ -104,11 +105,11 @@ impl Config {
             let authority = mismatch::authority(host, default, default)?;
             parts.uri = url(scheme.clone(), authority, path(&parts.uri))?;
         }
-        self.direct(parts, found, &who, None)
+        self.direct(parts, found, tells, &who, None)
     }
 
     /// The same for one that came through a tunnel.
-    pub(super) fn route_inside(&self, parts: &mut Parts, tunnel: &Tunnel) -> Result<Route, Refused> {
+    pub(super) fn route_inside(&self, parts: &mut Parts, tells: bool, tunnel: &Tunnel) -> Result<Route, Refused> {
         if is_connect(parts) {
             return Err(Error::new(ErrorKind::Method, "there are no tunnels inside a tunnel").into());
         }
@@ -131,7 +132,7 @@ impl Config {
             set_host(&mut parts.headers, &authority)?;
         }
         parts.uri = url(tunnel.scheme.clone(), authority, path(&parts.uri))?;
-        self.direct(parts, found, &tunnel.who, Some(&tunnel.to))
+        self.direct(parts, found, tells, &tunnel.who, Some(&tunnel.to))
     }
 
     /// Whom a request to the proxy means, whose target is a whole URL by now, and what that one sees of it.
@@ -139,6 +140,7 @@ impl Config {
         &self,
         parts: &mut Parts,
         found: Found,
+        tells: bool,
         who: &Who,
         tunnel: Option<&Arc<Tunnelled>>,
     ) -> Result<Route, Refused> {
@@ -154,13 +156,15 @@ impl Config {
         }
         let app = self.apps.find(host);
         // Before a resolver is asked, which may look at it.
-        parts.extensions.insert(ProxyRequest {
-            url: whole(parts.uri.clone())?,
-            proxy_host: app.map_or(&self.proxy_host, |(name, _)| name).clone(),
-            for_proxy_host: app.is_some(),
-            user: who.user.clone(),
-            tunnel: tunnel.cloned(),
-        });
+        if tells || app.is_some() || !self.resolver.is_direct() {
+            parts.extensions.insert(ProxyRequest {
+                url: whole(parts.uri.clone())?,
+                proxy_host: app.map_or(&self.proxy_host, |(name, _)| name).clone(),
+                for_proxy_host: app.is_some(),
+                user: who.user.clone(),
+                tunnel: tunnel.cloned(),
+            });
+        }
         let (mut route, target) = match app {
             Some((_, None)) if self.resolver.is_direct() => return Err(Refused::Status(StatusCode::NOT_FOUND)),
             Some((_, None)) => (Route::Inner, Some(path(&parts.uri).into())),

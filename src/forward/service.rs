@@ -1,6 +1,7 @@
 //! [`ForwardProxyService`]: decides on the head, then hands the request on, answers it or makes a tunnel.
 
 use std::{
+    any::TypeId,
     convert::Infallible,
     fmt,
     ops::ControlFlow,
@@ -25,6 +26,7 @@ use super::{
 use crate::{
     body::Body,
     error::{BoxError, Error},
+    exact::ExactProxy,
 };
 
 /// The service that [`ForwardProxy`](super::ForwardProxy) makes around another one.
@@ -69,9 +71,11 @@ where
         }
         // RFC 9112 §9.3: a proxy keeps no connection with such a client, which does not know that it is one.
         let is_last = parts.version == Version::HTTP_10 && (self.tunnel.is_some() || parts.uri.scheme().is_some());
+        // Where the request goes says all to a client of HTTP.
+        let tells = TypeId::of::<S>() != TypeId::of::<ExactProxy>();
         let routed = match &self.tunnel {
-            Some(tunnel) => config.route_inside(&mut parts, tunnel),
-            None if !is_connect(&parts) => config.route(&mut parts),
+            Some(tunnel) => config.route_inside(&mut parts, tells, tunnel),
+            None if !is_connect(&parts) => config.route(&mut parts, tells),
             None => {
                 return match config.connect(&mut parts) {
                     Ok(connect) => {

@@ -85,8 +85,9 @@ impl<P: Prepare> Exchange<P> {
         }
         // What was lost on one pooled connection is not tried on another, but on a new one in its place.
         let home = sending.into_home();
+        // A head that is written already is one of HTTP/1.1.
         #[cfg(feature = "http2")]
-        if let (Offer::Either, _) = self.offer(&home.destination)? {
+        if let (Head::Held, (Offer::Either, _)) = (&self.head, self.offer(&home.destination)?) {
             return Ok(self.dial_either(home, framing));
         }
         Ok(self.dial(home, framing))

@@ -55,24 +55,27 @@ pub(crate) fn head(
 ) -> Result<Option<Head>, Error> {
     let Layout { known, places, nominated } = layout;
     let prefix = known.prefix(read);
-    // A roomier map is not given away for a copy: hyper uses it again for the next request.
     if prefix.is_whole
         && !keep_hop_by_hop
         && let Some((head, fields)) = known.outcome()
-        && headers.capacity() <= fields.capacity()
     {
         read.advance(prefix.end);
         nominated.clear();
-        headers.clone_from(fields);
+        // A roomier map is not given away for a copy: hyper uses it again for the next request. Nor is any for few fields, which are copied
+        // sooner than a map.
+        if fields.len() > FEW && headers.capacity() <= fields.capacity() {
+            headers.clone_from(fields);
+        } else {
+            clear(headers);
+            headers.extend(fields.iter().map(|(name, value)| (name.clone(), value.clone())));
+        }
         return Ok(Some(head.clone()));
     }
     let Some(Start { status, reason, http11, length }) = start(read, &prefix, places, max)? else { return Ok(None) };
     // What a 101 says of its connection is checked by whoever asked for the switch.
     let keep_hop_by_hop = keep_hop_by_hop || status == StatusCode::SWITCHING_PROTOCOLS;
     let mut control = Control::new(keep_hop_by_hop);
-    if !headers.is_empty() {
-        headers.clear(); // which costs the same where there is nothing to clear
-    }
+    clear(headers);
     headers.reserve(prefix.lines + places.len());
     for line in known.lines(&prefix) {
         line.read(&mut control, headers)?;
@@ -102,6 +105,13 @@ pub(crate) fn head(
         known.learn(&shared);
     }
     Ok(Some(head))
+}
+
+/// Clearing costs the same where there is nothing to clear.
+fn clear(headers: &mut HeaderMap) {
+    if !headers.is_empty() {
+        headers.clear();
+    }
 }
 
 /// What the head begins with, and how long it is.
@@ -260,6 +270,8 @@ pub(super) fn bad(reason: &'static str) -> Error {
 
 /// Fields in a head or in trailers, at the most.
 const MAX_FIELDS: usize = 128;
+/// How many fields make a map worth copying.
+const FEW: usize = 4;
 /// Bytes of empty lines before a head.
 const MAX_BLANK: usize = 4;
 

@@ -205,8 +205,14 @@ impl Places {
     }
 
     /// Keeps a connection; those that are too many then go to `closing`, the longest idle first.
-    pub(super) fn put(&mut self, new: Idle, limits: &Limits, closing: &mut Closing) {
+    pub(super) fn put(&mut self, mut new: Idle, limits: &Limits, closing: &mut Closing) {
         let mut excess = None;
+        // The key itself instead of an equal one: from now on, the connection's place is found by where that lies.
+        if new.conn.uses == 1
+            && let Some((key, _)) = self.map.get_key_value(&new.conn.home.destination)
+        {
+            new.conn.home.destination = key.clone();
+        }
         match self.map.get_mut(&new.conn.home.destination) {
             Some(place) => {
                 if place.idle.len() >= limits.max_idle {

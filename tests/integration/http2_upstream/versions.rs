@@ -169,30 +169,39 @@ async fn connections_of_http_1_1_over_tls_are_pooled_as_ever() {
     assert_eq!(upstream.connections.load(Ordering::SeqCst), 1);
 }
 
-#[tokio::test]
-async fn what_was_lost_over_http_1_1_may_go_again_over_http_2() {
-    let ca = TestCa::new();
+/// An upstream that speaks HTTP/1.1 alone, closes on the second request, and is replaced by one that speaks both.
+async fn replaced(ca: &TestCa, upstream: &mut JoinSet<()>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
     let [old, new] = [&["http/1.1"][..], &["h2", "http/1.1"]].map(|alpn| Arc::new(ca.server_config(alpn)));
-    let mut upstream = JoinSet::new();
     upstream.spawn(async move {
         let (io, _) = listener.accept().await.unwrap();
         let mut conn = crate::support::RawConn::over(tokio_rustls::TlsAcceptor::from(old).accept(io).await.unwrap());
         conn.request().await;
         conn.write("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nold").await;
         conn.head().await;
-        drop(conn); // replaced by another
+        drop(conn);
         let (io, _) = listener.accept().await.unwrap();
         let io = tokio_rustls::TlsAcceptor::from(new).accept(io).await.unwrap();
         let service = hyper_util::service::TowerToHyperService::new(echo());
         let server = hyper_util::server::conn::auto::Builder::new(hyper_util::rt::TokioExecutor::new());
         let _ = server.serve_connection(hyper_util::rt::TokioIo::new(io), service).await;
     });
-    let proxy = client(&ca, HttpVersions::Auto);
-    assert_eq!(fetch(&proxy, get(&url)).await, (200, "old".into()));
-    let response = within("a response", call(&proxy, get(&url))).await.unwrap();
-    assert_eq!((response.status().as_u16(), response.version()), (200, Version::HTTP_2));
+    url
+}
+
+#[tokio::test]
+async fn what_was_lost_over_http_1_1_goes_again_over_it_or_with_a_body_over_http_2() {
+    let ca = TestCa::new();
+    for (body, version) in [("", Version::HTTP_11), ("again", Version::HTTP_2)] {
+        let mut upstream = JoinSet::new();
+        let url = replaced(&ca, &mut upstream).await;
+        let proxy = client(&ca, HttpVersions::Auto);
+        assert_eq!(fetch(&proxy, get(&url)).await, (200, "old".into()));
+        let request = Request::put(&url).body(Body::from(body)).unwrap();
+        let response = within("a response", call(&proxy, request)).await.unwrap();
+        assert_eq!((response.status().as_u16(), response.version()), (200, version), "{body:?}");
+    }
 }
 
 #[tokio::test]
