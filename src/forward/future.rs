@@ -38,6 +38,15 @@ pub(super) struct Marks {
     pub(super) is_last: bool,
 }
 
+impl Marks {
+    fn put_on(self, mut answer: Response<Body>) -> Response<Body> {
+        if self.is_last {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
+    }
+}
+
 pin_project! {
     #[project = KindProj]
     enum Kind<F> {
@@ -81,18 +90,23 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let answer = loop {
+        loop {
             let next = match this.kind.as_mut().project() {
-                KindProj::Forward { future } => {
-                    let mut answer = ready!(future.poll(cx)).map(|answer| answer.map(Body::new)).map_err(apps::failed);
-                    if let (true, Ok(answer), Some(name)) = (this.marks.is_passed_on, &mut answer, &this.config.via) {
-                        via::append_to_response(answer, name);
+                KindProj::Forward { future } => match ready!(future.poll(cx)) {
+                    Ok(answer) => {
+                        let mut answer = answer.map(Body::new);
+                        if let (true, Some(name)) = (this.marks.is_passed_on, &this.config.via) {
+                            via::append_to_response(&mut answer, name);
+                        }
+                        return Poll::Ready(Ok(this.marks.put_on(answer)));
                     }
-                    break answer;
-                }
+                    Err(error) => Err(apps::failed(error)),
+                },
                 KindProj::Answer { answer } => {
                     let again = || Err(Error::new(ErrorKind::Internal, "polled after it was ready"));
-                    break answer.take().unwrap_or_else(again);
+                    let answer = answer.take().unwrap_or_else(again);
+                    let answer = answer.unwrap_or_else(|error| this.config.answer(error));
+                    return Poll::Ready(Ok(this.marks.put_on(answer)));
                 }
                 KindProj::Later { later } => ready!(later.as_mut().poll(cx)),
             };
@@ -101,12 +115,7 @@ where
                 Ok(Next::Answer(answer)) => Kind::Answer { answer: Some(Ok(answer)) },
                 Err(error) => Kind::Answer { answer: Some(Err(error)) },
             });
-        };
-        let mut answer = answer.unwrap_or_else(|error| this.config.answer(error));
-        if this.marks.is_last {
-            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Poll::Ready(Ok(answer))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{
-    HeaderValue, Request, Response, StatusCode, Uri, Version,
+    Extensions, HeaderValue, Request, Response, StatusCode, Uri, Version,
     header::HOST,
     request::Parts,
     uri::{Authority, PathAndQuery, Scheme},
@@ -42,7 +42,7 @@ pub(super) enum Route {
     /// To an application of the proxy's own.
     App(App),
     /// Nowhere: this is the answer.
-    Answer(Response<Body>),
+    Answer(Box<Response<Body>>),
 }
 
 /// Who asks.
@@ -98,6 +98,9 @@ impl Config {
         }
         let who = self.who(parts)?;
         let Checked { found, .. } = Checked::of(parts)?;
+        if *scheme == Scheme::HTTPS {
+            secures(&mut parts.extensions);
+        }
         // RFC 9112 §3.2.2: whatever `Host` says.
         set_host(&mut parts.headers, authority)?;
         let (host, port) = split(authority);
@@ -127,8 +130,12 @@ impl Config {
                 self.mismatch.choose(&tunnel.to, &tunnel.scheme, named.map_err(no_url)?.as_ref())?
             }
         };
+        if form == Form::Absolute {
+            secures(&mut parts.extensions);
+        }
         // A target in absolute form takes the place of `Host` (RFC 9112 §3.2.2).
-        if is_other || form == Form::Absolute || !parts.headers.contains_key(HOST) {
+        let may_lack_host = parts.version != Version::HTTP_11 && !parts.headers.contains_key(HOST);
+        if is_other || form == Form::Absolute || may_lack_host {
             set_host(&mut parts.headers, &authority)?;
         }
         parts.uri = url(tunnel.scheme.clone(), authority, path(&parts.uri))?;
@@ -147,12 +154,10 @@ impl Config {
         if !self.websockets {
             without_upgrade(parts)?;
         }
-        // Who reads the URL answers for it, or secures what goes on.
-        parts.extensions.remove::<InClear>();
         let host = parts.uri.authority().map_or("", |authority| split(authority).0);
         #[cfg(feature = "intercept")]
         if let Some(answer) = self.download(parts, host) {
-            return Ok(Route::Answer(answer));
+            return Ok(Route::Answer(Box::new(answer)));
         }
         let app = self.apps.find(host);
         // Before a resolver is asked, which may look at it.
@@ -173,7 +178,7 @@ impl Config {
         };
         if target.is_none() {
             if let Some(answer) = self.go_on(parts, found)? {
-                return Ok(Route::Answer(answer));
+                return Ok(Route::Answer(Box::new(answer)));
             }
             route = Route::Further;
         }
@@ -321,6 +326,11 @@ impl Connect {
             user: self.who.user.as_deref(),
         }
     }
+}
+
+/// Who reads the URL answers for it, or secures what goes on.
+fn secures(extensions: &mut Extensions) {
+    extensions.remove::<InClear>();
 }
 
 fn path(uri: &Uri) -> PathAndQuery {

@@ -116,7 +116,7 @@ where
             let asking = ask(config.clone(), app, inner, Request::from_parts(parts, body));
             ResponseFuture::later(config, marks, Box::pin(asking))
         }
-        Ok(Route::Answer(answer)) => ResponseFuture::answer(config, marks, Ok(answer)),
+        Ok(Route::Answer(answer)) => ResponseFuture::answer(config, marks, Ok(*answer)),
         Err(Refused::Error(error)) => ResponseFuture::answer(config, marks, Err(error)),
         Err(Refused::Status(status)) => ResponseFuture::answer(config, marks, Ok(plain(status))),
     }

@@ -132,37 +132,38 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        loop {
-            let answered = match this.state.as_mut().project() {
-                StateProj::Called { future } => ready!(future.poll(cx)).map_err(Into::into),
+        let error = loop {
+            match this.state.as_mut().project() {
+                StateProj::Called { future } => match ready!(future.poll(cx)) {
+                    Ok(mut response) => {
+                        let in_flight = this.in_flight.take();
+                        if let Some(in_flight) = &in_flight {
+                            in_flight.spare(response.extensions_mut());
+                        }
+                        return Poll::Ready(Ok(respond(
+                            response.map(|body| AnswerBody { body: Some(body), in_flight }),
+                        )));
+                    }
+                    Err(error) => break error.into(),
+                },
                 StateProj::Refused { status } => {
                     return Poll::Ready(Ok(empty(*status, this.in_flight.take())));
                 }
                 StateProj::Failed { error } => match error.take() {
-                    Some(error) => Err(error),
+                    Some(error) => break error,
                     None => return Poll::Pending, // polled after its end
                 },
                 StateProj::Waiting { service, request } => match (ready!(service.poll_ready(cx)), request.take()) {
                     (Ok(()), Some(request)) => {
                         let future = service.call(request);
                         this.state.set(State::Called { future });
-                        continue;
                     }
                     (Ok(()), None) => return Poll::Pending, // polled after its end
-                    (Err(error), _) => Err(error.into()),
+                    (Err(error), _) => break error.into(),
                 },
-            };
-            let in_flight = this.in_flight.take();
-            return Poll::Ready(match answered {
-                Ok(mut response) => {
-                    if let Some(in_flight) = &in_flight {
-                        in_flight.spare(response.extensions_mut());
-                    }
-                    Ok(respond(response.map(|body| AnswerBody { body: Some(body), in_flight })))
-                }
-                Err(error) => refuse(error, in_flight),
-            });
-        }
+            }
+        };
+        Poll::Ready(refuse(error, this.in_flight.take()))
     }
 }
 

@@ -3,8 +3,8 @@
 use std::{io, net::SocketAddr};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpListener,
 };
 
 use crate::{
@@ -24,14 +24,14 @@ pub async fn start() -> io::Result<SocketAddr> {
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             // How it ends is the client's to judge: a proxy may drop a connection whenever it likes.
-            tokio::spawn(async move { serve(stream).await.ok() });
+            tokio::spawn(async move { serve(Connection::new(stream)?).await });
         }
     });
     Ok(address)
 }
 
-async fn serve(stream: TcpStream) -> io::Result<()> {
-    let mut connection = Connection::new(stream)?;
+/// Answers what comes on one connection.
+pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut connection: Connection<S>) -> io::Result<()> {
     let mut body = Vec::new();
     while let Some(head) = connection.request().await? {
         match head.path.as_str() {
@@ -54,7 +54,7 @@ async fn serve(stream: TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-async fn answer(stream: &mut TcpStream, body: &[u8], close: bool) -> io::Result<()> {
+async fn answer(stream: &mut (impl AsyncWrite + Unpin), body: &[u8], close: bool) -> io::Result<()> {
     let connection = if close { "Connection: close\r\n" } else { "" };
     let length = body.len();
     let mut response = Vec::with_capacity(192);
@@ -62,13 +62,15 @@ async fn answer(stream: &mut TcpStream, body: &[u8], close: bool) -> io::Result<
     response.extend_from_slice(format!("{length}\r\n{connection}\r\n").as_bytes());
     if length <= SMALL.len() {
         response.extend_from_slice(body);
-        return stream.write_all(&response).await;
+        stream.write_all(&response).await?;
+    } else {
+        stream.write_all(&response).await?;
+        stream.write_all(body).await?;
     }
-    stream.write_all(&response).await?;
-    stream.write_all(body).await
+    stream.flush().await
 }
 
-async fn echo_messages(mut connection: Connection) -> io::Result<()> {
+async fn echo_messages<S: AsyncRead + AsyncWrite + Unpin>(mut connection: Connection<S>) -> io::Result<()> {
     let head = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {ACCEPT}\r\n\r\n"
     );
@@ -76,5 +78,6 @@ async fn echo_messages(mut connection: Connection) -> io::Result<()> {
     loop {
         let message = websocket::message(&mut connection).await?;
         connection.stream.write_all(&websocket::frame(&message, false)).await?;
+        connection.stream.flush().await?;
     }
 }

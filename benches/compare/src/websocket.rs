@@ -3,6 +3,7 @@
 use std::io;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tokio::io::AsyncRead;
 
 use crate::http1::Connection;
 
@@ -38,7 +39,7 @@ pub fn frame(payload: &[u8], masked: bool) -> Bytes {
 }
 
 /// Reads one binary message and returns its payload, unmasked.
-pub async fn message(connection: &mut Connection) -> io::Result<BytesMut> {
+pub async fn message<S: AsyncRead + Unpin>(connection: &mut Connection<S>) -> io::Result<BytesMut> {
     need(connection, 2).await?;
     let (kind, size) = (connection.buffer[0], connection.buffer[1]);
     if kind != FINAL_BINARY {
@@ -63,7 +64,7 @@ pub async fn message(connection: &mut Connection) -> io::Result<BytesMut> {
     Ok(payload)
 }
 
-async fn need(connection: &mut Connection, size: usize) -> io::Result<()> {
+async fn need<S: AsyncRead + Unpin>(connection: &mut Connection<S>, size: usize) -> io::Result<()> {
     while connection.buffer.len() < size {
         let missing = size - connection.buffer.len();
         connection.buffer.reserve(missing);

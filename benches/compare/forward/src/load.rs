@@ -1,4 +1,5 @@
-//! Interleaved rounds: in each, every proxy has the same load for a moment, and is compared with the baseline's moment of that round.
+//! Interleaved rounds: in each, every proxy has the same load for a moment, and is compared with the baseline's moment of that round. The
+//! moments are short, because the machine is not equally fast for long.
 
 use std::{
     io,
@@ -50,44 +51,76 @@ pub struct Row {
     pub per_second: f64,
 }
 
+/// How long is measured.
+pub struct Pace {
+    pub starts: usize,
+    pub rounds: usize,
+    pub length: Duration,
+}
+
 struct Contender {
     proxy: &'static Proxy,
     running: Running,
-    samples: Vec<(f64, f64)>,
+    clients: Vec<Client>,
 }
 
-pub async fn compare(workload: &Workload, world: &World, rounds: usize, length: Duration) -> io::Result<Vec<Row>> {
-    let mut contenders = Vec::new();
-    for proxy in PROXIES.iter().filter(|proxy| proxy.can(workload.kind)) {
-        contenders.push(Contender { proxy, running: proxy.start(workload.kind, world).await?, samples: Vec::new() });
+/// What came out of a round.
+struct Sample {
+    /// Seconds of CPU time for each exchange.
+    cpu: f64,
+    /// Exchanges.
+    per_second: f64,
+}
+
+/// Of each proxy, in the order of the rounds.
+type Samples = Vec<(&'static Proxy, Vec<Sample>)>;
+
+/// Starts the proxies several times, since where a process finds its memory makes it faster or slower for good.
+pub async fn compare(workload: &Workload, world: &World, pace: &Pace) -> io::Result<Vec<Row>> {
+    let mut samples = Samples::new();
+    for _ in 0..pace.starts {
+        rounds(workload, world, pace, &mut samples).await?;
     }
-    // One more than is counted: in the first, memory and caches are filled.
-    for _ in 0..=rounds {
-        for contender in &mut contenders {
-            let sample = measure(workload, contender, world, length).await;
-            let named = |error| io::Error::other(format!("{}: {error}", contender.proxy.name));
-            contender.samples.push(sample.map_err(named)?);
-        }
-        contenders.rotate_left(1); // nobody always follows the same one
-    }
-    for contender in &mut contenders {
-        contender.samples.remove(0);
-    }
-    let baseline = contenders.iter().find(|contender| contender.proxy.name == workload.baseline);
-    let baseline = baseline.ok_or(io::Error::other("no baseline"))?;
-    let mut rows: Vec<Row> = contenders.iter().map(|contender| row(contender, baseline)).collect();
+    let baseline = samples.iter().find(|(proxy, _)| proxy.name == workload.baseline);
+    let (_, baseline) = baseline.ok_or(io::Error::other("no baseline"))?;
+    let mut rows: Vec<Row> = samples.iter().map(|(proxy, own)| row(proxy, own, baseline)).collect();
     rows.sort_by_key(|row| PROXIES.iter().position(|proxy| proxy.name == row.proxy.name));
     Ok(rows)
 }
 
-fn row(contender: &Contender, baseline: &Contender) -> Row {
-    let ratios = || contender.samples.iter().zip(&baseline.samples).map(|(own, its)| own.0 / its.0);
+/// One start of each, and what they do from then on.
+async fn rounds(workload: &Workload, world: &World, pace: &Pace, samples: &mut Samples) -> io::Result<()> {
+    let mut contenders = Vec::new();
+    for proxy in PROXIES.iter().filter(|proxy| proxy.can(workload.kind)) {
+        let running = proxy.start(workload.kind, world).await?;
+        let clients = open(workload.kind, workload.clients, proxy, &running, world).await?;
+        contenders.push(Contender { proxy, running, clients });
+    }
+    // One more than is counted: in the first, memory and caches are filled.
+    for round in 0..=pace.rounds {
+        for contender in &mut contenders {
+            let sample = measure(contender, pace.length).await;
+            let sample = sample.map_err(|error| io::Error::other(format!("{}: {error}", contender.proxy.name)))?;
+            if round > 0 {
+                match samples.iter_mut().find(|(proxy, _)| proxy.name == contender.proxy.name) {
+                    Some((_, samples)) => samples.push(sample),
+                    None => samples.push((contender.proxy, vec![sample])),
+                }
+            }
+        }
+        contenders.rotate_left(1); // nobody always follows the same one
+    }
+    Ok(())
+}
+
+fn row(proxy: &'static Proxy, own: &[Sample], baseline: &[Sample]) -> Row {
+    let ratios = || own.iter().zip(baseline).map(|(own, its)| own.cpu / its.cpu);
     Row {
-        proxy: contender.proxy,
-        cpu: Duration::from_secs_f64(quantile(0.5, contender.samples.iter().map(|sample| sample.0))),
+        proxy,
+        cpu: Duration::from_secs_f64(quantile(0.5, own.iter().map(|sample| sample.cpu))),
         ratio: quantile(0.5, ratios()),
         quartiles: (quantile(0.25, ratios()), quantile(0.75, ratios())),
-        per_second: quantile(0.5, contender.samples.iter().map(|sample| sample.1)),
+        per_second: quantile(0.5, own.iter().map(|sample| sample.per_second)),
     }
 }
 
@@ -98,35 +131,32 @@ fn quantile(share: f64, values: impl Iterator<Item = f64>) -> f64 {
     values[((values.len() - 1) as f64 * share).round() as usize]
 }
 
-/// Seconds of CPU time for each exchange, and exchanges a second.
-async fn measure(
-    workload: &Workload,
-    contender: &Contender,
-    world: &World,
-    length: Duration,
-) -> io::Result<(f64, f64)> {
-    let clients = open(workload.kind, workload.clients, contender.proxy, &contender.running, world).await?;
+/// One round of one proxy.
+async fn measure(contender: &mut Contender, length: Duration) -> io::Result<Sample> {
     let (cpu, start) = (contender.running.process.cpu()?, Instant::now());
     let mut running = JoinSet::new();
-    for mut client in clients {
+    for mut client in contender.clients.drain(..) {
         running.spawn(async move {
             let mut count = 0_u64;
             while start.elapsed() < length {
                 client.exchange().await?;
                 count += 1;
             }
-            io::Result::Ok(count)
+            io::Result::Ok((client, count))
         });
     }
-    let mut count = 0;
+    let mut total = 0_u64;
     while let Some(done) = timeout(Duration::from_secs(60), running.join_next()).await? {
-        count += done.map_err(io::Error::other)??;
+        let (client, count) = done.map_err(io::Error::other)??;
+        contender.clients.push(client);
+        total += count;
     }
     let (cpu, wall) = (contender.running.process.cpu()? - cpu, start.elapsed());
-    if count == 0 {
+    if total == 0 {
         return Err(io::Error::other("nothing was answered"));
     }
-    Ok((cpu.as_secs_f64() / count as f64, count as f64 / wall.as_secs_f64()))
+    let total = total as f64;
+    Ok(Sample { cpu: cpu.as_secs_f64() / total, per_second: total / wall.as_secs_f64() })
 }
 
 /// Clients that have each done one exchange.

@@ -20,7 +20,7 @@ mod websocket;
 use std::{error::Error, fs, path::Path, process::Command, time::Duration};
 
 use crate::{
-    load::WORKLOADS,
+    load::{Pace, WORKLOADS},
     proxies::{PROXIES, World},
     report::Report,
 };
@@ -37,14 +37,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     build()?;
     process::settle()?;
     let world = World::new().await?;
-    let (rounds, length) = match has("--quick") {
-        true => (5, Duration::from_millis(300)),
-        false => (11, Duration::from_millis(400)),
+    let length = Duration::from_millis(60);
+    let pace = match has("--quick") {
+        true => Pace { starts: 1, rounds: 25, length },
+        false => Pace { starts: 8, rounds: 15, length },
     };
     let mut report = Report::default();
     for workload in WORKLOADS {
         eprintln!("{}", workload.title);
-        report.rows.push((workload, load::compare(workload, &world, rounds, length).await?));
+        report.rows.push((workload, load::compare(workload, &world, &pace).await?));
     }
     for proxy in PROXIES.iter().filter(|proxy| !proxy.is_relay()) {
         eprintln!("{}: memory", proxy.name);

@@ -37,7 +37,7 @@ impl World {
     pub async fn new() -> io::Result<Self> {
         let authorities = Authorities::new()?;
         let plain = origin::start().await?;
-        let secure = authorities.secure(plain).await?;
+        let secure = authorities.secure().await?;
         Ok(Self { plain, secure, authorities })
     }
 }

@@ -11,11 +11,10 @@ use rustls::{
     pki_types::PrivatePkcs8KeyDer,
 };
 use tempfile::TempDir;
-use tokio::{
-    io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
-};
+use tokio::net::TcpListener;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use crate::{http1::Connection, origin};
 
 /// The domain of all hosts.
 pub const DOMAIN: &str = "bench.test";
@@ -71,8 +70,8 @@ impl Authorities {
         self.folder.path().join("origin.pem").to_string_lossy().into_owned()
     }
 
-    /// Puts TLS in front of the origin.
-    pub async fn secure(&self, origin: SocketAddr) -> io::Result<SocketAddr> {
+    /// The origin behind TLS.
+    pub async fn secure(&self) -> io::Result<SocketAddr> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let (address, acceptor) = (listener.local_addr()?, TlsAcceptor::from(self.origin.clone()));
         tokio::spawn(async move {
@@ -80,10 +79,7 @@ impl Authorities {
                 let acceptor = acceptor.clone();
                 tokio::spawn(async move {
                     stream.set_nodelay(true)?;
-                    let mut stream = acceptor.accept(stream).await?;
-                    let mut origin = TcpStream::connect(origin).await?;
-                    origin.set_nodelay(true)?;
-                    copy_bidirectional(&mut stream, &mut origin).await
+                    origin::serve(Connection::over(acceptor.accept(stream).await?)).await
                 });
             }
         });
