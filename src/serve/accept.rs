@@ -10,14 +10,9 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response};
-use http_body::Body;
-use hyper::body::Incoming;
 use tokio::{sync::Semaphore, time};
-use tower_service::Service;
 
-use super::{Accepted, Drain, Listener, Serve};
-use crate::error::BoxError;
+use super::{Accepted, Drain, Listener, Serve, dispatch::Served};
 
 /// A running server. Ends only after it was told to stop; dropped, it takes no more connections, and those that are open go on.
 #[must_use = "a server does nothing unless it is polled"]
@@ -58,15 +53,10 @@ impl Drained {
 }
 
 /// Takes connections until it is told to stop, then waits for those that are open.
-pub(super) async fn run<L, S, ResB>(Serve { mut listener, service, settings, shutdown }: Serve<L, S>) -> Drained
+pub(super) async fn run<L, S>(Serve { mut listener, service, settings, shutdown }: Serve<L, S>) -> Drained
 where
     L: Listener,
-    S: Service<Request<Incoming>, Response = Response<ResB>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Into<BoxError>,
-    ResB: Body + Send + 'static,
-    ResB::Data: Send,
-    ResB::Error: Into<BoxError>,
+    S: Served,
 {
     let connections = Arc::new(settings.connections());
     let permits = settings.max_connections.map(|limit| Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))));

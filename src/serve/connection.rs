@@ -9,24 +9,21 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response};
-use http_body::Body;
+use hyper::server::conn::http1;
 #[cfg(feature = "http2")]
 use hyper::server::conn::http2;
-use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::OwnedSemaphorePermit,
     time::{Instant, Timeout, timeout_at},
 };
-use tower_service::Service;
 
 #[cfg(feature = "http2")]
 use super::streams::Streams;
 use super::{
     activity::Activity,
-    dispatch::Dispatch,
+    dispatch::{Dispatch, Served},
     drain::{DrainGuard, DrainOf},
     drive::{Limits, drive},
     listener::Accepted,
@@ -80,7 +77,7 @@ struct Established<Io> {
 
 impl Connections {
     /// Serves one connection until it is closed or becomes a tunnel. With `agreed`, all handshakes are done, and it is over TLS.
-    pub(super) async fn run<Io, S, ResB>(
+    pub(super) async fn run<Io, S>(
         self: Arc<Self>,
         Accepted { io, peer }: Accepted<Io>,
         agreed: Option<Protocol>,
@@ -89,12 +86,7 @@ impl Connections {
         permit: Option<OwnedSemaphorePermit>,
     ) where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        S: Service<Request<Incoming>, Response = Response<ResB>> + Clone + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<BoxError>,
-        ResB: Body + Send + 'static,
-        ResB::Data: Send,
-        ResB::Error: Into<BoxError>,
+        S: Served,
     {
         let (watch, activity) = (guard.watch().clone(), Activity::new());
         let client = (Client::of::<Stream<Io>>(guard.gauge(), watch.clone()), guard.drain());
@@ -144,7 +136,7 @@ impl Connections {
         Ok(Established { stream: Stream::Plain(io), peer, tls: false, protocol: Protocol::Http1 })
     }
 
-    async fn http<Io, S, ResB>(
+    async fn http<Io, S>(
         &self,
         Established { stream, peer, tls, protocol }: Established<Io>,
         service: S,
@@ -154,12 +146,7 @@ impl Connections {
     ) -> Result<(), BoxError>
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        S: Service<Request<Incoming>, Response = Response<ResB>> + Clone + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<BoxError>,
-        ResB: Body + Send + 'static,
-        ResB::Data: Send,
-        ResB::Error: Into<BoxError>,
+        S: Served,
     {
         let io = TokioIo::new(stream);
         let service = Dispatch {

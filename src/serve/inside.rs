@@ -2,19 +2,16 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use http::{Request, Response};
-use http_body::Body;
-use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tower_service::Service;
 
 use super::{
     Accepted, Drain,
     connection::{Connections, Protocol},
+    dispatch::Served,
     drive::Limits,
     settings::{Settings, or_forever},
 };
-use crate::{error::BoxError, ext::PeerAddr};
+use crate::ext::PeerAddr;
 
 /// Serves streams as [`serve`](super::serve()) serves connections, with its defaults.
 #[derive(Clone)]
@@ -37,22 +34,17 @@ impl Inside {
 
     /// Serves one stream until it is closed, becomes a tunnel, or is cut by the drain. Over TLS, it speaks what was agreed on there, else
     /// HTTP/1 or HTTP/2 by prior knowledge, whichever it begins with.
-    pub(crate) fn run<Io, S, ResB>(
+    pub(crate) fn run<Io, S>(
         &self,
         io: Io,
         peer: Option<PeerAddr>,
         agreed: Option<Protocol>,
         drain: &Drain,
         service: S,
-    ) -> impl Future<Output = ()> + Send + use<Io, S, ResB>
+    ) -> impl Future<Output = ()> + Send + use<Io, S>
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        S: Service<Request<Incoming>, Response = Response<ResB>> + Clone + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<BoxError>,
-        ResB: Body + Send + 'static,
-        ResB::Data: Send,
-        ResB::Error: Into<BoxError>,
+        S: Served,
     {
         self.0.clone().run(Accepted { io, peer }, agreed, service, drain.register(), None)
     }
