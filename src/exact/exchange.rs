@@ -304,8 +304,10 @@ impl<P: Prepare> Exchange<P> {
         if may_let_go && sending.is_all_written() {
             self.parts.headers.clear();
             self.parts.uri = Uri::default();
-            // What is left of the extensions may be what `serve` uses again for the connection's next request.
-            self.parts.extensions.remove::<ConnectWith>();
+            // It is connected. What is left may be what `serve` uses again for the next request; another upstream would ask for all of it.
+            if !self.proxy.replaceable {
+                self.parts.extensions.remove::<ConnectWith>();
+            }
             self.head = Head::Written;
         }
         Ok(State::Sending(sending))

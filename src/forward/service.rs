@@ -71,7 +71,7 @@ where
         }
         // RFC 9112 §9.3: a proxy keeps no connection with such a client, which does not know that it is one.
         let is_last = parts.version == Version::HTTP_10 && (self.tunnel.is_some() || parts.uri.scheme().is_some());
-        // Where the request goes says all to a client of HTTP.
+        // A client of HTTP looks at nothing but the request itself.
         let tells = TypeId::of::<S>() != TypeId::of::<ExactProxy>();
         let routed = match &self.tunnel {
             Some(tunnel) => config.route_inside(&mut parts, tells, tunnel),
