@@ -20,21 +20,23 @@ const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 /// Serves one request on its first `bad` connections and closes when the second arrives; serves every request on later ones.
 fn stale(bad: usize, reset: bool) -> RawUpstream {
-    RawUpstream::tcp(move |mut conn| async move {
+    RawUpstream::tcp(move |conn| serve_stale(conn, bad, reset))
+}
+
+async fn serve_stale(mut conn: RawConn, bad: usize, reset: bool) {
+    conn.request().await;
+    conn.write(OK).await;
+    if conn.index < bad {
+        conn.head().await;
+        if reset {
+            conn.reset();
+        }
+        return;
+    }
+    loop {
         conn.request().await;
         conn.write(OK).await;
-        if conn.index < bad {
-            conn.head().await;
-            if reset {
-                conn.reset();
-            }
-            return;
-        }
-        loop {
-            conn.request().await;
-            conn.write(OK).await;
-        }
-    })
+    }
 }
 
 #[tokio::test]
@@ -51,9 +53,16 @@ async fn a_get_is_sent_again_once_on_a_fresh_connection() {
 
 #[tokio::test]
 async fn what_is_sent_again_is_the_same_head_byte_for_byte() {
-    for method in ["GET", "HEAD", "DELETE"] {
-        let upstream = stale(1, false);
-        let proxy = ProxyApp::builder(upstream.url("/base").parse().unwrap()).build().unwrap();
+    let ca = TestCa::new();
+    let tls = Tls::roots_pem(ca.root_pem().as_bytes()).unwrap();
+    let exact = ExactProxy::builder().tls(tls).build().unwrap();
+    for (method, secure) in [("GET", false), ("HEAD", false), ("DELETE", false), ("GET", true)] {
+        let upstream = match secure {
+            true => RawUpstream::tls(&ca, &["http/1.1"], |conn| serve_stale(conn, 1, false)),
+            false => stale(1, false),
+        };
+        let url = if secure { upstream.url("/base").replace("http:", "https:") } else { upstream.url("/base") };
+        let proxy = ProxyApp::builder(url.parse().unwrap()).exact(exact.clone()).build().unwrap();
         let front = Front::serve(proxy).await;
         let mut client = front.client().await;
         client.exchange("GET /1 HTTP/1.1\r\nHost: front\r\n\r\n").await;
