@@ -63,9 +63,9 @@ use crate::{
 /// A request is sent again, once, on a fresh connection, if the pooled one turns out to be closed: always if nothing was sent, else if its
 /// method is idempotent, no byte came back, and what was taken of its body is still there. That is a body in memory ([`Body::from`]), and
 /// of a streamed one what passed so far, as long as that is no more than [`replay_max_bytes`](ExactProxyBuilder::replay_max_bytes): it is
-/// kept while it streams, until the response's head arrives, and the rest streams on from the client. A request without a body goes again
-/// over the version of HTTP that it was written for. `POST` is sent twice only where the upstream said over HTTP/2 that it has not
-/// processed it. What is peculiar to HTTP/2 is in the [`transport`](crate::transport) module's table.
+/// kept while it streams, until the response's head arrives, and the rest streams on from the client. One without a body that HTTP/1.1 has
+/// lost goes again over HTTP/1.1. `POST` is sent twice only where the upstream said over HTTP/2 that it has not processed it. What is
+/// peculiar to HTTP/2 is in the [`transport`](crate::transport) module's table.
 ///
 /// So that repeating does not make an outage worse, no more requests are repeated than one in five of those on pooled connections, and 10 a
 /// second; up to 1,000 are saved up. Beyond that, the first failure is the answer.

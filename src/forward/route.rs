@@ -99,7 +99,7 @@ impl Config {
         let who = self.who(parts)?;
         let Checked { found, .. } = Checked::of(parts)?;
         if *scheme == Scheme::HTTPS {
-            secures(&mut parts.extensions);
+            allow_in_clear(&mut parts.extensions);
         }
         // RFC 9112 §3.2.2: whatever `Host` says.
         set_host(&mut parts.headers, authority)?;
@@ -131,7 +131,7 @@ impl Config {
             }
         };
         if form == Form::Absolute {
-            secures(&mut parts.extensions);
+            allow_in_clear(&mut parts.extensions);
         }
         // A target in absolute form takes the place of `Host` (RFC 9112 §3.2.2).
         let may_lack_host = parts.version != Version::HTTP_11 && !parts.headers.contains_key(HOST);
@@ -328,8 +328,8 @@ impl Connect {
     }
 }
 
-/// Who reads the URL answers for it, or secures what goes on.
-fn secures(extensions: &mut Extensions) {
+/// A proxy may be asked for `https` in clear text: who reads the URL answers for it, or secures what goes on.
+fn allow_in_clear(extensions: &mut Extensions) {
     extensions.remove::<InClear>();
 }
 

@@ -87,7 +87,9 @@ impl<P: Prepare> Exchange<P> {
         let home = sending.into_home();
         // A head that is written already is one of HTTP/1.1.
         #[cfg(feature = "http2")]
-        if let (Head::Held, (Offer::Either, _)) = (&self.head, self.offer(&home.destination)?) {
+        if let Head::Held = self.head
+            && let (Offer::Either, _) = self.offer(&home.destination)?
+        {
             return Ok(self.dial_either(home, framing));
         }
         Ok(self.dial(home, framing))
