@@ -18,7 +18,7 @@
 //! | know who the client is, behind a proxy | [`ProxyMiddleware`] | a `Layer` |
 //! | start another program on its first request, and forward to it | [`spawn::SpawnApp`] | a `Service`, answers |
 //! | be the proxy that browsers and programs are set to | [`ForwardProxy`] | a `Layer` |
-//! | make certificates for what is intercepted | [`ca::Authority`] | a value |
+//! | make certificates for what is intercepted | [`ca::CertificateAuthority`] | a value |
 //! | accept connections so that the above can be trusted | [`serve()`] | a function |
 //! | test what you build against peers that misbehave | [`testkit`] | upstreams, clients, scripts |
 //!
@@ -34,7 +34,7 @@
 //! use http::Request;
 //! use nexthop::{
 //!     Body, ProxyApp, ProxyMiddleware,
-//!     ext::RequestOrigin,
+//!     ext::OriginalRequest,
 //!     middleware::Trust,
 //!     protocol::{keyring::Keyring, signature::Signer},
 //!     secret::Secret,
@@ -46,7 +46,7 @@
 //! let keys = Keyring::new("front-1", Secret::random()?)?;
 //!
 //! // The back: an axum app that is told by a signature who the client is.
-//! let page = |origin: RequestOrigin| async move { format!("{} below {}", origin.scheme(), origin.prefix()) };
+//! let page = |origin: OriginalRequest| async move { format!("{} below {}", origin.scheme(), origin.prefix()) };
 //! let app = Router::new().route("/hello", get(page));
 //! let app = ProxyMiddleware::builder().trust(Trust::signature(keys.clone())).build()?.layer(app);
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
@@ -54,7 +54,7 @@
 //! tokio::spawn(nexthop::serve(listener, app).into_future());
 //!
 //! // The front: one part of its site is the back's.
-//! let proxy = ProxyApp::builder(format!("http://{back}").parse()?).signer(Signer::builder(keys).build()?).build()?;
+//! let proxy = ProxyApp::builder(format!("http://{back}")).signer(Signer::builder(keys).build()?).build()?;
 //! let front = Router::new().nest_service("/shop", proxy);
 //!
 //! let request = Request::get("/shop/hello").header("host", "www.example.com").body(axum::body::Body::empty())?;
@@ -76,16 +76,16 @@
 //! | `http2` | yes | HTTP/2: on the accept side (prior knowledge, or ALPN behind a TLS acceptor) and towards upstreams (ALPN, or prior knowledge) |
 //! | `aws-lc-rs` | yes | `tls` with the aws-lc-rs provider |
 //! | `ring` | | `tls` with the ring provider, lighter to build |
-//! | `proxy-protocol` | with `serve` | the client's address at the head of connections to upstreams: [`transport::ProxyProtocolVersion`] |
-//! | `tls` | with a provider | https upstreams: [`transport::Tls`] |
+//! | `proxy-protocol` | with `serve` | the client's address at the head of connections to upstreams: [`net::ProxyProtocolVersion`] |
+//! | `tls` | with a provider | https upstreams: [`net::Tls`] |
 //! | `axum` | | for apps on axum: [extractors](mod@axum); `ConnectInfo` and `OriginalUri` behind `ProxyMiddleware`; the prefix that `nest_service` took off, in `ProxyApp` |
 //! | `config` | | serde types from which services and layers are built: [`config`] |
-//! | `metrics` | | figures through the `metrics` facade: [`transport::observe`] |
+//! | `metrics` | | figures through the `metrics` facade: [`observe`] |
 //! | `forward` | | [`ForwardProxy`]: whole URLs and `CONNECT` |
 //! | `intercept` | | `forward`, with TLS looked into by an authority of one's own: [`ca`] |
 //! | `pkcs12` | | `intercept`, with the authority's certificate as a PKCS #12 file, too |
 //! | `wildcards` | | `intercept`, with one certificate for a domain and all names right below it |
-//! | `socks` | | upstreams reached through a SOCKS5 proxy: [`transport::UpstreamProxy`] |
+//! | `socks` | | upstreams reached through a SOCKS5 proxy: [`net::UpstreamProxy`] |
 //! | `postcard` | | binary carried keys |
 //! | `spawn` | | backends that are child processes, started on the first request: [`spawn`] |
 //! | `bincode` | | binary carried keys in a format that nobody maintains |
@@ -116,7 +116,13 @@ pub mod ext;
 pub mod message;
 pub mod protocol;
 
-pub mod transport;
+mod transport;
+
+pub mod net;
+#[doc(inline)]
+pub use transport::observe;
+pub mod pool;
+pub mod tunnel;
 
 mod body;
 pub mod secret;
@@ -146,6 +152,8 @@ pub mod testkit;
 
 #[cfg(any(doc, doctest))]
 pub mod cookbook;
+#[doc(hidden)]
+pub mod internals;
 
 pub use app::ProxyApp;
 pub use body::Body;
@@ -153,6 +161,7 @@ pub use error::{BoxError, ConfigError, Error, ErrorKind, Phase};
 pub use exact::{ExactProxy, TransparentProxy};
 #[cfg(feature = "forward")]
 pub use forward::ForwardProxy;
+pub use message::target::UpstreamUrl;
 pub use middleware::ProxyMiddleware;
 #[cfg(feature = "serve")]
 pub use serve::serve;

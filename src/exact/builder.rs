@@ -166,7 +166,7 @@ impl ExactProxyBuilder {
     }
 
     /// Counts exchanges and connections through the `metrics` facade, labelled with this name of the proxy: nothing is counted. Which
-    /// figures there are is said [there](crate::transport::observe). They go to the recorder that is installed when
+    /// figures there are is said [there](crate::observe). They go to the recorder that is installed when
     /// [`build`](Self::build) is called.
     #[cfg(feature = "metrics")]
     pub fn metrics(mut self, name: impl Into<String>) -> Self {
@@ -305,9 +305,13 @@ impl ExactProxyBuilder {
 
     /// Without the checks, which the defaults pass.
     pub(super) fn assemble(self) -> ExactProxy {
+        #[cfg(feature = "spawn")]
+        let settings = self.clone();
         let (observers, listener) = self.observers();
         let limits = Arc::new(self.limits.within_reach());
         ExactProxy(Arc::new(Inner {
+            #[cfg(feature = "spawn")]
+            settings,
             pool: Arc::new(Pool::new(limits.clone(), listener)),
             observers,
             replaceable: self.replaceable,

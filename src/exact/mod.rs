@@ -54,12 +54,14 @@ mod transparent;
 #[cfg(feature = "forward")]
 mod tunnel;
 
+#[cfg(feature = "http2")]
+pub use crate::transport::HttpVersions;
 pub(crate) use answer::answer;
 pub use builder::ExactProxyBuilder;
+pub use exchange::ExactProxyFuture;
 pub(crate) use exchange::Exchange;
-pub use exchange::ResponseFuture;
 #[cfg(feature = "spawn")]
 pub(crate) use exchange::Salvage;
 pub(crate) use prepare::Prepare;
 pub use service::ExactProxy;
-pub use transparent::{TransparentFuture, TransparentProxy, TransparentProxyBuilder};
+pub use transparent::{TransparentProxy, TransparentProxyBuilder, TransparentProxyFuture};

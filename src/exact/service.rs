@@ -13,7 +13,7 @@ use tower_service::Service;
 
 use super::{
     builder::ExactProxyBuilder,
-    exchange::{Exchange, ResponseFuture},
+    exchange::{ExactProxyFuture, Exchange},
     extended,
     nominated::without,
     prepare::Prepare,
@@ -26,7 +26,7 @@ use crate::{
     body::Body,
     error::{BoxError, Error},
     message::hop::{self, Found},
-    transport::{Connector, Limits, Pool, PoolStats, Stream, observe::Observers},
+    transport::{ByteStream, Connector, Limits, Pool, PoolStats, observe::Observers},
 };
 
 /// Sends the request it is given, unchanged, to the authority in its URI.
@@ -42,7 +42,7 @@ use crate::{
 /// * Body: streamed both ways, never buffered; trailers kept. Its length is the size hint's, else a valid `Content-Length`, which is then
 ///   enforced, else it is chunked.
 /// * `101`: the upgraded connection is joined with the client's if the request came from a hyper server, else found in the response
-///   ([`Upgraded::take`](crate::transport::Upgraded::take)).
+///   ([`Upgraded::take`](crate::tunnel::Upgraded::take)).
 /// * `CONNECT host:port` goes to the proxy that an [`ext::ConnectTo`](crate::ext::ConnectTo) names, in clear text. A `2xx` makes the
 ///   connection a tunnel, as a `101` does; any other answer is a response like others. `Proxy-Authorization` reaches that proxy only with
 ///   [`keep_hop_by_hop`](ExactProxyBuilder::keep_hop_by_hop).
@@ -53,7 +53,7 @@ use crate::{
 /// Cheap to clone; clones share one pool of connections. Always ready.
 ///
 /// # Errors
-/// `Target` (400: no authority, another scheme, `CONNECT` without a port, nothing sent), `RequestBody` (400: not the length it was said to
+/// `InvalidTarget` (400: no authority, another scheme, `CONNECT` without a port, nothing sent), `RequestBody` (400: not the length it was said to
 /// be, or that of a `TRACE`), `RequestTimeout` (408), `Connect` and `Upstream` (502), `Unavailable` (503: all
 /// [connections that there may be](ExactProxyBuilder::pool_max_connections) are in use), `Timeout` (504), `Unsupported` (501: `CONNECT`
 /// without a proxy to ask, extended `CONNECT` for HTTP or TLS), `LengthRequired` (411: only where upstreams take
@@ -103,6 +103,9 @@ use crate::{
 pub struct ExactProxy(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
+    /// The settings this client was built from.
+    #[cfg(feature = "spawn")]
+    pub(super) settings: ExactProxyBuilder,
     pub(super) limits: Arc<Limits>,
     pub(super) connector: Arc<Connector>,
     pub(super) pool: Arc<Pool>,
@@ -120,15 +123,21 @@ pub(super) struct Inner {
 }
 
 impl ExactProxy {
+    /// Returns a builder with the settings of this client; the client it builds has a connection pool of its own.
+    #[cfg(feature = "spawn")]
+    pub(crate) fn sibling(&self) -> ExactProxyBuilder {
+        self.0.settings.clone()
+    }
+
     /// Sends one request, as [`call`](Service::call) does, by a shared reference: for a client that is at hand in a handler.
-    pub fn request<B>(&self, request: Request<B>) -> ResponseFuture
+    pub fn request<B>(&self, request: Request<B>) -> ExactProxyFuture
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
         let mut exchange = self.exchange(request);
         exchange.begin();
-        ResponseFuture(exchange)
+        ExactProxyFuture(exchange)
     }
 
     /// Sends one request on a stream of the caller's own, such as a tunnel through another proxy, and on no other. TLS is spoken over it if
@@ -154,12 +163,12 @@ impl ExactProxy {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn send_on<B>(&self, stream: impl Stream, request: Request<B>) -> ResponseFuture
+    pub fn send_on<B>(&self, stream: impl ByteStream, request: Request<B>) -> ExactProxyFuture
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        ResponseFuture(self.exchange(request).on(Box::new(stream)))
+        ExactProxyFuture(self.exchange(request).on(Box::new(stream)))
     }
 
     /// Takes off a request what concerns the client's connection alone.
@@ -239,13 +248,13 @@ where
 {
     type Response = Response<Body>;
     type Error = Error;
-    type Future = ResponseFuture;
+    type Future = ExactProxyFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> ResponseFuture {
+    fn call(&mut self, request: Request<B>) -> ExactProxyFuture {
         self.request(request)
     }
 }

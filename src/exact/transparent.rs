@@ -46,7 +46,7 @@ use crate::{
 ///
 /// # Deployment
 /// It connects to whatever a client names. Without a forced host, let in only clients that may reach everything this process can reach;
-/// a [`Connect`](crate::transport::Connect) of your own can look at the addresses behind the names.
+/// a [`Connect`](crate::net::Connect) of your own can look at the addresses behind the names.
 ///
 /// That includes the proxy itself: a request whose `Host` is the proxy's own address would go round until no file descriptors are left.
 /// A forward proxy should take [absolute-form](TransparentProxyBuilder::absolute_form_only) requests only, which ends the first round; one
@@ -72,7 +72,7 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct TransparentProxy {
-    exact: ExactProxy,
+    client: ExactProxy,
     force_host: Option<Authority>,
     force_scheme: Option<Scheme>,
     absolute_form_only: bool,
@@ -83,7 +83,7 @@ pub struct TransparentProxy {
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct TransparentProxyBuilder {
-    exact: Option<ExactProxy>,
+    client: Option<ExactProxy>,
     force_host: Option<String>,
     force_scheme: Option<String>,
     absolute_form_only: bool,
@@ -120,8 +120,8 @@ impl TransparentProxyBuilder {
     }
 
     /// What sends the requests: its connections, timeouts, limits and TLS. Default: [`ExactProxy::new`].
-    pub fn exact(mut self, exact: ExactProxy) -> Self {
-        self.exact = Some(exact);
+    pub fn client(mut self, client: ExactProxy) -> Self {
+        self.client = Some(client);
         self
     }
 
@@ -144,7 +144,7 @@ impl TransparentProxyBuilder {
             Some(text) => return Err(ConfigError::invalid("force_scheme", text, "neither http nor https")),
         };
         Ok(TransparentProxy {
-            exact: self.exact.unwrap_or_default(),
+            client: self.client.unwrap_or_default(),
             force_host,
             force_scheme,
             absolute_form_only: self.absolute_form_only,
@@ -157,7 +157,7 @@ impl TransparentProxy {
     /// Sends requests where they say.
     #[must_use]
     pub fn new() -> Self {
-        Self { exact: ExactProxy::new(), force_host: None, force_scheme: None, absolute_form_only: false, via: None }
+        Self { client: ExactProxy::new(), force_host: None, force_scheme: None, absolute_form_only: false, via: None }
     }
 
     /// Starts with the defaults of [`new`](Self::new).
@@ -170,7 +170,7 @@ impl TransparentProxy {
         let extended = extended::receive(parts);
         self.direct(parts)?;
         if self.via.as_ref().is_some_and(|us| via::has_been_here(&parts.headers, us)) {
-            return Err(Error::new(ErrorKind::Loop, "the request has been through this proxy before"));
+            return Err(Error::new(ErrorKind::LoopDetected, "the request has been through this proxy before"));
         }
         let found = Found::scan(&parts.headers);
         let (_, nominated) = hop::strip_found(&mut parts.headers, parts.version, found);
@@ -190,23 +190,25 @@ impl TransparentProxy {
         }
         let form = form(&parts.method, &parts.uri)?;
         if self.absolute_form_only && form != Form::Absolute {
-            return Err(Error::new(ErrorKind::Target, "this proxy takes whole URLs as targets only"));
+            return Err(Error::new(ErrorKind::InvalidTarget, "this proxy takes whole URLs as targets only"));
         }
         let host = check_host(&parts.uri, parts.version, &parts.headers)?;
         let uri = std::mem::take(&mut parts.uri).into_parts();
         if let Some(authority) = &uri.authority {
             let host = HeaderValue::from_str(authority.as_str());
-            parts.headers.insert(HOST, host.map_err(|_| Error::new(ErrorKind::Target, "target names no valid host"))?);
+            parts
+                .headers
+                .insert(HOST, host.map_err(|_| Error::new(ErrorKind::InvalidTarget, "target names no valid host"))?);
         }
         let named = || uri.authority.or_else(|| Authority::try_from(host?.as_bytes()).ok());
         let authority = self.force_host.clone().or_else(named);
-        let authority = authority.ok_or_else(|| Error::new(ErrorKind::Target, "request names no host"))?;
+        let authority = authority.ok_or_else(|| Error::new(ErrorKind::InvalidTarget, "request names no host"))?;
         let mut target = http::uri::Parts::default();
         target.scheme = self.force_scheme.clone().or(uri.scheme).or(Some(Scheme::HTTP));
         target.authority = Some(authority);
         target.path_and_query = uri.path_and_query.or_else(|| Some(PathAndQuery::from_static("/")));
         parts.uri = Uri::from_parts(target)
-            .map_err(|error| Error::new(ErrorKind::Target, "target cannot be sent").with_source(error))?;
+            .map_err(|error| Error::new(ErrorKind::InvalidTarget, "target cannot be sent").with_source(error))?;
         Ok(())
     }
 }
@@ -224,28 +226,28 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = TransparentFuture;
+    type Future = TransparentProxyFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> TransparentFuture {
+    fn call(&mut self, request: Request<B>) -> TransparentProxyFuture {
         let (mut parts, body) = request.into_parts();
         // RFC 9112 §9.3: a proxy keeps no connection with such a client, which does not know that it is one.
         let closes = parts.version == Version::HTTP_10;
         let state = match self.prepare(&mut parts) {
             Ok(_) if is_last_hop(&parts.method, &mut parts.headers) => State::Answer(Some(last_hop(&parts.method))),
-            Ok(nominated) => State::Exchange(self.exact.send(parts, without(Body::new(body), nominated), ())),
+            Ok(nominated) => State::Exchange(self.client.send(parts, without(Body::new(body), nominated), ())),
             Err(error) => State::Answer(Some(answer(error, None, None))),
         };
-        TransparentFuture { state, via: self.via.clone(), closes }
+        TransparentProxyFuture { state, via: self.via.clone(), closes }
     }
 }
 
 /// The answer of a [`TransparentProxy`].
 #[must_use = "futures do nothing unless polled"]
-pub struct TransparentFuture {
+pub struct TransparentProxyFuture {
     state: State,
     via: Option<Arc<Pseudonym>>,
     /// The response is the last on its connection.
@@ -258,7 +260,7 @@ enum State {
     Answer(Option<Response<Body>>),
 }
 
-impl Future for TransparentFuture {
+impl Future for TransparentProxyFuture {
     type Output = Result<Response<Body>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -287,14 +289,14 @@ impl Future for TransparentFuture {
 /// The answer to a request that goes no further (RFC 9110 §7.6.2).
 fn last_hop(method: &Method) -> Response<Body> {
     if *method == Method::TRACE {
-        return answer(Error::new(ErrorKind::Method, "TRACE is not answered here"), None, None);
+        return answer(Error::new(ErrorKind::MethodNotAllowed, "TRACE is not answered here"), None, None);
     }
     Response::new(Body::empty())
 }
 
-impl fmt::Debug for TransparentFuture {
+impl fmt::Debug for TransparentProxyFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TransparentFuture").finish_non_exhaustive()
+        f.debug_struct("TransparentProxyFuture").finish_non_exhaustive()
     }
 }
 
@@ -322,7 +324,7 @@ mod tests {
     #[test]
     fn a_target_in_a_form_that_its_method_does_not_have_is_refused() {
         for (method, target) in [(Method::GET, "internal:22"), (Method::GET, "*"), (Method::GET, "ftp://h.example/")] {
-            assert_eq!(direct(method, target).unwrap_err().kind(), ErrorKind::Target, "{target}");
+            assert_eq!(direct(method, target).unwrap_err().kind(), ErrorKind::InvalidTarget, "{target}");
         }
     }
 }

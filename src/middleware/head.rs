@@ -22,7 +22,7 @@ pub(super) struct Head {
 
 impl Head {
     /// # Errors
-    /// `Target` (400): the form of the target, or `Host`. `RequestBody` (400): the framing.
+    /// `InvalidTarget` (400): the form of the target, or `Host`. `RequestBody` (400): the framing.
     pub(super) fn check(parts: &Parts) -> Result<Self, Error> {
         let form = form(&parts.method, &parts.uri)?;
         let host = check_host(&parts.uri, parts.version, &parts.headers)?;

@@ -48,11 +48,11 @@
 //!
 //! A `prefix` that is not one is refused (400), not mended: it ends up in links, redirects and cookies. [`Prefix`] has the particulars.
 //!
-//! [`Prefix`]: crate::message::target::Prefix
+//! [`Prefix`]: crate::message::Prefix
 //!
 //! # The classic family
 //!
-//! [`Family::WsgiProxy`], the default of both ends. "Peer" below is a receiver that believes the socket's peer: it takes the client and the
+//! [`ForwardedHeaders::WsgiProxy`], the default of both ends. "Peer" below is a receiver that believes the socket's peer: it takes the client and the
 //! scheme, the rest only if configured. One that believes a signature takes all that is covered.
 //!
 //! | field | grammar | says | peer believes |
@@ -70,19 +70,10 @@
 //! The query is joined as `client "&" href` wherever the client's target has a `?`, even with nothing behind it, and as `href` alone where it
 //! has none. A receiver MUST take `X-Traversal-Path: myapp`, without the slash, as `/myapp`: the first implementation sent it so.
 //!
-//! ```
-//! use nexthop::message::target::{join, split, split_query};
-//!
-//! let sent = join("/myapp", "/article/1", Some("page=3"), Some("key=2"))?;
-//! assert_eq!(sent.as_str(), "/myapp/article/1?page=3&key=2");
-//! assert_eq!(split(sent.path(), "/myapp"), Some("/article/1"));
-//! assert_eq!(split_query(sent.query(), "key=2"), Some(Some("page=3")));
-//! # Ok::<(), nexthop::Error>(())
-//! ```
 //!
 //! # The de-facto family
 //!
-//! [`Family::XForwarded`], as most reverse proxies write it.
+//! [`ForwardedHeaders::XForwarded`], as most reverse proxies write it.
 //!
 //! | field | grammar | says | peer believes |
 //! |---|---|---|---|
@@ -94,7 +85,7 @@
 //!
 //! # RFC 7239
 //!
-//! [`Family::Forwarded`]: the field `Forwarded` with the parameters `for`, `host` and `proto`; `by` and others are passed over. The element
+//! [`ForwardedHeaders::Rfc7239`]: the field `Forwarded` with the parameters `for`, `host` and `proto`; `by` and others are passed over. The element
 //! of the client, as the walk below finds it, gives scheme and (opt-in) host. It has no prefix.
 //!
 //! # Lists
@@ -106,19 +97,6 @@
 //! The other fields of the de-facto family may be lists too, and then the element as far from the right as the client counts, or
 //! the only one.
 //!
-//! ```
-//! use http::{HeaderMap, HeaderValue};
-//! use nexthop::{ext::Hop, message::forwarded, protocol::names};
-//!
-//! let mut fields = HeaderMap::new();
-//! fields.append(names::X_FORWARDED_FOR, HeaderValue::from_static("127.0.0.1, 198.51.100.7")); // the first was the client's invention
-//! fields.append(names::X_FORWARDED_FOR, HeaderValue::from_static("10.0.0.2"));
-//!
-//! let hops = forwarded::for_hops(&fields, &names::X_FORWARDED_FOR);
-//! let client = forwarded::walk(&hops, usize::MAX, |ip| ip.to_string().starts_with("10.")).map(|at| &hops[at]);
-//! assert_eq!(client, Some(&Hop::Addr("198.51.100.7".parse()?, None)));
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
 //!
 //! # Carried keys
 //!
@@ -216,11 +194,11 @@ assert_eq!(fields["x-wsgiproxy-bin-1"], "user postcard:BwVhbGljZQ==");
 //! with `REMOTE_USER` among its extensions, and none of these fields.
 
 pub mod carry;
-mod family;
+mod forwarded_headers;
 pub mod keyring;
-pub mod names;
+pub(crate) mod names;
 pub mod replay;
 pub mod signature;
-pub mod value;
+pub(crate) mod value;
 
-pub use family::Family;
+pub use forwarded_headers::ForwardedHeaders;

@@ -1,19 +1,19 @@
 //! Remembers which signatures were seen, so that a copied request is refused.
 //!
-//! [`ReplayStore`] is what a verifier asks; [`LocalReplay`] answers it from this process's memory. A store of a fleet's own answers
+//! [`ReplayStore`] is what a verifier asks; [`InMemoryReplayStore`] answers it from this process's memory. A store of a fleet's own answers
 //! later, and everything else stays the same:
 //!
 //! ```
-//! use nexthop::protocol::replay::{Answer, LocalReplay, Nonce, ReplayStore, Seen};
+//! use nexthop::protocol::replay::{NonceCheck, InMemoryReplayStore, Nonce, ReplayStore, NonceStatus};
 //!
 //! /// Asks memory first, so that most replays never leave the machine.
 //! #[derive(Debug, Default)]
-//! struct Fleet(LocalReplay);
+//! struct Fleet(InMemoryReplayStore);
 //!
 //! impl ReplayStore for Fleet {
-//!     fn remember(&self, nonce: Nonce<'_>) -> Answer {
+//!     fn remember(&self, nonce: Nonce<'_>) -> NonceCheck {
 //!         match self.0.remember(nonce) {
-//!             Answer::Now(Seen::Fresh) => Answer::Later(Box::pin(async { Seen::Fresh /* SET NX EXAT … */ })),
+//!             NonceCheck::Now(NonceStatus::Fresh) => NonceCheck::Later(Box::pin(async { NonceStatus::Fresh /* SET NX EXAT … */ })),
 //!             answer => answer,
 //!         }
 //!     }
@@ -26,15 +26,15 @@ mod senders;
 
 use std::{fmt, pin::Pin};
 
-pub use self::local::{LocalReplay, LocalReplayBuilder};
+pub use self::local::{InMemoryReplayStore, InMemoryReplayStoreBuilder};
 
 /// Where a [`Verifier`](super::signature::Verifier) remembers nonces. One for each process, or one that a fleet shares.
 ///
 /// Asked only after a signature's MAC held and its time was good, so strangers cannot fill it.
 pub trait ReplayStore: fmt::Debug + Send + Sync + 'static {
     /// Remembers a nonce until `nonce.until`, and says whether it was new. Must be atomic: of two calls with the same key id and text,
-    /// one at most may be told [`Fresh`](Seen::Fresh). Must not forget before `until`: a full store says [`Unavailable`](Seen::Unavailable).
-    fn remember(&self, nonce: Nonce<'_>) -> Answer;
+    /// one at most may be told [`Fresh`](NonceStatus::Fresh). Must not forget before `until`: a full store says [`Unavailable`](NonceStatus::Unavailable).
+    fn remember(&self, nonce: Nonce<'_>) -> NonceCheck;
 }
 
 /// A nonce to remember.
@@ -54,17 +54,17 @@ pub struct Nonce<'a> {
 
 /// A store's answer, now or later.
 #[non_exhaustive]
-pub enum Answer {
+pub enum NonceCheck {
     /// Known at once, as in memory.
-    Now(Seen),
+    Now(NonceStatus),
     /// Known when the future ends, as from another machine.
-    Later(Pin<Box<dyn Future<Output = Seen> + Send>>),
+    Later(Pin<Box<dyn Future<Output = NonceStatus> + Send>>),
 }
 
 /// What a store knows of a nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Seen {
+pub enum NonceStatus {
     /// It is new, and remembered now.
     Fresh,
     /// It was there: the request is refused (403).
@@ -73,7 +73,7 @@ pub enum Seen {
     Unavailable,
 }
 
-impl fmt::Debug for Answer {
+impl fmt::Debug for NonceCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Now(seen) => f.debug_tuple("Now").field(seen).finish(),

@@ -11,7 +11,7 @@
 //! recipient must drop, RFC 9110 §5.5) or holds any byte outside `%x20-7E`. A receiver takes `coded` for every value.
 //!
 //! ```
-//! use nexthop::protocol::value::{decode, encode};
+//! use nexthop::internals::value::{decode, encode};
 //!
 //! assert_eq!(encode(b"alice"), "alice");
 //! assert_eq!(encode(b" alice"), "b64IGFsaWNl");
@@ -20,7 +20,7 @@
 //! assert_eq!(encode(b""), "b64");
 //! assert_eq!(decode(b"b64IGFsaWNl", 4096)?.as_ref(), b" alice");
 //! assert!(decode(b"al\tice", 4096).is_err());
-//! # Ok::<(), nexthop::protocol::value::DecodeError>(())
+//! # Ok::<(), nexthop::internals::value::DecodeError>(())
 //! ```
 
 use std::{borrow::Cow, error::Error as StdError, fmt};

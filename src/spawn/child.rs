@@ -19,8 +19,8 @@ use zeroize::Zeroizing;
 use super::{
     gate::{Backend, Gate},
     group,
-    listen::{Address, Place, Report as PortReport, SECRET_FILE, Said, Way},
-    output::{Finder, Output, Stream},
+    listen::{Address, Place, PortAnnouncement, SECRET_FILE, Said, Way},
+    output::{Finder, Output, OutputStream},
     process::Process,
     ready::{self, Kind},
     shared::Front,
@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     error::BoxError,
-    message::target::Href,
+    message::target::UpstreamUrl,
     protocol::{keyring::Keyring, signature::Signer},
     secret::Secret,
 };
@@ -130,8 +130,8 @@ impl Birth {
         let mut readers = JoinSet::new();
         let (out, err) = process.pipes();
         // Each pipe by itself: a child that fills one of them must not wait for the other to be read.
-        out.map(|pipe| readers.spawn(output.clone().read(Stream::Out, pipe)));
-        err.map(|pipe| readers.spawn(output.clone().read(Stream::Err, pipe)));
+        out.map(|pipe| readers.spawn(output.clone().read(OutputStream::Out, pipe)));
+        err.map(|pipe| readers.spawn(output.clone().read(OutputStream::Err, pipe)));
         Ok(Alive {
             process,
             output,
@@ -161,7 +161,7 @@ impl Birth {
     /// What is looked for in the output.
     fn finder(&self) -> Option<Finder> {
         let port = match &self.spec.way {
-            Way::Reported(PortReport(Said::Line(find))) => Some(find.clone()),
+            Way::Announced(PortAnnouncement(Said::Line(find))) => Some(find.clone()),
             _ => None,
         };
         port.or_else(|| self.spec.ready.finder())
@@ -245,7 +245,7 @@ impl Birth {
         let spec = &*self.spec;
         let address = match (&place.address, &spec.way) {
             (Some(address), _) => address.clone(),
-            (None, Way::Reported(PortReport(Said::File))) => self.at(port_in_file(place).await),
+            (None, Way::Announced(PortAnnouncement(Said::File))) => self.at(port_in_file(place).await),
             (None, _) => self.at(output.found().await),
         };
         if spec.way.needs_proof()
@@ -257,7 +257,7 @@ impl Birth {
             }
         }
         let not_started = |error: crate::ConfigError| ExitCause::NotStarted(error.to_string());
-        let href: Href = address.href(&spec.base_path).parse().map_err(not_started)?;
+        let href: UpstreamUrl = address.href(&spec.base_path).parse().map_err(not_started)?;
         let probe = spec.probe(href.clone(), signer.clone()).map_err(not_started)?;
         spec.ready.poll(&spec.way, &address, &probe).await;
         if matches!(spec.ready.0, Kind::Line(_)) {

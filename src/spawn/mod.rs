@@ -28,9 +28,9 @@
 //! |---|---|---|---|
 //! | `__PORT__` | | binds a port that was free a moment ago | a program that was quicker; on Linux it is found out before anything is sent to it |
 //! | `__SOCKET__` | | binds a unix socket in a directory that nobody else can enter | nobody |
-//! | | [`Listen::Inherited`] | takes over a listening TCP socket, descriptor 3 (`LISTEN_FDS=1`) | nobody |
-//! | | [`Listen::InheritedUnix`] | takes over a listening unix socket | nobody |
-//! | | [`Listen::Reported`] | binds any port, and says which, in a line or a file | as for `__PORT__` |
+//! | | [`ListenMode::Inherited`] | takes over a listening TCP socket, descriptor 3 (`LISTEN_FDS=1`) | nobody |
+//! | | [`ListenMode::InheritedUnix`] | takes over a listening unix socket | nobody |
+//! | | [`ListenMode::Announced`] | binds any port, and says which, in a line or a file | as for `__PORT__` |
 //!
 //! With an inherited socket there is no race and no refused connection. On systems other than Linux, the proof for ports is that the child
 //! is alive when somebody answers. A child that was beaten to its port has failed, and the next one gets another port.
@@ -74,7 +74,7 @@
 //! # Windows
 //! | | unix | Windows |
 //! |---|---|---|
-//! | listening | as above | by port: `__PORT__` or [`Listen::Reported`] |
+//! | listening | as above | by port: `__PORT__` or [`ListenMode::Announced`] |
 //! | being ready | as [`Ready`] has it | all of it but `Ready::notify` |
 //! | a stop | `TERM`, the grace, `KILL` | the end, at once, without the grace |
 //! | who goes with a child | its process group | its job object: all that it has started |
@@ -114,11 +114,11 @@ pub use builder::SpawnAppBuilder;
 pub use command::Command;
 #[cfg(unix)]
 pub use command::Resource;
-pub use future::SpawnFuture;
+pub use future::SpawnAppFuture;
 pub use handle::{Events, Handle};
 pub use keyed::{KeyedSpawnApp, KeyedSpawnAppBuilder};
-pub use listen::{Address, Listen, Report};
-pub use output::{Line, Stream};
+pub use listen::{Address, ListenMode, PortAnnouncement};
+pub use output::{Line, OutputStream};
 pub use ready::Ready;
 pub use service::SpawnApp;
 pub use state::{ChildStatus, Event, Exit, ExitCause, State, Status};

@@ -13,7 +13,7 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{InMemoryUpstream, RawConn};
-use crate::transport::{Connect, Connecting, Destination, Stream};
+use crate::transport::{ByteStream, Connect, Connecting, Destination};
 
 /// Breaks connections in the moment that something is written to them, before a byte of it is taken: what a proxy meets when an upstream
 /// closes an idle connection just as a request is sent on it.
@@ -97,7 +97,7 @@ impl<C: Connect> Connect for GatedConnector<C> {
 
 /// A stream that, once shut, is not ready to write for a while and then broken.
 struct Gated {
-    io: Box<dyn Stream>,
+    io: Box<dyn ByteStream>,
     index: usize,
     shut_before: Arc<AtomicUsize>,
     refused: usize,

@@ -2,8 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{RawConn, Seen, Tasks, upstream::Shared, wire::Pipe, within};
-use crate::transport::{Connect, Connecting, Destination, Stream};
+use super::{RawConn, ReceivedRequest, Tasks, upstream::Shared, wire::Pipe, within};
+use crate::transport::{ByteStream, Connect, Connecting, Destination};
 
 /// A connector whose every connection leads to a script, in memory. What fails in a script fails the test, if it calls
 /// [`finish`](Self::finish).
@@ -19,7 +19,7 @@ use crate::transport::{Connect, Connecting, Destination, Stream};
 /// # async fn main() -> Result<(), nexthop::BoxError> {
 /// let upstream = InMemoryUpstream::new(scripts::answers(["HTTP/1.1 204 No Content\r\n\r\n"]));
 /// let exact = ExactProxy::builder().connector(upstream.clone()).build()?;
-/// let app = ProxyApp::builder("http://app.example/v1".parse()?).exact(exact).build()?;
+/// let app = ProxyApp::builder("http://app.example/v1").client(exact).build()?;
 ///
 /// app.oneshot(Request::get("/x").header("host", "a").header("remote-user", "forged").body(Body::empty())?).await?;
 /// assert_eq!((upstream.only().target(), upstream.only().field("remote-user")), ("/v1/x", None));
@@ -38,7 +38,7 @@ use crate::transport::{Connect, Connecting, Destination, Stream};
 /// # async fn main() -> Result<(), nexthop::BoxError> {
 /// let upstream = InMemoryUpstream::new(scripts::silent());
 /// let exact = ExactProxy::builder().connector(upstream.clone()).build()?;
-/// let app = ProxyApp::builder("http://app.example".parse()?).exact(exact).build()?;
+/// let app = ProxyApp::builder("http://app.example").client(exact).build()?;
 ///
 /// let asked = tokio::time::Instant::now();
 /// let response = app.oneshot(Request::get("/").header("host", "www.example.com").body(Body::empty())?).await?;
@@ -81,13 +81,13 @@ impl InMemoryUpstream {
     }
 
     /// Every request that scripts have read so far.
-    pub fn seen(&self) -> Vec<Seen> {
+    pub fn seen(&self) -> Vec<ReceivedRequest> {
         self.shared.seen()
     }
 
     /// The one request so far; fails if there are more, or none.
     #[track_caller]
-    pub fn only(&self) -> Seen {
+    pub fn only(&self) -> ReceivedRequest {
         self.shared.only()
     }
 
@@ -110,7 +110,7 @@ impl Connect for InMemoryUpstream {
     fn connect(&self, _: &Destination) -> Connecting {
         let (ours, theirs) = Pipe::pair(self.buffer);
         (self.run)(RawConn::new(theirs, &self.shared));
-        Box::pin(async move { Ok(Box::new(ours) as Box<dyn Stream>) })
+        Box::pin(async move { Ok(Box::new(ours) as Box<dyn ByteStream>) })
     }
 }
 

@@ -59,7 +59,7 @@ enum Place {
 /// What an upstream and the connections in its scripts' hands know together.
 #[derive(Default)]
 pub(super) struct Shared {
-    seen: Mutex<Vec<Seen>>,
+    seen: Mutex<Vec<ReceivedRequest>>,
     connections: AtomicUsize,
     open: AtomicUsize,
     changed: Notify,
@@ -68,7 +68,7 @@ pub(super) struct Shared {
 /// One request as it came over the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Seen {
+pub struct ReceivedRequest {
     /// Which connection it came on, from 0.
     pub connection: usize,
     /// Request line and fields, up to and with the empty line.
@@ -79,7 +79,7 @@ pub struct Seen {
     pub body: Vec<u8>,
 }
 
-impl Seen {
+impl ReceivedRequest {
     /// The request line.
     pub fn line(&self) -> &str {
         self.head.lines().next().unwrap_or_default()
@@ -219,13 +219,13 @@ impl RawUpstream {
     }
 
     /// Every request so far.
-    pub fn seen(&self) -> Vec<Seen> {
+    pub fn seen(&self) -> Vec<ReceivedRequest> {
         self.shared.seen()
     }
 
     /// The one request so far; fails if there are more, or none.
     #[track_caller]
-    pub fn only(&self) -> Seen {
+    pub fn only(&self) -> ReceivedRequest {
         self.shared.only()
     }
 
@@ -288,7 +288,7 @@ impl Shared {
         self.changed.notify_waiters();
     }
 
-    pub(super) fn record(&self, seen: Seen) -> Seen {
+    pub(super) fn record(&self, seen: ReceivedRequest) -> ReceivedRequest {
         self.seen.lock().unwrap().push(seen.clone());
         self.changed.notify_waiters();
         seen
@@ -298,12 +298,12 @@ impl Shared {
         self.connections.load(Ordering::SeqCst)
     }
 
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    pub(super) fn seen(&self) -> Vec<ReceivedRequest> {
         self.seen.lock().unwrap().clone()
     }
 
     #[track_caller]
-    pub(super) fn only(&self) -> Seen {
+    pub(super) fn only(&self) -> ReceivedRequest {
         let seen = self.seen();
         assert_eq!(seen.len(), 1, "requests seen: {seen:#?}");
         seen.into_iter().next().unwrap()

@@ -50,7 +50,7 @@ impl Destination {
     /// The destination of a request: its URI's scheme and authority, or the place that `ConnectTo` names instead.
     ///
     /// # Errors
-    /// `Target` (400): no authority, another scheme than `http` and `https`, user information (RFC 9110 §4.2.4), port 0.
+    /// `InvalidTarget` (400): no authority, another scheme than `http` and `https`, user information (RFC 9110 §4.2.4), port 0.
     pub(crate) fn of(uri: &Uri, connect_to: Option<&ConnectTo>) -> Result<Self, Error> {
         let tls = match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTP => false,
@@ -269,7 +269,7 @@ impl Site {
 }
 
 fn target(reason: &'static str) -> Error {
-    Error::new(ErrorKind::Target, reason)
+    Error::new(ErrorKind::InvalidTarget, reason)
 }
 
 impl Ord for Destination {

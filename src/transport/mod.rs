@@ -53,7 +53,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | `:authority` | what `Host` says, else the URI's authority; a `Host` that cannot be one, or a second one, is `Target` (400) |
+//! | `:authority` | what `Host` says, else the URI's authority; a `Host` that cannot be one, or a second one, is `InvalidTarget` (400) |
 //! | fields of the connection (RFC 9113 §8.2.2) | never sent, also with `keep_hop_by_hop`; `TE: trailers` is |
 //! | `Content-Length` | written anew from the body, which must keep to it |
 //! | trailers | both ways, always |
@@ -99,11 +99,11 @@ mod versions;
 
 #[cfg(feature = "proxy-protocol")]
 pub use connect::ProxyProtocolVersion;
-pub use connect::{Connect, Connecting, Resolve, Resolving, UpstreamProxy};
+pub use connect::{Connect, Connecting, DnsLookup, DnsResolver, UpstreamProxy};
 #[cfg(feature = "tls")]
 pub use connect::{Tls, TlsBuilder, TlsVersion};
 pub use destination::Destination;
-pub use io::Stream;
+pub use io::ByteStream;
 pub use pool::{CloseReason, PoolChange, PoolEvent, PoolStats};
 pub use tunnel::Upgraded;
 #[cfg(feature = "http2")]

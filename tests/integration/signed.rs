@@ -6,14 +6,14 @@ use http::{HeaderValue, Method, Request};
 use http_body_util::BodyExt;
 use nexthop::{
     Body, Error, ErrorKind,
-    ext::{Carried, RequestOrigin, TrustedBy},
-    middleware::{ProxyMiddleware, Restore, Trust},
+    ext::{Carried, OriginalRequest, TrustedBy},
+    middleware::{ProxyMiddleware, RestoredHeaders, Trust},
     protocol::{
         carry::CarriedKeys,
         keyring::Keyring,
-        replay::{Answer, Nonce, ReplayStore, Seen},
+        replay::{Nonce, NonceCheck, NonceStatus, ReplayStore},
         signature::{
-            Covering, Signer, Uncovered, Verifier,
+            BodySigning, Signer, UnsignedBodies, Verifier,
             classic::{ClassicSigner, ClassicVerifier},
         },
     },
@@ -60,8 +60,8 @@ fn signatures() -> ProxyMiddleware {
 async fn sign_with(signer: &Signer, request: Request<Body>, now: SystemTime) -> Request<Body> {
     let (mut parts, body) = request.into_parts();
     let (stamp, body) = match signer.cover(&mut parts.headers, body) {
-        Covering::Ready(stamp, body) => (stamp, body),
-        Covering::Reading(reading) => reading.await.unwrap(),
+        BodySigning::Ready(stamp, body) => (stamp, body),
+        BodySigning::Reading(reading) => reading.await.unwrap(),
         _ => unreachable!("there are two ways to cover a body"),
     };
     stamp.sign(&mut parts, now).unwrap();
@@ -244,7 +244,7 @@ async fn all_of_asks_for_both_and_any_of_for_one() {
 #[tokio::test]
 async fn several_signatures_in_one_policy_are_a_mistake() {
     let trust = Trust::any_of([Trust::signature(keys()), Trust::all_of([Trust::signature(keys())])]);
-    assert!(ProxyMiddleware::builder().trust(trust).restore(Restore::all()).build().is_err());
+    assert!(ProxyMiddleware::builder().trust(trust).restore(RestoredHeaders::all()).build().is_err());
 }
 
 /// Else a client could name itself the peer of whatever layer is further in.
@@ -256,7 +256,7 @@ async fn a_client_that_a_signature_vouches_for_is_no_sockets_peer_to_a_layer_wit
         .build()
         .unwrap();
     let stack = signatures().layer(inner.layer(tower::service_fn(|request: Request<Body>| async move {
-        let origin = request.extensions().get::<RequestOrigin>().unwrap();
+        let origin = request.extensions().get::<OriginalRequest>().unwrap();
         assert_eq!((origin.peer(), origin.trusted_by()), (None, &TrustedBy::Nobody));
         Ok::<_, std::convert::Infallible>(http::Response::new(Body::empty()))
     })));
@@ -356,10 +356,10 @@ impl<B: http_body::Body + Unpin> http_body::Body for Sized<B> {
 
 #[tokio::test]
 async fn an_uncovered_body_needs_a_word_on_both_ends() {
-    let signer = Signer::builder(keys()).dangerous_uncovered(Uncovered::All).build().unwrap();
+    let signer = Signer::builder(keys()).dangerous_unsigned_bodies(UnsignedBodies::All).build().unwrap();
     let request = async || sign_with(&signer, post(Body::from("hello")), SystemTime::now()).await;
     assert_eq!(refused(&signatures(), request().await).await.status(), 403);
-    let verifier = Verifier::builder(keys()).dangerous_accept_uncovered(Uncovered::All).build().unwrap();
+    let verifier = Verifier::builder(keys()).dangerous_accept_unsigned_bodies(UnsignedBodies::All).build().unwrap();
     let saw = admitted(&layer(Trust::verifier(verifier)), request().await).await;
     assert_eq!(saw.body.unwrap(), b"hello");
 }
@@ -367,12 +367,12 @@ async fn an_uncovered_body_needs_a_word_on_both_ends() {
 // === a replay store elsewhere ===
 
 #[derive(Debug)]
-struct Elsewhere(Seen);
+struct Elsewhere(NonceStatus);
 
 impl ReplayStore for Elsewhere {
-    fn remember(&self, _: Nonce<'_>) -> Answer {
+    fn remember(&self, _: Nonce<'_>) -> NonceCheck {
         let seen = self.0;
-        Answer::Later(Box::pin(async move {
+        NonceCheck::Later(Box::pin(async move {
             tokio::task::yield_now().await;
             seen
         }))
@@ -382,13 +382,13 @@ impl ReplayStore for Elsewhere {
 #[tokio::test]
 async fn a_store_elsewhere_is_awaited_before_the_application_runs() {
     let layer = |seen| layer(Trust::verifier(Verifier::builder(keys()).replay(Elsewhere(seen)).build().unwrap()));
-    let saw = admitted(&layer(Seen::Fresh), sign(request(EDGE, "/deep/x", &FIELDS)).await).await;
+    let saw = admitted(&layer(NonceStatus::Fresh), sign(request(EDGE, "/deep/x", &FIELDS)).await).await;
     assert_eq!((saw.client().as_deref(), saw.parts.uri.path()), (Some("192.0.2.7"), "/x"));
-    let saw = admitted(&layer(Seen::Fresh), sign(post(Body::from("hello"))).await).await;
+    let saw = admitted(&layer(NonceStatus::Fresh), sign(post(Body::from("hello"))).await).await;
     assert_eq!(saw.body.unwrap(), b"hello");
-    let error = refused(&layer(Seen::Replayed), sign(request(EDGE, "/", &FIELDS)).await).await;
+    let error = refused(&layer(NonceStatus::Replayed), sign(request(EDGE, "/", &FIELDS)).await).await;
     assert_eq!(error.status(), 403);
-    let error = refused(&layer(Seen::Unavailable), sign(request(EDGE, "/", &FIELDS)).await).await;
+    let error = refused(&layer(NonceStatus::Unavailable), sign(request(EDGE, "/", &FIELDS)).await).await;
     assert_eq!((error.kind(), error.status().as_u16()), (ErrorKind::Unavailable, 503));
 }
 

@@ -13,7 +13,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::{body::Incoming, client::conn::http2::SendRequest, ext::Protocol};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use nexthop::{Body, ExactProxy, ProxyApp, ext::ConnectTo, serve::Drain, transport::Upgraded};
+use nexthop::{Body, ExactProxy, ProxyApp, ext::ConnectTo, serve::Drain, tunnel::Upgraded};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::{Instant, sleep, timeout},
@@ -32,7 +32,7 @@ fn connect(authority: &str, proxy: &RawUpstream) -> Request<Body> {
 
 fn to_memory(upstream: InMemory) -> ProxyApp {
     let exact = ExactProxy::builder().connector(upstream).build().unwrap();
-    ProxyApp::builder("http://up.test".parse().unwrap()).exact(exact).build().unwrap()
+    ProxyApp::builder("http://up.test").client(exact).build().unwrap()
 }
 
 /// A connection of HTTP/2 that has learnt of the server's settings.
@@ -145,7 +145,7 @@ async fn the_upstream_gets_no_byte_of_a_client_before_it_switched() {
 async fn after_a_refusal_what_came_ahead_is_a_request_to_the_proxy_and_rewritten_like_any_other() {
     for refusal in ["403 Forbidden", "200 OK", "426 Upgrade Required", "500 Oops"] {
         let upstream = RawUpstream::answering([format!("HTTP/1.1 {refusal}\r\ncontent-length: 2\r\n\r\nno")]);
-        let app = ProxyApp::builder(upstream.url("/base").parse().unwrap()).build().unwrap();
+        let app = ProxyApp::builder(upstream.url("/base")).build().unwrap();
         let front = Front::serve(app).await;
         let mut client = front.client().await;
         let ahead = "GET /ahead HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n";
@@ -163,7 +163,7 @@ async fn a_101_to_websocket_with_another_accept_is_a_502() {
     let switch = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n";
     for (accept, status) in [("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", 101), ("s3pPLMBiTxaQ9kYGzzhZRbK+xOp=", 502)] {
         let upstream = RawUpstream::answering([format!("{switch}sec-websocket-accept: {accept}\r\n\r\n")]);
-        let app = ProxyApp::builder(upstream.url("").parse().unwrap()).build().unwrap();
+        let app = ProxyApp::builder(upstream.url("")).build().unwrap();
         let front = Front::serve(app).await;
         let mut client = front.client().await;
         client
@@ -180,7 +180,7 @@ async fn a_101_to_websocket_with_another_accept_is_a_502() {
 async fn a_protocol_that_would_hide_requests_is_not_asked_for_and_its_101_is_a_502() {
     for (answer, status) in [("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", 200), (SWITCH, 502)] {
         let upstream = RawUpstream::answering([answer]);
-        let app = ProxyApp::builder(upstream.url("").parse().unwrap()).build().unwrap();
+        let app = ProxyApp::builder(upstream.url("")).build().unwrap();
         let head = "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: A\r\n\r\n";
         assert_eq!(Front::serve(app).await.exchange(head).await.status(), status);
         let seen = upstream.only();

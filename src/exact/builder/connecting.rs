@@ -9,7 +9,7 @@ use crate::transport::ProxyProtocolVersion;
 use crate::transport::Tls;
 use crate::{
     ext::DialPolicy,
-    transport::{Connect, Resolve, UpstreamProxy},
+    transport::{Connect, DnsResolver, UpstreamProxy},
 };
 
 impl ExactProxyBuilder {
@@ -21,7 +21,7 @@ impl ExactProxyBuilder {
     }
 
     /// Finds the addresses of hosts in a way of one's own: the system's resolver.
-    pub fn resolver(mut self, resolver: impl Resolve) -> Self {
+    pub fn dns_resolver(mut self, resolver: impl DnsResolver) -> Self {
         self.connector.tcp.resolver = Some(Arc::new(resolver));
         self
     }

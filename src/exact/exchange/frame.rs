@@ -53,7 +53,7 @@ fn connect_framing(parts: &Parts, body: &Tee) -> Result<RequestFraming, Error> {
         return Err(Error::new(ErrorKind::Unsupported, "CONNECT is carried to a proxy only"));
     }
     if form(&parts.method, &parts.uri)? != Form::Authority || parts.uri.port_u16().is_none() {
-        return Err(Error::new(ErrorKind::Target, "CONNECT asks for a host and a port"));
+        return Err(Error::new(ErrorKind::InvalidTarget, "CONNECT asks for a host and a port"));
     }
     if !body.is_end_stream() {
         return Err(Error::new(ErrorKind::RequestBody, "CONNECT has no body"));

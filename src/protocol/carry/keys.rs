@@ -78,7 +78,7 @@ impl CarriedKeys {
     /// encodings that are not known, and `Pickle` are removed unread.
     ///
     /// # Errors
-    /// `Target` (400), and nothing of what was wrong in the text, if: the version is another one; a field of one number occurs twice;
+    /// `InvalidTarget` (400), and nothing of what was wrong in the text, if: the version is another one; a field of one number occurs twice;
     /// there are more than [`MAX_KEYS`] of them; a key occurs twice, or in another encoding or codec than configured; a value is malformed,
     /// longer than [`MAX_VALUE_BYTES`] (together: [`MAX_TOTAL_BYTES`]), or refused by its type. None of this is looked at where no key is
     /// configured. `to` may then hold some of the values: the request must not be used.
@@ -176,7 +176,7 @@ fn insert(
 }
 
 fn refusal(reason: &'static str) -> Error {
-    Error::new(ErrorKind::Target, reason)
+    Error::new(ErrorKind::InvalidTarget, reason)
 }
 
 fn malformed(key: &Key, why: &dyn fmt::Display) -> Error {

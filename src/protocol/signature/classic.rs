@@ -45,7 +45,7 @@ use hmac::Mac;
 use http::{HeaderName, HeaderValue, header, request::Parts, uri::Scheme};
 
 use super::{
-    Verdict, Verified,
+    Verification, Verified,
     base::{authority, authority_received, path, scheme_received, trimmed, without_default_port},
     refusal::Refusal,
     verify::decide,
@@ -58,7 +58,7 @@ use crate::{
             X_FORWARDED_FOR, X_FORWARDED_SCHEME, X_FORWARDED_SCRIPT_NAME, X_FORWARDED_SERVER, X_SCRIPT_NAME,
             X_TRAVERSAL_PATH, X_TRAVERSAL_QUERY_STRING, X_WSGIPROXY_SIGNATURE, X_WSGIPROXY_VERSION, is_owned,
         },
-        replay::{Answer, LocalReplay, Nonce, ReplayStore},
+        replay::{InMemoryReplayStore, Nonce, NonceCheck, ReplayStore},
     },
 };
 
@@ -86,7 +86,8 @@ impl ClassicSigner {
     /// be far away.
     ///
     /// # Errors
-    /// `Target` if there is no authority or more than one `Host`; `Internal` if `now` is before 1970 or after 9999.
+    /// `InvalidTarget` if there is no authority or more than one `Host`; `Internal` if `now` is before 1970 or after 9999.
+    #[doc(hidden)]
     pub fn sign(&self, parts: &mut Parts, now: SystemTime) -> Result<(), Error> {
         let count = self.0.counter.fetch_add(1, Ordering::Relaxed);
         self.sign_with(parts, now, u128::from(self.0.sender) << 64 | u128::from(count))
@@ -100,7 +101,8 @@ impl ClassicSigner {
         self.0.keyring.look_soon(now);
         let keys = self.0.keyring.keys();
         let key = keys.active().ok_or_else(|| internal("there is no key"))?;
-        let target = |refusal| Error::new(ErrorKind::Target, "request has no single authority").with_source(refusal);
+        let target =
+            |refusal| Error::new(ErrorKind::InvalidTarget, "request has no single authority").with_source(refusal);
         let scheme = parts.uri.scheme().unwrap_or(&Scheme::HTTP);
         let host = without_default_port(authority(parts).map_err(target)?, scheme).to_ascii_lowercase();
 
@@ -137,10 +139,10 @@ struct Verifying {
 }
 
 impl ClassicVerifier {
-    /// Verifies with all keys of a keyring, and remembers in a [`LocalReplay`] of its own.
+    /// Verifies with all keys of a keyring, and remembers in a [`InMemoryReplayStore`] of its own.
     #[must_use]
     pub fn new(keyring: Keyring) -> Self {
-        Self::with_replay(keyring, LocalReplay::new())
+        Self::with_replay(keyring, InMemoryReplayStore::new())
     }
 
     /// Verifies with all keys of a keyring, and remembers in this store.
@@ -153,7 +155,8 @@ impl ClassicVerifier {
     ///
     /// # Errors
     /// `Signature` (403), with the reason as its source, for the log. `Unavailable` (503): the replay store is full or out of reach.
-    pub fn verify(&self, parts: &Parts, now: SystemTime) -> Result<Verdict, Error> {
+    #[doc(hidden)]
+    pub fn verify(&self, parts: &Parts, now: SystemTime) -> Result<Verification, Error> {
         let keyring = &self.0.keyring;
         let keys = keyring.keys();
         let mut checked = self.check(parts, now, &keys);
@@ -167,7 +170,7 @@ impl ClassicVerifier {
         decide(verified, answer)
     }
 
-    fn check(&self, parts: &Parts, now: SystemTime, keys: &Keys) -> Result<(Verified, Answer), Refusal> {
+    fn check(&self, parts: &Parts, now: SystemTime, keys: &Keys) -> Result<(Verified, NonceCheck), Refusal> {
         let field = single(parts, &X_WSGIPROXY_SIGNATURE)?.ok_or(Refusal::Missing)?;
         let date = single(parts, &header::DATE)?.ok_or(Refusal::Malformed("Date"))?;
         let claim = Claim::parse(field).ok_or(Refusal::Malformed("X-WSGIProxy-Signature"))?;
@@ -316,8 +319,8 @@ mod tests {
 
     fn verify_at(verifier: &ClassicVerifier, parts: &Parts, now: u64) -> Result<Verified, Error> {
         match verifier.verify(parts, at(now))? {
-            Verdict::Now(verified) => Ok(verified),
-            Verdict::Later(_) => panic!("it knows at once"),
+            Verification::Now(verified) => Ok(verified),
+            Verification::Later(_) => panic!("it knows at once"),
         }
     }
 

@@ -103,12 +103,12 @@
 //!
 //!   The key is the head's. The verifier hands the bytes on while they come, and an error in place of the end if they were not those.
 //!   Other trailers pass uncovered; fields of this crate in trailers are removed.
-//! * *Uncovered:* only where both ends were told so, see [`SignerBuilder::dangerous_uncovered`].
+//! * *Uncovered:* only where both ends were told so, see [`SignerBuilder::dangerous_unsigned_bodies`].
 //!
 //! # Time and replay
 //! A signature is good from 30 s before `created` to 90 s behind it (60 s of age and 30 s for clocks that differ), and not behind `expires`.
 //! Its nonce is remembered so long, and a second request with it is refused. A nonce of 16 lower-case hex digits, `-`, and 16 more is
-//! taken for a sender's random id and its counter, which [`LocalReplay`](crate::protocol::replay::LocalReplay) remembers at constant
+//! taken for a sender's random id and its counter, which [`InMemoryReplayStore`](crate::protocol::replay::InMemoryReplayStore) remembers at constant
 //! cost; a signer that writes it so must count up by one. Any other text is remembered as it is.
 //!
 //! # What it does not do
@@ -132,17 +132,23 @@ mod verify;
 
 pub(crate) use self::refusal::Refusal;
 pub use self::{
-    sign::{Signer, SignerBuilder, Stamp},
-    signed_body::{Covering, ReadSigned, SignedBody},
+    sign::{Signer, SignerBuilder},
+    verify::{Verifier, VerifierBuilder},
+};
+// Steps of signing and verifying, for this crate and `internals`.
+#[doc(hidden)]
+pub use self::{
+    sign::AttemptSigner,
+    signed_body::{BodySigning, ReadSigned, SignedBody},
     verified::Verified,
-    verified_body::{Opening, ReadVerified, VerifiedBody},
-    verify::{Verdict, Verifier, VerifierBuilder, VerifyLater},
+    verified_body::{BodyVerification, ReadVerified, VerifiedBody},
+    verify::{Verification, VerifyLater},
 };
 
 /// Which bodies may go without a digest or trailers: a weakening, chosen on both ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Uncovered {
+pub enum UnsignedBodies {
     /// Those whose declared length is above 64 KiB.
     Large,
     /// All.

@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, header, request::Parts, uri::Scheme};
 use http_body::Body;
 
 use super::{
-    Covering, MAX_DIGEST_BYTES, ReadSigned, SignedBody, Uncovered,
+    BodySigning, MAX_DIGEST_BYTES, ReadSigned, SignedBody, UnsignedBodies,
     base::{self, Base},
     field::{disown, joined, parse_digest},
     input::Which,
@@ -32,20 +32,20 @@ use crate::{
 
 /// Signs requests, so that a [`Verifier`](super::Verifier) can believe their fields. Cheap to clone; clones count together.
 ///
-/// Two steps: [`cover`](Self::cover) decides about the body once, [`Stamp::sign`] signs the head before each attempt to send.
+/// Two steps: [`cover`](Self::cover) decides about the body once, [`AttemptSigner::sign`] signs the head before each attempt to send.
 ///
 /// ```
 /// use std::time::SystemTime;
 /// use nexthop::{
 ///     Body,
-///     protocol::{keyring::Keyring, signature::{Covering, Signer}},
+///     protocol::{keyring::Keyring, signature::{BodySigning, Signer}},
 ///     secret::Secret,
 /// };
 ///
 /// let signer = Signer::builder(Keyring::new("k1", Secret::random()?)?).build()?;
 /// let request = http::Request::get("http://10.0.0.1/").header("x-forwarded-for", "192.0.2.7").body(Body::empty())?;
 /// let (mut parts, body) = request.into_parts();
-/// let Covering::Ready(stamp, body) = signer.cover(&mut parts.headers, body) else { unreachable!("there is no body to read") };
+/// let BodySigning::Ready(stamp, body) = signer.cover(&mut parts.headers, body) else { unreachable!("there is no body to read") };
 /// stamp.sign(&mut parts, SystemTime::now())?;
 ///
 /// let input = parts.headers["signature-input"].to_str()?;
@@ -58,7 +58,7 @@ pub struct Signer(Arc<Inner>);
 
 struct Inner {
     keyring: Keyring,
-    uncovered: Option<Uncovered>,
+    uncovered: Option<UnsignedBodies>,
     sender: u64,
     counter: AtomicU64,
 }
@@ -68,7 +68,7 @@ struct Inner {
 #[must_use]
 pub struct SignerBuilder {
     keyring: Keyring,
-    uncovered: Option<Uncovered>,
+    uncovered: Option<UnsignedBodies>,
 }
 
 impl Signer {
@@ -85,38 +85,42 @@ impl Signer {
     /// * No body: nothing to cover, and the verifier insists that there is none.
     /// * Up to 64 KiB: read whole, and covered by `Content-Digest` in the head. Can be sent again.
     /// * Unsized or larger: covered by a digest and a signature in the trailers, so it goes out chunked.
-    /// * What [`SignerBuilder::dangerous_uncovered`] names: passed as it is.
-    pub fn cover<B>(&self, headers: &mut HeaderMap, body: B) -> Covering<B>
+    /// * What [`SignerBuilder::dangerous_unsigned_bodies`] names: passed as it is.
+    #[doc(hidden)]
+    pub fn cover<B>(&self, headers: &mut HeaderMap, body: B) -> BodySigning<B>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
         if has_no_body(&body) {
-            return Covering::Ready(Stamp::new(self.clone(), Cover::Nothing), SignedBody::empty());
+            return BodySigning::Ready(AttemptSigner::new(self.clone(), Cover::Nothing), SignedBody::empty());
         }
         let declared = declared_length(headers, &body);
         let is_left_out = match self.0.uncovered {
-            Some(Uncovered::All) => true,
-            Some(Uncovered::Large) => declared.is_some_and(|length| length > MAX_DIGEST_BYTES),
+            Some(UnsignedBodies::All) => true,
+            Some(UnsignedBodies::Large) => declared.is_some_and(|length| length > MAX_DIGEST_BYTES),
             None => false,
         };
         if is_left_out {
-            return Covering::Ready(Stamp::new(self.clone(), Cover::Nothing), SignedBody::plain(body));
+            return BodySigning::Ready(AttemptSigner::new(self.clone(), Cover::Nothing), SignedBody::plain(body));
         }
         if let Some(declared) = declared.filter(|&length| length <= MAX_DIGEST_BYTES) {
-            return Covering::Reading(ReadSigned::new(body, declared, self.clone()));
+            return BodySigning::Reading(ReadSigned::new(body, declared, self.clone()));
         }
         headers.remove(header::CONTENT_LENGTH);
         headers.append(header::TRAILER, TRAILER_FIELD);
         let slot = Slot::default();
-        Covering::Ready(Stamp::new(self.clone(), Cover::Trailers(slot.clone())), SignedBody::with_trailers(body, slot))
+        BodySigning::Ready(
+            AttemptSigner::new(self.clone(), Cover::Trailers(slot.clone())),
+            SignedBody::with_trailers(body, slot),
+        )
     }
 }
 
 impl SignerBuilder {
     /// Leaves bodies uncovered: whoever is on the way can change them. For large uploads to servers that cannot take chunked bodies.
     /// The verifier must be told the same. Default: all bodies are covered.
-    pub fn dangerous_uncovered(mut self, which: Uncovered) -> Self {
+    pub fn dangerous_unsigned_bodies(mut self, which: UnsignedBodies) -> Self {
         self.uncovered = Some(which);
         self
     }
@@ -144,7 +148,7 @@ impl fmt::Debug for Signer {
 
 /// Signs the head of one request, each time it is sent.
 #[derive(Clone)]
-pub struct Stamp {
+pub struct AttemptSigner {
     signer: Signer,
     cover: Cover,
 }
@@ -157,7 +161,7 @@ pub(super) enum Cover {
     Trailers(Slot),
 }
 
-impl Stamp {
+impl AttemptSigner {
     pub(super) fn new(signer: Signer, cover: Cover) -> Self {
         Self { signer, cover }
     }
@@ -169,7 +173,7 @@ impl Stamp {
     /// needs. Sets `Signature-Input` and `Signature`, and `Content-Digest` for a body that was read, unless it is there already. Signatures of others stay.
     ///
     /// # Errors
-    /// `Target` if there is no authority or more than one `Host`; `Internal` if `now` is before 1970.
+    /// `InvalidTarget` if there is no authority or more than one `Host`; `Internal` if `now` is before 1970.
     pub fn sign(&self, parts: &mut Parts, now: SystemTime) -> Result<(), Error> {
         let internal = |reason| Error::new(ErrorKind::Internal, reason);
         let signer = &*self.signer.0;
@@ -207,7 +211,8 @@ impl Stamp {
 
     /// Writes the list of what is covered, and the lines of the base.
     fn cover_head(&self, parts: &Parts) -> Result<(InputWriter, Base), Error> {
-        let target = |refusal| Error::new(ErrorKind::Target, "request has no single authority").with_source(refusal);
+        let target =
+            |refusal| Error::new(ErrorKind::InvalidTarget, "request has no single authority").with_source(refusal);
         let (mut input, mut base) = (InputWriter::new(), Base::new());
         base.method(parts);
         base.authority(base::authority(parts).map_err(target)?, parts.uri.scheme().unwrap_or(&Scheme::HTTP));
@@ -229,9 +234,9 @@ impl Stamp {
     }
 }
 
-impl fmt::Debug for Stamp {
+impl fmt::Debug for AttemptSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stamp").field("signer", &self.signer).finish_non_exhaustive()
+        f.debug_struct("AttemptSigner").field("signer", &self.signer).finish_non_exhaustive()
     }
 }
 

@@ -23,7 +23,7 @@ use crate::error::{BoxError, Error, ErrorKind};
 /// A request's body on its way to the application.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Opening<B> {
+pub enum BodyVerification<B> {
     /// Nothing to wait for: no body, an uncovered one, or one that is checked while it streams.
     Ready(VerifiedBody<B>),
     /// A small body, which is read and checked before the application runs.

@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, header, request::Parts, uri::Scheme};
 use http_body::Body;
 
 use super::{
-    MAX_DIGEST_BYTES, Uncovered, Verified,
+    MAX_DIGEST_BYTES, UnsignedBodies, Verified,
     base::{self, Base, Component},
     field::{joined, parse_digest, parse_signature},
     input::{Input, Which, parse_input},
@@ -28,7 +28,7 @@ use crate::{
     protocol::{
         keyring::{ALGORITHM, Keyring, Keys},
         names::{CONTENT_DIGEST, SIGNATURE, SIGNATURE_INPUT, is_owned},
-        replay::{Answer, LocalReplay, Nonce, ReplayStore, Seen},
+        replay::{InMemoryReplayStore, Nonce, NonceCheck, NonceStatus, ReplayStore},
     },
 };
 
@@ -37,36 +37,6 @@ use crate::{
 ///
 /// In this order: parse; the key's algorithm; required components; the MAC, in constant time; the time; the nonce. Nothing of the
 /// request is touched before all of it held, and then by [`Verified::restore`] and [`Verified::open`].
-///
-/// ```
-/// use std::time::SystemTime;
-/// use http::{HeaderName, Request};
-/// use nexthop::{
-///     Body,
-///     protocol::{keyring::Keyring, signature::{Covering, Opening, Signer, Verdict, Verifier}},
-///     secret::Secret,
-/// };
-///
-/// let (keys, now) = (Keyring::new("k1", Secret::from_bytes([7; 32])?)?, SystemTime::now());
-/// let (signer, verifier) = (Signer::builder(keys.clone()).build()?, Verifier::builder(keys).build()?);
-///
-/// // The sending end.
-/// let request = Request::get("/").header("host", "back").header("x-forwarded-for", "192.0.2.7").body(Body::empty())?;
-/// let (mut parts, body) = request.into_parts();
-/// let Covering::Ready(stamp, body) = signer.cover(&mut parts.headers, body) else { unreachable!("there is no body to read") };
-/// stamp.sign(&mut parts, now)?;
-///
-/// // On the way, somebody adds a field.
-/// parts.headers.insert("x-forwarded-host", "evil.example".parse()?);
-///
-/// // The receiving end.
-/// let Verdict::Now(verified) = verifier.verify(&parts, &body, now)? else { unreachable!("a local store knows at once") };
-/// verified.restore(&mut parts.headers);
-/// let Opening::Ready(_body) = verified.open(body) else { unreachable!("there is no body to read") };
-/// assert!(parts.headers.contains_key("x-forwarded-for"));
-/// assert!(!parts.headers.contains_key("x-forwarded-host"));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 ///
 /// # Deployment
 /// The clocks of both ends must agree within the skew. Where several processes verify under one key, give them one
@@ -80,7 +50,7 @@ struct Inner {
     max_age: u64,
     skew: u64,
     scheme: Scheme,
-    uncovered: Option<Uncovered>,
+    uncovered: Option<UnsignedBodies>,
 }
 
 /// Builds a [`Verifier`].
@@ -92,7 +62,7 @@ pub struct VerifierBuilder {
     max_age: Duration,
     skew: Duration,
     scheme: Scheme,
-    uncovered: Option<Uncovered>,
+    uncovered: Option<UnsignedBodies>,
 }
 
 impl Verifier {
@@ -100,7 +70,7 @@ impl Verifier {
     pub fn builder(keyring: Keyring) -> VerifierBuilder {
         VerifierBuilder {
             keyring,
-            replay: Box::new(LocalReplay::new()),
+            replay: Box::new(InMemoryReplayStore::new()),
             max_age: Duration::from_secs(60),
             skew: Duration::from_secs(30),
             scheme: Scheme::HTTP,
@@ -109,6 +79,7 @@ impl Verifier {
     }
 
     /// True if the request claims to bear a signature of somebody. One look-up; says nothing of its worth.
+    #[doc(hidden)]
     #[must_use]
     pub fn is_signed(&self, headers: &HeaderMap) -> bool {
         headers.contains_key(SIGNATURE_INPUT)
@@ -119,7 +90,8 @@ impl Verifier {
     /// # Errors
     /// `Signature` (403): missing, malformed, wrong, too old, seen before, or leaves out what must be covered; the reason is the error's
     /// source, for the log. `Unavailable` (503): the replay store is full or out of reach.
-    pub fn verify<B: Body>(&self, parts: &Parts, body: &B, now: SystemTime) -> Result<Verdict, Error> {
+    #[doc(hidden)]
+    pub fn verify<B: Body>(&self, parts: &Parts, body: &B, now: SystemTime) -> Result<Verification, Error> {
         let keyring = &self.0.keyring;
         let keys = keyring.keys();
         let mut checked = self.check(parts, body, now, &keys);
@@ -140,7 +112,7 @@ impl Verifier {
         body: &B,
         now: SystemTime,
         keys: &Keys,
-    ) -> Result<(Verified, Answer), Refusal> {
+    ) -> Result<(Verified, NonceCheck), Refusal> {
         let field = joined(&parts.headers, &SIGNATURE_INPUT).ok_or(Refusal::Missing)?;
         let input = parse_input(&field, Which::Head)?;
         let signature = joined(&parts.headers, &SIGNATURE).ok_or(Refusal::Missing)?;
@@ -184,8 +156,8 @@ impl Verifier {
         let is_large = || body.size_hint().exact().is_some_and(|length| length > MAX_DIGEST_BYTES);
         match self.0.uncovered {
             _ if has_no_body(body) => Ok(CoveredBody::Nothing),
-            Some(Uncovered::All) => Ok(CoveredBody::Nothing),
-            Some(Uncovered::Large) if is_large() => Ok(CoveredBody::Nothing),
+            Some(UnsignedBodies::All) => Ok(CoveredBody::Nothing),
+            Some(UnsignedBodies::Large) if is_large() => Ok(CoveredBody::Nothing),
             _ => Err(Refusal::Uncovered("body")),
         }
     }
@@ -231,7 +203,7 @@ impl Verifier {
 }
 
 impl VerifierBuilder {
-    /// Where nonces are remembered. Default: a [`LocalReplay`] of its own.
+    /// Where nonces are remembered. Default: a [`InMemoryReplayStore`] of its own.
     pub fn replay(mut self, store: impl ReplayStore) -> Self {
         self.replay = Box::new(store);
         self
@@ -257,7 +229,7 @@ impl VerifierBuilder {
     }
 
     /// Accepts bodies that nothing covers: whoever is on the way can change them. Default: such requests are refused.
-    pub fn dangerous_accept_uncovered(mut self, which: Uncovered) -> Self {
+    pub fn dangerous_accept_unsigned_bodies(mut self, which: UnsignedBodies) -> Self {
         self.uncovered = Some(which);
         self
     }
@@ -304,25 +276,25 @@ fn check_required(input: &Input<'_>, parts: &Parts) -> Result<(), Refusal> {
     Ok(())
 }
 
-pub(super) fn decide(verified: Verified, answer: Answer) -> Result<Verdict, Error> {
+pub(super) fn decide(verified: Verified, answer: NonceCheck) -> Result<Verification, Error> {
     match answer {
-        Answer::Now(seen) => admit(seen).map(|()| Verdict::Now(verified)),
-        Answer::Later(store) => Ok(Verdict::Later(VerifyLater { store, verified: Some(verified) })),
+        NonceCheck::Now(seen) => admit(seen).map(|()| Verification::Now(verified)),
+        NonceCheck::Later(store) => Ok(Verification::Later(VerifyLater { store, verified: Some(verified) })),
     }
 }
 
-fn admit(seen: Seen) -> Result<(), Error> {
+fn admit(seen: NonceStatus) -> Result<(), Error> {
     match seen {
-        Seen::Fresh => Ok(()),
-        Seen::Replayed => Err(Refusal::Replayed.into()),
-        Seen::Unavailable => Err(Error::new(ErrorKind::Unavailable, "replay memory is full")),
+        NonceStatus::Fresh => Ok(()),
+        NonceStatus::Replayed => Err(Refusal::Replayed.into()),
+        NonceStatus::Unavailable => Err(Error::new(ErrorKind::Unavailable, "replay memory is full")),
     }
 }
 
 /// The outcome of [`Verifier::verify`], now or later.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Verdict {
+pub enum Verification {
     /// The signature holds.
     Now(Verified),
     /// The signature holds if the replay store says so.
@@ -338,7 +310,7 @@ pub enum Verdict {
 /// `Signature` if the nonce was seen before, `Unavailable` if the store cannot say.
 #[must_use = "futures do nothing unless polled"]
 pub struct VerifyLater {
-    store: Pin<Box<dyn Future<Output = Seen> + Send>>,
+    store: Pin<Box<dyn Future<Output = NonceStatus> + Send>>,
     verified: Option<Verified>,
 }
 

@@ -16,7 +16,7 @@ use crate::{
     error::{Error, ErrorKind, Phase},
     transport::{
         destination::Destination,
-        io::{Io, Stream},
+        io::{ByteStream, Io},
         observe::Progress,
     },
 };
@@ -71,7 +71,7 @@ impl Connector {
     /// Where a request goes, with all that keeps its connection apart from others.
     ///
     /// # Errors
-    /// `Target` (400), as [`Destination::of`].
+    /// `InvalidTarget` (400), as [`Destination::of`].
     pub(crate) fn destination<'a>(
         &self,
         parts: &Parts,
@@ -120,7 +120,7 @@ impl Connector {
     /// Makes a connection of a stream that is open already: speaks TLS over it where `to` asks for that.
     pub(crate) async fn over(
         &self,
-        stream: Box<dyn Stream>,
+        stream: Box<dyn ByteStream>,
         to: &Destination,
         offer: Offer,
         limit: Option<Duration>,

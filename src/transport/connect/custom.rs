@@ -2,17 +2,17 @@
 
 use std::{future::Future, io, pin::Pin};
 
-use crate::transport::{destination::Destination, io::Stream};
+use crate::transport::{destination::Destination, io::ByteStream};
 
 /// What a [`Connect`] answers with, sooner or later.
-pub type Connecting = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send>>;
+pub type Connecting = Pin<Box<dyn Future<Output = io::Result<Box<dyn ByteStream>>> + Send>>;
 
 /// A way of one's own to reach an upstream, such as an in-memory duplex or another proxy's tunnel.
 ///
 /// Called once per connection, not once per request. TLS, where the destination asks for it, is spoken over what it returns.
 ///
 /// ```
-/// use nexthop::transport::{Connect, Connecting, Destination, Stream};
+/// use nexthop::net::{Connect, Connecting, Destination, ByteStream};
 ///
 /// struct InMemory(tokio::sync::mpsc::UnboundedSender<tokio::io::DuplexStream>);
 ///
@@ -20,7 +20,7 @@ pub type Connecting = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> +
 ///     fn connect(&self, _: &Destination) -> Connecting {
 ///         let (ours, theirs) = tokio::io::duplex(64 * 1024);
 ///         let sent = self.0.send(theirs).map_err(|_| std::io::ErrorKind::ConnectionRefused.into());
-///         Box::pin(async move { sent.map(|()| Box::new(ours) as Box<dyn Stream>) })
+///         Box::pin(async move { sent.map(|()| Box::new(ours) as Box<dyn ByteStream>) })
 ///     }
 /// }
 /// ```

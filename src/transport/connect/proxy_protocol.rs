@@ -7,7 +7,7 @@ use proxy_header::{ProxiedAddress, ProxyHeader};
 
 use crate::{
     error::{Error, ErrorKind},
-    ext::{PeerAddr, RequestOrigin},
+    ext::{OriginalRequest, PeerAddr},
 };
 
 /// The version of the PROXY protocol that is sent.
@@ -23,7 +23,7 @@ pub enum ProxyProtocolVersion {
 /// The client of a request: the restored one where `ProxyMiddleware` decided, else the socket's peer; none where it has no IP address or
 /// nobody knows it.
 pub(super) fn client(extensions: &Extensions) -> Option<SocketAddr> {
-    let (ip, port) = match extensions.get::<RequestOrigin>() {
+    let (ip, port) = match extensions.get::<OriginalRequest>() {
         Some(origin) => (origin.client(), origin.client_port()),
         None => {
             let peer = PeerAddr::of(extensions);

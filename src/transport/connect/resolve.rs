@@ -1,4 +1,4 @@
-//! [`Resolve`]: from a name to addresses, and which of them may be dialled.
+//! [`DnsResolver`]: from a name to addresses, and which of them may be dialled.
 
 use std::{
     future::Future,
@@ -13,8 +13,8 @@ use crate::{
     ext::DialPolicy,
 };
 
-/// What a [`Resolve`] answers with, sooner or later.
-pub type Resolving = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+/// What a [`DnsResolver`] answers with, sooner or later.
+pub type DnsLookup = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
 /// A way of one's own to find the addresses of a host, instead of the system's resolver (`getaddrinfo`).
 ///
@@ -23,20 +23,20 @@ pub type Resolving = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + 
 /// ```
 /// use std::{collections::HashMap, io, net::IpAddr};
 ///
-/// use nexthop::transport::{Resolve, Resolving};
+/// use nexthop::net::{DnsResolver, DnsLookup};
 ///
 /// struct Fixed(HashMap<String, IpAddr>);
 ///
-/// impl Resolve for Fixed {
-///     fn resolve(&self, host: &str, port: u16) -> Resolving {
+/// impl DnsResolver for Fixed {
+///     fn resolve(&self, host: &str, port: u16) -> DnsLookup {
 ///         let found = self.0.get(host).map(|ip| vec![(*ip, port).into()]);
 ///         Box::pin(async move { found.ok_or_else(|| io::ErrorKind::NotFound.into()) })
 ///     }
 /// }
 /// ```
-pub trait Resolve: Send + Sync + 'static {
+pub trait DnsResolver: Send + Sync + 'static {
     /// The addresses of `host`, the best first, each with the port to connect to, which is most often `port`.
-    fn resolve(&self, host: &str, port: u16) -> Resolving;
+    fn resolve(&self, host: &str, port: u16) -> DnsLookup;
 }
 
 /// The address that `host` is written as, which needs no resolving.
@@ -49,7 +49,7 @@ pub(super) fn literal(host: &str, port: u16) -> Option<SocketAddr> {
 /// # Errors
 /// `Connect` (502) in `Phase::Resolve`, also for an empty answer.
 pub(super) async fn resolve(
-    resolver: Option<&Arc<dyn Resolve>>,
+    resolver: Option<&Arc<dyn DnsResolver>>,
     host: &str,
     port: u16,
 ) -> Result<Vec<SocketAddr>, Error> {

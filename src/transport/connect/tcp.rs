@@ -16,7 +16,7 @@ use tokio::{
 use super::{
     deadline::Deadline,
     race::race,
-    resolve::{Resolve, allowed, literal, resolve},
+    resolve::{DnsResolver, allowed, literal, resolve},
 };
 use crate::{
     error::{Error, ErrorKind, Phase},
@@ -27,7 +27,7 @@ use crate::{
 /// How names become addresses and addresses connections.
 #[derive(Clone)]
 pub(crate) struct Tcp {
-    pub(crate) resolver: Option<Arc<dyn Resolve>>,
+    pub(crate) resolver: Option<Arc<dyn DnsResolver>>,
     pub(crate) policy: Option<DialPolicy>,
     /// Silence after which the kernel asks whether the peer is still there.
     pub(crate) keepalive: Option<Duration>,
@@ -51,7 +51,7 @@ impl Tcp {
                 Some(address) => Ok(vec![address]),
                 None => deadline.within(Phase::Resolve, resolve(self.resolver.as_ref(), host, port)).await,
             },
-            _ => Err(Error::new(ErrorKind::Target, "the request names no host to connect to")),
+            _ => Err(Error::new(ErrorKind::InvalidTarget, "the request names no host to connect to")),
         }
     }
 

@@ -57,7 +57,7 @@ impl Connector {
                 Ok(io) => return Ok(io),
             }
         }
-        Err(failed.unwrap_or_else(|| Error::new(ErrorKind::Target, "the request names no host to connect to")))
+        Err(failed.unwrap_or_else(|| Error::new(ErrorKind::InvalidTarget, "the request names no host to connect to")))
     }
 
     /// The name, for the proxy to resolve; or addresses, where they are given, are to be found here, or a policy has to look at them.

@@ -23,7 +23,7 @@ use crate::{
 /// ```
 /// # fn read(_: &str) -> std::io::Result<Vec<u8>> { Err(std::io::ErrorKind::NotFound.into()) }
 /// # fn run() -> Result<(), nexthop::BoxError> {
-/// use nexthop::transport::{Tls, TlsVersion};
+/// use nexthop::net::{Tls, TlsVersion};
 ///
 /// let tls = Tls::builder()
 ///     .extra_roots_pem(&read("company-ca.pem")?)
@@ -118,7 +118,7 @@ impl Tls {
         // The request's word before the builder's, and that before the URI's.
         let name = to.asked_server_name().or(self.server_name.as_deref()).or(to.server_name());
         let name = ServerName::try_from(name.unwrap_or_default().to_owned())
-            .map_err(|_| Error::new(ErrorKind::Target, "the host cannot be the name of a certificate"))?;
+            .map_err(|_| Error::new(ErrorKind::InvalidTarget, "the host cannot be the name of a certificate"))?;
         let connector = TlsConnector::from(self.client_config()?);
         let stream = connector.with_alpn(offer.names()).connect(name, io).await.map_err(failed)?;
         let alpn = match stream.get_ref().1.alpn_protocol() {

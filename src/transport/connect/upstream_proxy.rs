@@ -27,7 +27,7 @@ use crate::{error::ConfigError, ext::ConnectWith, transport::destination::Destin
 /// User and password may be percent-encoded. They are sent to the proxy alone: as `Basic` (RFC 7617), or by RFC 1929.
 ///
 /// ```
-/// use nexthop::{ExactProxy, transport::UpstreamProxy};
+/// use nexthop::{ExactProxy, net::UpstreamProxy};
 ///
 /// let proxy: UpstreamProxy = "http://me:s%40cret@proxy.example:3128".parse()?;
 /// assert_eq!(format!("{proxy:?}"), r#"UpstreamProxy("http://proxy.example:3128")"#);

@@ -143,7 +143,7 @@ impl Exchange {
 
     /// Closes the connection, which the upstream had closed; what remains is the right to another.
     pub(crate) fn into_home(mut self) -> Home {
-        self.conn.home.reason = CloseReason::Peer;
+        self.conn.home.reason = CloseReason::ClosedByPeer;
         self.conn.into_home()
     }
 

@@ -119,7 +119,7 @@ impl Conn {
         let mut sender = sender.clone();
         // After a GOAWAY, its streams go on, but no others.
         if let Poll::Ready(Err(_)) = sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
-            state.close_for(CloseReason::Peer);
+            state.close_for(CloseReason::ClosedByPeer);
             state.release();
             return None;
         }
@@ -194,7 +194,7 @@ impl State {
         let more = |streams: usize| (streams & CLOSED == 0 && streams < max).then_some(streams + 1);
         let taken = self.streams.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok();
         if taken && self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.close_for(CloseReason::Uses);
+            self.close_for(CloseReason::MaxRequests);
         }
         taken
     }

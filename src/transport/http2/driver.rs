@@ -105,7 +105,7 @@ impl Driver {
             let asked = state.asked.load(Ordering::Acquire);
             if Pin::new(&mut self.connection).poll(cx).is_ready() {
                 if unused {
-                    state.close_for(CloseReason::Peer);
+                    state.close_for(CloseReason::ClosedByPeer);
                 }
                 return Poll::Ready(ControlFlow::Break(()));
             }

@@ -28,7 +28,7 @@ pub(super) enum Asked {
 /// A handshake becomes an extended `CONNECT`.
 ///
 /// # Errors
-/// `Target` (400) if there is more than one `Host`, or one that cannot be an authority.
+/// `InvalidTarget` (400) if there is more than one `Host`, or one that cannot be an authority.
 pub(super) fn request(
     parts: &Parts,
     framing: RequestFraming,
@@ -151,7 +151,7 @@ pub(super) fn agree<B>(asked: &Asked, extensions: &mut Extensions, response: &mu
 }
 
 fn target(reason: &'static str) -> Error {
-    Error::new(ErrorKind::Target, reason)
+    Error::new(ErrorKind::InvalidTarget, reason)
 }
 
 /// RFC 9113 §8.2.2, what says the same as `:authority`, and what is written anew.

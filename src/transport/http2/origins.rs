@@ -193,7 +193,7 @@ impl Origins {
         let ended = move |state: &Arc<State>| {
             let gone = Self::forget(&origins, &home.destination, state);
             home.reason = match state.close_reason() {
-                CloseReason::Broken if gone.is_some_and(|conn| conn.said_goodbye()) => CloseReason::Peer,
+                CloseReason::Broken if gone.is_some_and(|conn| conn.said_goodbye()) => CloseReason::ClosedByPeer,
                 reason => reason,
             };
         };

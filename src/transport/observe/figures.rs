@@ -154,10 +154,10 @@ impl Figures {
                     count.increment(1);
                 }
             }
-            PoolChange::Reused => connections.reused.increment(1),
+            PoolChange::CheckedOut => connections.reused.increment(1),
             PoolChange::Waiting => connections.queued.increment(1),
             PoolChange::Refused => connections.refused.increment(1),
-            PoolChange::Returned => {}
+            PoolChange::CheckedIn => {}
         }
     }
 }
@@ -198,11 +198,11 @@ const ERRORS: [(ErrorKind, Phase); 22] = [
     (ErrorKind::Connect, Phase::Tls),
     (ErrorKind::Denied, Phase::Resolve),
     (ErrorKind::Denied, Phase::Connect),
-    (ErrorKind::Internal, Phase::Decide),
-    (ErrorKind::RequestBody, Phase::Decide),
+    (ErrorKind::Internal, Phase::Validate),
+    (ErrorKind::RequestBody, Phase::Validate),
     (ErrorKind::RequestBody, Phase::Send),
     (ErrorKind::RequestTimeout, Phase::Send),
-    (ErrorKind::Target, Phase::Decide),
+    (ErrorKind::InvalidTarget, Phase::Validate),
     (ErrorKind::Timeout, Phase::Resolve),
     (ErrorKind::Timeout, Phase::Connect),
     (ErrorKind::Timeout, Phase::Tls),
@@ -211,7 +211,7 @@ const ERRORS: [(ErrorKind, Phase); 22] = [
     (ErrorKind::Timeout, Phase::ResponseBody),
     (ErrorKind::TooLarge, Phase::Send),
     (ErrorKind::Unavailable, Phase::Queue),
-    (ErrorKind::Unsupported, Phase::Decide),
+    (ErrorKind::Unsupported, Phase::Validate),
     (ErrorKind::Upstream, Phase::Send),
     (ErrorKind::Upstream, Phase::ResponseHead),
     (ErrorKind::Upstream, Phase::ResponseBody),
@@ -220,11 +220,11 @@ const ERRORS: [(ErrorKind, Phase); 22] = [
 const REASONS: [(CloseReason, &str); 9] = [
     (CloseReason::Broken, "broken"),
     (CloseReason::Finished, "finished"),
-    (CloseReason::Peer, "peer"),
+    (CloseReason::ClosedByPeer, "peer"),
     (CloseReason::Idle, "idle"),
     (CloseReason::Age, "age"),
-    (CloseReason::Uses, "uses"),
-    (CloseReason::Excess, "excess"),
+    (CloseReason::MaxRequests, "uses"),
+    (CloseReason::MaxIdle, "excess"),
     (CloseReason::Runtime, "runtime"),
     (CloseReason::Upgraded, "upgraded"),
 ];

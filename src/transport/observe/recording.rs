@@ -72,7 +72,7 @@ impl Recording {
             version: None,
             outcome: Outcome::Cancelled,
             error: None,
-            phase: Phase::Decide,
+            phase: Phase::Validate,
             attempts: 1,
             reused: false,
             tunnel: false,

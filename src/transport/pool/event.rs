@@ -9,8 +9,8 @@ pub(crate) type Listener = Arc<dyn Fn(&PoolEvent<'_>) + Send + Sync>;
 
 /// Something that happened in the pool, for [`on_pool_event`](crate::exact::ExactProxyBuilder::on_pool_event).
 ///
-/// Events of one connection come in their order: `Opened`, then `Returned` and `Reused` in turn, then `Closed`. A connection of HTTP/2,
-/// which requests share, is `Reused` by each that finds it open, never `Returned`, and `Closed` once it takes no more requests and those
+/// Events of one connection come in their order: `Opened`, then `CheckedIn` and `CheckedOut` in turn, then `Closed`. A connection of HTTP/2,
+/// which requests share, is `CheckedOut` by each that finds it open, never `CheckedIn`, and `Closed` once it takes no more requests and those
 /// on it have ended.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -28,9 +28,9 @@ pub enum PoolChange {
     /// A connection was opened, its TLS handshake included.
     Opened,
     /// A request took a connection that had served before.
-    Reused,
+    CheckedOut,
     /// A response was read to its end and left a connection that another request may take.
-    Returned,
+    CheckedIn,
     /// A connection was closed. Not told of those that close together with the pool itself.
     Closed(CloseReason),
     /// All connections to the destination are in use: a request waits for one.
@@ -49,15 +49,15 @@ pub enum CloseReason {
     /// that was not sent to its end, bytes left over.
     Finished,
     /// The upstream closed it, or sent something unasked, while nobody used it.
-    Peer,
+    ClosedByPeer,
     /// Nobody used it for as long as it is kept, by our limit or by the upstream's `Keep-Alive: timeout=`.
     Idle,
     /// It was too old.
     Age,
     /// It had served as many requests as it may, by our limit or by the upstream's `Keep-Alive: max=`.
-    Uses,
+    MaxRequests,
     /// There were enough idle ones, or it had to make room for one that the next request can use.
-    Excess,
+    MaxIdle,
     /// Its runtime has ended, or its response was read on another one.
     Runtime,
     /// It had become a tunnel, which has ended.

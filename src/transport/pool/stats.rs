@@ -8,10 +8,10 @@ use super::event::CloseReason;
 /// add up exactly only while nothing happens: then `opened` is `closed()`, `idle` and `in_use` together.
 ///
 /// ```
-/// use nexthop::{ExactProxy, transport::CloseReason};
+/// use nexthop::{ExactProxy, pool::CloseReason};
 ///
 /// let stats = ExactProxy::new().pool_stats();
-/// assert_eq!((stats.opened, stats.idle, stats.closed_by(CloseReason::Peer)), (0, 0, 0));
+/// assert_eq!((stats.opened, stats.idle, stats.closed_by(CloseReason::ClosedByPeer)), (0, 0, 0));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

@@ -135,7 +135,7 @@ async fn a_method_that_is_not_allowed_is_refused_with_those_that_are() {
 #[tokio::test]
 async fn an_upstream_that_is_not_there_is_a_502_without_its_address() {
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let front = Front::hyper(ProxyApp::builder(format!("http://{gone}").parse().unwrap()).build().unwrap()).await;
+    let front = Front::hyper(ProxyApp::builder(format!("http://{gone}")).build().unwrap()).await;
     let answer = front.exchange("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
     assert_eq!((answer.status(), answer.text()), (502, "Bad Gateway\n"));
 }
@@ -148,7 +148,7 @@ async fn an_upstream_on_a_unix_socket_is_reached() {
         conn.write(OK).await;
     });
     let href = format!("unix:{}:/app", upstream.path().display());
-    let front = Front::hyper(ProxyApp::builder(href.parse().unwrap()).build().unwrap()).await;
+    let front = Front::hyper(ProxyApp::builder(href).build().unwrap()).await;
     assert_eq!(front.exchange("GET /x HTTP/1.1\r\nhost: h\r\n\r\n").await.text(), "ok");
     let seen = upstream.only();
     assert_eq!((seen.target(), seen.field("host")), ("/app/x", Some("localhost")));

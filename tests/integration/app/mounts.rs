@@ -7,9 +7,9 @@ use nexthop::app::ProxyApp;
 use tokio::net::TcpListener;
 
 use super::{OK, app};
-use crate::support::{Front, RawClient, RawUpstream, Seen};
+use crate::support::{Front, RawClient, RawUpstream, ReceivedRequest};
 
-async fn seen_through(front: Router, target: &str, upstream: &RawUpstream) -> Seen {
+async fn seen_through(front: Router, target: &str, upstream: &RawUpstream) -> ReceivedRequest {
     let answer = Front::hyper(front).await.exchange(format!("GET {target} HTTP/1.1\r\nhost: h\r\n\r\n")).await;
     assert_eq!(answer.text(), "ok", "{}", answer.head);
     upstream.only()

@@ -5,7 +5,7 @@ use http::{Method, Request, Response, Version};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::{client::conn::http2::SendRequest, ext::Protocol};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use nexthop::{ExactProxy, ProxyApp, app::HostField, transport::HttpVersions};
+use nexthop::{ExactProxy, ProxyApp, app::HostHeader, exact::HttpVersions};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -44,7 +44,7 @@ async fn head_has_no_body_and_keeps_its_length_whatever_the_upstream_speaks() {
     }))
     .await;
     let http2 = ExactProxy::builder().http_versions(HttpVersions::Http2Only).build().unwrap();
-    let to_new = ProxyApp::builder(new.url("").parse().unwrap()).exact(http2).build().unwrap();
+    let to_new = ProxyApp::builder(new.url("")).client(http2).build().unwrap();
     for service in [app(&old, "").build().unwrap(), to_new] {
         let front = Front::serve(service).await;
         let mut sender = client(&front).await;
@@ -84,10 +84,10 @@ async fn hop_by_hop_fields_of_the_upstream_end_before_an_http_2_client() {
 #[tokio::test]
 async fn host_is_replaced_kept_or_fixed_in_http_2_and_in_handshakes_alike() {
     let upstream = RawUpstream::answering([OK]);
-    let fixed = HostField::Fixed("fixed.example".parse().unwrap());
+    let fixed = HostHeader::Fixed("fixed.example".parse().unwrap());
     for (rule, expected) in [
-        (HostField::Replace, upstream.addr().to_string()),
-        (HostField::Keep, "f.example:81".to_owned()),
+        (HostHeader::Replace, upstream.addr().to_string()),
+        (HostHeader::Keep, "f.example:81".to_owned()),
         (fixed, "fixed.example".to_owned()),
     ] {
         let front = Front::serve(app(&upstream, "").host(rule.clone()).build().unwrap()).await;
@@ -142,7 +142,7 @@ async fn status(front: &Front, authority: Option<&str>, host: Option<&str>) -> u
 #[tokio::test]
 async fn authority_and_host_must_be_the_same_and_one_of_them_is_enough() {
     let upstream = RawUpstream::answering([OK]);
-    let front = Front::serve(app(&upstream, "").host(HostField::Keep).build().unwrap()).await;
+    let front = Front::serve(app(&upstream, "").host(HostHeader::Keep).build().unwrap()).await;
     for (authority, host, expected) in [
         (Some("a.example"), None, 200),
         (None, Some("a.example"), 200),

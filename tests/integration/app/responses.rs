@@ -1,7 +1,7 @@
 //! Responses: what the client gets to see.
 
 use axum::Router;
-use nexthop::app::HostField;
+use nexthop::app::HostHeader;
 
 use super::app;
 use crate::support::{Front, RawUpstream};
@@ -53,7 +53,7 @@ async fn an_upstream_that_was_sent_the_clients_host_is_mapped_by_that_name() {
     let upstream = RawUpstream::answering([
         "HTTP/1.1 302 Found\r\ncontent-length: 0\r\nlocation: http://front.example:8080/y\r\n\r\n",
     ]);
-    let service = app(&upstream, "").host(HostField::Keep).public_scheme(http::uri::Scheme::HTTPS).build().unwrap();
+    let service = app(&upstream, "").host(HostHeader::Keep).public_scheme(http::uri::Scheme::HTTPS).build().unwrap();
     let front = Front::hyper(Router::new().nest_service("/api", service)).await;
     assert_eq!(front.exchange(GET).await.field("location"), Some("https://front.example:8080/api/y"));
 }

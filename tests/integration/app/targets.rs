@@ -50,13 +50,13 @@ async fn every_target_goes_out_byte_for_byte() {
 #[tokio::test]
 async fn a_mount_is_taken_off_at_the_border_of_a_segment() {
     for (rule, target, expected) in [
-        (PathPrefix::Mounted, "/api", Some("/app")),
-        (PathPrefix::Mounted, "/api?q", Some("/app?q")),
-        (PathPrefix::Mounted, "/api/", Some("/app/")),
-        (PathPrefix::Mounted, "/api/x%2Fy//z?", Some("/app/x%2Fy//z?")),
-        (PathPrefix::Mounted, "/api/api/x", Some("/app/api/x")),
-        (PathPrefix::Mounted, "/apiary", None),
-        (PathPrefix::Mounted, "/api%2Fx", None),
+        (PathPrefix::FromRouter, "/api", Some("/app")),
+        (PathPrefix::FromRouter, "/api?q", Some("/app?q")),
+        (PathPrefix::FromRouter, "/api/", Some("/app/")),
+        (PathPrefix::FromRouter, "/api/x%2Fy//z?", Some("/app/x%2Fy//z?")),
+        (PathPrefix::FromRouter, "/api/api/x", Some("/app/api/x")),
+        (PathPrefix::FromRouter, "/apiary", None),
+        (PathPrefix::FromRouter, "/api%2Fx", None),
         (PathPrefix::Keep, "/api", Some("/app/api")),
         (PathPrefix::Keep, "/api/x?y", Some("/app/api/x?y")),
         (PathPrefix::Strip("/v1".parse().unwrap()), "/api/v1/x", Some("/app/x")),

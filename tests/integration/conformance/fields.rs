@@ -9,7 +9,7 @@ use crate::support::{Front, RawUpstream, get, send};
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 async fn front(upstream: &RawUpstream) -> Front {
-    Front::serve(ProxyApp::builder(upstream.url("").parse().unwrap()).build().unwrap()).await
+    Front::serve(ProxyApp::builder(upstream.url("")).build().unwrap()).await
 }
 
 // RFC 9110 §6.6.1
@@ -126,7 +126,7 @@ async fn what_connection_names_is_left_out_of_trailers_too() {
     for _ in 0..2 {
         assert_eq!(trailers_of(&upstream).await, ["x-sum"]);
     }
-    let app = ProxyApp::builder(upstream.url("").parse().unwrap()).build().unwrap();
+    let app = ProxyApp::builder(upstream.url("")).build().unwrap();
     let (app, transparent) = (Front::serve(app).await, Front::serve(TransparentProxy::new()).await);
     for front in [app, transparent, Front::serve(ExactProxy::new()).await] {
         let request = format!(
@@ -145,7 +145,7 @@ async fn what_connection_names_is_left_out_of_trailers_too() {
 #[tokio::test]
 async fn a_trace_with_content_is_refused_and_one_without_goes_on() {
     let upstream = RawUpstream::answering([OK]);
-    let app = ProxyApp::builder(upstream.url("").parse().unwrap()).allowed_methods([Method::TRACE]);
+    let app = ProxyApp::builder(upstream.url("")).allowed_methods([Method::TRACE]);
     let front = Front::serve(app.build().unwrap()).await;
     for content in ["content-length: 6\r\n\r\nsecret", "transfer-encoding: chunked\r\n\r\n6\r\nsecret\r\n0\r\n\r\n"] {
         assert_eq!(front.exchange(format!("TRACE / HTTP/1.1\r\nhost: h\r\n{content}")).await.status(), 400);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use nexthop::{ExactProxy, ProxyApp, transport::Tls};
+use nexthop::{ExactProxy, ProxyApp, net::Tls};
 use tokio::net::TcpStream;
 
 use crate::support::{Front, RawClient, RawUpstream, fetch, get, send, tls::TestCa, within};
@@ -10,7 +10,7 @@ use crate::support::{Front, RawClient, RawUpstream, fetch, get, send, tls::TestC
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 async fn front(upstream: &RawUpstream) -> Front {
-    Front::serve(ProxyApp::builder(upstream.url("").parse().unwrap()).build().unwrap()).await
+    Front::serve(ProxyApp::builder(upstream.url("")).build().unwrap()).await
 }
 
 /// Each is answered with 400 and a close, and nobody behind hears of it.
@@ -172,7 +172,7 @@ async fn a_request_framed_in_two_ways_goes_on_in_chunks_and_is_the_last_of_its_c
 #[tokio::test]
 async fn a_client_over_tls_is_told_that_its_connection_ends() {
     let (ca, upstream) = (TestCa::new(), RawUpstream::answering([OK]));
-    let app = ProxyApp::builder(upstream.url("").parse().unwrap()).build().unwrap();
+    let app = ProxyApp::builder(upstream.url("")).build().unwrap();
     let front = Front::serve_with(app, |serve| serve.tls(ca.server_config(&[]))).await;
     let connector = tokio_rustls::TlsConnector::from(Arc::new(ca.client_config(&[])));
     let io = TcpStream::connect(front.addr).await.unwrap();
@@ -194,7 +194,7 @@ async fn a_later_minor_version_is_refused_both_ways_and_nobody_behind_hears_of_i
 #[tokio::test]
 async fn a_target_that_is_too_long_is_answered_with_414() {
     let upstream = RawUpstream::answering([OK]);
-    let app = || ProxyApp::builder(upstream.url("").parse().unwrap()).build().unwrap();
+    let app = || ProxyApp::builder(upstream.url("")).build().unwrap();
     let request = |length: usize| format!("GET /{} HTTP/1.1\r\nhost: h\r\n\r\n", "x".repeat(length - 1));
     let front = Front::serve(app()).await;
     assert_eq!(front.exchange(request(16 * 1024)).await.status(), 200);
@@ -214,7 +214,7 @@ async fn an_upstream_that_takes_no_chunks_is_sent_none() {
     const CHUNKED: &str = "POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n";
     let upstream = RawUpstream::answering([OK]);
     let old = ExactProxy::builder().chunked_requests(false).build().unwrap();
-    let front = Front::serve(ProxyApp::builder(upstream.url("").parse().unwrap()).exact(old).build().unwrap()).await;
+    let front = Front::serve(ProxyApp::builder(upstream.url("")).client(old).build().unwrap()).await;
     assert_eq!(front.exchange(CHUNKED).await.status(), 411);
     assert_eq!(upstream.connections(), 0);
     let sized = "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\nab";

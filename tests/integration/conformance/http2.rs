@@ -1,6 +1,6 @@
 //! HTTP/2 frame by frame: malformed requests in front of a `ProxyApp`, malformed responses behind an `ExactProxy`.
 
-use nexthop::{Body, ErrorKind, ExactProxy, ProxyApp, transport::HttpVersions};
+use nexthop::{Body, ErrorKind, ExactProxy, ProxyApp, exact::HttpVersions};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -61,7 +61,7 @@ fn ends_a_request(kind: u8, _: u8) -> bool {
 }
 
 async fn proxy(upstream: &RawUpstream) -> Front {
-    Front::serve(ProxyApp::builder(upstream.url("").parse().unwrap()).build().unwrap()).await
+    Front::serve(ProxyApp::builder(upstream.url("")).build().unwrap()).await
 }
 
 /// What a request has to have.
@@ -442,7 +442,7 @@ async fn https_on_a_stream_in_clear_text_is_refused_unless_somebody_in_front_has
     // 421 has no index in HPACK's table.
     assert_eq!((kind, payload.first().is_some_and(|first| matches!(first, 0x88..=0x8e))), (HEADERS, false));
     assert_eq!(upstream.connections(), 0);
-    let secured = ProxyApp::builder(upstream.url("").parse().unwrap()).public_scheme(http::uri::Scheme::HTTPS).build();
+    let secured = ProxyApp::builder(upstream.url("")).public_scheme(http::uri::Scheme::HTTPS).build();
     let front = Front::serve(secured.unwrap()).await;
     assert_eq!(answer(&front, &head, ends_a_request).await.1.first(), Some(&0x88), "200");
 }

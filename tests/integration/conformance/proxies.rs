@@ -16,7 +16,7 @@ const VIA: &str = "HTTP/1.1 200 OK\r\nvia: 1.0 origin\r\nconnection: via\r\ncont
 /// In front of an `ExactProxy` that may connect to this machine.
 async fn forwarding(via: Via) -> Front {
     let exact = ExactProxy::new();
-    let proxy = ForwardProxy::builder().exact(exact.clone()).dangerous_dial_anywhere().via(via).build().unwrap();
+    let proxy = ForwardProxy::builder().client(exact.clone()).dangerous_dial_anywhere().via(via).build().unwrap();
     Front::serve(proxy.layer(exact)).await
 }
 
@@ -86,7 +86,7 @@ async fn a_proxy_keeps_no_connection_with_a_client_of_http_1_0() {
         }
     }
     // A gateway may.
-    let front = Front::serve(ProxyApp::builder(upstream.url("").parse().unwrap()).build().unwrap()).await;
+    let front = Front::serve(ProxyApp::builder(upstream.url("")).build().unwrap()).await;
     let mut client = front.client().await;
     for _ in 0..2 {
         let response = client.exchange("GET / HTTP/1.0\r\nhost: h\r\nconnection: keep-alive\r\n\r\n").await;
@@ -99,7 +99,7 @@ async fn a_proxy_keeps_no_connection_with_a_client_of_http_1_0() {
 async fn https_in_clear_text_is_refused_unless_somebody_in_front_has_secured_it() {
     const REQUEST: &str = "GET https://h/ HTTP/1.1\r\nhost: h\r\n\r\n";
     let upstream = RawUpstream::answering([OK]);
-    let app = || ProxyApp::builder(upstream.url("").parse().unwrap());
+    let app = || ProxyApp::builder(upstream.url(""));
     assert_eq!(Front::serve(app().build().unwrap()).await.exchange(REQUEST).await.status(), 421);
     let receiver = |builder: nexthop::middleware::ProxyMiddlewareBuilder| {
         let inner =

@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, Full};
 use nexthop::{Body, Error, ErrorKind, ExactProxy, TransparentProxy};
 
 use crate::support::{
-    Front, RawUpstream, Seen,
+    Front, RawUpstream, ReceivedRequest,
     body::{fed, pieces},
     fetch, send,
 };
@@ -25,7 +25,7 @@ fn stream(of: &[&'static str]) -> Body {
     Body::new(pieces(of))
 }
 
-async fn sent(method: &str, fields: &[(&str, &str)], body: Body) -> Seen {
+async fn sent(method: &str, fields: &[(&str, &str)], body: Body) -> ReceivedRequest {
     let upstream = RawUpstream::answering([OK]);
     let request = request(method, &upstream, fields, body);
     assert_eq!(fetch(&ExactProxy::new(), request).await.0, 200);
@@ -40,7 +40,7 @@ async fn refused(method: &str, fields: &[(&str, &str)], body: Body) -> Error {
     error
 }
 
-fn framing(seen: &Seen) -> (Vec<&str>, Vec<&str>) {
+fn framing(seen: &ReceivedRequest) -> (Vec<&str>, Vec<&str>) {
     (seen.fields("content-length"), seen.fields("transfer-encoding"))
 }
 

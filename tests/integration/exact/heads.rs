@@ -3,12 +3,12 @@
 use http::{HeaderValue, Request, Uri, Version};
 use nexthop::{Body, ExactProxy};
 
-use crate::support::{RawUpstream, Seen, fetch, get};
+use crate::support::{RawUpstream, ReceivedRequest, fetch, get};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 /// Sends one request and returns what came out.
-async fn sent(proxy: &ExactProxy, upstream: &RawUpstream, request: Request<Body>) -> Seen {
+async fn sent(proxy: &ExactProxy, upstream: &RawUpstream, request: Request<Body>) -> ReceivedRequest {
     assert_eq!(fetch(proxy, request).await, (200, "ok".to_owned()));
     upstream.seen().pop().unwrap()
 }

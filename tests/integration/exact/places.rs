@@ -6,7 +6,7 @@ use http::Request;
 use nexthop::{
     Body, ErrorKind, ExactProxy, Phase,
     ext::ConnectTo,
-    transport::{Connect, Connecting, Destination, Tls},
+    net::{Connect, Connecting, Destination, Tls},
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -182,9 +182,9 @@ async fn what_cannot_be_connected_to_is_said_to_be_so() {
         (get(format!("http://{closed}/")), ErrorKind::Connect, Phase::Connect),
         (get("http://name.invalid/"), ErrorKind::Connect, Phase::Resolve),
         (at(ConnectTo::Unix(std::path::Path::new("/nowhere/s").into()), "/"), ErrorKind::Connect, Phase::Connect),
-        (get("/"), ErrorKind::Target, Phase::Decide),
-        (get("ftp://h/"), ErrorKind::Target, Phase::Decide),
-        (get("http://u:p@h/"), ErrorKind::Target, Phase::Decide),
+        (get("/"), ErrorKind::InvalidTarget, Phase::Validate),
+        (get("ftp://h/"), ErrorKind::InvalidTarget, Phase::Validate),
+        (get("http://u:p@h/"), ErrorKind::InvalidTarget, Phase::Validate),
     ] {
         let error = send(&proxy, request).await.unwrap_err();
         assert_eq!((error.kind(), error.phase()), (kind, phase), "{error:?}");

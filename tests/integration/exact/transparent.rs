@@ -80,9 +80,9 @@ async fn a_forced_scheme_is_spoken_whatever_the_request_says() {
         conn.request().await;
         conn.write(OK).await;
     });
-    let tls = nexthop::transport::Tls::rustls_config(ca.client_config(&[]));
+    let tls = nexthop::net::Tls::rustls_config(ca.client_config(&[]));
     let exact = ExactProxy::builder().tls(tls).build().unwrap();
-    let builder = TransparentProxy::builder().exact(exact).force_scheme("https");
+    let builder = TransparentProxy::builder().client(exact).force_scheme("https");
     let front = Front::hyper(builder.build().unwrap()).await;
     let response = front.exchange(format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", secure.addr())).await;
     assert_eq!(response.text(), "ok");

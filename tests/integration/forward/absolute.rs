@@ -5,7 +5,7 @@ use std::{convert::Infallible, ops::ControlFlow};
 use http::{Request, Response, StatusCode};
 use nexthop::{
     Body, ExactProxy,
-    forward::{Decision, ForwardProxyBuilder, Resolved, Resolver},
+    forward::{ConnectAction, ForwardProxyBuilder, Resolved, Resolver},
 };
 
 use super::tools::{Proxy, WAYS, Way, page, says};
@@ -16,7 +16,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 /// In front of an `ExactProxy` that may connect to this machine.
 async fn forwarding() -> Proxy {
     let exact = ExactProxy::new();
-    Proxy::over(exact.clone(), |builder| builder.exact(exact).dangerous_dial_anywhere()).await
+    Proxy::over(exact.clone(), |builder| builder.client(exact).dangerous_dial_anywhere()).await
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn a_failure_says_what_and_in_which_step_but_not_where() {
     for verbose in [false, true] {
         let exact = exact.clone();
         let settings = |builder: ForwardProxyBuilder| {
-            builder.exact(exact.clone()).dangerous_dial_anywhere().verbose_errors(verbose)
+            builder.client(exact.clone()).dangerous_dial_anywhere().verbose_errors(verbose)
         };
         let proxy = Proxy::over(exact.clone(), settings).await;
         let response = proxy.front.exchange(format!("GET http://{nobody}/secret HTTP/1.1\r\nHost: x\r\n\r\n")).await;
@@ -156,7 +156,7 @@ async fn an_application_of_the_proxys_own_may_decline() {
 async fn without_an_application_the_proxys_own_host_is_nowhere() {
     let exact = ExactProxy::new();
     let declining = async |request: Request<Body>| ControlFlow::Continue(request);
-    let proxy = Proxy::over(exact.clone(), |builder| builder.exact(exact).app_or_decline("app.test", declining)).await;
+    let proxy = Proxy::over(exact.clone(), |builder| builder.client(exact).app_or_decline("app.test", declining)).await;
     assert_eq!(proxy.get(Way::Absolute, "app.test", 80, "/page").await.status(), 404);
     let response = proxy.get(Way::Absolute, "wsgiprox", 80, "/page").await;
     assert_eq!((response.status(), response.text()), (404, "Not Found\n"));
@@ -166,9 +166,11 @@ async fn without_an_application_the_proxys_own_host_is_nowhere() {
 #[tokio::test]
 async fn a_tunnel_to_a_host_of_the_proxys_own_leads_there_unless_decided_otherwise() {
     let app = tower::service_fn(async |_: Request<Body>| Ok::<_, Infallible>(Response::new(Body::from("one"))));
-    let builder =
-        nexthop::ForwardProxy::builder().resolver(Resolver::fixed("/x/")).app("app.invalid", app).alias("me.invalid");
-    for (builder, status) in [(builder.clone(), 200), (builder.on_connect(|_| Decision::Deny), 403)] {
+    let builder = nexthop::ForwardProxy::builder()
+        .resolver(Resolver::fixed("/x/"))
+        .app("app.invalid", app)
+        .host_alias("me.invalid");
+    for (builder, status) in [(builder.clone(), 200), (builder.on_connect(|_| ConnectAction::Deny), 403)] {
         let front = Front::serve(tower::Layer::layer(&builder.build().unwrap(), tower::service_fn(page))).await;
         for (host, text) in
             [("app.invalid", "one"), ("APP.invalid.", "one"), ("me.invalid", "GET /a"), ("nexthop", "GET /a")]
@@ -187,7 +189,7 @@ async fn a_tunnel_to_a_host_of_the_proxys_own_leads_there_unless_decided_otherwi
 
 #[tokio::test]
 async fn own_hosts_are_the_applications_whatever_the_form_of_the_target() {
-    let proxy = Proxy::page(|builder| builder.own_hosts(["www.example.test", "*.example.org:8080"])).await;
+    let proxy = Proxy::page(|builder| builder.local_hosts(["www.example.test", "*.example.org:8080"])).await;
     for (url, own) in [
         ("http://www.example.test/a", true),
         ("http://WWW.example.test:81/a", true),
@@ -243,7 +245,7 @@ async fn a_handshake_that_is_not_carried_takes_no_other_field_along() {
     let upstream = RawUpstream::answering([OK]);
     let exact = ExactProxy::new();
     let settings =
-        |builder: ForwardProxyBuilder| builder.exact(exact.clone()).dangerous_dial_anywhere().websockets(false);
+        |builder: ForwardProxyBuilder| builder.client(exact.clone()).dangerous_dial_anywhere().websockets(false);
     let proxy = Proxy::over(exact.clone(), settings).await;
     let fields = "Connection: Upgrade, X-Hop\r\nUpgrade: websocket\r\nX-Hop: 1\r\n";
     let request = format!("GET {} HTTP/1.1\r\nHost: x\r\n{fields}\r\n", upstream.url("/"));

@@ -2,7 +2,7 @@
 
 use nexthop::{
     ext::{PeerAddr, ProxyRequest},
-    forward::{Access, Resolved, Resolver, Verdict},
+    forward::{Access, AccessDecision, Resolved, Resolver},
 };
 use tokio::io::AsyncWriteExt;
 
@@ -56,7 +56,7 @@ async fn the_name_of_a_client_is_carried_into_its_tunnel_and_its_password_nowher
 
 #[tokio::test]
 async fn a_request_for_the_application_itself_needs_no_name() {
-    let proxy = Proxy::page(|builder| builder.access(users()).own_hosts(["own.test"])).await;
+    let proxy = Proxy::page(|builder| builder.access(users()).local_hosts(["own.test"])).await;
     says(&proxy.front.exchange("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await, &["url: -"]);
     says(&proxy.front.exchange("GET http://own.test/ HTTP/1.1\r\nHost: x\r\n\r\n").await, &["url: -"]);
 }
@@ -86,9 +86,11 @@ async fn a_function_may_let_in_by_anything_and_give_names() {
     let by_token = Access::function(|asker| {
         assert!(matches!(asker.peer(), Some(PeerAddr::Tcp(_))));
         match asker.parts().headers.get("proxy-authorization").map(|value| value.as_bytes()) {
-            None => Verdict::Challenge,
-            Some(b"Bearer right") if asker.target().host() == Some("h.test") => Verdict::AllowAs("robot".to_owned()),
-            Some(_) => Verdict::Deny,
+            None => AccessDecision::Challenge,
+            Some(b"Bearer right") if asker.target().host() == Some("h.test") => {
+                AccessDecision::AllowAs("robot".to_owned())
+            }
+            Some(_) => AccessDecision::Deny,
         }
     });
     let proxy = Proxy::page(|builder| builder.access(by_token)).await;

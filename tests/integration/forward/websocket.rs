@@ -172,7 +172,7 @@ async fn reach_an_origin_through_a_tunnel_that_is_intercepted() {
         }
     });
     let exact = ExactProxy::new();
-    let proxy = Proxy::over(exact.clone(), |builder| builder.exact(exact).dangerous_dial_anywhere()).await;
+    let proxy = Proxy::over(exact.clone(), |builder| builder.client(exact).dangerous_dial_anywhere()).await;
     let io = proxy.tunnel(&addr.to_string()).await;
     speaks(open(io, &format!("ws://{addr}/chat")).await, "from the origin").await;
     origin.abort();
@@ -190,9 +190,9 @@ async fn reach_an_origin_that_speaks_tls_and_take_no_password_along() {
             conn.write(byte).await;
         }
     });
-    let tls = nexthop::transport::Tls::roots_pem(ca.root_pem().as_bytes()).unwrap();
+    let tls = nexthop::net::Tls::roots_pem(ca.root_pem().as_bytes()).unwrap();
     let exact = ExactProxy::builder().tls(tls).build().unwrap();
-    let proxy = Proxy::over(exact.clone(), |builder| builder.exact(exact).dangerous_dial_anywhere()).await;
+    let proxy = Proxy::over(exact.clone(), |builder| builder.client(exact).dangerous_dial_anywhere()).await;
     let mut channel = proxy.open(Way::Tls, "localhost", origin.addr().port()).await;
     let fields = format!("Connection: upgrade\r\nUpgrade: echo\r\n{}", basic("alice:wonder"));
     let request = channel.request("GET", "/", &fields);

@@ -4,7 +4,7 @@ use std::{convert::Infallible, time::Duration};
 
 use axum::{Router, routing::get};
 use http::{Request, Response};
-use nexthop::{Body, forward::Mismatch};
+use nexthop::{Body, forward::HostMismatchPolicy};
 
 use super::tools::{Proxy, WAYS, Way, says};
 use crate::support::{RawClient, body::fed, within};
@@ -48,7 +48,7 @@ async fn a_port_of_its_own_stands_in_the_url() {
 
 #[tokio::test]
 async fn the_name_that_tls_asks_for_is_the_urls_where_that_is_the_policy() {
-    let proxy = Proxy::page(|builder| builder.mismatch(Mismatch::UseSni)).await;
+    let proxy = Proxy::page(|builder| builder.host_mismatch(HostMismatchPolicy::UseSni)).await;
     let io = proxy.tls(proxy.tunnel("93.184.216.34:443").await, "example.com").await;
     let response = RawClient::over(io).exchange("GET /path?foo=bar HTTP/1.1\r\nHost: 93.184.216.34\r\n\r\n").await;
     says(
@@ -84,7 +84,7 @@ async fn a_body_reaches_the_application() {
 
 #[tokio::test]
 async fn the_proxys_own_host_and_its_aliases_are_not_prefixed() {
-    let proxy = Proxy::page(|builder| builder.alias("proxy-alias")).await;
+    let proxy = Proxy::page(|builder| builder.host_alias("proxy-alias")).await;
     for way in WAYS {
         for host in ["wsgiprox", "proxy-alias"] {
             let response = proxy.get(way, host, way.port(), "/path/file?foo=bar").await;

@@ -6,10 +6,7 @@ use std::sync::{
 };
 
 use http::{Request, Version};
-use nexthop::{
-    Body, ErrorKind, ExactProxy,
-    transport::{HttpVersions, Tls},
-};
+use nexthop::{Body, ErrorKind, ExactProxy, exact::HttpVersions, net::Tls};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use super::call;

@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::BTreeMap, future::poll_fn, pin::pin, task:
 use http::Request;
 use http_body_util::BodyExt;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
-use nexthop::{Body, ExactProxy, exact::ExactProxyBuilder, transport::Upgraded};
+use nexthop::{Body, ExactProxy, exact::ExactProxyBuilder, tunnel::Upgraded};
 use tokio::io::AsyncWriteExt;
 use tower::ServiceExt;
 

@@ -9,7 +9,7 @@ use http::{Request, Response, request};
 use http_body_util::BodyExt;
 use nexthop::{
     Body, Error,
-    ext::{PeerAddr, RequestOrigin, UnixPeer},
+    ext::{OriginalRequest, PeerAddr, UnixPeer},
     middleware::ProxyMiddleware,
 };
 use tower::{Layer, ServiceExt};
@@ -21,7 +21,7 @@ pub struct Saw {
 }
 
 impl Saw {
-    pub fn origin(&self) -> &RequestOrigin {
+    pub fn origin(&self) -> &OriginalRequest {
         self.parts.extensions.get().expect("every admitted request has an origin")
     }
 

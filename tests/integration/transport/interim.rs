@@ -89,7 +89,7 @@ async fn interim_responses_reach_a_listener_in_front_of_an_app_and_never_its_cli
     let upstream = RawUpstream::answering([format!("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n{OK}")]);
     let told = Arc::<Mutex<Vec<u16>>>::default();
     let tell = told.clone();
-    let app = ProxyApp::builder(upstream.url("/").parse().unwrap()).build().unwrap();
+    let app = ProxyApp::builder(upstream.url("/")).build().unwrap();
     let app = tower::ServiceBuilder::new()
         .map_request(move |mut request: Request<_>| {
             let tell = tell.clone();

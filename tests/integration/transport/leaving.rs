@@ -12,7 +12,7 @@ use http::Request;
 use http_body_util::BodyExt;
 use nexthop::{
     Body, ExactProxy, ProxyApp,
-    transport::{Connect, Connecting, Destination},
+    net::{Connect, Connecting, Destination},
 };
 
 use crate::support::{Front, RawUpstream, body::fed, fetch, get, within};
@@ -137,7 +137,7 @@ async fn dropping_a_request_that_is_connecting_drops_the_connecting() {
 async fn a_client_that_leaves_a_served_app_leaves_the_upstream_too() {
     for at in PLACES.into_iter().filter(|at| !matches!(at, At::Draining | At::Expecting)) {
         let upstream = stopping(at);
-        let front = Front::serve(ProxyApp::builder(upstream.url("/").parse().unwrap()).build().unwrap()).await;
+        let front = Front::serve(ProxyApp::builder(upstream.url("/")).build().unwrap()).await;
         assert_eq!(front.exchange("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.status(), 200);
         let mut client = front.client().await;
         if matches!(at, At::Sending | At::Relaying) {
@@ -196,7 +196,7 @@ async fn leaving_the_queue_for_a_connection_gives_the_turn_back_and_nothing_is_s
     assert_eq!(proxy.pool_stats().waiting, 0);
     within("the end of the upload", feed.dropped()).await;
 
-    let app = ProxyApp::builder(upstream.url("").parse().unwrap()).exact(proxy.clone()).build().unwrap();
+    let app = ProxyApp::builder(upstream.url("")).client(proxy.clone()).build().unwrap();
     let front = Front::serve(app).await;
     let mut client = front.client().await;
     client.send("GET /third HTTP/1.1\r\nhost: h\r\n\r\n").await;

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
-use nexthop::{Body, ErrorKind, ExactProxy, Phase, ProxyApp, transport::Tls};
+use nexthop::{Body, ErrorKind, ExactProxy, Phase, ProxyApp, net::Tls};
 use tower::Service;
 
 use crate::support::{
@@ -62,7 +62,7 @@ async fn what_is_sent_again_is_the_same_head_byte_for_byte() {
             false => stale(1, false),
         };
         let url = if secure { upstream.url("/base").replace("http:", "https:") } else { upstream.url("/base") };
-        let proxy = ProxyApp::builder(url.parse().unwrap()).exact(exact.clone()).build().unwrap();
+        let proxy = ProxyApp::builder(url).client(exact.clone()).build().unwrap();
         let front = Front::serve(proxy).await;
         let mut client = front.client().await;
         client.exchange("GET /1 HTTP/1.1\r\nHost: front\r\n\r\n").await;

@@ -1,7 +1,7 @@
 //! Connections that become something else.
 
 use http::Request;
-use nexthop::{Body, ExactProxy, TransparentProxy, transport::Upgraded};
+use nexthop::{Body, ExactProxy, TransparentProxy, tunnel::Upgraded};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{Front, RawUpstream, fetch, get, read, send, within};

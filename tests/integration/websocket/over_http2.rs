@@ -12,10 +12,12 @@ use hyper_util::server::conn::auto;
 use nexthop::{
     Body, ErrorKind, ExactProxy,
     exact::ExactProxyBuilder,
+    exact::HttpVersions,
     middleware::Trust,
+    net::Tls,
     protocol::{keyring::Keyring, signature::Signer},
     secret::Secret,
-    transport::{HttpVersions, Tls, Upgraded},
+    tunnel::Upgraded,
 };
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tower::ServiceExt;
@@ -69,7 +71,7 @@ impl Sockets {
 
     /// In front of it.
     fn proxy(&self, exact: ExactProxyBuilder) -> ProxyApp {
-        ProxyApp::builder(self.url.parse().unwrap()).exact(exact.build().unwrap()).build().unwrap()
+        ProxyApp::builder(&self.url).client(exact.build().unwrap()).build().unwrap()
     }
 }
 
@@ -200,7 +202,7 @@ async fn sockets_go_over_http_1_beside_where_the_upstream_takes_none_on_streams(
     let ca = TestCa::new();
     let upstream = Sockets::new(Some((&ca, &["h2", "http/1.1"])), false).await;
     let exact = trusting(&ca).build().unwrap();
-    let app = ProxyApp::builder(upstream.url.parse().unwrap()).exact(exact.clone()).build().unwrap();
+    let app = ProxyApp::builder(&upstream.url).client(exact.clone()).build().unwrap();
     let front = Front::serve(app).await;
     talk(http_1(front.addr).await).await;
     assert_eq!(upstream.connections(), 2); // one to find out
@@ -217,7 +219,7 @@ async fn an_upstream_that_takes_none_is_remembered_when_its_connection_is_gone()
     let ca = TestCa::new();
     let upstream = Sockets::new(Some((&ca, &["h2", "http/1.1"])), false).await;
     let exact = trusting(&ca).pool_max_idle(0).build().unwrap();
-    let app = ProxyApp::builder(upstream.url.parse().unwrap()).exact(exact).build().unwrap();
+    let app = ProxyApp::builder(&upstream.url).client(exact).build().unwrap();
     let front = Front::serve(app).await;
     for connections in 2..6 {
         talk(http_1(front.addr).await).await;
@@ -291,8 +293,8 @@ async fn a_signed_handshake_on_a_stream_is_believed_by_the_middleware_behind() {
     let trust = Trust::signature(keyring.clone());
     let layer = ProxyMiddleware::builder().trust(trust).build().unwrap();
     let back = Front::serve(layer.layer(proxy(upstream))).await;
-    let app = ProxyApp::builder(back.url("").parse().unwrap()).signer(Signer::builder(keyring).build().unwrap());
-    let front = Front::serve(app.exact(prior_knowledge().build().unwrap()).build().unwrap()).await;
+    let app = ProxyApp::builder(back.url("")).signer(Signer::builder(keyring).build().unwrap());
+    let front = Front::serve(app.client(prior_knowledge().build().unwrap()).build().unwrap()).await;
     talk(http_1(front.addr).await).await;
     talk(http_2(&mut connect_2(front.addr).await, front.addr).await).await;
 }

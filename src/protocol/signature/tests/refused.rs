@@ -197,7 +197,7 @@ fn requests_that_overtake_each_other_are_all_admitted() {
 
 #[test]
 fn a_full_replay_memory_is_no_fault_of_the_request() {
-    let full = LocalReplay::builder().max_senders(0).build();
+    let full = InMemoryReplayStore::builder().max_senders(0).build();
     let verifier = Verifier::builder(keyring()).replay(full).build().unwrap();
     let error = verify_at(&verifier, &signed(&[]), CREATED).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
@@ -206,24 +206,24 @@ fn a_full_replay_memory_is_no_fault_of_the_request() {
 #[test]
 fn a_store_may_answer_later() {
     #[derive(Debug)]
-    struct Elsewhere(Seen);
+    struct Elsewhere(NonceStatus);
 
     impl ReplayStore for Elsewhere {
-        fn remember(&self, nonce: Nonce<'_>) -> Answer {
+        fn remember(&self, nonce: Nonce<'_>) -> NonceCheck {
             assert_eq!((nonce.key_id, nonce.until, nonce.now), ("k1", CREATED + 90, CREATED + 1));
             let seen = self.0;
-            Answer::Later(Box::pin(async move { seen }))
+            NonceCheck::Later(Box::pin(async move { seen }))
         }
     }
 
     for (seen, kind) in [
-        (Seen::Fresh, None),
-        (Seen::Replayed, Some(ErrorKind::Signature)),
-        (Seen::Unavailable, Some(ErrorKind::Unavailable)),
+        (NonceStatus::Fresh, None),
+        (NonceStatus::Replayed, Some(ErrorKind::Signature)),
+        (NonceStatus::Unavailable, Some(ErrorKind::Unavailable)),
     ] {
         let verifier = Verifier::builder(keyring()).replay(Elsewhere(seen)).build().unwrap();
         let verdict = verifier.verify(&signed(&[]), &Empty::<Bytes>::new(), at(CREATED + 1)).unwrap();
-        let Verdict::Later(later) = verdict else { panic!("it answers later") };
+        let Verification::Later(later) = verdict else { panic!("it answers later") };
         assert_eq!(now(later).err().map(|error| error.kind()), kind);
     }
 }

@@ -6,7 +6,9 @@ use http_body_util::BodyExt;
 use nexthop::{
     ErrorKind, ExactProxy, Phase,
     exact::ExactProxyBuilder,
-    transport::{CloseReason, Connect, Connecting, Destination, Upgraded},
+    net::{Connect, Connecting, Destination},
+    pool::CloseReason,
+    tunnel::Upgraded,
 };
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -309,7 +311,7 @@ async fn an_idle_connection_that_a_request_cannot_use_makes_room_for_one_it_can(
     tokio::time::advance(Duration::from_secs(4)).await;
     fetch(&proxy, post("http://h/", "not on one idle for so long")).await;
     assert_eq!((live.opened(), live.most()), (2, 1));
-    assert_eq!(proxy.pool_stats().closed_by(CloseReason::Excess), 1);
+    assert_eq!(proxy.pool_stats().closed_by(CloseReason::MaxIdle), 1);
 }
 
 #[tokio::test]
@@ -327,7 +329,7 @@ async fn a_stale_connection_is_replaced_in_its_own_place() {
     fetch(&proxy, get(upstream.url("/"))).await;
     fetch(&proxy, get(upstream.url("/"))).await;
     assert_eq!(upstream.connections(), 2);
-    assert_eq!(proxy.pool_stats().closed_by(CloseReason::Peer), 1);
+    assert_eq!(proxy.pool_stats().closed_by(CloseReason::ClosedByPeer), 1);
 }
 
 #[test]

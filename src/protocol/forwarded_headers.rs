@@ -4,7 +4,7 @@
 /// checks one and whoever uses the other are deceived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Family {
+pub enum ForwardedHeaders {
     /// The classic fields: `X-Forwarded-For`, `-Server`, `-Scheme`, `-Script-Name`, `X-Traversal-Path`, `X-Traversal-Query-String`.
     ///
     /// The default of both ends: the only family that can say which part of the target was put there by the sender.
@@ -13,5 +13,5 @@ pub enum Family {
     /// The de-facto fields: `X-Forwarded-For`, `-Host`, `-Proto`, `-Port`, `-Prefix`.
     XForwarded,
     /// `Forwarded` of RFC 7239: `for`, `host`, `proto`.
-    Forwarded,
+    Rfc7239,
 }
