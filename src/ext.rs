@@ -311,7 +311,7 @@ impl Hop {
 #[non_exhaustive]
 pub enum TrustedBy {
     /// Nobody: what the socket says is all there is.
-    Nobody,
+    None,
     /// The socket's peer is in a trusted network, or is a trusted user on a unix socket.
     Peer,
     /// A valid signature, made with the key of this id.
@@ -330,7 +330,7 @@ impl TrustedBy {
     /// True if anybody vouched at all.
     #[must_use]
     pub fn is_trusted(&self) -> bool {
-        !matches!(self, Self::Nobody)
+        !matches!(self, Self::None)
     }
 }
 

@@ -25,7 +25,7 @@ async fn opening(pieces: &[Bytes]) -> Option<DetectedProtocol> {
     let layer = ForwardProxy::builder()
         .access(Access::function(|_| AccessDecision::Allow))
         .on_connect(|_| ConnectAction::Peek)
-        .on_opening(move |_, opening| {
+        .on_detected(move |_, opening| {
             *sees.lock().expect("not poisoned") = Some(opening.clone());
             ConnectAction::Deny
         })

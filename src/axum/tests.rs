@@ -23,7 +23,7 @@ fn origin(client: Option<IpAddr>) -> OriginalRequest {
         host: None,
         prefix: String::new(),
         hops: Vec::new(),
-        trusted_by: TrustedBy::Nobody,
+        trusted_by: TrustedBy::None,
     }
 }
 

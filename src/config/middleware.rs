@@ -44,7 +44,7 @@ use crate::{
 /// | `forwarded_headers` | `wsgiproxy` (the default), `x-forwarded` or `forwarded` |
 /// | `restore` | list of `client`, `scheme`, `host`, `port`, `prefix`; empty for nothing; by default `client scheme` |
 /// | `allowed_hosts` | list |
-/// | `identity_fields` | list of field names |
+/// | `identity_headers` | list of field names |
 #[cfg_attr(feature = "axum", doc = "| `peer_from_connect_info` | flag |")]
 /// | `string_keys`, `unicode_keys`, `json_keys` | lists of names, carried in [`ext::Carried`](crate::ext::Carried) |
 ///
@@ -207,7 +207,7 @@ impl Reading {
             builder = builder.allowed_hosts(hosts);
         }
         builder = builder
-            .identity_fields(self.parsed_list::<HeaderName>("identity_fields", "a field name").unwrap_or_default());
+            .identity_headers(self.parsed_list::<HeaderName>("identity_headers", "a field name").unwrap_or_default());
         if let Some(keys) = self.carried_keys() {
             builder = builder.carried(keys);
         }

@@ -48,7 +48,7 @@ use crate::{
 /// |---|---|
 /// | `connect_timeout`, `address_timeout`, `response_timeout`, `body_idle_timeout`, `tunnel_idle_timeout`, `expect_continue_timeout` | time |
 /// | `pool_idle_timeout`, `pool_max_age`, `pool_wait_timeout`, `tcp_keepalive` | time |
-/// | `pool_max_idle`, `pool_max_idle_total`, `pool_max_uses`, `pool_max_connections`, `pool_max_waiting` | number |
+/// | `pool_max_idle`, `pool_max_idle_total`, `pool_max_requests`, `pool_max_connections`, `pool_max_waiting` | number |
 /// | `max_response_head_bytes`, `replay_max_bytes`, `replay_budget_bytes` | number |
 /// | `chunked_requests` | flag: false for an upstream of HTTP/1.0 |
 /// | `local_address` | text: the IP address that connections come from |

@@ -42,7 +42,7 @@ use crate::{
 ///
 /// | key | |
 /// |---|---|
-/// | `start_timeout`, `wait_timeout`, `drain_timeout`, `grace`, `idle_timeout`, `max_age` | time; `idle_timeout` may be `off` |
+/// | `start_timeout`, `wait_timeout`, `drain_timeout`, `stop_timeout`, `idle_timeout`, `max_age` | time; `idle_timeout` may be `off` |
 /// | `replicas`, `max_requests`, `max_rss_bytes`, `max_waiting`, `max_retries` | number |
 /// | `placeholder_file` | text: a file with the page that browsers see while no child is ready |
 /// | `name`, `runtime_dir` | text |
@@ -82,7 +82,7 @@ const TIMES: &[(&str, SetTime)] = &[
     ("start_timeout", SpawnAppBuilder::start_timeout),
     ("wait_timeout", SpawnAppBuilder::wait_timeout),
     ("drain_timeout", SpawnAppBuilder::drain_timeout),
-    ("grace", SpawnAppBuilder::grace),
+    ("stop_timeout", SpawnAppBuilder::stop_timeout),
     ("max_age", SpawnAppBuilder::max_age),
 ];
 

@@ -107,8 +107,8 @@ impl ExactProxyBuilder {
     }
 
     /// Requests that one connection of HTTP/1.1 serves: any number. Fewer, where the upstream says so in `Keep-Alive`.
-    pub fn pool_max_uses(mut self, requests: u64) -> Self {
-        self.limits.max_uses = Some(requests);
+    pub fn pool_max_requests(mut self, requests: u64) -> Self {
+        self.limits.max_requests = Some(requests);
         self
     }
 
@@ -283,8 +283,8 @@ impl ExactProxyBuilder {
         if limits.max_connections == Some(0) {
             return Err(ConfigError::invalid("pool_max_connections", "0", "no request could ever be sent"));
         }
-        if limits.max_uses == Some(0) {
-            return Err(ConfigError::invalid("pool_max_uses", "0", "a connection serves one request at least"));
+        if limits.max_requests == Some(0) {
+            return Err(ConfigError::invalid("pool_max_requests", "0", "a connection serves one request at least"));
         }
         Ok(self.assemble())
     }

@@ -38,7 +38,7 @@ use crate::{
 ///   `Keep-Alive`, `Proxy-Connection`, `Proxy-Authorization`, `Proxy-Authenticate`, `TE` (except `trailers`), `Upgrade` (except in a
 ///   handshake); on responses, too, and in trailers. [`keep_hop_by_hop`](ExactProxyBuilder::keep_hop_by_hop) keeps even these.
 ///   `Expect: 100-continue` is removed where there is no body (§10.1.1). On the last request of a connection (by
-///   [`pool_max_uses`](ExactProxyBuilder::pool_max_uses), or where none is kept), `Connection: close` says so.
+///   [`pool_max_requests`](ExactProxyBuilder::pool_max_requests), or where none is kept), `Connection: close` says so.
 /// * Body: streamed both ways, never buffered; trailers kept. Its length is the size hint's, else a valid `Content-Length`, which is then
 ///   enforced, else it is chunked.
 /// * `101`: the upgraded connection is joined with the client's if the request came from a hyper server, else found in the response

@@ -84,7 +84,7 @@ impl Access {
         let mut read = Vec::new();
         for text in networks {
             let text = text.as_ref();
-            let why = "is not a network without bits behind its length; everybody is Access::dangerous_anybody()";
+            let why = "is not a network without bits behind its length; everybody is Access::dangerous_any_client()";
             read_networks(text, &mut read).map_err(|_| ConfigError::invalid("client network", text, why))?;
         }
         if read.is_empty() {
@@ -138,7 +138,7 @@ impl Access {
 
     /// Everybody who reaches the socket: an open proxy. Dangerous: it hides who does what, and strangers will find it within hours.
     #[must_use]
-    pub const fn dangerous_anybody() -> Self {
+    pub const fn dangerous_any_client() -> Self {
         Self(Rule::Anybody)
     }
 

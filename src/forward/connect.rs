@@ -109,7 +109,7 @@ async fn look(config: &Config, connect: &mut Connect) -> Result<Inside, BoxError
     let quiet = timeout_at(quiet, connect.drain.draining());
     let peeked = peek(&mut io, &ahead, quiet, deadline).await?;
     let decision = match connect.decision {
-        ConnectAction::Peek => (config.policy.on_opening)(&connect.asked(), &peeked.opening),
+        ConnectAction::Peek => (config.policy.on_detected)(&connect.asked(), &peeked.opening),
         decision => decision,
     };
     match (decision, &peeked.opening) {

@@ -48,7 +48,7 @@ pub(super) async fn peek(
     bytes.extend_from_slice(ahead);
     if bytes.is_empty() {
         match unless(quiet, io.read_buf(&mut bytes)).await.transpose()? {
-            None => return Ok(Peeked::of(DetectedProtocol::Silence, bytes)),
+            None => return Ok(Peeked::of(DetectedProtocol::Silent, bytes)),
             Some(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Some(_) => {}
         }
@@ -271,7 +271,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn silence_is_an_opening_and_leaving_is_none() {
         let start = Instant::now();
-        assert_eq!(opening(&[], false).await.unwrap(), DetectedProtocol::Silence);
+        assert_eq!(opening(&[], false).await.unwrap(), DetectedProtocol::Silent);
         assert_eq!(start.elapsed(), Duration::from_secs(2));
         assert_eq!(opening(&[], true).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert_eq!(opening(&[b"GE"], true).await.unwrap(), DetectedProtocol::Other);

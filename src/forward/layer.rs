@@ -48,7 +48,7 @@ use crate::{exact::ExactProxy, ext::ConnectWith, message::via::Pseudonym, middle
 ///     Ok::<_, std::convert::Infallible>(Response::new(Body::from(request.uri().to_string())))
 /// });
 /// // Anybody, only because nobody can reach it here.
-/// let layer = ForwardProxy::builder().resolver(Resolver::fixed("/prefix/")).access(Access::dangerous_anybody()).build()?;
+/// let layer = ForwardProxy::builder().resolver(Resolver::fixed("/prefix/")).access(Access::dangerous_any_client()).build()?;
 ///
 /// let request = Request::get("http://example.com/path/file.html?A=B").header("host", "example.com").body(Body::empty())?;
 /// let response = layer.layer(app).oneshot(request).await?;

@@ -40,7 +40,7 @@ pub enum DetectedProtocol {
     /// Bytes of another protocol.
     Other,
     /// Nothing, for as long as [`peek_timeout`](super::ForwardProxyBuilder::peek_timeout): in many protocols the server speaks first.
-    Silence,
+    Silent,
 }
 
 /// What a ClientHello says (RFC 8446 §4.1.2). Nobody vouches for it.
@@ -108,7 +108,7 @@ pub(super) fn canonical(host: &str) -> Box<str> {
 #[derive(Clone)]
 pub(super) struct Policy {
     pub(super) on_connect: Arc<OnConnect>,
-    pub(super) on_opening: Arc<OnOpening>,
+    pub(super) on_detected: Arc<OnOpening>,
 }
 
 type OnConnect = dyn Fn(&ConnectRequest<'_>) -> ConnectAction + Send + Sync;
@@ -119,9 +119,9 @@ impl Policy {
     pub(super) fn always(decision: ConnectAction) -> Self {
         Self {
             on_connect: Arc::new(move |_| decision),
-            on_opening: Arc::new(|_, opening| match opening {
+            on_detected: Arc::new(|_, opening| match opening {
                 DetectedProtocol::Tls(_) | DetectedProtocol::Http => ConnectAction::Intercept,
-                DetectedProtocol::Other | DetectedProtocol::Silence => ConnectAction::Deny,
+                DetectedProtocol::Other | DetectedProtocol::Silent => ConnectAction::Deny,
             }),
         }
     }

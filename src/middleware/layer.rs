@@ -55,7 +55,7 @@ pub struct ProxyMiddlewareBuilder {
     restore: RestoredHeaders,
     carried: CarriedKeys,
     allowed_hosts: Option<Vec<String>>,
-    identity_fields: Vec<HeaderName>,
+    identity_headers: Vec<HeaderName>,
     mount: Option<Mount>,
     scheme: Option<String>,
     force_host: Option<ForceHost>,
@@ -76,7 +76,7 @@ pub(super) struct Config {
     pub(super) restore: RestoredHeaders,
     pub(super) carried: CarriedKeys,
     pub(super) allowed_hosts: Option<Vec<HostPattern>>,
-    pub(super) identity_fields: Vec<HeaderName>,
+    pub(super) identity_headers: Vec<HeaderName>,
     pub(super) mount: MountPoint,
     pub(super) scheme: Option<Scheme>,
     pub(super) force_host: ForcedHost,
@@ -111,7 +111,7 @@ impl Default for ProxyMiddlewareBuilder {
             restore: RestoredHeaders::default(),
             carried: CarriedKeys::default(),
             allowed_hosts: None,
-            identity_fields: Vec::new(),
+            identity_headers: Vec::new(),
             mount: None,
             scheme: None,
             force_host: None,
@@ -162,8 +162,8 @@ impl ProxyMiddlewareBuilder {
 
     /// Further fields that name a user or otherwise vouch for something, and are removed where nobody vouches for them. The
     /// [built-in list](crate::protocol::names::is_identity) stays.
-    pub fn identity_fields(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.identity_fields.extend(names);
+    pub fn identity_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.identity_headers.extend(names);
         self
     }
 
@@ -242,7 +242,7 @@ impl ProxyMiddlewareBuilder {
             restore: self.restore,
             carried: self.carried,
             allowed_hosts: hosts.transpose()?,
-            identity_fields: self.identity_fields,
+            identity_headers: self.identity_headers,
             mount: MountPoint::read(self.mount.as_ref())?,
             scheme: self.scheme.as_deref().map(read_scheme).transpose()?,
             force_host: ForcedHost::read(self.force_host.as_ref())?,

@@ -149,7 +149,7 @@ impl Config {
         } else if !self.verifiers.is_empty() && !self.accept_unsigned {
             return Err(Refusal::Missing.into());
         } else {
-            self.admit(parts, head, Word::Nobody, TrustedBy::Nobody, false)?;
+            self.admit(parts, head, Word::Nobody, TrustedBy::None, false)?;
         }
         Ok(TrustDecision::Admit)
     }

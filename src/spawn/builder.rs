@@ -171,7 +171,7 @@ impl SpawnAppBuilder {
     }
 
     /// How long a child and its process group may take to end after `TERM`; then it is `KILL`. Default: 10 s.
-    pub fn grace(mut self, grace: Duration) -> Self {
+    pub fn stop_timeout(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }

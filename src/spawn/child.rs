@@ -82,7 +82,7 @@ impl Birth {
         let (exit, ready_for) = match self.start() {
             Ok(alive) => self.see_through(alive).await,
             Err(error) => {
-                let cause = ExitCause::NotStarted(error.to_string());
+                let cause = ExitCause::SpawnFailed(error.to_string());
                 tracing::warn!(name = &*self.spec.name, %error, "a child cannot be started");
                 (Exit { status: None, cause }, None)
             }
@@ -130,8 +130,8 @@ impl Birth {
         let mut readers = JoinSet::new();
         let (out, err) = process.pipes();
         // Each pipe by itself: a child that fills one of them must not wait for the other to be read.
-        out.map(|pipe| readers.spawn(output.clone().read(OutputStream::Out, pipe)));
-        err.map(|pipe| readers.spawn(output.clone().read(OutputStream::Err, pipe)));
+        out.map(|pipe| readers.spawn(output.clone().read(OutputStream::Stdout, pipe)));
+        err.map(|pipe| readers.spawn(output.clone().read(OutputStream::Stderr, pipe)));
         Ok(Alive {
             process,
             output,
@@ -181,8 +181,8 @@ impl Birth {
             Ok(backend)
         };
         let ready = tokio::select! {
-            ready = timeout(self.spec.start_timeout, becoming) => ready.unwrap_or(Err(ExitCause::NotReadyInTime)),
-            () = alive.process.exited() => Err(ExitCause::DiedWhileStarting),
+            ready = timeout(self.spec.start_timeout, becoming) => ready.unwrap_or(Err(ExitCause::StartTimeout)),
+            () = alive.process.exited() => Err(ExitCause::ExitedWhileStarting),
             () = self.halted(Halt::Drain) => Err(ExitCause::Stopped),
         };
         let (cause, ready_for) = match ready {
@@ -193,7 +193,7 @@ impl Birth {
                 (cause, Some(since.elapsed()))
             }
             Err(cause) => {
-                if cause != ExitCause::DiedWhileStarting {
+                if cause != ExitCause::ExitedWhileStarting {
                     alive.process.stop(self.spec.grace, self.halted(Halt::Kill)).await;
                 }
                 (cause, None)
@@ -206,7 +206,7 @@ impl Birth {
     /// Until it ends, by itself or as it is asked to.
     async fn serve(&self, process: &mut Process, gate: &Gate) -> ExitCause {
         tokio::select! {
-            () = process.exited() => return ExitCause::Died,
+            () = process.exited() => return ExitCause::Exited,
             () = self.halted(Halt::Drain) => {}
         }
         tokio::select! {
@@ -253,10 +253,10 @@ impl Birth {
         {
             ready::connects(&Address::Tcp(*address)).await;
             if !spec.unproven && !is_proven(output.pid, *address).await {
-                return Err(ExitCause::Impostor);
+                return Err(ExitCause::ForeignListener);
             }
         }
-        let not_started = |error: crate::ConfigError| ExitCause::NotStarted(error.to_string());
+        let not_started = |error: crate::ConfigError| ExitCause::SpawnFailed(error.to_string());
         let href: UpstreamUrl = address.href(&spec.base_path).parse().map_err(not_started)?;
         let probe = spec.probe(href.clone(), signer.clone()).map_err(not_started)?;
         spec.ready.poll(&spec.way, &address, &probe).await;

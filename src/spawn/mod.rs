@@ -53,7 +53,7 @@
 //! connections of its own, so that none leads to a dead one.
 //!
 //! # Stopping
-//! The child leads a process group. It is sent `TERM`, and `KILL` after the [grace](SpawnAppBuilder::grace), and so are its children.
+//! The child leads a process group. It is sent `TERM`, and `KILL` after the [grace](SpawnAppBuilder::stop_timeout), and so are its children.
 //! When this process ends without having stopped them (it returns, panics, is killed), a shell that was started beside the first child does
 //! the same. What leaves the group (`setsid`) is out of reach. Have a server that ends orderly await
 //! [`Handle::shut_down`] last.

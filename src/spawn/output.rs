@@ -16,9 +16,9 @@ use tokio::{
 #[non_exhaustive]
 pub enum OutputStream {
     /// Standard output.
-    Out,
+    Stdout,
     /// Standard error.
-    Err,
+    Stderr,
 }
 
 /// A line that a child printed.
@@ -105,10 +105,10 @@ impl Output {
         let text = String::from_utf8_lossy(bytes.strip_suffix(b"\r").unwrap_or(bytes));
         let (name, pid) = (&*self.name, self.pid);
         match stream {
-            OutputStream::Out => {
+            OutputStream::Stdout => {
                 tracing::info!(target: "nexthop::spawn::output", name, pid, stream = "stdout", "{text}")
             }
-            OutputStream::Err => {
+            OutputStream::Stderr => {
                 tracing::info!(target: "nexthop::spawn::output", name, pid, stream = "stderr", "{text}")
             }
         }
@@ -163,7 +163,7 @@ mod tests {
 
     async fn kept(bytes: &[u8]) -> Vec<String> {
         let output = Output::new("test".into(), 1, Arc::default(), None);
-        output.clone().read(OutputStream::Out, bytes).await;
+        output.clone().read(OutputStream::Stdout, bytes).await;
         output.kept.lines().into_iter().map(|line| line.text).collect()
     }
 
@@ -185,7 +185,7 @@ mod tests {
     async fn the_first_line_with_a_port_is_the_one_that_counts() {
         let finder: Finder = Arc::new(|line| line.strip_prefix("port ")?.parse().ok());
         let output = Output::new("test".into(), 1, Arc::default(), Some(finder));
-        output.clone().read(OutputStream::Err, &b"hello\nport x\nport 81\nport 82\n"[..]).await;
+        output.clone().read(OutputStream::Stderr, &b"hello\nport x\nport 81\nport 82\n"[..]).await;
         assert_eq!(output.found().await, 81);
         assert_eq!(output.last_words(), "hello\nport x\nport 81\nport 82");
     }

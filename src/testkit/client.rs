@@ -217,13 +217,13 @@ impl RawResponse {
     }
 
     /// Every value of a field, in order.
-    pub fn fields(&self, name: &str) -> Vec<&str> {
+    pub fn headers(&self, name: &str) -> Vec<&str> {
         fields(&self.head, name)
     }
 
     /// The one value of a field; fails if it is there twice.
     #[track_caller]
-    pub fn field(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         field(&self.head, name)
     }
 

@@ -102,7 +102,7 @@ impl RawConn {
     }
 
     /// Waits until `count` requests came, on this connection or another of the same upstream.
-    pub fn wait_seen(&self, count: usize) -> impl Future<Output = ()> + use<> {
+    pub fn wait_requests(&self, count: usize) -> impl Future<Output = ()> + use<> {
         let shared = self.shared.clone();
         async move { shared.until_seen(count).await }
     }

@@ -43,14 +43,14 @@ use crate::transport::{ByteStream, Connect, Connecting, Destination};
 pub struct Gate {
     opened: Arc<AtomicUsize>,
     shut_before: Arc<AtomicUsize>,
-    deaf_after: Option<usize>,
+    unresponsive_after: Option<usize>,
 }
 
 impl Gate {
     /// Breaks each connection's sending direction after this many bytes; the other goes on.
     #[must_use]
-    pub fn deaf_after(mut self, bytes: usize) -> Self {
-        self.deaf_after = Some(bytes);
+    pub fn unresponsive_after(mut self, bytes: usize) -> Self {
+        self.unresponsive_after = Some(bytes);
         self
     }
 
@@ -88,7 +88,7 @@ impl<C: Connect> Connect for GatedConnector<C> {
     fn connect(&self, to: &Destination) -> Connecting {
         let index = self.gate.opened.fetch_add(1, Ordering::SeqCst);
         let (connecting, shut_before) = (self.inner.connect(to), self.gate.shut_before.clone());
-        let takes = self.gate.deaf_after;
+        let takes = self.gate.unresponsive_after;
         Box::pin(
             async move { Ok(Box::new(Gated { io: connecting.await?, index, shut_before, refused: 0, takes }) as _) },
         )

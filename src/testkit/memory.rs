@@ -22,7 +22,7 @@ use crate::transport::{ByteStream, Connect, Connecting, Destination};
 /// let app = ProxyApp::builder("http://app.example/v1").client(exact).build()?;
 ///
 /// app.oneshot(Request::get("/x").header("host", "a").header("remote-user", "forged").body(Body::empty())?).await?;
-/// assert_eq!((upstream.only().target(), upstream.only().field("remote-user")), ("/v1/x", None));
+/// assert_eq!((upstream.only_request().target(), upstream.only_request().header("remote-user")), ("/v1/x", None));
 /// # Ok(())
 /// # }
 /// ```
@@ -81,19 +81,19 @@ impl InMemoryUpstream {
     }
 
     /// Every request that scripts have read so far.
-    pub fn seen(&self) -> Vec<ReceivedRequest> {
-        self.shared.seen()
+    pub fn requests(&self) -> Vec<ReceivedRequest> {
+        self.shared.requests()
     }
 
     /// The one request so far; fails if there are more, or none.
     #[track_caller]
-    pub fn only(&self) -> ReceivedRequest {
-        self.shared.only()
+    pub fn only_request(&self) -> ReceivedRequest {
+        self.shared.only_request()
     }
 
     /// Waits until `count` requests came; fails after [`DEADLINE`](super::DEADLINE).
     #[track_caller]
-    pub fn wait_seen(&self, count: usize) -> impl Future<Output = ()> + '_ {
+    pub fn wait_requests(&self, count: usize) -> impl Future<Output = ()> + '_ {
         within("a request at the upstream", self.shared.until_seen(count))
     }
 

@@ -141,7 +141,7 @@ impl Destination {
     }
 
     /// Which addresses the request allows to be connected to. A [`Connect`](super::Connect) that dials addresses must ask it,
-    /// and [say so](super::Connect::asks_dial_policy).
+    /// and [say so](super::Connect::uses_dial_policy).
     #[must_use]
     pub fn dial_policy(&self) -> Option<&DialPolicy> {
         self.0.with.dial_policy.as_ref()

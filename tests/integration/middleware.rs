@@ -52,7 +52,7 @@ async fn the_classic_family_restores_the_whole_view() {
     assert_eq!(origin.hops(), [Hop::Addr("192.0.2.7".parse().unwrap(), None)]);
     assert_eq!(origin.trusted_by(), &TrustedBy::Peer);
     assert_eq!(origin.peer(), Some(&PeerAddr::Tcp("10.0.0.1:50000".parse().unwrap())));
-    assert_eq!(saw.field("host").as_deref(), Some("shop.example:8443"));
+    assert_eq!(saw.header("host").as_deref(), Some("shop.example:8443"));
     assert_eq!(saw.parts.headers.len(), 1);
 }
 
@@ -99,7 +99,7 @@ async fn forwarded_is_believed_of_the_element_the_walk_ends_on() {
     let saw = admitted(&layer, EDGE, "/x", &[("forwarded", list)]).await;
     let origin = saw.origin();
     assert_eq!((saw.client().as_deref(), origin.client_port()), (Some("2001:db8::7"), Some(4711)));
-    assert_eq!((origin.scheme().as_str(), saw.field("host").as_deref()), ("https", Some("shop.example:8443")));
+    assert_eq!((origin.scheme().as_str(), saw.header("host").as_deref()), ("https", Some("shop.example:8443")));
     assert_eq!(origin.hops().len(), 2);
 }
 
@@ -140,7 +140,7 @@ async fn a_forwarded_port_takes_the_place_of_the_hosts_own() {
     ] {
         let fields = [("x-forwarded-proto", proto), ("x-forwarded-host", host), ("x-forwarded-port", port)];
         let saw = admitted(&layer, EDGE, "/", &fields).await;
-        assert_eq!(saw.field("host").as_deref(), Some(expected));
+        assert_eq!(saw.header("host").as_deref(), Some(expected));
         assert_eq!(saw.origin().port().to_string(), port);
     }
 }
@@ -238,7 +238,7 @@ async fn configured_host_domain_port_and_scheme_win() {
     ] {
         let layer = ProxyMiddleware::builder().scheme("HTTPS").force_host(force.clone()).build().unwrap();
         let saw = admitted(&layer, "", "/", &[("host", asked)]).await;
-        assert_eq!((saw.field("host").as_deref(), saw.origin().port()), (Some(host), port), "{force:?}");
+        assert_eq!((saw.header("host").as_deref(), saw.origin().port()), (Some(host), port), "{force:?}");
         assert_eq!(saw.origin().scheme().as_str(), "https");
     }
 }
@@ -283,7 +283,7 @@ async fn a_bad_host_or_target_or_framing_is_refused() {
     old.headers_mut().remove("host");
     *old.version_mut() = Version::HTTP_10;
     let saw = through(&layer, old).await.ok().unwrap();
-    assert_eq!((saw.origin().host(), saw.field("host")), (None, None));
+    assert_eq!((saw.origin().host(), saw.header("host")), (None, None));
     for uri in ["a.example:80", "ftp://a.example/", "*"] {
         let mut odd = request("", "/", &[]);
         *odd.uri_mut() = uri.parse().unwrap();
@@ -296,7 +296,7 @@ async fn a_whole_url_becomes_a_path_and_its_authority_the_host() {
     let layer = ProxyMiddleware::builder().build().unwrap();
     let saw = admitted(&layer, "", "http://shop.example:81/a%2Fb?x", &[("host", "other.example")]).await;
     assert_eq!(
-        (saw.parts.uri.to_string().as_str(), saw.field("host").as_deref()),
+        (saw.parts.uri.to_string().as_str(), saw.header("host").as_deref()),
         ("/a%2Fb?x", Some("shop.example:81"))
     );
 
@@ -304,7 +304,7 @@ async fn a_whole_url_becomes_a_path_and_its_authority_the_host() {
     h2.headers_mut().remove("host");
     *h2.version_mut() = Version::HTTP_2;
     let saw = through(&layer, h2).await.ok().unwrap();
-    assert_eq!((saw.parts.uri.to_string().as_str(), saw.field("host").as_deref()), ("/?x", Some("shop.example")));
+    assert_eq!((saw.parts.uri.to_string().as_str(), saw.header("host").as_deref()), ("/?x", Some("shop.example")));
     assert_eq!(saw.origin().scheme().as_str(), "http", "a client's word");
 
     let mut options = request("", "http://shop.example", &[("host", "shop.example")]);

@@ -48,7 +48,7 @@ async fn a_stale_close_loses_a_post_and_no_get() {
     assert_eq!(upstream.connections(), 2);
     let error = send(&proxy, post(upstream.url("/3"), "x")).await.unwrap_err();
     assert!(error.kind() == ErrorKind::Upstream && !error.is_retryable(), "{error:?}");
-    let targets: Vec<_> = upstream.seen().iter().map(|seen| seen.target().to_owned()).collect();
+    let targets: Vec<_> = upstream.requests().iter().map(|seen| seen.target().to_owned()).collect();
     assert_eq!(targets, ["/1", "/2", "/2", "/3"]);
 }
 

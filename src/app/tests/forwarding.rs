@@ -107,10 +107,10 @@ fn addresses_are_appended_only_to_hops_that_are_believed() {
     says(origin(peer, client, hops, TrustedBy::Peer), ForwardedFor::Append, Some("192.0.2.1, 10.0.0.2, 10.0.0.1"));
     says(origin(peer, client, hops, TrustedBy::Peer), ForwardedFor::Replace, Some("192.0.2.1"));
     says(origin(peer, client, hops, TrustedBy::Peer), ForwardedFor::Omit, None);
-    says(origin(peer, peer, hops, TrustedBy::Nobody), ForwardedFor::Append, Some("10.0.0.1"));
+    says(origin(peer, peer, hops, TrustedBy::None), ForwardedFor::Append, Some("10.0.0.1"));
     says(origin(None, client, hops, TrustedBy::Peer), ForwardedFor::Append, Some("192.0.2.1, 10.0.0.2"));
     says(origin(None, client, &[], TrustedBy::Peer), ForwardedFor::Append, Some("192.0.2.1"));
-    says(origin(None, None, &[], TrustedBy::Nobody), ForwardedFor::Append, None);
+    says(origin(None, None, &[], TrustedBy::None), ForwardedFor::Append, None);
     says(origin(peer, None, &[], TrustedBy::Peer), ForwardedFor::Replace, None);
 }
 

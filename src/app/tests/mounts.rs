@@ -88,7 +88,7 @@ fn a_restored_scheme_counts_before_the_configured_one_only_where_somebody_vouche
     tls.extensions.insert(OverTls::new());
     assert_eq!(seen(&tls, None), Scheme::HTTPS);
     assert_eq!(seen(&tls, Some(&Scheme::HTTP)), Scheme::HTTP);
-    assert_eq!(seen(&with(TrustedBy::Nobody), Some(&Scheme::HTTP)), Scheme::HTTP);
-    assert_eq!(seen(&with(TrustedBy::Nobody), None), Scheme::HTTPS);
+    assert_eq!(seen(&with(TrustedBy::None), Some(&Scheme::HTTP)), Scheme::HTTP);
+    assert_eq!(seen(&with(TrustedBy::None), None), Scheme::HTTPS);
     assert_eq!(seen(&with(TrustedBy::Peer), Some(&Scheme::HTTP)), Scheme::HTTPS);
 }

@@ -45,21 +45,21 @@ impl ForwardProxyBuilder {
     /// };
     ///
     /// let layer = ForwardProxy::builder()
-    ///     .on_opening(|connect, opening| match opening {
+    ///     .on_detected(|connect, opening| match opening {
     ///         DetectedProtocol::Tls(hello) if hello.server_name() == Some("bank.example") => ConnectAction::Tunnel,
     ///         DetectedProtocol::Tls(_) | DetectedProtocol::Http => ConnectAction::Intercept,
-    ///         DetectedProtocol::Silence if connect.port() == 22 => ConnectAction::Tunnel, // the server speaks first
+    ///         DetectedProtocol::Silent if connect.port() == 22 => ConnectAction::Tunnel, // the server speaks first
     ///         _ => ConnectAction::Deny,
     ///     })
     ///     .build()?;
     /// # Ok::<(), nexthop::ConfigError>(())
     /// ```
-    pub fn on_opening(
+    pub fn on_detected(
         mut self,
         decide: impl Fn(&ConnectRequest<'_>, &DetectedProtocol) -> ConnectAction + Send + Sync + 'static,
     ) -> Self {
         let mut policy = self.policy.take().unwrap_or_else(|| Policy::always(ConnectAction::Peek));
-        policy.on_opening = Arc::new(decide);
+        policy.on_detected = Arc::new(decide);
         self.policy = Some(policy);
         self
     }

@@ -144,7 +144,7 @@ impl Connector {
             return self.through(proxy, to, deadline).await;
         }
         if let Some(custom) = &self.custom {
-            if to.dial_policy().is_some() && !custom.asks_dial_policy() {
+            if to.dial_policy().is_some() && !custom.uses_dial_policy() {
                 let error = Error::new(ErrorKind::Denied, "the connector does not ask the request's dial policy");
                 return Err(error.in_phase(Phase::Resolve));
             }

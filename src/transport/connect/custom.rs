@@ -30,7 +30,7 @@ pub trait Connect: Send + Sync + 'static {
 
     /// True if [`connect`](Self::connect) asks the destination's [`dial_policy`](Destination::dial_policy) about every address it connects
     /// to. Where it does not, the default, requests with a policy are `Denied` (403): nobody could say where they would end.
-    fn asks_dial_policy(&self) -> bool {
+    fn uses_dial_policy(&self) -> bool {
         false
     }
 }

@@ -89,7 +89,7 @@ impl Conn {
         let state = Arc::new(State {
             streams: AtomicUsize::new(0),
             reason: OnceLock::new(),
-            left: AtomicU64::new(limits.max_uses.unwrap_or(u64::MAX)),
+            left: AtomicU64::new(limits.max_requests.unwrap_or(u64::MAX)),
             opened: Instant::now(),
             runtime: runtime::Handle::current().id(),
             used: AtomicBool::new(false),

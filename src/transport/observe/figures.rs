@@ -220,11 +220,11 @@ const ERRORS: [(ErrorKind, Phase); 22] = [
 const REASONS: [(CloseReason, &str); 9] = [
     (CloseReason::Broken, "broken"),
     (CloseReason::Finished, "finished"),
-    (CloseReason::ClosedByPeer, "peer"),
+    (CloseReason::ClosedByPeer, "closed_by_peer"),
     (CloseReason::Idle, "idle"),
     (CloseReason::Age, "age"),
-    (CloseReason::MaxRequests, "uses"),
-    (CloseReason::MaxIdle, "excess"),
+    (CloseReason::MaxRequests, "max_requests"),
+    (CloseReason::MaxIdle, "max_idle"),
     (CloseReason::Runtime, "runtime"),
     (CloseReason::Upgraded, "upgraded"),
 ];

@@ -152,7 +152,7 @@ impl Pool {
         if limits.max_idle == 0 || limits.max_idle_total == 0 {
             return Some(CloseReason::MaxIdle);
         }
-        if conn.max_uses.is_some_and(|max| conn.uses >= max) {
+        if conn.max_requests.is_some_and(|max| conn.uses >= max) {
             return Some(CloseReason::MaxRequests);
         }
         if limits.max_age.is_some_and(|age| conn.opened + age <= now) {

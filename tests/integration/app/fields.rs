@@ -38,7 +38,7 @@ async fn hop_by_hop_fields_end_here_and_ours_cannot_be_named_away() {
             "X-WSGIProxy-Str-1: user root\r\nAccept: a\r\nAccept: b\r\nX-Bytes: \u{e9}\r\n\r\n",
         ))
         .await;
-    let seen = upstream.only();
+    let seen = upstream.only_request();
     let mut lines: Vec<_> = seen.head.lines().skip(1).filter(|line| !line.is_empty()).collect();
     lines.sort_unstable();
     assert_eq!(
@@ -65,16 +65,16 @@ async fn without_a_peer_no_address_is_invented_and_nothing_else_is_added() {
     let service = app(&upstream, "").via(Via::Off).forwarded_headers([]).build().unwrap();
     let front = Front::hyper(service).await;
     front.exchange("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
-    assert_eq!(upstream.only().head, format!("GET / HTTP/1.1\r\nhost: {}\r\n\r\n", upstream.addr()));
+    assert_eq!(upstream.only_request().head, format!("GET / HTTP/1.1\r\nhost: {}\r\n\r\n", upstream.addr()));
 
     let upstream = RawUpstream::answering([OK]);
     let front = Front::hyper(app(&upstream, "").build().unwrap()).await;
     front.exchange("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
-    let seen = upstream.only();
-    assert_eq!(seen.field("x-forwarded-for"), None);
-    assert_eq!(seen.field("x-forwarded-server"), Some("h"));
-    assert_eq!(seen.field("user-agent"), None);
-    assert_eq!(seen.field("accept-encoding"), None);
+    let seen = upstream.only_request();
+    assert_eq!(seen.header("x-forwarded-for"), None);
+    assert_eq!(seen.header("x-forwarded-server"), Some("h"));
+    assert_eq!(seen.header("user-agent"), None);
+    assert_eq!(seen.header("accept-encoding"), None);
 }
 
 #[tokio::test]
@@ -108,10 +108,10 @@ async fn each_family_is_written_as_it_is_chosen() {
         ),
         (vec![ForwardedHeaders::Rfc7239], vec!["forwarded: for=127.0.0.1;host=\"f:81\";proto=http"]),
     ] {
-        let count = upstream.seen().len();
+        let count = upstream.requests().len();
         let front = front(families).await;
         front.exchange("GET /api/x HTTP/1.1\r\nhost: f:81\r\nforwarded: for=6.6.6.6\r\n\r\n").await;
-        let seen = upstream.seen().swap_remove(count);
+        let seen = upstream.requests().swap_remove(count);
         let mut lines: Vec<_> =
             seen.head.lines().filter(|l| l.starts_with("x-") || l.starts_with("forwarded")).collect();
         lines.sort_unstable();
@@ -199,10 +199,10 @@ async fn the_address_can_be_left_out_and_fields_suppressed() {
         app(&upstream, "").forwarded_for(ForwardedFor::Omit).suppress_headers(["X-Secret", "Cookie"]).build().unwrap();
     let front = Front::serve(service).await;
     front.exchange("GET / HTTP/1.1\r\nhost: h\r\nx_secret: 1\r\nX-SECRET: 2\r\ncookie: a\r\nx-other: 3\r\n\r\n").await;
-    let seen = upstream.only();
-    assert_eq!(seen.field("x-forwarded-for"), None);
+    let seen = upstream.only_request();
+    assert_eq!(seen.header("x-forwarded-for"), None);
     assert!(!seen.head.contains("secret") && !seen.head.contains("cookie"));
-    assert_eq!(seen.field("x-other"), Some("3"));
+    assert_eq!(seen.header("x-other"), Some("3"));
 }
 
 #[tokio::test]
@@ -216,10 +216,10 @@ async fn host_is_replaced_kept_or_fixed() {
         (HostHeader::Keep, "GET / HTTP/1.0\r\n\r\n", upstream.addr().to_string()),
         (fixed, "GET / HTTP/1.1\r\nhost: f:81\r\n\r\n", "fixed.example".to_owned()),
     ] {
-        let count = upstream.seen().len();
+        let count = upstream.requests().len();
         let front = Front::hyper(app(&upstream, "").host(rule.clone()).build().unwrap()).await;
         front.exchange(request).await;
-        assert_eq!(upstream.seen()[count].field("host"), Some(&*expected), "{rule:?}");
+        assert_eq!(upstream.requests()[count].header("host"), Some(&*expected), "{rule:?}");
     }
 }
 
@@ -242,8 +242,8 @@ async fn two_proxies_in_a_row_are_no_loop_and_both_are_named() {
     let inner = Front::hyper(app(&upstream, "").build().unwrap()).await;
     let outer = Front::hyper(ProxyApp::builder(inner.url("")).build().unwrap()).await;
     assert_eq!(outer.exchange("GET / HTTP/1.0\r\nvia: 1.1 first\r\n\r\n").await.status(), 200);
-    let seen = upstream.only();
-    let via = seen.fields("via");
+    let seen = upstream.only_request();
+    let via = seen.headers("via");
     assert_eq!(via[0], "1.1 first");
     assert!(via[1].starts_with("1.0 nexthop-") && via[2].starts_with("1.1 nexthop-") && via.len() == 3, "{via:?}");
 }
@@ -265,12 +265,12 @@ async fn an_http_2_request_becomes_an_http_1_1_request() {
     let response = send.send_request(request).await.unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "ok");
-    let seen = upstream.only();
+    let seen = upstream.only_request();
     assert_eq!(seen.line(), "GET /app/x?y HTTP/1.1");
-    assert_eq!(seen.field("host"), Some("only-authority.example:81"));
-    assert_eq!(seen.field("cookie"), Some("a=1; b=2"));
-    assert_eq!(seen.field("te"), Some("trailers"));
-    assert!(seen.field("via").unwrap().starts_with("2.0 "));
+    assert_eq!(seen.header("host"), Some("only-authority.example:81"));
+    assert_eq!(seen.header("cookie"), Some("a=1; b=2"));
+    assert_eq!(seen.header("te"), Some("trailers"));
+    assert!(seen.header("via").unwrap().starts_with("2.0 "));
     connection.abort();
 }
 
@@ -290,14 +290,14 @@ async fn a_handshake_is_carried_and_says_where_it_came_from() {
     client.send("GET /ws HTTP/1.1\r\nhost: h\r\nconnection: keep-alive, Upgrade\r\nupgrade: echo/1, h2c\r\n\r\n").await;
     let answer = client.head_response().await;
     assert_eq!(answer.status(), 101);
-    assert_eq!((answer.field("upgrade"), answer.field("connection")), (Some("ECHO/1"), Some("upgrade")));
-    assert_eq!(answer.field("x-gone"), None);
+    assert_eq!((answer.header("upgrade"), answer.header("connection")), (Some("ECHO/1"), Some("upgrade")));
+    assert_eq!(answer.header("x-gone"), None);
     assert_eq!(client.read(2).await, b"hi");
     client.send("ping").await;
     assert_eq!(client.read(4).await, b"ping");
-    let seen = upstream.only();
-    assert_eq!((seen.field("upgrade"), seen.field("connection")), (Some("echo/1"), Some("upgrade")));
-    assert_eq!(seen.field("x-forwarded-for"), Some("127.0.0.1"));
+    let seen = upstream.only_request();
+    assert_eq!((seen.header("upgrade"), seen.header("connection")), (Some("echo/1"), Some("upgrade")));
+    assert_eq!(seen.header("x-forwarded-for"), Some("127.0.0.1"));
 }
 
 #[tokio::test]
@@ -318,10 +318,10 @@ async fn fields_that_name_a_user_pass_where_they_are_vouched_for_and_nowhere_els
     const REQUEST: &str = "GET / HTTP/1.1\r\nhost: h\r\nRemote-User: root\r\nX.Auth.Request.Email: r@x\r\n\r\n";
     let upstream = RawUpstream::answering([OK]);
     let seen = async |front: Front| {
-        let count = upstream.seen().len();
+        let count = upstream.requests().len();
         assert_eq!(front.exchange(REQUEST).await.status(), 200);
-        let seen = upstream.seen().swap_remove(count);
-        ["remote-user", "x.auth.request.email"].map(|name| seen.field(name).map(str::to_owned))
+        let seen = upstream.requests().swap_remove(count);
+        ["remote-user", "x.auth.request.email"].map(|name| seen.header(name).map(str::to_owned))
     };
     let root = || Some("root".to_owned());
     assert_eq!(seen(Front::serve(app(&upstream, "").build().unwrap()).await).await, [None, None]);

@@ -39,9 +39,9 @@ async fn request_hooks_run_in_order_after_stripping_and_before_our_fields() {
         .unwrap();
     let front = Front::hyper(service).await;
     assert_eq!(front.exchange(GET).await.status(), 200);
-    let seen = upstream.only();
-    assert_eq!((seen.target(), seen.field("x-forwarded-host")), ("/one/two", Some("hook.example")));
-    assert_eq!(seen.field("x-forwarded-proto"), Some("http"));
+    let seen = upstream.only_request();
+    assert_eq!((seen.target(), seen.header("x-forwarded-host")), ("/one/two", Some("hook.example")));
+    assert_eq!(seen.header("x-forwarded-proto"), Some("http"));
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn a_request_hook_may_lead_elsewhere() {
         .unwrap();
     Front::hyper(service).await.exchange(GET).await;
     assert_eq!(named.connections(), 0);
-    assert_eq!(meant.only().field("host"), Some(&*named.addr().to_string()));
+    assert_eq!(meant.only_request().header("host"), Some(&*named.addr().to_string()));
 }
 
 #[tokio::test]
@@ -90,7 +90,10 @@ async fn response_hooks_see_the_clients_view_and_may_answer_themselves() {
         .build()
         .unwrap();
     let answer = Front::hyper(service).await.exchange(GET).await;
-    assert_eq!((answer.field("x-one"), answer.field("x-two"), answer.text()), (Some("1"), Some("1"), "body and more"));
+    assert_eq!(
+        (answer.header("x-one"), answer.header("x-two"), answer.text()),
+        (Some("1"), Some("1"), "body and more")
+    );
 
     let service = app(&upstream, "").rewrite_response(|_| Err(teapot("instead"))).build().unwrap();
     let answer = Front::hyper(service).await.exchange(GET).await;
@@ -110,7 +113,7 @@ async fn the_upstream_is_chosen_by_a_function_for_each_request() {
     for (host, status) in [("one.example", 200), ("two.example", 200), ("three.example", 418)] {
         assert_eq!(front.exchange(format!("GET /x HTTP/1.1\r\nhost: {host}\r\n\r\n")).await.status(), status);
     }
-    assert_eq!((one.only().target(), two.only().target()), ("/one/x", "/two/x"));
+    assert_eq!((one.only_request().target(), two.only_request().target()), ("/one/x", "/two/x"));
 }
 
 #[tokio::test]
@@ -148,8 +151,8 @@ async fn a_hook_that_panics_or_answers_itself_leaves_neither_side_waiting() {
         assert_eq!((answer.status(), answer.text()), (418, "instead"));
         upstream.wait_closed().await;
     }
-    let seen = upstream.seen().len();
+    let seen = upstream.requests().len();
     let front = Front::serve(app(&upstream, "").rewrite_request(|_| Err(teapot("early"))).build().unwrap()).await;
     let answer = front.exchange(UPLOAD).await;
-    assert_eq!((answer.status(), answer.text(), upstream.seen().len()), (418, "early", seen));
+    assert_eq!((answer.status(), answer.text(), upstream.requests().len()), (418, "early", seen));
 }

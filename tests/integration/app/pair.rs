@@ -77,7 +77,7 @@ async fn a_back_that_knows_its_prefix_is_not_mapped_twice() {
     let service = ProxyApp::builder(back.url("")).build().unwrap();
     let front = Front::serve(Router::new().nest_service("/api", service)).await;
     let answer = front.exchange("GET /api/x HTTP/1.1\r\nhost: front.example\r\n\r\n").await;
-    assert_eq!(answer.field("location"), Some("http://front.example/api/next"));
+    assert_eq!(answer.header("location"), Some("http://front.example/api/next"));
 }
 
 fn keyring(byte: u8) -> Keyring {
@@ -194,11 +194,11 @@ async fn a_request_that_is_sent_again_is_signed_anew() {
     for _ in 0..2 {
         assert_eq!(client.exchange("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.status(), 200);
     }
-    let seen = upstream.seen();
-    let signatures: Vec<_> = seen.iter().map(|seen| seen.field("signature").unwrap()).collect();
+    let seen = upstream.requests();
+    let signatures: Vec<_> = seen.iter().map(|seen| seen.header("signature").unwrap()).collect();
     assert_eq!((signatures.len(), upstream.connections()), (3, 2));
     assert_ne!(signatures[1], signatures[2]);
-    assert_ne!(seen[1].field("signature-input"), seen[2].field("signature-input"));
+    assert_ne!(seen[1].header("signature-input"), seen[2].header("signature-input"));
 }
 
 /// The answer to a `PUT` of `body` whose first attempt is lost on a used connection, once all of it has come; what the upstream saw of it.
@@ -216,7 +216,7 @@ async fn lost_put(body: &str, signed: bool) -> (u16, Vec<ReceivedRequest>) {
     let mut client = front.client().await;
     assert_eq!(client.exchange("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.status(), 200);
     let answer = client.exchange(format!("PUT / HTTP/1.1\r\nhost: h\r\n{body}")).await;
-    (answer.status(), upstream.seen().split_off(1))
+    (answer.status(), upstream.requests().split_off(1))
 }
 
 #[tokio::test]
@@ -224,9 +224,9 @@ async fn a_small_body_that_is_sent_again_is_whole_and_signed_anew() {
     let (status, seen) = lost_put("content-length: 6\r\n\r\nabcdef", true).await;
     assert_eq!((status, seen.len(), seen[1].connection), (200, 2, 1));
     assert_eq!((seen[0].body.as_slice(), seen[1].body.as_slice()), (&b"abcdef"[..], &b"abcdef"[..]));
-    assert_eq!(seen[0].field("content-digest"), seen[1].field("content-digest"));
-    assert_ne!(seen[0].field("signature"), seen[1].field("signature"));
-    assert_ne!(seen[0].field("signature-input"), seen[1].field("signature-input"));
+    assert_eq!(seen[0].header("content-digest"), seen[1].header("content-digest"));
+    assert_ne!(seen[0].header("signature"), seen[1].header("signature"));
+    assert_ne!(seen[0].header("signature-input"), seen[1].header("signature-input"));
 }
 
 #[tokio::test]

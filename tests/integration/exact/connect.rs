@@ -72,7 +72,7 @@ async fn a_resolver_of_ones_own_is_asked_once_per_connection_and_its_addresses_a
         assert_eq!(fetch(&proxy, get("http://app.example.test:81/")).await.1, "ok");
     }
     assert_eq!(*fixed.1.lock().unwrap(), ["app.example.test 81"]);
-    assert_eq!(upstream.seen()[0].field("host"), Some("app.example.test:81"));
+    assert_eq!(upstream.requests()[0].header("host"), Some("app.example.test:81"));
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn an_address_needs_no_resolver() {
     assert_eq!(fetch(&proxy, get(upstream.url("/"))).await.1, "ok");
     let addresses = ConnectTo::Addresses([closed(), upstream.addr()].into());
     assert_eq!(fetch(&proxy, with(addresses, "http://app.example.test/a")).await.1, "ok");
-    assert_eq!(upstream.seen()[1].field("host"), Some("app.example.test"));
+    assert_eq!(upstream.requests()[1].header("host"), Some("app.example.test"));
     let none = send(&proxy, with(ConnectTo::Addresses([].into()), "http://app.example.test/")).await.unwrap_err();
     assert_eq!(none.kind(), ErrorKind::InvalidTarget);
 }

@@ -191,7 +191,7 @@ async fn an_http_proxy_is_asked_for_a_tunnel_once_and_the_upstream_sees_what_it_
         assert_eq!(fetch(&exact, get("http://up.test/a?b")).await, (200, "ok".into()));
     }
     assert_eq!(proxy.told(), ["CONNECT up.test:80 HTTP/1.1\r\nHost: up.test:80\r\n\r\n"], "the connection is pooled");
-    assert_eq!(upstream.seen()[0].head, "GET /a?b HTTP/1.1\r\nhost: up.test\r\n\r\n");
+    assert_eq!(upstream.requests()[0].head, "GET /a?b HTTP/1.1\r\nhost: up.test\r\n\r\n");
 
     assert_eq!(fetch(&exact, get("http://[::1]:81/")).await.0, 200);
     let mut elsewhere = get("http://up.test/");
@@ -208,7 +208,7 @@ async fn credentials_are_for_the_proxy_alone() {
     let exact = ExactProxy::builder().upstream_proxy(setting).build().unwrap();
     assert_eq!(fetch(&exact, get("http://up.test/")).await.0, 200);
     assert!(proxy.told()[0].ends_with("\r\nProxy-Authorization: Basic bWU6czpjcmV0\r\n\r\n"), "{:?}", proxy.told());
-    assert!(upstream.only().field("proxy-authorization").is_none());
+    assert!(upstream.only_request().header("proxy-authorization").is_none());
 
     let proxy = Proxy::socks(upstream.addr()).await;
     let setting = proxy.setting("socks5h").credentials("me", "secret").unwrap();
@@ -424,7 +424,7 @@ async fn with_a_dial_policy_the_proxy_is_asked_for_addresses_that_were_looked_at
 
     let exact = proxy.builder("http").dns_resolver(everywhere()).dial_policy(policy.clone()).build().unwrap();
     assert_eq!(fetch(&exact, get("http://up.test/")).await.0, 200);
-    assert_eq!(upstream.only().field("host"), Some("up.test"));
+    assert_eq!(upstream.only_request().header("host"), Some("up.test"));
     let by_request = proxy.builder("http").dns_resolver(everywhere()).build().unwrap();
     let mut request = get("http://up.test:81/");
     request.extensions_mut().insert(ConnectWith::new().dial_policy(policy.clone()));

@@ -39,15 +39,15 @@ async fn a_url_goes_on_as_it_is_byte_for_byte() {
     for _ in 0..2 {
         assert_eq!(client.exchange(&request).await.text(), "ok");
     }
-    let seen = &upstream.seen()[0];
+    let seen = &upstream.requests()[0];
     assert_eq!(seen.line(), "POST /a%2Fb//c;d?x=%20&x HTTP/1.1");
     // RFC 9112 §3.2.2: the target counts, whatever Host says.
-    assert_eq!(seen.field("host"), Some(addr.to_string().as_str()));
-    assert_eq!((seen.field("x-end"), seen.body.as_slice()), (Some("2"), &b"body"[..]));
+    assert_eq!(seen.header("host"), Some(addr.to_string().as_str()));
+    assert_eq!((seen.header("x-end"), seen.body.as_slice()), (Some("2"), &b"body"[..]));
     for gone in ["proxy-connection", "proxy-authorization", "connection", "x-hop"] {
-        assert_eq!(seen.field(gone), None, "{gone}");
+        assert_eq!(seen.header(gone), None, "{gone}");
     }
-    assert!(seen.field("via").unwrap().starts_with("1.1 nexthop-"), "RFC 9110 §7.6.3");
+    assert!(seen.header("via").unwrap().starts_with("1.1 nexthop-"), "RFC 9110 §7.6.3");
     assert_eq!(upstream.connections(), 1);
 }
 
@@ -58,7 +58,7 @@ async fn what_the_url_lacks_is_not_made_up() {
     for (url, target) in [("", "/"), ("?q", "/?q"), ("/?", "/?")] {
         let url = upstream.url(url);
         assert_eq!(proxy.front.exchange(format!("GET {url} HTTP/1.1\r\nHost: x\r\n\r\n")).await.text(), "ok");
-        assert_eq!(upstream.seen().last().unwrap().target(), target);
+        assert_eq!(upstream.requests().last().unwrap().target(), target);
     }
 }
 
@@ -212,10 +212,10 @@ async fn a_request_that_comes_back_to_the_proxy_ends_there() {
         proxy.front.exchange(request).await.status()
     };
     assert_eq!(ask(&proxy, "").await, 200);
-    let via = format!("Via: 1.1 other, {}\r\n", upstream.only().field("via").unwrap());
+    let via = format!("Via: 1.1 other, {}\r\n", upstream.only_request().header("via").unwrap());
     assert_eq!((ask(&proxy, &via).await, ask(&other, &via).await), (508, 200));
-    let seen = upstream.seen();
-    assert_eq!((seen.len(), seen[1].fields("via").len()), (2, 2), "each proxy adds itself");
+    let seen = upstream.requests();
+    assert_eq!((seen.len(), seen[1].headers("via").len()), (2, 2), "each proxy adds itself");
 }
 
 #[tokio::test]
@@ -227,7 +227,7 @@ async fn max_forwards_is_counted_down_and_ends_here() {
         proxy.front.exchange(request).await.status()
     };
     assert_eq!((ask("OPTIONS", 1).await, ask("OPTIONS", 0).await, ask("TRACE", 0).await), (200, 200, 405));
-    assert_eq!(upstream.only().field("max-forwards"), Some("0"));
+    assert_eq!(upstream.only_request().header("max-forwards"), Some("0"));
 }
 
 #[tokio::test]
@@ -237,7 +237,7 @@ async fn an_http_1_0_client_gets_its_answer_without_chunks() {
     let proxy = forwarding().await;
     let response = proxy.front.exchange(format!("GET {} HTTP/1.0\r\n\r\n", upstream.url("/"))).await;
     assert_eq!((response.head.starts_with("HTTP/1.0 200"), response.text()), (true, "one"));
-    assert_eq!(response.field("transfer-encoding"), None);
+    assert_eq!(response.header("transfer-encoding"), None);
 }
 
 #[tokio::test]
@@ -250,6 +250,6 @@ async fn a_handshake_that_is_not_carried_takes_no_other_field_along() {
     let fields = "Connection: Upgrade, X-Hop\r\nUpgrade: websocket\r\nX-Hop: 1\r\n";
     let request = format!("GET {} HTTP/1.1\r\nHost: x\r\n{fields}\r\n", upstream.url("/"));
     assert_eq!(proxy.front.exchange(request).await.text(), "ok");
-    let seen = upstream.only();
-    assert_eq!((seen.field("upgrade"), seen.field("connection"), seen.field("x-hop")), (None, None, None));
+    let seen = upstream.only_request();
+    assert_eq!((seen.header("upgrade"), seen.header("connection"), seen.header("x-hop")), (None, None, None));
 }

@@ -29,7 +29,7 @@ async fn a_client_without_a_name_is_asked_for_it_and_may_answer_on_the_same_conn
     for way in WAYS {
         let response = ask(&proxy, way, "").await;
         assert_eq!(response.status(), 407);
-        assert_eq!(response.field("proxy-authenticate"), Some("Basic realm=\"the proxy\", charset=\"UTF-8\""));
+        assert_eq!(response.header("proxy-authenticate"), Some("Basic realm=\"the proxy\", charset=\"UTF-8\""));
         assert_eq!(ask(&proxy, way, &basic("alice:wrong")).await.status(), 407);
     }
     let (head, mut io) = connect(proxy.addr(), "h.test:80", "").await;
@@ -107,7 +107,7 @@ async fn the_name_of_a_client_becomes_the_prefix() {
     for way in WAYS {
         let refused = ask(&proxy, way, "").await;
         assert_eq!(refused.status(), 407);
-        assert!(refused.field("proxy-authenticate").is_some());
+        assert!(refused.header("proxy-authenticate").is_some());
         let mut channel = proxy.open_with(way, "example.com", way.port(), &basic("other-prefix:ignored")).await;
         let url = format!("{}://example.com/path/file?foo=bar", way.scheme());
         says(&channel.get("/path/file?foo=bar").await, &[&format!("GET /other-prefix/{url}"), "user: -"]);

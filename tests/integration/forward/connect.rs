@@ -193,7 +193,7 @@ impl DnsResolver for Names {
 #[tokio::test(start_paused = true)]
 async fn no_answer_in_time_is_504() {
     let exact = ExactProxy::builder().dns_resolver(Names(nobody(), Arc::default())).build().unwrap();
-    let layer = ForwardProxy::builder().access(Access::dangerous_anybody()).client(exact.clone()).build().unwrap();
+    let layer = ForwardProxy::builder().access(Access::dangerous_any_client()).client(exact.clone()).build().unwrap();
     let (memory, _) = Memory::serve(layer.layer(exact), |serve| serve);
     let mut client = memory.client().await;
     let start = tokio::time::Instant::now();
@@ -281,7 +281,8 @@ async fn a_decision_by_name_holds_for_every_spelling_of_it() {
 
 #[tokio::test]
 async fn a_server_that_cannot_upgrade_is_told_by_405() {
-    let service = ForwardProxy::builder().access(Access::dangerous_anybody()).build().unwrap().layer(ExactProxy::new());
+    let service =
+        ForwardProxy::builder().access(Access::dangerous_any_client()).build().unwrap().layer(ExactProxy::new());
     let request = Request::builder()
         .method(Method::CONNECT)
         .uri("h.test:443")
@@ -298,7 +299,7 @@ async fn behind_a_peek_the_first_bytes_decide() {
     let (upstream, openings) = (echoing(), Arc::<Mutex<Vec<DetectedProtocol>>>::default());
     let seen = openings.clone();
     let proxy = Proxy::over(ExactProxy::new(), |builder| {
-        builder.dangerous_dial_anywhere().peek_timeout(DEADLINE).on_opening(move |connect, opening| {
+        builder.dangerous_dial_anywhere().peek_timeout(DEADLINE).on_detected(move |connect, opening| {
             assert_eq!(connect.host(), "127.0.0.1");
             seen.lock().unwrap().push(opening.clone());
             match opening {
@@ -352,12 +353,11 @@ async fn behind_a_peek_a_server_may_speak_first_where_silence_is_let_through() {
         conn.write(said).await;
     });
     let proxy = Proxy::over(ExactProxy::new(), |builder| {
-        builder.dangerous_dial_anywhere().peek_timeout(Duration::from_millis(1)).on_opening(
-            |_, opening| match opening {
-                DetectedProtocol::Silence => ConnectAction::Tunnel,
-                _ => ConnectAction::Deny,
-            },
-        )
+        builder.dangerous_dial_anywhere().peek_timeout(Duration::from_millis(1)).on_detected(|_, opening| match opening
+        {
+            DetectedProtocol::Silent => ConnectAction::Tunnel,
+            _ => ConnectAction::Deny,
+        })
     })
     .await;
     let mut client = RawClient::over(proxy.tunnel(&upstream.addr().to_string()).await);
@@ -369,7 +369,7 @@ async fn behind_a_peek_a_server_may_speak_first_where_silence_is_let_through() {
 #[tokio::test]
 async fn a_tunnel_to_nowhere_behind_a_peek_is_closed() {
     let proxy = Proxy::over(ExactProxy::new(), |builder| {
-        builder.dangerous_dial_anywhere().on_opening(|_, _| ConnectAction::Tunnel)
+        builder.dangerous_dial_anywhere().on_detected(|_, _| ConnectAction::Tunnel)
     })
     .await;
     let mut client = RawClient::over(proxy.tunnel(&nobody().to_string()).await);
@@ -390,7 +390,7 @@ async fn a_tunnel_in_which_nothing_moves_is_closed_on_both_sides() {
     let exact =
         ExactProxy::builder().connector(connector).tunnel_idle_timeout(Duration::from_secs(60)).build().unwrap();
     let layer =
-        ForwardProxy::builder().access(Access::dangerous_anybody()).client(exact.clone()).dangerous_dial_anywhere();
+        ForwardProxy::builder().access(Access::dangerous_any_client()).client(exact.clone()).dangerous_dial_anywhere();
     let (memory, _) = Memory::serve(layer.build().unwrap().layer(exact), |serve| serve);
     let mut client = memory.client().await;
     client.send("CONNECT h.test:443 HTTP/1.1\r\nHost: x\r\n\r\n").await;
@@ -474,6 +474,6 @@ async fn plain_http_in_a_tunnel_reaches_what_the_tunnel_would_have_led_to() {
     let proxy = Proxy::over(exact.clone(), |builder| builder.client(exact).dangerous_dial_anywhere()).await;
     for way in [Way::Absolute, Way::Plain] {
         assert_eq!(proxy.get(way, "127.0.0.1", upstream.addr().port(), "/x?y").await.text(), "ok");
-        assert_eq!(upstream.seen().last().unwrap().line(), "GET /x?y HTTP/1.1");
+        assert_eq!(upstream.requests().last().unwrap().line(), "GET /x?y HTTP/1.1");
     }
 }

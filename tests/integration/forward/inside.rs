@@ -160,10 +160,10 @@ async fn an_intercepted_request_reaches_its_origin_which_is_verified() {
             }
         }
     }
-    let seen = origin.seen();
+    let seen = origin.requests();
     assert_eq!((seen.len(), seen[0].line()), (2, "GET /a%2Fb?c HTTP/1.1"));
-    assert_eq!((seen[0].field("host"), seen[0].field("x-kept")), (Some(host.as_str()), Some("1")));
-    assert_eq!(seen[0].field("proxy-authorization"), None);
+    assert_eq!((seen[0].header("host"), seen[0].header("x-kept")), (Some(host.as_str()), Some("1")));
+    assert_eq!(seen[0].header("proxy-authorization"), None);
     assert_eq!(seen[0].connection, seen[1].connection, "one connection for both");
 }
 
@@ -291,7 +291,8 @@ async fn tunnel_in_memory(
     settings: impl FnOnce(ForwardProxyBuilder) -> ForwardProxyBuilder,
     body: &'static str,
 ) -> RawClient {
-    let builder = ForwardProxy::builder().access(Access::dangerous_anybody()).on_connect(|_| ConnectAction::Intercept);
+    let builder =
+        ForwardProxy::builder().access(Access::dangerous_any_client()).on_connect(|_| ConnectAction::Intercept);
     let layer = settings(builder.resolver(Resolver::fixed("/"))).build().unwrap();
     let answer = move |_: Request<Body>| std::future::ready(Ok::<_, Infallible>(Response::new(Body::from(body))));
     let (memory, _) =
@@ -421,5 +422,5 @@ async fn what_is_asked_of_a_whole_server_names_no_path() {
     let proxy = Proxy::over(exact.clone(), |builder| builder.client(exact).dangerous_dial_anywhere()).await;
     let mut channel = proxy.open(Way::Plain, "127.0.0.1", upstream.addr().port()).await;
     assert_eq!(channel.exchange("OPTIONS", "*", "", "").await.text(), "ok");
-    assert_eq!(upstream.only().line(), "OPTIONS * HTTP/1.1");
+    assert_eq!(upstream.only_request().line(), "OPTIONS * HTTP/1.1");
 }

@@ -132,12 +132,12 @@ async fn what_is_streamed_is_chunked_for_those_who_understand() {
         let mut channel = proxy.open(way, "example.com", way.port()).await;
         for _ in 0..2 {
             let response = channel.get("/").await;
-            assert_eq!((response.field("transfer-encoding"), response.text()), (Some("chunked"), "one two three"));
+            assert_eq!((response.header("transfer-encoding"), response.text()), (Some("chunked"), "one two three"));
         }
         let old = channel.request("GET", "/", "").replace("HTTP/1.1", "HTTP/1.0");
         let response = channel.raw.exchange(old).await;
         assert!(response.head.starts_with("HTTP/1.0 200 "), "{}", response.head);
-        assert_eq!((response.field("transfer-encoding"), response.text()), (None, "one two three"));
+        assert_eq!((response.header("transfer-encoding"), response.text()), (None, "one two three"));
         channel.raw.closed().await;
     }
 }
@@ -216,15 +216,15 @@ async fn the_certificate_is_to_be_had_through_the_proxy_and_the_key_is_not() {
     for way in WAYS {
         let get = async |path: &'static str| proxy.get(way, "wsgiprox", way.port(), path).await;
         let pem = get("/download/pem").await;
-        assert_eq!(pem.field("content-type"), Some("application/x-x509-ca-cert"));
+        assert_eq!(pem.header("content-type"), Some("application/x-x509-ca-cert"));
         assert_eq!(pem.text(), proxy.authority.certificate_pem());
         let cer = get("/download/cer").await;
         assert_eq!(
-            (cer.field("content-type"), cer.body.as_slice()),
+            (cer.header("content-type"), cer.body.as_slice()),
             (Some("application/x-x509-ca-cert"), proxy.authority.certificate_der())
         );
         let p12 = get("/download/p12").await;
-        assert_eq!((p12.status(), p12.field("content-type")), (200, Some("application/x-pkcs12")));
+        assert_eq!((p12.status(), p12.header("content-type")), (200, Some("application/x-pkcs12")));
         let page = get("/").await;
         assert!(page.text().contains(proxy.authority.fingerprint_sha256()), "{}", page.text());
         for answer in [&pem.body, &cer.body, &p12.body, &page.body] {

@@ -66,7 +66,7 @@ async fn a_connection_serves_as_many_requests_as_it_may() {
     let upstream = answering();
     for (uses, connections) in [(1, 4), (3, 2), (4, 1)] {
         let before = upstream.connections();
-        let proxy = with(&upstream).pool_max_uses(uses).build().unwrap();
+        let proxy = with(&upstream).pool_max_requests(uses).build().unwrap();
         for _ in 0..4 {
             ask(&proxy).await;
         }

@@ -198,7 +198,7 @@ async fn a_connection_that_serves_one_request_serves_an_upgrade() {
         frames.data(stream, b"here", true).await;
         frames.drain().await;
     });
-    let proxy = with(&upstream).pool_max_uses(1).build().unwrap();
+    let proxy = with(&upstream).pool_max_requests(1).build().unwrap();
     for _ in 0..2 {
         let mut io = Upgraded::take(&mut call(&proxy, upgrade()).await.unwrap()).unwrap();
         let mut all = Vec::new();

@@ -117,7 +117,7 @@ async fn a_client_that_leaves_before_the_head() {
     let proxy = ExactProxy::new();
     tokio::select! {
         _ = proxy.clone().oneshot(get(upstream.url("/"))) => panic!("there is no answer"),
-        () = upstream.wait_seen(1) => {}
+        () = upstream.wait_requests(1) => {}
     }
     let span = capture.only().await;
     span.has(&[("outcome", "cancelled"), ("phase", "response_head"), ("connection.reused", "false")]);

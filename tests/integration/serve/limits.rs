@@ -139,7 +139,7 @@ async fn a_head_that_is_too_long_or_has_too_many_fields_is_answered_431() {
 async fn without_keep_alive_a_connection_is_for_one_request() {
     let front = Front::serve_with(echo(), |serve| serve.keep_alive(false)).await;
     let mut client = front.client().await;
-    assert_eq!(client.exchange(REQUEST).await.field("connection"), Some("close"));
+    assert_eq!(client.exchange(REQUEST).await.header("connection"), Some("close"));
     client.closed().await;
 }
 

@@ -81,7 +81,7 @@ fn every_key_is_known_and_others_are_mistakes() {
     let all = json!({
         "command": ["x", "__PORT__"], "directory": "/", "env": "A=b", "env_pass": "PATH", "env_remove": "B", "uid": 1, "gid": 1,
         "listen_address": "::1", "ready": "notify", "base_path": "/b", "dangerous_accept_any_listener": "no",
-        "start_timeout": "1s", "wait_timeout": "1s", "drain_timeout": "1s", "grace": "1s", "idle_timeout": "off", "max_age": "1h",
+        "start_timeout": "1s", "wait_timeout": "1s", "drain_timeout": "1s", "stop_timeout": "1s", "idle_timeout": "off", "max_age": "1h",
         "replicas": 1, "max_requests": 1, "max_waiting": 1, "max_retries": 0, "name": "n", "runtime_dir": "/tmp",
         "limit_cpu_seconds": 1, "limit_address_space_kib": 1, "limit_open_files": 1, "limit_processes": 1,
         "backoff_initial": "1s", "backoff_max": "1m", "circuit_breaker_failures": 3, "circuit_breaker_within": "1m", "circuit_breaker_pause": "1m",
@@ -95,11 +95,12 @@ fn every_key_is_known_and_others_are_mistakes() {
     let mut wrong = all;
     wrong["comand"] = "y".into();
     wrong["href"] = "http://a".into();
-    wrong["grace"] = "off".into();
+    wrong["stop_timeout"] = "off".into();
     wrong["replicas"] = "many".into();
     wrong["ready_path"] = "/health".into();
     let mistakes = told(wrong).join("\n");
-    for part in ["grace \"off\"", "replicas \"many\"", "ready, ready_path, ready_line", "\"comand\"", "\"href\""] {
+    for part in ["stop_timeout \"off\"", "replicas \"many\"", "ready, ready_path, ready_line", "\"comand\"", "\"href\""]
+    {
         assert!(mistakes.contains(part), "{part}: {mistakes}");
     }
     assert_eq!(mistakes.lines().count(), 5, "{mistakes}");

@@ -50,7 +50,7 @@ async fn a_child_that_fails_to_start_is_tried_again_and_then_given_up_for_a_whil
     let status = handle.status();
     assert_eq!((status.state, status.started), (State::Failed, 3));
     let exit = status.last_exit.unwrap();
-    assert_eq!((exit.status.unwrap().code(), &exit.cause), (Some(7), &ExitCause::DiedWhileStarting));
+    assert_eq!((exit.status.unwrap().code(), &exit.cause), (Some(7), &ExitCause::ExitedWhileStarting));
     assert!(handle.output().iter().any(|line| line.text == "oh no"));
     state(&mut events, State::Failed).await;
 
@@ -69,7 +69,7 @@ async fn a_program_that_does_not_exist_is_an_error_and_not_for_ever() {
     let error = within("the start", app.handle().start()).await.unwrap_err();
     assert_eq!(error.status(), 503);
     assert!(!error.to_string().contains("/no/such"));
-    assert!(matches!(app.handle().status().last_exit.unwrap().cause, ExitCause::NotStarted(_)));
+    assert!(matches!(app.handle().status().last_exit.unwrap().cause, ExitCause::SpawnFailed(_)));
 }
 
 #[tokio::test]
@@ -84,7 +84,7 @@ async fn a_start_that_takes_too_long_is_ended() {
         Event::Exited { exit, .. } => Some(exit.cause.clone()),
         _ => None,
     });
-    assert_eq!(cause.await, ExitCause::NotReadyInTime);
+    assert_eq!(cause.await, ExitCause::StartTimeout);
     app.handle().shut_down().await.unwrap();
 }
 

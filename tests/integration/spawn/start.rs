@@ -232,7 +232,7 @@ async fn limits_that_no_clock_reaches_are_none() {
     let ever = Duration::MAX;
     let app =
         SpawnApp::builder(child::command()).idle_timeout(ever).max_age(ever).wait_timeout(ever).start_timeout(ever);
-    let app = app.drain_timeout(ever).grace(ever).build().unwrap();
+    let app = app.drain_timeout(ever).stop_timeout(ever).build().unwrap();
     pid(&app).await;
     app.handle().shut_down().await.unwrap();
 }

@@ -30,7 +30,7 @@ impl Saw {
     }
 
     /// The lines of a field, joined by `|`.
-    pub fn field(&self, name: &str) -> Option<String> {
+    pub fn header(&self, name: &str) -> Option<String> {
         let lines: Vec<_> =
             self.parts.headers.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
         (!lines.is_empty()).then(|| lines.join("|"))

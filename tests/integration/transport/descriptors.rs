@@ -285,7 +285,7 @@ async fn no_socket_stays_open_behind_a_client_that_leaves() {
             let mut io = TcpStream::connect(front.addr).await.unwrap();
             io.write_all(sent.as_bytes()).await.unwrap();
             if sent.contains("\r\n\r\n") && sent.contains("host: h") {
-                upstream.wait_seen(1).await;
+                upstream.wait_requests(1).await;
             }
             if resets {
                 io.set_zero_linger().unwrap();

@@ -139,7 +139,7 @@ async fn an_expected_body_is_not_asked_for_before_the_upstream_agrees() {
     let upstream = RawUpstream::tcp(move |mut conn| {
         let agree = agree.lock().unwrap().take();
         async move {
-            assert_eq!(conn.head().await.field("expect"), Some("100-Continue"));
+            assert_eq!(conn.head().await.header("expect"), Some("100-Continue"));
             if let Some(agree) = agree {
                 agree.await.unwrap();
             }
@@ -157,7 +157,7 @@ async fn an_expected_body_is_not_asked_for_before_the_upstream_agrees() {
     tokio::select! {
         biased;
         _ = &mut response => panic!("answered"),
-        _ = upstream.wait_seen(1) => {}
+        _ = upstream.wait_requests(1) => {}
     }
     assert!(feed.is_full(), "the body was asked for before the upstream agreed");
     agreed.send(()).unwrap();

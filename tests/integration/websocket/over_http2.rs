@@ -65,7 +65,7 @@ impl Sockets {
         self.connections.load(Ordering::SeqCst)
     }
 
-    fn seen(&self) -> Vec<(Version, Method)> {
+    fn requests(&self) -> Vec<(Version, Method)> {
         self.seen.lock().unwrap().clone()
     }
 
@@ -154,7 +154,7 @@ async fn clients_of_both_versions_get_sockets_on_one_connection_of_an_upstream_t
     let mut sender = connect_2(front.addr).await;
     let (one, two) = (http_2(&mut sender, front.addr).await, http_1(front.addr).await);
     tokio::join!(talk(one), talk(two));
-    assert_eq!(upstream.seen(), [BY_STREAM; 3]);
+    assert_eq!(upstream.requests(), [BY_STREAM; 3]);
     assert_eq!(upstream.connections(), 1);
 }
 
@@ -167,7 +167,7 @@ async fn large_messages_pass_from_clients_of_both_versions_by_prior_knowledge() 
     tokio::join!(send_in_pieces(http_1(front.addr).await), send_in_pieces(two));
     talk(http_1(front.addr).await).await;
     assert_eq!(upstream.connections(), 1);
-    assert_eq!(upstream.seen(), [BY_STREAM; 3]);
+    assert_eq!(upstream.requests(), [BY_STREAM; 3]);
 }
 
 #[tokio::test]
@@ -211,7 +211,7 @@ async fn sockets_go_over_http_1_beside_where_the_upstream_takes_none_on_streams(
     assert_eq!(upstream.connections(), 3);
     assert_eq!(fetch(&exact, get(&upstream.url)).await.0, 200);
     assert_eq!(upstream.connections(), 3);
-    assert_eq!(upstream.seen(), [BY_UPGRADE, BY_UPGRADE, (Version::HTTP_2, Method::GET)]);
+    assert_eq!(upstream.requests(), [BY_UPGRADE, BY_UPGRADE, (Version::HTTP_2, Method::GET)]);
 }
 
 #[tokio::test]
@@ -247,7 +247,7 @@ async fn where_only_http_2_is_allowed_a_socket_that_has_no_stream_is_a_501() {
     choice.headers_mut().insert("upgrade", HeaderValue::from_static("websocket, foo"));
     let error = within("an answer", client.oneshot(choice)).await.expect_err("no words for it");
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert_eq!(upstream.seen(), []);
+    assert_eq!(upstream.requests(), []);
 }
 
 #[tokio::test]
@@ -257,7 +257,7 @@ async fn an_upstream_that_chose_http_1_has_sockets_as_ever() {
     let front = Front::serve(upstream.proxy(trusting(&ca))).await;
     talk(http_1(front.addr).await).await;
     talk(http_2(&mut connect_2(front.addr).await, front.addr).await).await;
-    assert_eq!(upstream.seen(), [BY_UPGRADE; 2]);
+    assert_eq!(upstream.requests(), [BY_UPGRADE; 2]);
     assert_eq!(upstream.connections(), 2);
 }
 

@@ -79,8 +79,8 @@ impl Exchange {
         // A second off, because a request may be on its way when the upstream's own time is up.
         self.conn.keep_alive = keep_alive.map(|seconds| Duration::from_secs(seconds.saturating_sub(1)));
         // Some count down and some always say the same: either way, this response is the first of those.
-        let max_uses = keep_alive_max.map(|max| self.conn.uses.saturating_add(max));
-        self.conn.max_uses = [self.conn.max_uses, max_uses].into_iter().flatten().min();
+        let max_requests = keep_alive_max.map(|max| self.conn.uses.saturating_add(max));
+        self.conn.max_requests = [self.conn.max_requests, max_requests].into_iter().flatten().min();
         let keep = keep && !self.is_last && !matches!(remaining, Remaining::UntilClose);
         *response.body_mut() = if self.upload.is_unfinished() || !self.conn.is_written() {
             relay::start(self, body, remaining, keep).into()

@@ -25,7 +25,7 @@ async fn serve(mut conn: RawConn) {
 #[tokio::test]
 async fn a_connection_serves_as_many_requests_as_it_may() {
     let upstream = RawUpstream::tcp(serve);
-    let proxy = ExactProxy::builder().pool_max_uses(3).build().unwrap();
+    let proxy = ExactProxy::builder().pool_max_requests(3).build().unwrap();
     for n in 0..7 {
         fetch(&proxy, get(upstream.url("/"))).await;
         assert_eq!(upstream.connections(), n / 3 + 1);
@@ -82,7 +82,7 @@ async fn what_the_peer_closes_while_it_is_idle_is_closed_without_another_request
     let upstream = RawUpstream::tcp(|mut conn| async move {
         conn.request().await;
         conn.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\no").await;
-        conn.wait_seen(10).await;
+        conn.wait_requests(10).await;
         conn.write("k").await;
         conn.finish_writing().await;
         conn.read_to_end().await;
@@ -103,7 +103,7 @@ async fn events_tell_the_life_of_a_connection_in_order() {
     let told = events.clone();
     let proxy = ExactProxy::builder()
         .connector(InMemory::new(serve))
-        .pool_max_uses(3)
+        .pool_max_requests(3)
         .pool_max_connections(1)
         .on_pool_event(move |event| {
             assert_eq!(event.destination.host(), Some("h"));
@@ -149,7 +149,7 @@ async fn the_figures_add_up_after_a_thousand_requests_of_all_kinds() {
         }
     });
     for max in [None, Some(5)] {
-        let mut builder = ExactProxy::builder().pool_max_idle(6).pool_max_uses(20);
+        let mut builder = ExactProxy::builder().pool_max_idle(6).pool_max_requests(20);
         if let Some(max) = max {
             builder = builder.pool_max_connections(max);
         }

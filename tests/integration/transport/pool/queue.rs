@@ -264,7 +264,7 @@ async fn a_connection_that_never_was_makes_room() {
 async fn a_tunnel_is_a_connection_until_it_ends() {
     let upstream = InMemory::new(|mut conn| async move {
         let seen = conn.request().await;
-        if seen.field("upgrade").is_some() {
+        if seen.header("upgrade").is_some() {
             conn.write("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: foo\r\n\r\n").await;
             conn.read_to_end().await;
         }
@@ -377,7 +377,7 @@ fn a_connection_of_another_runtime_makes_room_whether_it_is_idle_or_comes_back()
 async fn limits_that_nothing_could_pass_are_not_taken() {
     for builder in [
         ExactProxy::builder().pool_max_connections(0),
-        ExactProxy::builder().pool_max_uses(0),
+        ExactProxy::builder().pool_max_requests(0),
         ExactProxy::builder().pool_wait_timeout(Duration::ZERO),
     ] {
         builder.build().expect_err("0");
