@@ -79,10 +79,7 @@ pub(crate) fn is_owned(name: &HeaderName) -> bool {
 ///
 /// An application behind such a server believes them blindly, so the sender does not pass on what strangers write there, and the receiver
 /// removes them from every request that no trusted hop sent.
-/// The list: `Remote-User` and its kin, `X-Remote-*`, `X-Forwarded-User` and its kin, `X-Auth-Request-*`, `X-Authenticated-*`,
-/// `X-WebAuth-*`, the fields of Tailscale, Cloudflare Access, Google IAP, Azure and AWS load balancers, authentik, Pomerium and
-/// Envoy, client certificates in all their spellings (`Client-Cert` of RFC 9440 too), the client's address by other names (`X-Real-IP`,
-/// `True-Client-IP`, …), its path by other names (`X-Original-URL`, `X-Rewrite-URL`, …), and `Proxy` (httpoxy).
+/// The list is in the [specification](crate::protocol#identity-headers).
 #[must_use]
 pub(crate) fn is_identity(name: &HeaderName) -> bool {
     let name = name.as_str().as_bytes();
@@ -248,6 +245,8 @@ const fn fold(byte: u8) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     const OURS: &[&str] = &[
@@ -397,18 +396,36 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_is_in_a_list_of_identities_may_matter() {
+    /// All entries of the lists, with a last `*` for those that stand for more than one name.
+    fn identity_patterns() -> BTreeSet<String> {
         let letters = || b'a'..=b'z';
-        for (one, other) in letters().flat_map(|one| letters().map(move |other| (one, other))) {
-            let all = [(identities(&[one, other]), ""), (x_identities(&[one, other]), "x-")];
-            let of_three = letters().map(|third| (x_identities(&[one, other, third]), "x-")).collect::<Vec<_>>();
-            for (list, before) in all.into_iter().chain(of_three) {
-                for like in list.iter().map(|like| std::str::from_utf8(like).unwrap().trim_end_matches('*')) {
-                    assert!(may_matter(&name(&format!("{before}{like}"))), "{before}{like}");
-                }
-            }
+        let starts = letters().flat_map(|one| letters().map(move |other| [one, other])).flat_map(|[one, other]| {
+            std::iter::once(vec![one, other]).chain(letters().map(move |third| vec![one, other, third]))
+        });
+        let lists = starts
+            .flat_map(|start| [("", identities(&start)), ("x-", x_identities(&start))])
+            .chain([("x-forwarded-", FORWARDED_IDENTITIES)]);
+        lists
+            .flat_map(|(before, list)| list.iter().map(move |like| format!("{before}{}", like.escape_ascii())))
+            .collect()
+    }
+
+    #[test]
+    fn every_identity_may_matter() {
+        for pattern in identity_patterns() {
+            assert!(may_matter(&name(pattern.trim_end_matches('*'))), "{pattern}");
         }
+    }
+
+    #[test]
+    fn the_specification_lists_every_identity() {
+        let page = include_str!("mod.rs").to_ascii_lowercase();
+        let (_, section) = page.split_once("//! # identity headers").unwrap();
+        let (section, _) = section.split_once("//! # ").unwrap();
+        let rows = section.lines().filter_map(|line| line.strip_prefix("//! | `"));
+        let names = rows.flat_map(|row| row.split('|').next().unwrap_or_default().split(','));
+        let listed: BTreeSet<String> = names.map(|name| name.trim().trim_matches('`').to_owned()).collect();
+        assert_eq!(listed, identity_patterns());
     }
 
     #[test]

@@ -15,21 +15,23 @@ use super::{
     senders::{self, Fresh, Senders},
 };
 
-/// A bounded replay memory in this process. Answers at once and allocates nothing for a nonce of ours.
+/// Remembers nonces in the memory of this process, with bounded size.
 ///
-/// * Nonces of this crate's signers (`SENDER-COUNTER`, 16 hex digits each) cost a fixed 8 KiB for each sender, whatever the rate: the last
-///   65,536 counters are known one by one, and what is further behind is refused. At most 4,096 senders.
-/// * Other nonces are kept until they are too old to be accepted, at most 1,000,000 of them, about 10 bytes each.
+/// * Nonces of this crate's signers (`SENDER-COUNTER`, 16 hex digits each) take a fixed 8 KiB for each sender, at any request rate: the
+///   store remembers the last 65,536 counters and refuses older ones. At most 4,096 senders.
+/// * Other nonces are kept until their signatures expire: at most 1,000,000 nonces, about 10 bytes each.
 ///
-/// When full it forgets nothing: it answers [`NonceStatus::Unavailable`] (503) until something has grown too old. At 80 % there is a warning
-/// in the log. It forgets everything when the process ends: a request that was copied before a restart can be replayed once after it, while
-/// its signature is fresh. Where that matters, or where several processes answer under one key, give them a store that they share.
+/// A full store forgets nothing: it returns [`NonceStatus::Unavailable`] (503) until nonces expire. It logs a warning at 80 %.
+///
+/// # Deployment
+/// The memory is lost when the process ends: a request that was copied before a restart can be replayed once after it, while its signature
+/// is valid. If that matters, or if several processes verify under one key, use a shared [`ReplayStore`].
 ///
 /// ```
 /// use nexthop::protocol::replay::InMemoryReplayStore;
 ///
-/// let replay = InMemoryReplayStore::builder().max_other_nonces(100_000).build();
-/// # let _ = replay;
+/// let store = InMemoryReplayStore::builder().max_other_nonces(100_000).build();
+/// assert!(format!("{store:?}").contains("100000"));
 /// ```
 pub struct InMemoryReplayStore {
     shards: Box<[Shard]>,
@@ -44,7 +46,7 @@ struct Shard {
     foreign: Mutex<Foreign>,
 }
 
-/// Builds a [`InMemoryReplayStore`].
+/// Builds an [`InMemoryReplayStore`]; see [`InMemoryReplayStore::builder`].
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct InMemoryReplayStoreBuilder {
@@ -53,13 +55,13 @@ pub struct InMemoryReplayStoreBuilder {
 }
 
 impl InMemoryReplayStore {
-    /// A memory with the default limits.
+    /// Returns an empty store with the default limits.
     #[must_use]
     pub fn new() -> Self {
         Self::builder().build()
     }
 
-    /// A memory with limits of your own.
+    /// Returns a builder for a store with other limits.
     pub fn builder() -> InMemoryReplayStoreBuilder {
         InMemoryReplayStoreBuilder { max_senders: 4_096, max_other_nonces: 1_000_000 }
     }
@@ -103,19 +105,19 @@ impl InMemoryReplayStore {
 }
 
 impl InMemoryReplayStoreBuilder {
-    /// How many senders of this crate are known at once, 8 KiB each. Default 4,096.
-    pub fn max_senders(mut self, number: usize) -> Self {
-        self.max_senders = number;
+    /// Sets the largest number of senders of this crate, 8 KiB each. Default: 4,096.
+    pub fn max_senders(mut self, max: usize) -> Self {
+        self.max_senders = max;
         self
     }
 
-    /// How many nonces of other signers are known at once. Default 1,000,000.
-    pub fn max_other_nonces(mut self, number: usize) -> Self {
-        self.max_other_nonces = number;
+    /// Sets the largest number of nonces of other signers, about 10 bytes each. Default: 1,000,000.
+    pub fn max_other_nonces(mut self, max: usize) -> Self {
+        self.max_other_nonces = max;
         self
     }
 
-    /// The memory, empty.
+    /// Returns the store, empty.
     #[must_use]
     pub fn build(self) -> InMemoryReplayStore {
         InMemoryReplayStore {
@@ -168,7 +170,7 @@ impl Room {
             tracing::warn!(
                 what = self.what,
                 max = self.max,
-                "the replay memory is 80 % full; when full, requests are refused"
+                "replay memory is 80 % full; a full memory refuses requests"
             );
         }
         true

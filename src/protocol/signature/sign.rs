@@ -30,30 +30,38 @@ use crate::{
     },
 };
 
-/// Signs requests, so that a [`Verifier`](super::Verifier) can believe their fields. Cheap to clone; clones count together.
+/// Signs requests with HTTP Message Signatures (RFC 9421), so that a [`Verifier`](super::Verifier) can trust their headers.
 ///
-/// Two steps: [`cover`](Self::cover) decides about the body once, [`AttemptSigner::sign`] signs the head before each attempt to send.
+/// Give it to [`ProxyAppBuilder::signer`](crate::app::ProxyAppBuilder::signer). Cheap to clone; clones share one counter of nonces.
+///
+/// * Covered: the method, the authority (`Host`), the path, the query, every [owned header](crate::protocol#owned-headers), and the
+///   body.
+/// * Set: `Signature-Input` and `Signature`, and for a body `Content-Digest` or `Trailer`. A `Content-Digest` that is correct stays.
+///   Signatures of the client under other labels stay.
+/// * Removed: `Content-Length` of a body of more than 64 KiB, which is sent chunked with trailers.
+/// * Bodies: a body of up to 64 KiB is read whole before the request is sent, and can be sent again. Larger bodies and bodies of
+///   unknown length are streamed.
+///
+/// Each attempt to send a request is signed anew. The key is the first of the keyring at that time.
 ///
 /// ```
-/// use std::time::SystemTime;
 /// use nexthop::{
-///     Body,
-///     protocol::{keyring::Keyring, signature::{BodySigning, Signer}},
+///     ProxyApp,
+///     protocol::{keyring::Keyring, signature::Signer},
 ///     secret::Secret,
 /// };
 ///
-/// let signer = Signer::builder(Keyring::new("k1", Secret::random()?)?).build()?;
-/// let request = http::Request::get("http://10.0.0.1/").header("x-forwarded-for", "192.0.2.7").body(Body::empty())?;
-/// let (mut parts, body) = request.into_parts();
-/// let BodySigning::Ready(stamp, body) = signer.cover(&mut parts.headers, body) else { unreachable!("there is no body to read") };
-/// stamp.sign(&mut parts, SystemTime::now())?;
-///
-/// let input = parts.headers["signature-input"].to_str()?;
-/// assert!(input.starts_with(r#"nexthop=("@method" "@authority" "@path" "@query" "x-forwarded-for");created="#));
-/// # let _ = body;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// let keys = Keyring::new("k1", Secret::random()?)?;
+/// let signer = Signer::builder(keys).build()?;
+/// assert!(format!("{signer:?}").contains("k1")); // the id, never the secret
+/// let proxy = ProxyApp::builder("http://10.0.0.1:8080").signer(signer).build()?;
+/// # let _ = proxy;
+/// # Ok::<(), nexthop::ConfigError>(())
 /// ```
 #[derive(Clone)]
+#[doc(alias = "http message signatures")]
+#[doc(alias = "rfc 9421")]
+#[doc(alias = "hmac")]
 pub struct Signer(Arc<Inner>);
 
 struct Inner {
@@ -63,7 +71,7 @@ struct Inner {
     counter: AtomicU64,
 }
 
-/// Builds a [`Signer`].
+/// Builds a [`Signer`]; see [`Signer::builder`].
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct SignerBuilder {
@@ -72,7 +80,7 @@ pub struct SignerBuilder {
 }
 
 impl Signer {
-    /// Signs with the first key of a keyring.
+    /// Returns a builder for a signer that uses the first key of `keyring`.
     pub fn builder(keyring: Keyring) -> SignerBuilder {
         SignerBuilder { keyring, uncovered: None }
     }
@@ -118,17 +126,20 @@ impl Signer {
 }
 
 impl SignerBuilder {
-    /// Leaves bodies uncovered: whoever is on the way can change them. For large uploads to servers that cannot take chunked bodies.
-    /// The verifier must be told the same. Default: all bodies are covered.
-    pub fn dangerous_unsigned_bodies(mut self, which: UnsignedBodies) -> Self {
-        self.uncovered = Some(which);
+    /// Leaves the selected bodies unsigned. Default: all bodies are signed.
+    ///
+    /// Dangerous: an intermediary can change these bodies. Use it for large uploads to servers that do not accept chunked bodies. The
+    /// verifier needs the same setting:
+    /// [`VerifierBuilder::dangerous_accept_unsigned_bodies`](super::VerifierBuilder::dangerous_accept_unsigned_bodies).
+    pub fn dangerous_unsigned_bodies(mut self, bodies: UnsignedBodies) -> Self {
+        self.uncovered = Some(bodies);
         self
     }
 
-    /// The signer, with a random sender id.
+    /// Returns the signer, with a random id in its nonces.
     ///
     /// # Errors
-    /// `Secret` if the system has no randomness to give.
+    /// [`ConfigError::Secret`] if the operating system provides no random bytes.
     pub fn build(self) -> Result<Signer, ConfigError> {
         let sender = getrandom::u64().map_err(|error| ConfigError::secret("random bytes", error.to_string()))?;
         Ok(self.build_with_sender(sender))
@@ -177,7 +188,7 @@ impl AttemptSigner {
     pub fn sign(&self, parts: &mut Parts, now: SystemTime) -> Result<(), Error> {
         let internal = |reason| Error::new(ErrorKind::Internal, reason);
         let signer = &*self.signer.0;
-        let created = now.duration_since(UNIX_EPOCH).map_err(|_| internal("the clock is before 1970"))?.as_secs();
+        let created = now.duration_since(UNIX_EPOCH).map_err(|_| internal("the system time is before 1970"))?.as_secs();
         disown(&mut parts.headers, Which::Head);
         if let Cover::Digest(digest) = &self.cover {
             // One that says the same stays as it is: the client may have signed it for somebody behind this hop.
@@ -189,15 +200,18 @@ impl AttemptSigner {
 
         signer.keyring.look_soon(now);
         let keys = signer.keyring.keys();
-        let key = keys.active().ok_or_else(|| internal("there is no key"))?;
+        let key = keys.active().ok_or_else(|| internal("the keyring has no key"))?;
         let (mut input, base) = self.cover_head(parts)?;
         input.end(created, signer.sender, signer.counter.fetch_add(1, Ordering::Relaxed), key);
         let base = base.finish(input.params());
         let mac: [u8; 32] = key.hmac_sha256().chain_update(base.as_bytes()).finalize().into_bytes().into();
 
-        let unwritable = |_| internal("signature cannot be written");
+        let unwritable = |_| internal("the signature is not a valid header value");
         parts.headers.append(SIGNATURE_INPUT, HeaderValue::from_bytes(&input.0).map_err(unwritable)?);
-        parts.headers.append(SIGNATURE, signature_value(&mac).ok_or_else(|| internal("signature cannot be written"))?);
+        parts.headers.append(
+            SIGNATURE,
+            signature_value(&mac).ok_or_else(|| internal("the signature is not a valid header value"))?,
+        );
         if let Cover::Trailers(slot) = &self.cover {
             slot.put(HeadSignature::new(key, mac));
         }
@@ -211,8 +225,10 @@ impl AttemptSigner {
 
     /// Writes the list of what is covered, and the lines of the base.
     fn cover_head(&self, parts: &Parts) -> Result<(InputWriter, Base), Error> {
-        let target =
-            |refusal| Error::new(ErrorKind::InvalidTarget, "request has no single authority").with_source(refusal);
+        let target = |refusal| {
+            Error::new(ErrorKind::InvalidTarget, "request has no authority or more than one Host header")
+                .with_source(refusal)
+        };
         let (mut input, mut base) = (InputWriter::new(), Base::new());
         base.method(parts);
         base.authority(base::authority(parts).map_err(target)?, parts.uri.scheme().unwrap_or(&Scheme::HTTP));

@@ -67,7 +67,10 @@ where
         let this = self.project();
         let whole = ready!(this.body.poll_whole(cx))?;
         if whole.len() != *this.declared {
-            return Poll::Ready(Err(Error::new(ErrorKind::RequestBody, "body has not its declared length")));
+            return Poll::Ready(Err(Error::new(
+                ErrorKind::RequestBody,
+                "body length differs from the declared length",
+            )));
         }
         let stamp = AttemptSigner::new(this.signer.clone(), Cover::Digest(whole.sha256()));
         Poll::Ready(Ok((stamp, SignedBody { kind: Kind::Whole { whole } })))
@@ -170,7 +173,8 @@ where
 }
 
 fn last_frame(hash: Sha256, slot: &Slot, mut trailers: HeaderMap) -> Result<Frame<Bytes>, Error> {
-    let head = slot.take().ok_or_else(|| Error::new(ErrorKind::Internal, "body sent before its head was signed"))?;
+    let head =
+        slot.take().ok_or_else(|| Error::new(ErrorKind::Internal, "the body was sent before the head was signed"))?;
     head.sign(&hash.finalize().into(), &mut trailers)?;
     Ok(Frame::trailers(trailers))
 }

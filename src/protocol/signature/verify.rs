@@ -32,16 +32,57 @@ use crate::{
     },
 };
 
-/// Verifies requests that a [`Signer`](super::Signer) signed, or anybody who follows the [profile](super). Cheap to clone; clones
-/// remember together.
+/// Verifies requests that a [`Signer`](super::Signer) or another implementation of the [specification](super) has signed.
 ///
-/// In this order: parse; the key's algorithm; required components; the MAC, in constant time; the time; the nonce. Nothing of the
-/// request is touched before all of it held, and then by [`Verified::restore`] and [`Verified::open`].
+/// Give it to [`Trust::verifier`](crate::middleware::Trust::verifier). [`Trust::signature`](crate::middleware::Trust::signature) makes
+/// one with the default settings. Cheap to clone; clones share one replay store.
+///
+/// The checks, in this order: syntax, algorithm of the key, required components, the MAC (in constant time), the time, the nonce. After
+/// all checks have passed, the signature and every owned header that it does not cover are removed.
+///
+/// A body of up to 64 KiB with a digest in the head is read and checked before the application runs. A streamed body is checked at its
+/// end: if the check fails, the body ends with an error, and the bytes before it may be forged.
+///
+/// # Errors
+/// [`ProxyMiddleware`](crate::ProxyMiddleware) answers 403 ([`ErrorKind::Signature`]) if the signature is missing, malformed, wrong,
+/// expired or replayed, or does not cover a required component. The reason is in the log, not in the response. It answers 503
+/// ([`ErrorKind::Unavailable`]) if the replay store is full or unreachable.
 ///
 /// # Deployment
-/// The clocks of both ends must agree within the skew. Where several processes verify under one key, give them one
-/// [`ReplayStore`]; else a request can be replayed once to each of them.
+/// The clocks of both ends must agree within the [clock skew](VerifierBuilder::skew). If several processes verify under one key, give
+/// them one shared [`ReplayStore`]; otherwise a request can be replayed once to each process.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use http::{Request, Response};
+/// use nexthop::{
+///     Body, ProxyMiddleware,
+///     middleware::Trust,
+///     protocol::{keyring::Keyring, signature::Verifier},
+///     secret::Secret,
+/// };
+/// use tower::{Layer, ServiceExt};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), nexthop::BoxError> {
+/// let keys = Keyring::new("k1", Secret::from_bytes([7; 32])?)?;
+/// let verifier = Verifier::builder(keys).max_age(Duration::from_secs(20)).build()?;
+/// let layer = ProxyMiddleware::builder().trust(Trust::verifier(verifier)).build()?;
+/// let app = layer.layer(tower::service_fn(|_request: Request<Body>| async {
+///     Ok::<_, std::convert::Infallible>(Response::new(Body::empty()))
+/// }));
+///
+/// let forged = Request::get("/")
+///     .header("host", "app.example")
+///     .header("signature-input", r#"nexthop=("@method");keyid="k1";tag="nexthop""#)
+///     .header("signature", "nexthop=:AAAA:")
+///     .body(Body::empty())?;
+/// assert_eq!(app.oneshot(forged).await?.status(), 403);
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
+#[doc(alias = "http message signatures")]
+#[doc(alias = "rfc 9421")]
 pub struct Verifier(Arc<Inner>);
 
 struct Inner {
@@ -53,7 +94,7 @@ struct Inner {
     uncovered: Option<UnsignedBodies>,
 }
 
-/// Builds a [`Verifier`].
+/// Builds a [`Verifier`]; see [`Verifier::builder`].
 #[derive(Debug)]
 #[must_use]
 pub struct VerifierBuilder {
@@ -66,7 +107,7 @@ pub struct VerifierBuilder {
 }
 
 impl Verifier {
-    /// Verifies with all keys of a keyring.
+    /// Returns a builder for a verifier that accepts all keys of `keyring`.
     pub fn builder(keyring: Keyring) -> VerifierBuilder {
         VerifierBuilder {
             keyring,
@@ -147,7 +188,7 @@ impl Verifier {
         let covers = |name: &HeaderName| input.covers(&Component::Field { name: name.as_str(), wrapped: false });
         if covers(&CONTENT_DIGEST) {
             let field =
-                joined(&parts.headers, &CONTENT_DIGEST).ok_or(Refusal::Component("content-digest is missing"))?;
+                joined(&parts.headers, &CONTENT_DIGEST).ok_or(Refusal::Component("Content-Digest is missing"))?;
             return Ok(CoveredBody::Digest(parse_digest(&field)?));
         }
         if covers(&header::TRAILER) && trailers::are_announced(&parts.headers) {
@@ -175,16 +216,16 @@ impl Verifier {
                 Component::Field { name, wrapped } => {
                     let values = parts.headers.get_all(name);
                     if values.iter().next().is_none() {
-                        return Err(Refusal::Component("the field is missing"));
+                        return Err(Refusal::Component("the header is missing"));
                     }
                     match (wrapped, base::is_plain(values.iter())) {
                         (true, _) => base.wrapped(name, values.iter()),
                         (false, true) => base.field(name, values.iter()),
-                        (false, false) => return Err(Refusal::Component("the field is not ASCII")),
+                        (false, false) => return Err(Refusal::Component("the header is not ASCII")),
                     }
                 }
                 Component::Trailer { .. } | Component::HeadSignature => {
-                    return Err(Refusal::Component("not in a head"));
+                    return Err(Refusal::Component("not allowed in a head"));
                 }
             }
         }
@@ -203,44 +244,55 @@ impl Verifier {
 }
 
 impl VerifierBuilder {
-    /// Where nonces are remembered. Default: a [`InMemoryReplayStore`] of its own.
+    /// Sets the store of seen nonces. Default: a new [`InMemoryReplayStore`].
     pub fn replay(mut self, store: impl ReplayStore) -> Self {
         self.replay = Box::new(store);
         self
     }
 
-    /// How old a signature may be. Default 60 s. In whole seconds.
-    pub fn max_age(mut self, age: Duration) -> Self {
-        self.max_age = age;
+    /// Sets the maximum age of a signature, rounded down to seconds. Default: 60 s. At most one day.
+    ///
+    /// The [clock skew](Self::skew) is added to it.
+    pub fn max_age(mut self, max_age: Duration) -> Self {
+        self.max_age = max_age;
         self
     }
 
-    /// How far the two clocks may be apart, either way. Default 30 s. In whole seconds.
+    /// Sets the permitted clock skew between signer and verifier, in both directions, rounded down to seconds. Default: 30 s. At most one
+    /// day.
+    #[doc(alias = "clock skew")]
     pub fn skew(mut self, skew: Duration) -> Self {
         self.skew = skew;
         self
     }
 
-    /// The scheme of this hop, `http` or `https`, where neither the request's URI nor the acceptor ([`ext::OverTls`](crate::ext::OverTls))
-    /// says it: decides which port of `Host` is the default one. Default `http`.
+    /// Sets the scheme of this hop, `http` or `https`. Default: `http`.
+    ///
+    /// It determines the default port that is omitted from `"@authority"`. The scheme of the request's URI and
+    /// [`ext::OverTls`](crate::ext::OverTls) take precedence.
     pub fn scheme(mut self, scheme: Scheme) -> Self {
         self.scheme = scheme;
         self
     }
 
-    /// Accepts bodies that nothing covers: whoever is on the way can change them. Default: such requests are refused.
-    pub fn dangerous_accept_unsigned_bodies(mut self, which: UnsignedBodies) -> Self {
-        self.uncovered = Some(which);
+    /// Accepts requests whose selected bodies are unsigned. Default: such requests are refused (403).
+    ///
+    /// Dangerous: an intermediary can change these bodies. The signer needs the same setting:
+    /// [`SignerBuilder::dangerous_unsigned_bodies`](super::SignerBuilder::dangerous_unsigned_bodies).
+    pub fn dangerous_accept_unsigned_bodies(mut self, bodies: UnsignedBodies) -> Self {
+        self.uncovered = Some(bodies);
         self
     }
 
+    /// Returns the verifier.
+    ///
     /// # Errors
-    /// `Invalid` if age or skew are above a day, or the scheme is neither `http` nor `https`.
+    /// [`ConfigError::Invalid`] if the maximum age or the clock skew is longer than one day, or the scheme is neither `http` nor `https`.
     pub fn build(self) -> Result<Verifier, ConfigError> {
         let Self { keyring, replay, max_age, skew, scheme, uncovered } = self;
         for (what, time) in [("max_age", max_age), ("skew", skew)] {
             if time > Duration::from_secs(86_400) {
-                return Err(ConfigError::invalid(what, format!("{time:?}"), "must not be above a day"));
+                return Err(ConfigError::invalid(what, format!("{time:?}"), "must be at most one day"));
             }
         }
         if scheme != Scheme::HTTP && scheme != Scheme::HTTPS {
@@ -271,7 +323,7 @@ fn check_required(input: &Input<'_>, parts: &Parts) -> Result<(), Refusal> {
         }
     }
     if base::has_empty_query(parts) && !input.covers(&Component::RequestTarget) {
-        return Err(Refusal::Uncovered("@request-target, where the query is empty"));
+        return Err(Refusal::Uncovered("@request-target for an empty query"));
     }
     Ok(())
 }
@@ -287,7 +339,7 @@ fn admit(seen: NonceStatus) -> Result<(), Error> {
     match seen {
         NonceStatus::Fresh => Ok(()),
         NonceStatus::Replayed => Err(Refusal::Replayed.into()),
-        NonceStatus::Unavailable => Err(Error::new(ErrorKind::Unavailable, "replay memory is full")),
+        NonceStatus::Unavailable => Err(Error::new(ErrorKind::Unavailable, "replay store is full or unreachable")),
     }
 }
 
@@ -319,7 +371,7 @@ impl Future for VerifyLater {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let seen = ready!(self.store.as_mut().poll(cx));
-        let polled_again = || Error::new(ErrorKind::Internal, "polled after it was ready");
+        let polled_again = || Error::new(ErrorKind::Internal, "polled after completion");
         Poll::Ready(admit(seen).and_then(|()| self.verified.take().ok_or_else(polled_again)))
     }
 }

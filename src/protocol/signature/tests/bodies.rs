@@ -22,7 +22,7 @@ fn a_small_body_is_covered_by_its_digest() {
         unsized_body([Data("hello")]),
         unsized_body([]),
     ] {
-        assert_eq!(reason(&receive(&verifier(), &parts, wrong).unwrap_err()), Refusal::Body("digest"));
+        assert_eq!(reason(&receive(&verifier(), &parts, wrong).unwrap_err()), Refusal::Body("wrong digest"));
     }
 }
 
@@ -34,7 +34,7 @@ fn the_digest_itself_is_covered() {
     assert_eq!(reason(&error), Refusal::Mismatch);
     parts.headers.remove(CONTENT_DIGEST);
     let error = receive(&verifier(), &parts, sized_body(5, [Data("hello")])).unwrap_err();
-    assert_eq!(reason(&error), Refusal::Component("content-digest is missing"));
+    assert_eq!(reason(&error), Refusal::Component("Content-Digest is missing"));
 }
 
 #[test]
@@ -112,15 +112,15 @@ fn a_streamed_body_that_is_changed_cut_or_extended_does_not_end_well() {
     let (trailers, other_trailers) = (trailers.unwrap(), other_trailers.unwrap());
     let mut two = trailers.clone();
     two.append(SIGNATURE_INPUT, trailers[SIGNATURE_INPUT].clone());
-    let missing = Refusal::Body("its trailers are missing");
+    let missing = Refusal::Body("trailers are missing");
     let mut without_digest = trailers.clone();
     without_digest.remove(CONTENT_DIGEST);
 
     for (steps, why) in [
         (vec![Data("ab")], missing),
         (vec![Data("ab"), Trailers(map(&[("x", "y")]))], missing),
-        (vec![Data("a"), Trailers(trailers.clone())], Refusal::Body("digest")),
-        (vec![Data("ab"), Data("c"), Trailers(trailers.clone())], Refusal::Body("digest")),
+        (vec![Data("a"), Trailers(trailers.clone())], Refusal::Body("wrong digest")),
+        (vec![Data("ab"), Data("c"), Trailers(trailers.clone())], Refusal::Body("wrong digest")),
         (vec![Data("ab"), Trailers(two)], Refusal::Ambiguous),
         (vec![Data("ab"), Trailers(without_digest)], Refusal::Component("not in the trailers")),
         (vec![Data("ab"), Trailers(parts.headers.clone())], Refusal::Missing),
@@ -142,7 +142,7 @@ fn the_newest_frame_is_held_back_while_more_is_at_hand() {
     let BodyVerification::Ready(body) = verify_body_head(&parts).open(forged) else { panic!("it streams") };
     let (data, trailers, error) = read(body);
     assert_eq!((data, trailers), (vec!["a".to_owned()], None));
-    assert_eq!(reason(&error.unwrap()), Refusal::Body("digest"));
+    assert_eq!(reason(&error.unwrap()), Refusal::Body("wrong digest"));
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn the_last_bytes_of_a_declared_length_wait_for_the_check() {
     let BodyVerification::Ready(body) = verify_body_head(&parts).open(body) else { panic!("it streams") };
     let (data, _, error) = read(body);
     assert_eq!(data, [large, "…"]);
-    assert_eq!(reason(&error.unwrap()), Refusal::Body("digest"));
+    assert_eq!(reason(&error.unwrap()), Refusal::Body("wrong digest"));
 }
 
 #[test]

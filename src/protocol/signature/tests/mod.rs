@@ -100,7 +100,7 @@ fn verify(parts: &Parts) -> Result<Verified, Error> {
 
 fn reason(error: &Error) -> Refusal {
     assert_eq!(error.kind(), ErrorKind::Signature);
-    assert_eq!(error.to_string(), "signature refused");
+    assert_eq!(error.to_string(), "signature verification failed");
     *error.source().unwrap().downcast_ref::<Refusal>().unwrap()
 }
 

@@ -41,7 +41,7 @@ fn the_host_that_is_sent_is_signed_not_the_address_that_is_dialled() {
 fn a_target_that_contradicts_host_is_refused() {
     let mut parts = signed(&[]);
     parts.uri = Uri::from_static("http://evil.example/a%2Fb/c?x=1&y=%20");
-    assert_eq!(refused(&parts), Refusal::Malformed("Host and target differ"));
+    assert_eq!(refused(&parts), Refusal::Malformed("Host differs from the target"));
     parts.uri = Uri::from_static("http://BACK.example:80/a%2Fb/c?x=1&y=%20");
     verify(&parts).unwrap();
     parts.headers.remove(header::HOST);
