@@ -1,7 +1,8 @@
-//! The connection pool of an [`ExactProxy`](crate::ExactProxy): its statistics and events.
+//! Reports on the connection pool of an [`ExactProxy`](crate::ExactProxy): statistics and events.
 //!
-//! [`ExactProxy::pool_stats`](crate::ExactProxy::pool_stats) returns the counters,
-//! [`on_pool_event`](crate::exact::ExactProxyBuilder::on_pool_event) reports each change. The settings begin with `pool_` in
-//! [`ExactProxyBuilder`](crate::exact::ExactProxyBuilder).
+//! [`ExactProxy::pool_stats`](crate::ExactProxy::pool_stats) returns counters and gauges as [`PoolStats`].
+//! [`on_pool_event`](crate::exact::ExactProxyBuilder::on_pool_event) calls a closure with a [`PoolEvent`] for each
+//! change. The settings of the pool are the methods of [`ExactProxyBuilder`](crate::exact::ExactProxyBuilder) that
+//! begin with `pool_`.
 
 pub use crate::transport::{CloseReason, PoolChange, PoolEvent, PoolStats};

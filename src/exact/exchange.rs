@@ -40,7 +40,7 @@ use crate::{
     },
 };
 
-/// The response to a request sent by an [`ExactProxy`](super::ExactProxy), once its head has arrived.
+/// Resolves to the response of a request sent by an [`ExactProxy`](super::ExactProxy), once its head has arrived.
 #[must_use = "futures do nothing unless polled"]
 pub struct ExactProxyFuture(pub(super) Exchange<()>);
 
@@ -210,7 +210,7 @@ impl<P: Prepare> Exchange<P> {
                     }
                 }
                 State::Done => {
-                    return Poll::Ready(Err(Error::new(ErrorKind::Internal, "polled after it was ready")));
+                    return Poll::Ready(Err(Error::new(ErrorKind::Internal, "future polled after completion")));
                 }
             };
         }
@@ -225,7 +225,7 @@ impl<P: Prepare> Exchange<P> {
     }
 
     fn start_on(&mut self, stream: Option<Box<dyn ByteStream>>) -> Result<State, Error> {
-        let stream = stream.ok_or_else(|| Error::new(ErrorKind::Internal, "polled after it failed"))?;
+        let stream = stream.ok_or_else(|| Error::new(ErrorKind::Internal, "future polled after completion"))?;
         let framing = self.frame()?;
         let destination = self.proxy.connector.destination(&self.parts, self.prepare.destination())?.into_owned();
         let proxy = self.proxy.clone();

@@ -21,7 +21,8 @@ use tokio::{
 #[cfg(feature = "tls")]
 use super::secured::{self, Secured};
 
-/// A byte stream of a user's own: anything that reads and writes.
+/// A byte stream to an upstream. Implemented for every type that implements `AsyncRead`, `AsyncWrite`, `Send` and
+/// `Unpin`.
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> ByteStream for T {}

@@ -13,17 +13,18 @@ use crate::{
     ext::DialPolicy,
 };
 
-/// What a [`DnsResolver`] answers with, sooner or later.
+/// The future that a [`DnsResolver`] returns: resolves to the addresses of the host.
 pub type DnsLookup = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
-/// A way of one's own to find the addresses of a host, instead of the system's resolver (`getaddrinfo`).
+/// Resolves host names to addresses, instead of the system's resolver (`getaddrinfo`).
 ///
-/// Called once per connection, not once per request, and never for IP addresses. Of a longer answer the first 32 addresses count.
+/// Called once per connection, not once per request, and never for IP addresses. The first 32 addresses of a result are
+/// used. An error or an empty result becomes `Connect` (502).
 ///
 /// ```
 /// use std::{collections::HashMap, io, net::IpAddr};
 ///
-/// use nexthop::net::{DnsResolver, DnsLookup};
+/// use nexthop::net::{DnsLookup, DnsResolver};
 ///
 /// struct Fixed(HashMap<String, IpAddr>);
 ///
@@ -34,8 +35,9 @@ pub type DnsLookup = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + 
 ///     }
 /// }
 /// ```
+#[doc(alias = "service discovery")]
 pub trait DnsResolver: Send + Sync + 'static {
-    /// The addresses of `host`, the best first, each with the port to connect to, which is most often `port`.
+    /// Returns the addresses of `host` in order of preference, each with the port to connect to, usually `port`.
     fn resolve(&self, host: &str, port: u16) -> DnsLookup;
 }
 
@@ -54,7 +56,7 @@ pub(super) async fn resolve(
     port: u16,
 ) -> Result<Vec<SocketAddr>, Error> {
     let unknown = |error: io::Error| {
-        let error = Error::new(ErrorKind::Connect, "the upstream's name is not known").with_source(error);
+        let error = Error::new(ErrorKind::Connect, "DNS lookup of the upstream failed").with_source(error);
         error.in_phase(Phase::Resolve)
     };
     let found = match resolver {
@@ -83,7 +85,7 @@ pub(super) fn allowed<'a>(
         addresses.retain(|address| policy.allows(address));
     }
     if addresses.is_empty() {
-        let error = Error::new(ErrorKind::Denied, "the upstream's address may not be connected to");
+        let error = Error::new(ErrorKind::Denied, "the dial policy denies every address of the upstream");
         return Err(error.in_phase(Phase::Resolve));
     }
     Ok(addresses)

@@ -79,11 +79,12 @@ impl Conn {
         let spoken = match until {
             None => speaking.await,
             Some(until) => timeout_at(until, speaking).await.map_err(|_| {
-                Error::new(ErrorKind::Timeout, "the upstream did not take the preface in time").in_phase(Phase::Connect)
+                Error::new(ErrorKind::Timeout, "timeout in the HTTP/2 handshake with the upstream")
+                    .in_phase(Phase::Connect)
             })?,
         };
         let (sender, connection) = spoken.map_err(|error| {
-            let error = Error::new(ErrorKind::Connect, "no HTTP/2 connection to the upstream").with_source(error);
+            let error = Error::new(ErrorKind::Connect, "HTTP/2 handshake with the upstream failed").with_source(error);
             error.in_phase(Phase::Connect)
         })?;
         let state = Arc::new(State {

@@ -196,7 +196,7 @@ impl Drop for Recording {
         if let Some(hook) = &observers.hook
             && catch_unwind(AssertUnwindSafe(|| hook(&self.summary))).is_err()
         {
-            tracing::error!("a hook that observes exchanges has panicked");
+            tracing::error!("the on_exchange hook panicked");
         }
     }
 }

@@ -130,7 +130,7 @@ impl Pool {
             }
             (Found::Nothing, None) => {
                 self.refused(to);
-                Err(unavailable("too many requests wait for a connection to the upstream"))
+                Err(unavailable("too many requests are waiting for a connection to the upstream"))
             }
         }
     }

@@ -85,7 +85,7 @@ impl Waiting {
             Some(Grant::Stream(stream)) => Ok(Taken::Stream(stream)),
             None => {
                 self.pool.refused(&self.to);
-                Err(unavailable("no connection to the upstream became free in time"))
+                Err(unavailable("timeout waiting for a free connection to the upstream"))
             }
         })
     }

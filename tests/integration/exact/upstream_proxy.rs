@@ -355,11 +355,11 @@ async fn what_a_proxy_refuses_is_502_with_a_cause_that_tells_no_secret() {
     let known = |proxy: &Proxy, scheme| proxy.setting(scheme).credentials("me", "secret-word").unwrap();
     for (setting, why) in [
         (http_403.setting("http"), "answered with status 403"),
-        (http_407.setting("http"), "asks for credentials"),
-        (known(&http_407, "http"), "does not take the credentials"),
+        (http_407.setting("http"), "requires credentials"),
+        (known(&http_407, "http"), "rejected the credentials"),
         (socks_5.setting("socks5h"), "Connection refused"),
         (socks_2.setting("socks5h"), "not allowed by ruleset"),
-        (known(&socks_2, "socks5h"), "does not connect"),
+        (known(&socks_2, "socks5h"), "failed to connect"),
     ] {
         let exact = ExactProxy::builder().upstream_proxy(setting.clone()).build().unwrap();
         let error = send(&exact, get("http://up.test/")).await.unwrap_err();

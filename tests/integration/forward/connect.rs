@@ -199,7 +199,7 @@ async fn no_answer_in_time_is_504() {
     let start = tokio::time::Instant::now();
     let response = client.exchange("CONNECT slow.test:443 HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert_eq!((response.status(), start.elapsed().as_secs()), (504, 10));
-    assert_eq!(response.text(), "Gateway Timeout: no connection to the upstream in time (resolving)\n");
+    assert_eq!(response.text(), "Gateway Timeout: timeout connecting to the upstream (resolving)\n");
 }
 
 #[tokio::test]

@@ -51,7 +51,7 @@ impl Exchange {
             // RFC 8441 §5: to the client, any 2xx would say that the tunnel is there.
             if self.handshake.is_some() && parts.extensions.get::<Extended>().is_some() {
                 let error =
-                    Error::new(ErrorKind::Upstream, "the upstream answered a handshake without switching protocols");
+                    Error::new(ErrorKind::Upstream, "the upstream answered the upgrade request with 2xx, expected 101");
                 return Err(error.in_phase(Phase::ResponseHead).after_send());
             }
         }
@@ -115,7 +115,8 @@ impl Exchange {
     /// What comes after the head is another protocol's (RFC 9110 §7.8, §9.3.6).
     fn tunnel(self, head: &Head, parts: &mut Parts, watch: &mut Watch) -> Result<Response<crate::Body>, Error> {
         if !self.is_sent() {
-            let error = Error::new(ErrorKind::Upstream, "the upstream switched protocols before the request was sent");
+            let error =
+                Error::new(ErrorKind::Upstream, "the upstream switched protocols before the end of the request");
             return Err(error.in_phase(Phase::ResponseHead).after_send());
         }
         let mut response = Response::new(crate::Body::empty());
