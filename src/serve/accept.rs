@@ -14,7 +14,10 @@ use tokio::{sync::Semaphore, time};
 
 use super::{Accepted, Drain, Listener, Serve, dispatch::Served};
 
-/// A running server. Ends only after it was told to stop; dropped, it takes no more connections, and those that are open go on.
+/// Runs a server until its graceful shutdown is complete. Made by awaiting [`Serve`].
+///
+/// Without [`with_graceful_shutdown`](Serve::with_graceful_shutdown) or [`Drain::begin`], it never completes. Dropping
+/// it stops accepting; connections that are already open are served on.
 #[must_use = "a server does nothing unless it is polled"]
 pub struct Serving(Pin<Box<dyn Future<Output = Drained> + Send>>);
 
@@ -38,14 +41,14 @@ impl fmt::Debug for Serving {
     }
 }
 
-/// How a shutdown ended.
+/// Reports the result of a graceful shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drained {
     cut: usize,
 }
 
 impl Drained {
-    /// How many connections and tunnels were still open at the deadline, and were cut.
+    /// Returns the number of connections and tunnels that were still open at the deadline and were cut.
     #[must_use]
     pub fn cut(&self) -> usize {
         self.cut
@@ -61,7 +64,7 @@ where
     let connections = Arc::new(settings.connections());
     let permits = settings.max_connections.map(|limit| Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))));
     if let Some(Err(error)) = settings.tcp_keepalive.map(|idle| listener.tcp_keepalive(idle)) {
-        tracing::warn!(%error, "no TCP keep-alive");
+        tracing::warn!(%error, "cannot enable TCP keep-alive on the listener");
     }
     let drain = settings.drain;
     let signal = async {
@@ -128,7 +131,7 @@ async fn finish(drain: &Drain, limit: Duration) -> usize {
         return 0;
     }
     let cut = drain.open();
-    tracing::warn!(cut, "connections were still open at the shutdown's deadline");
+    tracing::warn!(cut, "cut connections that were still open at the drain timeout");
     drain.cut();
     cut
 }

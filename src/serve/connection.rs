@@ -101,7 +101,7 @@ impl Connections {
             None => Ok(()),
         };
         if let Err(error) = ended {
-            tracing::debug!(%error, "a connection ended early");
+            tracing::debug!(%error, "a connection failed");
         }
     }
 
@@ -166,7 +166,7 @@ impl Connections {
             #[cfg(feature = "http2")]
             Protocol::Http2 => {
                 activity.sending.ignore();
-                let max_head = self.http2.ok_or("the client chose a protocol that is turned off")?;
+                let max_head = self.http2.ok_or("the client selected HTTP/2, which is disabled")?;
                 let mut http2 = http2::Builder::new(Streams(activity.clone()));
                 http2.enable_connect_protocol().max_header_list_size(max_head);
                 // In a box, as a connection of HTTP/1.1 is not to keep room for it.

@@ -196,7 +196,7 @@ fn respond<B>(mut response: Response<B>) -> Response<B> {
 /// An error of ours is answered with its status, so that `ExactProxy` can be served as it is; any other closes the connection.
 fn refuse<B>(error: BoxError, in_flight: Option<InFlight>) -> Result<Response<AnswerBody<B>>, BoxError> {
     let error = error.downcast::<Error>()?;
-    tracing::debug!(%error, "the service failed");
+    tracing::debug!(%error, "the service returned an error");
     Ok(empty(error.status(), in_flight))
 }
 

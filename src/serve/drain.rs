@@ -12,11 +12,31 @@ use tokio::sync::Notify;
 use super::watch::{Phase, Watch};
 use crate::transport::Gauge;
 
-/// Knows what is still open, asks it to come to an end, and cuts it when it does not.
+/// Tracks open connections for graceful shutdown, and cuts those that are still open at the deadline.
 ///
-/// Every connection of [`serve`](super::serve()) is registered from its acceptance until its stream is closed, so also while it is a
-/// tunnel in somebody else's hands. Other work that a shutdown should wait for registers itself. A clone is the same drain; several
-/// servers may share one.
+/// Each connection of [`serve`](super::serve()) is registered from its acceptance until its stream is closed, also
+/// while the stream is used as a tunnel. Other work that a shutdown should wait for registers itself. Clones share one
+/// drain, and several servers may share it.
+///
+/// ```
+/// use nexthop::serve::Drain;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let drain = Drain::new();
+/// let guard = drain.register(); // a job that a shutdown waits for
+/// assert_eq!(drain.open(), 1);
+///
+/// tokio::spawn(async move {
+///     guard.draining().await; // finish the job, then drop the guard
+/// });
+/// drain.begin();
+/// drain.drained().await;
+/// assert_eq!(drain.open(), 0);
+/// # }
+/// ```
+#[doc(alias = "graceful shutdown")]
+#[doc(alias = "connection draining")]
 #[derive(Clone, Default)]
 pub struct Drain(Arc<Shared>);
 
@@ -36,13 +56,13 @@ struct Registry {
 }
 
 impl Drain {
-    /// Nothing is open yet.
+    /// Creates a drain on which nothing is registered.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Registers something that a shutdown should wait for, until the guard is dropped.
+    /// Registers work that a shutdown waits for until the guard is dropped.
     pub fn register(&self) -> DrainGuard {
         let mut registry = self.0.lock();
         let id = registry.next;
@@ -52,42 +72,42 @@ impl Drain {
         DrainGuard { id, watch, drain: self.clone() }
     }
 
-    /// Asks everything to come to an end: servers take no more connections, connections end after the request they are at, tunnels
-    /// go on until they end or are cut.
+    /// Begins the shutdown: servers stop accepting, connections close after the request in flight, and tunnels continue
+    /// until they end or are cut.
     pub fn begin(&self) {
         self.0.advance(Phase::Draining);
     }
 
-    /// Cuts what is still open.
+    /// Cuts all connections and tunnels that are still open.
     pub fn cut(&self) {
         self.0.advance(Phase::Cut);
     }
 
-    /// True once [`begin`](Self::begin) was called.
+    /// Returns true once [`begin`](Self::begin) or [`cut`](Self::cut) was called.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.0.lock().phase >= Phase::Draining
     }
 
-    /// How much is registered.
+    /// Returns the number of registered connections and guards.
     #[must_use]
     pub fn open(&self) -> usize {
         self.0.lock().members.len()
     }
 
-    /// How many tunnels the services of this crate have open with the clients of these servers. Each is part of a registered
-    /// connection; one of HTTP/2 may hold several.
+    /// Returns the number of tunnels that services of this crate have open with clients of these servers. Each tunnel
+    /// belongs to a registered connection; an HTTP/2 connection may hold several.
     #[must_use]
     pub fn tunnels(&self) -> usize {
         self.0.tunnels.count()
     }
 
-    /// Waits until [`begin`](Self::begin) is called.
+    /// Waits until [`begin`](Self::begin) or [`cut`](Self::cut) is called.
     pub async fn draining(&self) {
         self.0.until(|registry| registry.phase >= Phase::Draining).await;
     }
 
-    /// Waits until [`begin`](Self::begin) was called and nothing is registered any more.
+    /// Waits until the shutdown has begun and nothing is registered.
     pub async fn drained(&self) {
         self.0.until(|registry| registry.phase >= Phase::Draining && registry.members.is_empty()).await;
     }
@@ -140,8 +160,8 @@ pub(crate) struct DrainOf(
     #[cfg_attr(not(feature = "forward"), allow(dead_code, reason = "asked by what serves tunnels"))] pub(crate) Drain,
 );
 
-/// Membership in a [`Drain`], until it is dropped.
-#[must_use = "dropping it ends the membership"]
+/// Keeps a registration in a [`Drain`] until it is dropped.
+#[must_use = "dropping the guard ends the registration"]
 pub struct DrainGuard {
     id: u64,
     watch: Arc<Watch>,
@@ -149,12 +169,12 @@ pub struct DrainGuard {
 }
 
 impl DrainGuard {
-    /// Waits until the drain begins. At most one task may wait on a guard at a time.
+    /// Waits until the shutdown begins. At most one task may wait on a guard at a time.
     pub async fn draining(&self) {
         poll_fn(|cx| self.watch.poll_reached(Phase::Draining, cx)).await;
     }
 
-    /// Waits until what is still open is cut. At most one task may wait on a guard at a time.
+    /// Waits until open connections are cut. At most one task may wait on a guard at a time.
     pub async fn cut(&self) {
         poll_fn(|cx| self.watch.poll_reached(Phase::Cut, cx)).await;
     }

@@ -53,10 +53,14 @@ pub(super) async fn drive<C: Graceful>(
             let phase = watch.phase();
             let overdue = clock.overdue::<C>(cx);
             match overdue {
-                _ if phase == Phase::Cut => return Poll::Ready(Err("cut by the shutdown's deadline".into())),
-                Some(Overdue::Reader) => return Poll::Ready(Err("the client took nothing in time".into())),
+                _ if phase == Phase::Cut => {
+                    return Poll::Ready(Err("the connection was cut by the server's shutdown".into()));
+                }
+                Some(Overdue::Reader) => {
+                    return Poll::Ready(Err("the client accepted no bytes within the write timeout".into()));
+                }
                 Some(Overdue::Head) if !C::MULTIPLEXED => {
-                    return Poll::Ready(Err("no request head came in time".into()));
+                    return Poll::Ready(Err("no complete request head arrived within the header timeout".into()));
                 }
                 _ => {}
             }

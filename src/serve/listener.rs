@@ -13,43 +13,67 @@ use tokio::{
 use crate::ext::UnixPeer;
 use crate::{ext::PeerAddr, transport::keepalive};
 
-/// A source of connections for [`serve`](super::serve()).
+/// Accepts the connections that [`serve`](super::serve()) serves.
 ///
-/// Implemented for tokio's `TcpListener` and `UnixListener`, and for the receiving end of a channel of [`Accepted`] streams, which
-/// serves connections made elsewhere: in memory, inherited, or inside a tunnel.
+/// It is implemented for tokio's `TcpListener` and `UnixListener`, and for the receiving end of a channel of
+/// [`Accepted`] streams. The channel serves connections from elsewhere: in memory, inherited, or inside a tunnel.
+///
+/// ```
+/// use nexthop::{Body, serve::Accepted};
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// let app = tower::service_fn(async |_request| {
+///     Ok::<_, std::convert::Infallible>(http::Response::new(Body::from("hello")))
+/// });
+/// let (connections, listener) = tokio::sync::mpsc::channel(1);
+/// tokio::spawn(nexthop::serve(listener, app).into_future());
+///
+/// let (mut client, server) = tokio::io::duplex(1024);
+/// connections.send(Accepted::new(server)).await.unwrap();
+/// client.write_all(b"GET / HTTP/1.0\r\n\r\n").await?;
+/// let mut response = String::new();
+/// client.read_to_string(&mut response).await?;
+/// assert!(response.ends_with("hello"));
+/// # Ok(())
+/// # }
+/// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no listener",
-    note = "`nexthop::serve` takes a bound `tokio::net::TcpListener` or `UnixListener`, or what implements `nexthop::serve::Listener`"
+    message = "`{Self}` is not a listener",
+    note = "`nexthop::serve` takes a bound `tokio::net::TcpListener` or `UnixListener`, or a type that implements `nexthop::serve::Listener`"
 )]
 pub trait Listener: Send + 'static {
-    /// The byte stream of one connection.
+    /// The byte stream of a connection.
     type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     /// Waits for the next connection.
     ///
     /// # Errors
     ///
-    /// The server goes on after an error: at once where a single connection was lost (aborted, reset or refused), after a second
-    /// otherwise, since a process without file descriptors would else only spin.
+    /// The server continues after an error: at once if the error is about a single connection (aborted, reset or
+    /// refused), otherwise after 1 s, because a process without file descriptors would spin.
     ///
     /// # Cancel safety
     ///
-    /// Must be cancel safe: the server drops the future when it is told to stop.
+    /// The future must be cancel safe: the server drops it when the shutdown begins.
     fn accept(&mut self) -> impl Future<Output = io::Result<Accepted<Self::Io>>> + Send;
 
-    /// Turns TCP keep-alive on for the connections to come, which are asked after `idle`. Called once, before the first is accepted. A
-    /// listener around another one passes it on; by default it does nothing.
+    /// Enables TCP keep-alive, with this idle time, for the connections that will be accepted.
+    ///
+    /// The server calls it once, before the first connection is accepted. A listener that wraps another one forwards
+    /// the call. The provided implementation does nothing.
     ///
     /// # Errors
     ///
-    /// The server logs an error and goes on without.
+    /// The server logs the error and continues without keep-alive.
     fn tcp_keepalive(&mut self, idle: Duration) -> io::Result<()> {
         let _ = idle;
         Ok(())
     }
 }
 
-/// A connection and what is known of who made it.
+/// Holds an accepted connection and the address of its peer.
 #[derive(Debug)]
 pub struct Accepted<Io> {
     pub(super) io: Io,
@@ -57,13 +81,14 @@ pub struct Accepted<Io> {
 }
 
 impl<Io> Accepted<Io> {
-    /// A connection of which nobody knows where it comes from: its requests carry no `PeerAddr`.
+    /// Wraps a connection whose peer is unknown: its requests carry no [`PeerAddr`].
     #[must_use]
     pub const fn new(io: Io) -> Self {
         Self { io, peer: None }
     }
 
-    /// The same with its peer, who is believed by all that trusts peers.
+    /// Sets the peer's address, which each request carries as [`PeerAddr`]. Trust policies for peers rely on this
+    /// address.
     #[must_use]
     pub fn peer(mut self, peer: PeerAddr) -> Self {
         self.peer = Some(peer);
@@ -100,7 +125,7 @@ impl Listener for tokio::net::UnixListener {
     }
 }
 
-/// Ends never: when the last sender is gone, no more connections come, but those that are open are served on.
+/// Never ends: after the last sender is dropped, no more connections are accepted, and open ones are served on.
 impl<Io> Listener for mpsc::Receiver<Accepted<Io>>
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -1,35 +1,47 @@
-//! The accept side: [`serve`](serve()) runs any tower service behind a listener, as a proxy needs it.
+//! Serves any tower service on a listener: the accept side of a proxy, with timeouts, limits and graceful shutdown.
 //!
-//! What it does beyond `axum::serve`:
+//! [`serve`](serve()) takes a listener and a service and returns a builder that is awaited. Compared with
+//! `axum::serve`:
 //!
-//! * every request carries [`ext::PeerAddr`](crate::ext::PeerAddr): the TCP address, or the user, group and process at the other end of
-//!   a unix socket (and [`ext::OverTls`](crate::ext::OverTls) where the connection is TLS);
-//! * HTTP/1.1 with upgrades and, with feature `http2`, HTTP/2 with extended CONNECT (RFC 8441), told apart by the connection's first
-//!   bytes. A first byte that cannot be HTTP/2's decides at once, so the shortest HTTP/1.0 request is answered without a wait;
-//! * a connection that brings no request head within [30 s](Serve::header_timeout) is closed, be it the first or a later one;
-//! * a client that [takes nothing for 60 s](Serve::write_timeout) of what is being written to it is cut, on HTTP/1, HTTP/2 and in
-//!   tunnels, and one that vanished without a word is found by [TCP keep-alive](Serve::tcp_keepalive);
-//! * a client of HTTP/1 that is answered before all of its request was read, with 413 or 431 for instance, may go on sending for 5 s after
-//!   the answer and its end, 64 MiB at most, so that no reset overtakes them (RFC 9112 §9.6);
-//! * heads are [bounded](Serve::max_head_bytes), and so are [targets](Serve::max_target_bytes) (414); a value that begins or ends with white
-//!   space, which hyper takes in HTTP/2, is 400 (RFC 9113 §8.2.1); `TCP_NODELAY` is set; a failing `accept` (no file descriptors left)
-//!   neither ends the server nor spins; the number of connections can be [bounded](Serve::max_connections);
-//! * the PROXY protocol is [required or forbidden](ProxyProtocol), never guessed;
-//! * [graceful shutdown](Serve::with_graceful_shutdown) with a deadline that also holds for tunnels: an upgraded connection counts as
-//!   open until it is closed, whoever has it, and is cut at the deadline ([`Drain`], which counts the
-//!   [tunnels](Drain::tunnels), too).
+//! * Each request carries [`ext::PeerAddr`](crate::ext::PeerAddr): the TCP address, or the user, group and process at
+//!   the other end of a unix socket. On a TLS connection it carries [`ext::OverTls`](crate::ext::OverTls), too.
+//! * It speaks HTTP/1.1 with upgrades and, with feature `http2`, HTTP/2 with extended CONNECT (RFC 8441). In clear
+//!   text, the first bytes of the connection select the protocol. A first byte that cannot be HTTP/2 selects HTTP/1 at
+//!   once, so that the shortest HTTP/1.0 request is answered without a wait.
+//! * It closes a connection on which no complete request head arrives within [30 s](Serve::header_timeout), for the
+//!   first and for later requests.
+//! * It cuts a client that [accepts no bytes for 60 s](Serve::write_timeout) while data is being written to it, on
+//!   HTTP/1, on HTTP/2 and in tunnels. [TCP keep-alive](Serve::tcp_keepalive) finds clients that vanished without
+//!   closing.
+//! * An HTTP/1 client whose response is complete before its request was read, for instance with 413 or 431, may go on
+//!   sending for 5 s and at most 64 MiB, so that no TCP reset destroys the response (RFC 9112 §9.6).
+//! * Request heads have a [size limit](Serve::max_head_bytes) (431), and so have [targets](Serve::max_target_bytes)
+//!   (414). A header value that begins or ends with white space, which hyper accepts in HTTP/2, is answered with 400
+//!   (RFC 9113 §8.2.1).
+//! * `TCP_NODELAY` is set. An error of `accept`, such as a lack of file descriptors, neither ends the server nor makes
+//!   it spin. The number of connections can be [limited](Serve::max_connections).
+//! * The PROXY protocol is [required or forbidden](ProxyProtocol), never guessed.
+//! * [Graceful shutdown](Serve::with_graceful_shutdown) has a deadline that applies to tunnels, too: an upgraded
+//!   connection counts as open until it is closed, and is cut at the deadline. [`Drain`] counts connections and
+//!   [tunnels](Drain::tunnels). [`shutdown_signal`] waits for `SIGTERM` and ctrl-c.
 //!
-//! A client that stalls in the middle of a request's body is the application's business, which alone knows whether it reads: `ProxyApp`
-//! answers 408 after 60 s ([`body_idle_timeout`](crate::exact::ExactProxyBuilder::body_idle_timeout)); other applications bring a layer
-//! such as `tower_http::timeout::RequestBodyTimeoutLayer`, or a timeout around their reads.
+//! A client that stalls within a request's body is left to the application, because only the application knows whether
+//! it reads the body: `ProxyApp` answers with 408 after 60 s
+//! ([`body_idle_timeout`](crate::exact::ExactProxyBuilder::body_idle_timeout)). Other applications add a layer such as
+//! `tower_http::timeout::RequestBodyTimeoutLayer`, or a timeout around their reads.
 //!
-//! One task per connection, none per request on HTTP/1 (hyper spawns one per stream on HTTP/2). The service is cloned per request.
+//! Each connection is one task. On HTTP/1 there is no task per request; on HTTP/2, hyper spawns one per stream. The
+//! service is cloned per request.
 //!
-//! # What hyper decides
+//! # Limitations of hyper
 //!
-//! Informational responses other than `100` cannot be sent; field names go out in lower case; response trailers reach an HTTP/1 client
-//! only if it sent `TE: trailers` and the response announced them in `Trailer`; a client that leaves goes unseen while its own body or
-//! pipelined bytes wait unread. An HTTP/1.0 client gets an HTTP/1.0 response without chunks, ended by close where the length is unknown.
+//! * Interim responses other than `100` cannot be sent.
+//! * Header names are sent in lower case.
+//! * Response trailers reach an HTTP/1 client only if it sent `TE: trailers` and the response announced them in
+//!   `Trailer`.
+//! * A client that disconnects is not noticed while its body or its pipelined requests wait unread.
+//! * An HTTP/1.0 client gets an HTTP/1.0 response without chunks, ended by closing the connection if the length is
+//!   unknown.
 //!
 //! # Example
 //!
@@ -44,10 +56,11 @@
 //! # async fn main() -> std::io::Result<()> {
 //! let app = tower::service_fn(async |request: Request<hyper::body::Incoming>| {
 //!     let known = request.extensions().get::<PeerAddr>().is_some();
-//!     Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from(format!("peer known: {known}")))))
+//!     let body = Bytes::from(format!("peer known: {known}"));
+//!     Ok::<_, std::convert::Infallible>(Response::new(Full::new(body)))
 //! });
 //!
-//! // Any listener will do: TCP, a unix socket, or, as here, a channel of streams in memory.
+//! // The listener is a TCP or unix socket or, as here, a channel of in-memory streams.
 //! let (connections, listener) = tokio::sync::mpsc::channel(1);
 //! tokio::spawn(nexthop::serve(listener, app).into_future());
 //!

@@ -8,22 +8,29 @@ use tokio::io::AsyncRead;
 use super::stream::Guarded;
 use crate::ext::PeerAddr;
 
-/// Whether connections begin with a header of the PROXY protocol (versions 1 and 2), which names the client's address.
+/// Selects whether each connection must begin with a PROXY protocol header (version 1 or 2), which contains the
+/// client's address.
 ///
-/// There is no "if present": whoever could leave the header out could as well write it.
+/// There is no "if present" setting: a client that may omit the header may as well forge it.
 ///
 /// # Deployment
 ///
-/// With `Required`, whoever reaches the port names any address as his own: let only the load balancer reach it.
+/// With `Required`, any peer that can reach the port can claim any client address. Only the load balancer may be able
+/// to reach the port.
+#[doc(alias = "haproxy")]
+#[doc(alias = "send-proxy")]
+#[doc(alias = "load balancer")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProxyProtocol {
-    /// The peer is the socket's. A header is what it looks like to HTTP: a malformed request, answered 400 and closed.
+    /// The peer is the socket's peer. A PROXY header is a malformed HTTP request: it is answered with 400, and the
+    /// connection is closed.
     #[default]
     Forbidden,
-    /// Every connection begins with a header, else it is closed without an answer. The address it names becomes the `PeerAddr`. `LOCAL`
-    /// (the balancer's own health check) keeps the socket's peer; a header that names no address over TCP (`UNKNOWN`, unspecified,
-    /// unix, datagram) makes the peer unknown, so that a client is never taken for the balancer.
+    /// Each connection begins with a PROXY header; a connection without one is closed without a response. The address
+    /// in the header becomes the [`PeerAddr`]. `LOCAL` (the load balancer's health check) keeps the socket's peer. A
+    /// header without a TCP address (`UNKNOWN`, unspecified, unix, datagram) makes the peer unknown, so that a client
+    /// is never mistaken for the load balancer.
     Required,
 }
 
@@ -60,14 +67,16 @@ fn parse(read: &[u8]) -> io::Result<Option<(Source, usize)>> {
     if let [b'\r', .., high, low] = read.get(..16).unwrap_or_default()
         && usize::from(u16::from_be_bytes([*high, *low])) > MAX_HEADER
     {
-        return Err(refused("the header is too long"));
+        return Err(refused("the PROXY protocol header is too long"));
     }
     match ProxyHeader::parse(read, ParseConfig { include_tlvs: false, ..ParseConfig::default() }) {
         // The parser sees to it only where the line has not come to its end.
-        Ok((_, length)) if read.first() == Some(&b'P') && length > MAX_LINE => Err(refused("the header is too long")),
+        Ok((_, length)) if read.first() == Some(&b'P') && length > MAX_LINE => {
+            Err(refused("the PROXY protocol header is too long"))
+        }
         Ok((header, length)) => Ok(Some((source(&header, read), length))),
         Err(HeaderError::BufferTooShort) if read.len() < MAX_HEADER + 16 => Ok(None),
-        Err(_) => Err(refused("no header")),
+        Err(_) => Err(refused("no valid PROXY protocol header")),
     }
 }
 

@@ -22,7 +22,7 @@ use std::{
 ///
 /// # The second signal
 ///
-/// On unix, a handler stays installed until the process ends. A second ctrl-c or `SIGTERM` does **not** kill the process;
+/// On unix, a handler stays installed until the process ends: a second ctrl-c or `SIGTERM` does **not** kill it;
 /// [`Serve::drain_timeout`](super::Serve::drain_timeout) (default: 30 s) bounds the wait. To react to a second signal,
 /// call this function again after the first one and await the new future.
 ///

@@ -92,7 +92,10 @@ impl<Io> Guarded<Io> {
 
     fn alive(&self) -> io::Result<()> {
         if self.guard.watch().phase() == Phase::Cut {
-            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server has shut down"));
+            return Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "the connection was cut by the server's shutdown",
+            ));
         }
         Ok(())
     }
@@ -132,7 +135,7 @@ impl<Io> Guarded<Io> {
         if let Some(stall) = &mut self.stall {
             ready!(stall.as_mut().poll(cx));
         }
-        Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the client took nothing in time"))
+        Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the client accepted no bytes within the write timeout"))
     }
 }
 
