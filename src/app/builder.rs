@@ -28,9 +28,11 @@ use crate::{
 ///
 /// All settings have defaults.
 ///
-/// * Routing: [`client`](Self::client), [`prefix`](Self::prefix), [`host`](Self::host), [`public_scheme`](Self::public_scheme).
-/// * Headers: [`forwarded_headers`](Self::forwarded_headers), [`forwarded_for`](Self::forwarded_for), [`via`](Self::via),
-///   [`suppress_headers`](Self::suppress_headers), [`dangerous_keep_identity_headers`](Self::dangerous_keep_identity_headers).
+/// * Routing: [`client`](Self::client), [`prefix`](Self::prefix), [`host`](Self::host),
+///   [`public_scheme`](Self::public_scheme).
+/// * Headers: [`forwarded_headers`](Self::forwarded_headers), [`forwarded_for`](Self::forwarded_for),
+///   [`via`](Self::via), [`suppress_headers`](Self::suppress_headers),
+///   [`dangerous_keep_identity_headers`](Self::dangerous_keep_identity_headers).
 /// * Signature and carried keys: [`signer`](Self::signer), `classic_signer` (feature `classic-signature`),
 ///   [`carried`](Self::carried).
 /// * Limits: [`allowed_methods`](Self::allowed_methods), [`max_body_bytes`](Self::max_body_bytes).
@@ -101,7 +103,8 @@ impl ProxyAppBuilder {
         self
     }
 
-    /// Sets the client that sends the requests, with its connection pool, timeouts, limits and TLS. Default: [`ExactProxy::new`].
+    /// Sets the client that sends the requests, with its connection pool, timeouts, limits and TLS. Default:
+    /// [`ExactProxy::new`].
     ///
     /// Several proxies may share one client and its connections.
     pub fn client(mut self, client: ExactProxy) -> Self {
@@ -109,7 +112,8 @@ impl ProxyAppBuilder {
         self
     }
 
-    /// Sets which part of the path the upstream does not receive. Default: [`PathPrefix::FromRouter`], the part that the router removed.
+    /// Sets which part of the path the upstream does not receive. Default: [`PathPrefix::FromRouter`], the part that
+    /// the router removed.
     #[doc(alias = "strip_prefix")]
     #[doc(alias = "nest")]
     pub fn prefix(mut self, prefix: PathPrefix) -> Self {
@@ -117,7 +121,8 @@ impl ProxyAppBuilder {
         self
     }
 
-    /// Sets the `Host` header of the upstream's request. Default: [`HostHeader::Replace`], the host and port of the upstream's URL.
+    /// Sets the `Host` header of the upstream's request. Default: [`HostHeader::Replace`], the host and port of the
+    /// upstream's URL.
     #[doc(alias = "preserve host")]
     #[doc(alias = "authority")]
     pub fn host(mut self, host: HostHeader) -> Self {
@@ -125,9 +130,9 @@ impl ProxyAppBuilder {
         self
     }
 
-    /// Sets the scheme of the clients' URLs, `http` or `https`, for a front end that terminates TLS. Default: the scheme that
-    /// `ProxyMiddleware` restored, otherwise `https` if the acceptor terminated TLS ([`ext::OverTls`](crate::ext::OverTls)), otherwise
-    /// `http`.
+    /// Sets the scheme of the clients' URLs, `http` or `https`, for a front end that terminates TLS. Default: the
+    /// scheme that `ProxyMiddleware` restored, otherwise `https` if the acceptor terminated TLS
+    /// ([`ext::OverTls`](crate::ext::OverTls)), otherwise `http`.
     ///
     /// A scheme that `ProxyMiddleware` restored from a trusted peer takes precedence over this setting.
     #[doc(alias = "x-forwarded-proto")]
@@ -136,10 +141,11 @@ impl ProxyAppBuilder {
         self
     }
 
-    /// Sets the sets of forwarding headers to write. Default: [`ForwardedHeaders::WsgiProxy`]. An empty list writes none.
+    /// Sets which forwarding headers are written, as a list of sets. Default: [`ForwardedHeaders::WsgiProxy`]. An empty
+    /// list writes none.
     ///
-    /// The default is also what `ProxyMiddleware` reads by default, because only this set reports which part of the target comes from the
-    /// upstream's URL. Most other programs read [`ForwardedHeaders::XForwarded`].
+    /// The default is also what `ProxyMiddleware` reads by default, because only this set reports which part of the
+    /// target comes from the upstream's URL. Most other programs read [`ForwardedHeaders::XForwarded`].
     ///
     /// The forwarding headers of *all* sets are removed from the client's request, whichever are written.
     #[doc(alias = "x-forwarded-for")]
@@ -164,7 +170,8 @@ impl ProxyAppBuilder {
         self
     }
 
-    /// Sets the name of this proxy in `Via`, by which loops are detected (508). Default: [`Via::Random`]. [`Via::Off`] disables both.
+    /// Sets the name of this proxy in `Via`, by which loops are detected (508). Default: [`Via::Random`]. [`Via::Off`]
+    /// disables both.
     ///
     /// `Via` is added to requests only: a gateway need not name itself to clients (RFC 9110 §7.6.3).
     #[doc(alias = "loop detection")]
@@ -173,7 +180,8 @@ impl ProxyAppBuilder {
         self
     }
 
-    /// Removes these headers from requests, in any case and any spelling of `-`. Default: none. Repeated calls add names.
+    /// Removes these headers from requests, in any case and any spelling of `-`. Default: none. Repeated calls add
+    /// names.
     ///
     /// `Host` cannot be removed.
     #[doc(alias = "remove header")]
@@ -185,11 +193,12 @@ impl ProxyAppBuilder {
         self
     }
 
-    /// Forwards [identity headers](crate::protocol#identity-headers) as clients wrote them. Default: identity headers are removed,
-    /// except those that a `ProxyMiddleware` in front of this service accepted from a trusted peer.
+    /// Forwards [identity headers](crate::protocol#identity-headers) as clients wrote them. Default: identity headers
+    /// are removed, except those that a `ProxyMiddleware` in front of this service accepted from a trusted peer.
     ///
-    /// Dangerous: any client can write these headers, and an upstream that trusts this proxy trusts them. To send a user that the
-    /// application authenticated, use a [carried key](Self::carried), or write the header in a [hook](Self::rewrite_request).
+    /// Dangerous: any client can write these headers, and an upstream that trusts this proxy trusts them. To send a
+    /// user that the application authenticated, use a [carried key](Self::carried), or write the header in a
+    /// [hook](Self::rewrite_request).
     #[doc(alias = "remote-user")]
     #[doc(alias = "x-forwarded-user")]
     #[doc(alias = "x-real-ip")]
@@ -198,7 +207,8 @@ impl ProxyAppBuilder {
         self
     }
 
-    /// Sets the signer that signs each request, as the last step, including its body. Default: none, requests are unsigned.
+    /// Sets the signer that signs each request, as the last step, including its body. Default: none, requests are
+    /// unsigned.
     #[doc(alias = "hmac")]
     #[doc(alias = "http message signatures")]
     pub fn signer(mut self, signer: Signer) -> Self {
@@ -206,8 +216,8 @@ impl ProxyAppBuilder {
         self
     }
 
-    /// Sets the signer that signs each request with the [classic](crate::protocol::signature::classic) signature, for an upstream that
-    /// supports no other. Default: none, requests are unsigned.
+    /// Sets the signer that signs each request with the [classic](crate::protocol::signature::classic) signature, for
+    /// an upstream that supports no other. Default: none, requests are unsigned.
     ///
     /// It excludes [`signer`](Self::signer).
     #[cfg(feature = "classic-signature")]
@@ -223,9 +233,11 @@ impl ProxyAppBuilder {
         self
     }
 
-    /// Sets the methods that are forwarded. Other methods are answered with 405 and `Allow`. Default: all except `TRACE`.
+    /// Sets the methods that are forwarded. Other methods are answered with 405 and `Allow`. Default: all except
+    /// `TRACE`.
     ///
-    /// By default `TRACE` is answered with 501, because its response would show clients the headers that this proxy adds for the upstream.
+    /// By default `TRACE` is answered with 501, because its response would show clients the headers that this proxy
+    /// adds for the upstream.
     #[doc(alias = "405")]
     pub fn allowed_methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
         self.methods = Some(methods.into_iter().collect());
@@ -234,8 +246,9 @@ impl ProxyAppBuilder {
 
     /// Sets the maximum size of a request body, in bytes. Default: no limit.
     ///
-    /// A larger body is answered with 413: before the upstream is contacted if its length is declared, otherwise as soon as the limit is
-    /// exceeded, unless the response has begun. The upstream sees the part that was sent as incomplete.
+    /// A larger body is answered with 413: before the upstream is contacted if its length is declared, otherwise as
+    /// soon as the limit is exceeded, unless the response has begun. The upstream sees the part that was sent as
+    /// incomplete.
     #[doc(alias = "client_max_body_size")]
     #[doc(alias = "body limit")]
     #[doc(alias = "413")]
@@ -244,8 +257,8 @@ impl ProxyAppBuilder {
         self
     }
 
-    /// Sets whether the upstream's URLs in responses are mapped to the client's view: `Location`, `Content-Location`, `Refresh`, `Link`,
-    /// and `Path` and `Domain` of `Set-Cookie`. Default: true.
+    /// Sets whether the upstream's URLs in responses are mapped to the client's view: `Location`, `Content-Location`,
+    /// `Refresh`, `Link`, and `Path` and `Domain` of `Set-Cookie`. Default: true.
     #[doc(alias = "proxy_redirect")]
     #[doc(alias = "proxy_cookie_path")]
     #[doc(alias = "set-cookie")]
@@ -254,19 +267,20 @@ impl ProxyAppBuilder {
         self
     }
 
-    /// Adds a hook that changes the head of each request. Default: none. Hooks run in the order in which they were added.
+    /// Adds a hook that changes the head of each request. Default: none. Hooks run in the order in which they were
+    /// added.
     ///
-    /// * When: after hop-by-hop and untrusted headers were removed and the upstream was set, before the forwarding headers are added. A
-    ///   forwarding header that a hook writes is kept.
-    /// * URI and `Host`: the upstream's; the URI is absolute. To send the request elsewhere, a hook changes the URI or inserts an
-    ///   [`ext::ConnectTo`](crate::ext::ConnectTo), which takes precedence. The client's host and prefix are in
-    ///   [`OriginalRequest`](crate::ext::OriginalRequest), if a `ProxyMiddleware` is in front; the client's own URI and `Host` are in the
-    ///   head that an [`UpstreamSelector`](super::UpstreamSelector) receives.
-    /// * Extensions: the client's request's. They contain [`PeerAddr`](crate::ext::PeerAddr), `OriginalRequest`, and everything that a
-    ///   layer in front inserted.
+    /// * When: after hop-by-hop and untrusted headers were removed and the upstream was set, before the forwarding
+    ///   headers are added. A forwarding header that a hook writes is kept.
+    /// * URI and `Host`: the upstream's; the URI is absolute. To send the request elsewhere, a hook changes the URI or
+    ///   inserts an [`ext::ConnectTo`](crate::ext::ConnectTo), which takes precedence. The client's host and prefix are
+    ///   in [`OriginalRequest`](crate::ext::OriginalRequest), if a `ProxyMiddleware` is in front; the client's own URI
+    ///   and `Host` are in the head that an [`UpstreamSelector`](super::UpstreamSelector) receives.
+    /// * Extensions: the client's request's. They contain [`PeerAddr`](crate::ext::PeerAddr), `OriginalRequest`, and
+    ///   everything that a layer in front inserted.
     ///
-    /// The closure returns `()`, or a `Result` whose error replaces the upstream's response: a `Response<Body>`, a box of one (convert
-    /// axum's responses with `.map(Body::new)`), or an [`Error`](crate::Error), such as that of
+    /// The closure returns `()`, or a `Result` whose error replaces the upstream's response: a `Response<Body>`, a box
+    /// of one (convert axum's responses with `.map(Body::new)`), or an [`Error`](crate::Error), such as that of
     /// [`set_path`](crate::message::set_path):
     ///
     /// ```
@@ -308,10 +322,11 @@ impl ProxyAppBuilder {
         self
     }
 
-    /// Adds an asynchronous hook that changes the head of each request, as [`rewrite_request`](Self::rewrite_request) does.
+    /// Adds an asynchronous hook that changes the head of each request, as [`rewrite_request`](Self::rewrite_request)
+    /// does.
     ///
-    /// The closure takes the head and returns it, or returns the response that replaces the upstream's. With an asynchronous hook, each
-    /// request costs one more allocation.
+    /// The closure takes the head and returns it, or returns the response that replaces the upstream's. With an
+    /// asynchronous hook, each request costs one more allocation.
     ///
     /// ```
     /// # use http::HeaderValue;
@@ -336,11 +351,12 @@ impl ProxyAppBuilder {
         self
     }
 
-    /// Adds a hook that changes the head of each response of the upstream. Default: none. Hooks run in the order in which they were added.
+    /// Adds a hook that changes the head of each response of the upstream. Default: none. Hooks run in the order in
+    /// which they were added.
     ///
     /// A hook sees the response after it was mapped to the client's view, and may replace it, as in
-    /// [`rewrite_request`](Self::rewrite_request). Responses that this service generates, such as those for errors, do not pass the hooks:
-    /// wrap the service in a layer to change those.
+    /// [`rewrite_request`](Self::rewrite_request). Responses that this service generates, such as those for errors, do
+    /// not pass the hooks: wrap the service in a layer to change those.
     #[doc(alias = "hook")]
     #[doc(alias = "map_response")]
     pub fn rewrite_response<F, R>(mut self, rewrite: F) -> Self
@@ -354,7 +370,8 @@ impl ProxyAppBuilder {
 
     /// Adds an asynchronous hook that changes the head or the body of each response of the upstream.
     ///
-    /// Otherwise it is as [`rewrite_response`](Self::rewrite_response). With an asynchronous hook, each request costs one more allocation.
+    /// Otherwise it is as [`rewrite_response`](Self::rewrite_response). With an asynchronous hook, each request costs
+    /// one more allocation.
     pub fn rewrite_response_async<F, Fut>(mut self, rewrite: F) -> Self
     where
         F: Fn(Response<Body>) -> Fut + Send + Sync + 'static,
@@ -367,9 +384,9 @@ impl ProxyAppBuilder {
     /// Checks the settings and returns the service.
     ///
     /// # Errors
-    /// * [`ConfigError::Invalid`] if the upstream's URL is invalid, or its scheme is `https` and the feature `tls` is off; if a suppressed
-    ///   name is not a header name or is `Host`; if the name for `Via` is neither a token nor `host:port`; if a fixed `Host` is not
-    ///   `host` or `host:port`; or if the public scheme is not `http` or `https`.
+    /// * [`ConfigError::Invalid`] if the upstream's URL is invalid, or its scheme is `https` and the feature `tls` is
+    ///   off; if a suppressed name is not a header name or is `Host`; if the name for `Via` is neither a token nor
+    ///   `host:port`; if a fixed `Host` is not `host` or `host:port`; or if the public scheme is not `http` or `https`.
     /// * [`ConfigError::Conflict`] if there are two signers.
     /// * [`ConfigError::Missing`] if the operating system's random number generator failed.
     pub fn build(self) -> Result<ProxyApp, ConfigError> {

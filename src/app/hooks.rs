@@ -5,12 +5,13 @@ use http::{Response, request, response};
 use crate::{body::Body, error::Error, exact::answer};
 
 /// A value that a hook of [`rewrite_request`](super::ProxyAppBuilder::rewrite_request) or
-/// [`rewrite_response`](super::ProxyAppBuilder::rewrite_response) may return: `()`, or a `Result` whose error replaces the response.
+/// [`rewrite_response`](super::ProxyAppBuilder::rewrite_response) may return: `()`, or a `Result` whose error replaces
+/// the response.
 ///
-/// Implemented for `()` and for `Result<(), E>` where `E` is `Response<Body>`, `Box<Response<Body>>` (which avoids clippy's
-/// `result_large_err`) or [`Error`], which becomes a response like the errors of the service. If a request hook returns an error, no further
-/// hook runs and the upstream is not contacted. If a response hook returns an error, the response hooks after it see the new response.
-/// Sealed: other types cannot implement this trait.
+/// Implemented for `()` and for `Result<(), E>` where `E` is `Response<Body>`, `Box<Response<Body>>` (which avoids
+/// clippy's `result_large_err`) or [`Error`], which becomes a response like the errors of the service. If a request
+/// hook returns an error, no further hook runs and the upstream is not contacted. If a response hook returns an error,
+/// the response hooks after it see the new response. Sealed: other types cannot implement this trait.
 #[diagnostic::on_unimplemented(
     message = "a rewriting closure cannot return `{Self}`",
     label = "expected `()` or a `Result<(), E>`",

@@ -1,7 +1,8 @@
 //! Forwards requests to an upstream: a reverse proxy, the service [`ProxyApp`].
 //!
-//! Mount a `ProxyApp` as a route, a nested route or the fallback of an axum router, pass it to [`serve`](crate::serve()) or to a hyper
-//! server (`TowerToHyperService`), or call it. Errors become responses, so the service never fails.
+//! Mount a `ProxyApp` as a route, a nested route or the fallback of an axum router, pass it to
+//! [`serve`](crate::serve()) or to a hyper server (`TowerToHyperService`), or call it. Errors become responses, so the
+//! service never fails.
 //!
 //! Mounted in an axum router, with the upstream `http://back/v1`, a request for `/api/x` is forwarded as follows:
 //!
@@ -13,30 +14,32 @@
 //! | `nest_service("/api", proxy)` | `/v1/x` | `/api` (feature `axum` only, see [`PathPrefix`]) |
 //! | `nest_service` with [`PathPrefix::Keep`] | `/v1/api/x` (feature `axum` only) | |
 //!
-//! By default, `ProxyApp` writes the [forwarding headers](ProxyAppBuilder::forwarded_headers) that `ProxyMiddleware` reads by default. Most
-//! other programs read `X-Forwarded-*`: for those, set `.forwarded_headers([ForwardedHeaders::XForwarded])`.
+//! By default, `ProxyApp` writes the [forwarding headers](ProxyAppBuilder::forwarded_headers) that `ProxyMiddleware`
+//! reads by default. Most other programs read `X-Forwarded-*`: for those, set
+//! `.forwarded_headers([ForwardedHeaders::XForwarded])`.
 //!
 //! # Requests
 //! A request passes these steps, in this order:
 //!
-//! 1. It is checked: method, form of the target, exactly one valid `Host`, framing, size, loops. An invalid request is answered with an
-//!    [error](#errors) before a hook or the upstream sees it.
-//! 2. The hop-by-hop headers are removed (RFC 9110 §7.6.1), including those that any `Connection` header names, in the head and in trailers.
-//!    Then, in any spelling of `-`:
+//! 1. It is checked: method, form of the target, exactly one valid `Host`, framing, size, loops. An invalid request is
+//!    answered with an [error](#errors) before a hook or the upstream sees it.
+//! 2. The hop-by-hop headers are removed (RFC 9110 §7.6.1), including those that any `Connection` header names, in the
+//!    head and in trailers. Then, in any spelling of `-`:
 //!    * all [owned headers](crate::protocol#owned-headers), which only the ends of a hop write, also in trailers;
-//!    * all [identity headers](crate::protocol#identity-headers), which name a user, also in trailers. In the head, those that a
-//!      `ProxyMiddleware` in front has accepted are kept;
+//!    * all [identity headers](crate::protocol#identity-headers), which name a user, also in trailers. In the head,
+//!      those that a `ProxyMiddleware` in front has accepted are kept;
 //!    * the [suppressed](ProxyAppBuilder::suppress_headers) headers.
 //! 3. The target is joined to the upstream's path, byte for byte, and `Host` is [set](ProxyAppBuilder::host).
 //! 4. The [request hooks](ProxyAppBuilder::rewrite_request) run, in the order in which they were added.
 //! 5. The [carried keys](ProxyAppBuilder::carried), the [forwarding headers](ProxyAppBuilder::forwarded_headers) and
-//!    [`Via`](ProxyAppBuilder::via) are added. A client cannot remove them by naming them in `Connection`. A forwarding header that a hook
-//!    wrote is kept.
+//!    [`Via`](ProxyAppBuilder::via) are added. A client cannot remove them by naming them in `Connection`. A forwarding
+//!    header that a hook wrote is kept.
 //! 6. The request is [signed](ProxyAppBuilder::signer), again for each attempt to send it.
 //!
 //! # Responses
 //! The hop-by-hop headers of the upstream's response are removed, URLs and cookies are
-//! [mapped](ProxyAppBuilder::map_responses) to the client's view, and the [response hooks](ProxyAppBuilder::rewrite_response) run.
+//! [mapped](ProxyAppBuilder::map_responses) to the client's view, and the [response
+//! hooks](ProxyAppBuilder::rewrite_response) run.
 //!
 //! # Client, scheme, host and prefix
 //! Each row lists the sources in order of precedence:
@@ -48,7 +51,8 @@
 //! | host | the client's `Host` (or `:authority`), as restored by `ProxyMiddleware` |
 //! | prefix | the prefix that `ProxyMiddleware` restored, followed by the part that routers removed (feature `axum`, from `OriginalUri`), followed by that of [`PathPrefix::Strip`] |
 //!
-//! If the client's address is unknown, no `X-Forwarded-For` is sent. The scheme in a client's `:scheme` or absolute URL is not trusted.
+//! If the client's address is unknown, no `X-Forwarded-For` is sent. The scheme in a client's `:scheme` or absolute URL
+//! is not trusted.
 //!
 //! # Errors
 //! | [`ErrorKind`](crate::ErrorKind) | status | cause |
@@ -69,16 +73,18 @@
 //! | `Timeout` | 504 | a timeout of the [client](ProxyAppBuilder::client) was reached |
 //! | `LoopDetected` | 508 | the request has passed through this `ProxyApp` before |
 //!
-//! `OPTIONS` and `TRACE` with `Max-Forwards: 0` are not forwarded; they are answered with an empty 200 (RFC 9110 §7.6.2).
+//! `OPTIONS` and `TRACE` with `Max-Forwards: 0` are not forwarded; they are answered with an empty 200 (RFC 9110
+//! §7.6.2).
 //!
-//! The text of an error response contains no address, path or secret. The [`Error`](crate::Error) is in the extensions of the response, for
-//! outer layers such as [error pages](crate::cookbook::error_pages). Each error is logged with `tracing`, with the upstream's address: at
-//! level `WARN` for a 5xx status, otherwise at level `DEBUG`.
+//! The text of an error response contains no address, path or secret. The [`Error`](crate::Error) is in the extensions
+//! of the response, for outer layers such as [error pages](crate::cookbook::error_pages). Each error is logged with
+//! `tracing`, with the upstream's address: at level `WARN` for a 5xx status, otherwise at level `DEBUG`.
 //!
 //! # Deployment
-//! The upstream's base path is not a security boundary. Dot segments and everything else that a server may decode or normalise are
-//! forwarded unchanged: with the upstream path `/app`, a request for `/../x` is forwarded as `/app/../x`. If clients must not reach other
-//! parts of the upstream, the upstream or a [hook](ProxyAppBuilder::rewrite_request) has to refuse such requests.
+//! The upstream's base path is not a security boundary. Dot segments and everything else that a server may decode or
+//! normalise are forwarded unchanged: with the upstream path `/app`, a request for `/../x` is forwarded as `/app/../x`.
+//! If clients must not reach other parts of the upstream, the upstream or a [hook](ProxyAppBuilder::rewrite_request)
+//! has to refuse such requests.
 //!
 //! # Example
 //! ```

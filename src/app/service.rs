@@ -33,12 +33,12 @@ use crate::{
 
 /// Forwards every request to an upstream, and maps the response to the client's view: a reverse proxy.
 ///
-/// The [module](crate::app) documents what happens to requests and responses. Timeouts, TLS and the connection pool are settings of the
-/// [client](super::ProxyAppBuilder::client).
+/// The [module](crate::app) documents what happens to requests and responses. Timeouts, TLS and the connection pool are
+/// settings of the [client](super::ProxyAppBuilder::client).
 ///
 /// * Request: in origin form or absolute form, HTTP/1.0 to HTTP/2, with any body, which is streamed.
-/// * Response: always `Ok`. An error becomes a response with the [status](Error::status) of the error, a short text, and the [`Error`] in
-///   its extensions; see [Errors](crate::app#errors).
+/// * Response: always `Ok`. An error becomes a response with the [status](Error::status) of the error, a short text,
+///   and the [`Error`] in its extensions; see [Errors](crate::app#errors).
 ///
 /// Cheap to clone; clones share the connections and the name in `Via`. Always ready.
 ///

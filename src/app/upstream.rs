@@ -12,8 +12,9 @@ use crate::{
 
 /// A value that names the upstream of a [`ProxyApp`](super::ProxyApp).
 ///
-/// Implemented for `&str`, `String`, `&String`, [`UpstreamUrl`] and [`UpstreamSelector`]. Sealed: other types cannot implement this trait. A text
-/// that is no valid URL is reported by [`ProxyAppBuilder::build`](super::ProxyAppBuilder::build).
+/// Implemented for `&str`, `String`, `&String`, [`UpstreamUrl`] and [`UpstreamSelector`]. Sealed: other types cannot
+/// implement this trait. A text that is no valid URL is reported by
+/// [`ProxyAppBuilder::build`](super::ProxyAppBuilder::build).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not name an upstream",
     label = "expected a URL or an `UpstreamSelector`",
@@ -77,10 +78,11 @@ where
 
 /// Selects the upstream of each request with a function.
 ///
-/// The function gets the request head as the client sent it, without the headers that are not trusted: path and `Host` are the client's.
-/// It returns an [`UpstreamUrl`], an `Option` (`None` is answered with 503) or a `Result` whose error is the response. Parse the URLs once
-/// and clone them for each request; a clone costs one atomic increment. If the selection has to be awaited, do so in a layer in front, put
-/// the result into the request's extensions, and select by that.
+/// The function gets the request head as the client sent it, without the headers that are not trusted: path and `Host`
+/// are the client's. It returns an [`UpstreamUrl`], an `Option` (`None` is answered with 503) or a `Result` whose error
+/// is the response. Parse the URLs once and clone them for each request; a clone costs one atomic increment. If the
+/// selection has to be awaited, do so in a layer in front, put the result into the request's extensions, and select by
+/// that.
 ///
 /// ```
 /// use http::{Request, Response};
@@ -125,8 +127,9 @@ impl<F> fmt::Debug for UpstreamSelector<F> {
 
 /// A value that the function of an [`UpstreamSelector`] may return: an upstream, or the response that takes its place.
 ///
-/// Implemented for [`UpstreamUrl`], for `Option<UpstreamUrl>` (`None` is answered with 503), and for `Result<UpstreamUrl, E>` where `E` is
-/// `Response<Body>`, `Box<Response<Body>>` or [`Error`]. Sealed: other types cannot implement this trait.
+/// Implemented for [`UpstreamUrl`], for `Option<UpstreamUrl>` (`None` is answered with 503), and for
+/// `Result<UpstreamUrl, E>` where `E` is `Response<Body>`, `Box<Response<Body>>` or [`Error`]. Sealed: other types
+/// cannot implement this trait.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not select an upstream",
     label = "this function returns no upstream",

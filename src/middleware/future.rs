@@ -10,7 +10,7 @@ use http::Response;
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// Answers a refused request, or waits for the inner service.
+    /// Resolves to the response of the wrapped application, or to the response that refuses the request.
     pub struct ProxyMiddlewareFuture<F, R> {
         #[pin]
         kind: Kind<F, R>,

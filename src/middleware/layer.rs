@@ -22,36 +22,43 @@ use crate::{
     protocol::{ForwardedHeaders, carry::CarriedKeys},
 };
 
-/// Restores the client's view of a request that came through a proxy, and removes what nobody vouched for.
+/// Restores the client's view of a request behind a trusted proxy, and removes untrusted forwarding headers.
 ///
-/// Reads one [`ForwardedHeaders`] of forwarding fields (`ForwardedHeaders::WsgiProxy` by default), if [`Trust`] allows (by default: nobody). See the
-/// [module](super) for what the application sees.
+/// It reads one set of [`ForwardedHeaders`] (default: [`ForwardedHeaders::WsgiProxy`]) from senders that [`Trust`]
+/// admits (default: none). The [module](super) documents what the application receives.
 ///
 /// # Errors
-/// A refusal is a response without a body, with the [`Error`](crate::Error) in its extensions; the application does not run.
-/// * 400 `InvalidTarget`: no, several or an invalid `Host`; a target in a form that its method does not have; a believed field whose value
-///   cannot be (scheme, host, port, prefix, carried key); a path or query that does not have what was to be taken off it. 400 `RequestBody`: both
-///   `Transfer-Encoding` and `Content-Length`, or several lengths.
-/// * 403 `Signature` and `Denied`: the policy has a signature in it, and the request does not fulfil it.
-/// * 408 `RequestTimeout`: a body that is checked before the application runs did not arrive in [time](ProxyMiddlewareBuilder::body_timeout).
-/// * 421 `Misdirected`: the host is not in the list of allowed ones (RFC 9110 §7.4: the request came to a server that does not answer for
-///   that origin; 400 would say that the request is malformed, which it is not); or it asks for `https` on a connection that
-///   [`serve`](crate::serve()) accepted in clear text, and nobody who is trusted sent it (RFC 9110 §7.4).
-/// * 503 `Unavailable`: the memory of seen signatures is full or out of reach.
+/// A refused request does not reach the application. The response has a status, no body, and the
+/// [`Error`](crate::Error) in its extensions:
+///
+/// | [`ErrorKind`](crate::ErrorKind) | status | cause |
+/// |---|---|---|
+/// | `InvalidTarget` | 400 | no, several or an invalid `Host`; a target in a form that the method does not have; an invalid value in a trusted header (scheme, host, port, prefix, carried key); a path or query without the part that is to be removed from it |
+/// | `RequestBody` | 400 | `Transfer-Encoding` together with `Content-Length`, or several lengths that differ; the connection is closed |
+/// | `Signature`, `Denied` | 403 | the trust policy contains a signature, and the request does not fulfil the policy |
+/// | `RequestTimeout` | 408 | a signed body that is verified before the application runs did not arrive within the [timeout](ProxyMiddlewareBuilder::body_timeout) |
+/// | `Misdirected` | 421 | the host is not [allowed](ProxyMiddlewareBuilder::allowed_hosts); or `https` on a connection that [`serve`](crate::serve()) accepted in clear text, from an untrusted sender (RFC 9110 §7.4) |
+/// | `Unsupported` | 501 | a transfer coding other than `chunked` |
+/// | `Unavailable` | 503 | the replay memory for signatures is full, or did not answer within 10 s |
 ///
 /// # Deployment
-/// A trusted peer must itself remove or overwrite the fields of this family that strangers send it.
+/// A trusted peer must remove or overwrite the forwarding headers of the set that this layer reads, and the identity
+/// headers, in the requests of its own clients.
+#[doc(alias = "trusted proxies")]
+#[doc(alias = "x-forwarded-for")]
+#[doc(alias = "real ip")]
+#[doc(alias = "proxy headers")]
 #[derive(Clone, Debug)]
 pub struct ProxyMiddleware {
     config: Arc<Config>,
 }
 
-/// Builds a [`ProxyMiddleware`]; see [`ProxyMiddleware::builder`].
+/// Builds a [`ProxyMiddleware`].
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ProxyMiddlewareBuilder {
     trust: Trust,
-    family: ForwardedHeaders,
+    read_headers: ForwardedHeaders,
     restore: RestoredHeaders,
     carried: CarriedKeys,
     allowed_hosts: Option<Vec<String>>,
@@ -72,7 +79,7 @@ pub(super) struct Config {
     pub(super) verifiers: Verifiers,
     pub(super) accept_unsigned: bool,
     pub(super) body_timeout: Option<Duration>,
-    pub(super) family: ForwardedHeaders,
+    pub(super) read_headers: ForwardedHeaders,
     pub(super) restore: RestoredHeaders,
     pub(super) carried: CarriedKeys,
     pub(super) allowed_hosts: Option<Vec<HostPattern>>,
@@ -87,7 +94,7 @@ pub(super) struct Config {
 }
 
 impl ProxyMiddleware {
-    /// A layer that believes nobody, until it is told otherwise.
+    /// Returns a builder for a layer that trusts no sender by default.
     pub fn builder() -> ProxyMiddlewareBuilder {
         ProxyMiddlewareBuilder::default()
     }
@@ -107,7 +114,7 @@ impl Default for ProxyMiddlewareBuilder {
     fn default() -> Self {
         Self {
             trust: Trust::default(),
-            family: ForwardedHeaders::default(),
+            read_headers: ForwardedHeaders::default(),
             restore: RestoredHeaders::default(),
             carried: CarriedKeys::default(),
             allowed_hosts: None,
@@ -124,33 +131,46 @@ impl Default for ProxyMiddlewareBuilder {
 }
 
 impl ProxyMiddlewareBuilder {
-    /// Whom to believe. Default: [`Trust::none`].
+    /// Sets the trust policy: whose forwarding headers are applied. Default: [`Trust::none`].
     pub fn trust(mut self, trust: Trust) -> Self {
         self.trust = trust;
         self
     }
 
-    /// The one family of fields that is read; those of the others are removed. Default: [`ForwardedHeaders::WsgiProxy`].
-    pub const fn read_headers(mut self, family: ForwardedHeaders) -> Self {
-        self.family = family;
+    /// Sets the one set of forwarding headers to read. Default: [`ForwardedHeaders::WsgiProxy`], as `ProxyApp` writes
+    /// by default. The headers of the other sets are removed unread.
+    ///
+    /// Most other proxies write [`ForwardedHeaders::XForwarded`].
+    #[doc(alias = "x-forwarded-for")]
+    #[doc(alias = "x-forwarded-proto")]
+    #[doc(alias = "forwarded")]
+    pub const fn read_headers(mut self, read_headers: ForwardedHeaders) -> Self {
+        self.read_headers = read_headers;
         self
     }
 
-    /// What a trusted *peer* is believed. Default: the client and the scheme. A signature is believed for all it covers.
+    /// Sets which headers of a trusted *peer* are applied. Default: [`RestoredHeaders::default`], the client and the
+    /// scheme.
+    ///
+    /// Of a request with a trusted signature, all headers that the signature covers are applied.
     pub const fn restore(mut self, restore: RestoredHeaders) -> Self {
         self.restore = restore;
         self
     }
 
-    /// The carried keys that are restored into the request's extensions, where a trusted peer sent them or a signature covers them. Default:
-    /// none.
+    /// Sets the carried keys that are restored into the request's extensions, if a trusted peer sent them or a
+    /// signature covers them. Default: none.
     pub fn carried(mut self, keys: CarriedKeys) -> Self {
         self.carried = keys;
         self
     }
 
-    /// The hosts that are served, restored ones and others: `example.com` (any port), `example.com:8443`, `*.example.com` (any name below,
-    /// not itself). Others are answered with 421. Default: all. An empty list allows none.
+    /// Sets the hosts that are served, restored or not: `example.com` (any port), `example.com:8443`, `*.example.com`
+    /// (any subdomain, not `example.com` itself). Default: all. An empty list allows none.
+    ///
+    /// Requests for other hosts are answered with 421: the server is not authoritative for them (RFC 9110 §7.4).
+    #[doc(alias = "trusted hosts")]
+    #[doc(alias = "421")]
     pub fn allowed_hosts<I>(mut self, hosts: I) -> Self
     where
         I: IntoIterator,
@@ -160,38 +180,46 @@ impl ProxyMiddlewareBuilder {
         self
     }
 
-    /// Further fields that name a user or otherwise vouch for something, and are removed where nobody vouches for them. The
-    /// [built-in list](crate::protocol::names::is_identity) stays.
+    /// Adds identity headers: headers that name a user, and that are removed unless a trusted peer sent them. Default:
+    /// the [built-in list](crate::protocol#identity-headers), which always applies. Repeated calls add names.
+    #[doc(alias = "remote-user")]
+    #[doc(alias = "x-real-ip")]
     pub fn identity_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         self.identity_headers.extend(names);
         self
     }
 
-    /// Sets the path prefix that the client's path began with and that the front end removed: with `/bar`, a request for `/foo` was one for
-    /// `/bar/foo`. Replaces a prefix that a trusted hop names, and an earlier [`pop_prefix`](Self::pop_prefix). Default: none.
+    /// Sets the path prefix that the client's path began with and that the front end removed: with `/bar`, a request
+    /// for `/foo` was one for `/bar/foo`. Replaces a prefix that a trusted hop names, and an earlier
+    /// [`pop_prefix`](Self::pop_prefix). Default: none.
     #[doc(alias = "SCRIPT_NAME")]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.mount = Some(Mount::Prefix(prefix.into()));
         self
     }
 
-    /// Sets the path prefix that the request's path still begins with: it is removed from the path and appended to a prefix that a trusted
-    /// hop names. Requests for other paths are answered with 400. Replaces an earlier [`prefix`](Self::prefix). Default: none.
+    /// Sets the path prefix that the request's path still begins with: it is removed from the path and appended to a
+    /// prefix that a trusted hop names. Requests for other paths are answered with 400. Replaces an earlier
+    /// [`prefix`](Self::prefix). Default: none.
     #[doc(alias = "SCRIPT_NAME")]
     pub fn pop_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.mount = Some(Mount::PopPrefix(prefix.into()));
         self
     }
 
-    /// The scheme the client used, whatever the request says: `http` or `https`. Default: what a trusted hop says, else `https` where the
-    /// acceptor says that it ended TLS ([`ext::OverTls`](crate::ext::OverTls)), else `http`. The scheme of an HTTP/2 request is not believed,
-    /// since clients write it.
+    /// Sets the scheme of the clients' requests, `http` or `https`. Default: the scheme that a trusted sender reports,
+    /// otherwise `https` if the acceptor terminated TLS ([`ext::OverTls`](crate::ext::OverTls)), otherwise `http`.
+    ///
+    /// This setting overrides every other source. The `:scheme` of an HTTP/2 request is never used, because any client
+    /// can write it.
+    #[doc(alias = "x-forwarded-proto")]
     pub fn scheme(mut self, scheme: impl Into<String>) -> Self {
         self.scheme = Some(scheme.into());
         self
     }
 
-    /// The host and port the application is to see, whatever the request says.
+    /// Sets the host, the port or both that the application sees, regardless of the request. Default: those of the
+    /// request, as restored.
     #[doc(alias = "host")]
     #[doc(alias = "domain")]
     #[doc(alias = "port")]
@@ -200,37 +228,47 @@ impl ProxyMiddlewareBuilder {
         self
     }
 
-    /// Lets requests without a signature through, believing them nothing, where the policy has a signature in it. A signature that is
-    /// there must still be valid.
+    /// Accepts requests without a signature, untrusted, although the trust policy contains a signature. Default: they
+    /// are refused (403).
+    ///
+    /// A signature that is present must still be valid.
+    ///
+    /// Dangerous: the signature no longer protects the application from clients that bypass the front end.
     pub const fn dangerous_accept_unsigned(mut self) -> Self {
         self.accept_unsigned = true;
         self
     }
 
-    /// Time for a signed body of up to 64 KiB, which is read and checked before the application runs: 60 s. `None` turns the limit off.
+    /// Sets the timeout for reading a signed body that is verified before the application runs (at most 64 KiB).
+    /// Default: 60 s. `None` disables it.
     pub fn body_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.body_timeout = limit.into();
         self
     }
 
-    /// Takes axum's `ConnectInfo<SocketAddr>` for the socket's peer where there is no `PeerAddr`, as behind `axum::serve` with
-    /// `into_make_service_with_connect_info`. Only where nothing before this layer changes it: the first layer of this kind that a request
-    /// passes puts the `PeerAddr` there, before it restores anything.
+    /// Uses axum's `ConnectInfo<SocketAddr>` as the socket's peer if a request has no
+    /// [`PeerAddr`](crate::ext::PeerAddr), as behind `axum::serve` with `into_make_service_with_connect_info`. Default:
+    /// off.
+    ///
+    /// Use it only if no layer in front changes `ConnectInfo`. The first `ProxyMiddleware` that a request passes
+    /// inserts the `PeerAddr` before it restores anything, so a restored client address is never taken for the peer.
+    #[doc(alias = "ConnectInfo")]
     #[cfg(feature = "axum")]
     pub const fn peer_from_connect_info(mut self) -> Self {
         self.connect_info = true;
         self
     }
 
-    /// Checks everything and makes the layer.
+    /// Checks the settings and returns the layer.
     ///
     /// # Errors
-    /// `Invalid`, naming the text: host, scheme, port or prefix. `Conflict`: several signatures of a kind, or accepting unsigned requests
-    /// where none is asked for.
+    /// * [`ConfigError::Invalid`], with the text: a host, scheme, port or prefix.
+    /// * [`ConfigError::Conflict`]: several signatures of the same kind in the trust policy, or accepting unsigned
+    ///   requests while the policy contains no signature.
     pub fn build(self) -> Result<ProxyMiddleware, ConfigError> {
         let verifiers = self.trust.read_verifiers()?;
         if self.accept_unsigned && verifiers.is_empty() {
-            return Err(ConfigError::conflict("dangerous_accept_unsigned", "the trust policy has no signature in it"));
+            return Err(ConfigError::conflict("dangerous_accept_unsigned", "the trust policy contains no signature"));
         }
         let hosts = self.allowed_hosts.map(|hosts| hosts.iter().map(|text| HostPattern::read(text)).collect());
         let config = Config {
@@ -238,7 +276,7 @@ impl ProxyMiddlewareBuilder {
             accept_unsigned: self.accept_unsigned,
             body_timeout: self.body_timeout,
             trust: self.trust,
-            family: self.family,
+            read_headers: self.read_headers,
             restore: self.restore,
             carried: self.carried,
             allowed_hosts: hosts.transpose()?,
@@ -273,7 +311,7 @@ impl HostPattern {
             return Err(ConfigError::invalid(
                 "allowed host",
                 text,
-                "is not a host (example.com, *.example.com, example.com:8443)",
+                "expected a host (example.com, *.example.com, example.com:8443)",
             ));
         };
         Ok(Self { name: authority.host().to_owned(), below, port: authority.port_u16() })

@@ -1,38 +1,46 @@
-//! [`ProxyMiddleware`]: the receiving end of a hop. It decides once whom to believe, restores the client's view of the request, and takes
-//! out of it what nobody vouched for.
+//! Restores the client's view of a request behind a trusted proxy: the layer [`ProxyMiddleware`].
 //!
-//! Wrapped around an application, every request that reaches the application has
+//! The layer decides once per request, for all headers together, whether the sender is [trusted](Trust): by the
+//! socket's peer, by a signature, or both. It applies the headers of a trusted sender and removes all others. The
+//! default trusts no sender.
 //!
-//! * in its extensions an [`ext::OriginalRequest`](crate::ext::OriginalRequest): client, scheme, host, port, prefix, hops, who vouched;
-//! * the `Host` the client asked, valid and exactly one (in HTTP/1.0 there may be none);
-//! * a URI in origin form, without what a proxy put before the path or behind the query;
-//! * no forwarding field of any family and no carried key: what was believed is restored, the rest removed. Fields by which front
-//!   servers name a user (see [`names::is_identity`](crate::protocol::names::is_identity)) are left only where they are vouched for;
-//! * with the feature `axum`: `OriginalUri` with the prefix, and `ConnectInfo<SocketAddr>` with the client's address (port 0 where it is
-//!   unknown, `0.0.0.0:0` where the client is), so that an application that knows nothing of this crate sees the client.
+//! Every request that reaches the wrapped application has
 //!
-//! Nobody is believed by default:
+//! * an [`ext::OriginalRequest`](crate::ext::OriginalRequest) in its extensions: client, scheme, host, port, prefix,
+//!   hops, and the reason for the trust;
+//! * exactly one valid `Host`, the one of the client's request (an HTTP/1.0 request may have none);
+//! * a URI in origin form, without the path and query that a proxy added (`CONNECT` keeps its authority, and `OPTIONS`
+//!   may have `*`);
+//! * no [owned header](crate::protocol#owned-headers): no forwarding header of any set and no carried key. Those of a
+//!   trusted sender are applied, the rest is discarded;
+//! * no [identity header](crate::protocol#identity-headers), which names a user, unless a peer sent it that is trusted
+//!   without a signature;
+//! * with the feature `axum`: `OriginalUri` with the prefix, and `ConnectInfo<SocketAddr>` with the client's address,
+//!   for applications that do not use this crate's types. An unknown port is 0; an unknown client is `0.0.0.0:0`.
+//!
+//! By default, forwarding headers are removed and the client is the socket's peer:
 //!
 //! ```
 //! use http::{Request, Response};
 //! use nexthop::{Body, ProxyMiddleware, ext::OriginalRequest};
-//! use tower::{ServiceBuilder, ServiceExt};
+//! use tower::{Layer, ServiceExt};
 //!
-//! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
-//! let app = tower::service_fn(|request: Request<Body>| async move {
-//!     let origin = request.extensions().get::<OriginalRequest>().expect("the layer puts it there");
-//!     assert_eq!(origin.client(), None); // no acceptor said who is at the other end
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), nexthop::BoxError> {
+//! let app = tower::service_fn(async |request: Request<Body>| {
+//!     let original = request.extensions().get::<OriginalRequest>().expect("inserted by the layer");
+//!     assert_eq!(original.client(), None); // no acceptor inserted a `PeerAddr`
 //!     assert!(!request.headers().contains_key("x-forwarded-for"));
 //!     Ok::<_, std::convert::Infallible>(Response::new(Body::empty()))
 //! });
-//! let app = ServiceBuilder::new().layer(ProxyMiddleware::builder().build()?).service(app);
-//! let request = Request::get("/").header("host", "app.example").header("x-forwarded-for", "127.0.0.1").body(Body::empty())?;
+//! let app = ProxyMiddleware::builder().build()?.layer(app);
+//!
+//! let request = Request::get("/").header("host", "app.example");
+//! let request = request.header("x-forwarded-for", "127.0.0.1").body(Body::empty())?;
 //! assert_eq!(app.oneshot(request).await?.status(), 200);
-//! # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap();
-//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! # Ok(()) }
 //! ```
 //!
-//! Behind a balancer that speaks the de-facto fields, and whose addresses are known:
+//! Behind a load balancer with known addresses that sends `X-Forwarded-*`:
 //!
 //! ```
 //! use nexthop::{
@@ -50,13 +58,16 @@
 //! # Ok::<(), nexthop::ConfigError>(())
 //! ```
 //!
+//! More front ends are in [`trusted_proxies`](crate::cookbook::trusted_proxies).
+//!
 //! # Wrapping an axum application
-//! `Router::layer` runs after routing, when the path has been looked at already. Wrap the router from outside, and serve the result:
+//! `Router::layer` runs after routing, too late to change the path. Wrap the router from outside and serve the result:
 //! `ProxyMiddleware::builder().build()?.layer(router)`.
 //!
 //! # Deployment
-//! The decision rests on [`ext::PeerAddr`](crate::ext::PeerAddr), which the acceptor puts there ([`serve`](mod@crate::serve) does). Without
-//! it every peer is a stranger. Put this layer outermost: what runs before it sees the fields as strangers wrote them.
+//! * The decision depends on [`ext::PeerAddr`](crate::ext::PeerAddr), which the acceptor inserts, as
+//!   [`serve`](mod@crate::serve) does. Without it, the peer is unknown and not trusted.
+//! * Make this layer the outermost: layers outside of it see the headers as any client wrote them.
 
 mod future;
 mod head;

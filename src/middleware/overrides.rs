@@ -16,20 +16,20 @@ pub(super) enum Mount {
     PopPrefix(String),
 }
 
-/// The host and port that the application is to see, if the configuration says so rather than the request.
+/// Overrides the host, the port or both that the application sees, regardless of the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ForceHost {
-    /// Host *and* port, such as `example.com:80`.
+    /// The host *and* the port, such as `example.com:80`.
     #[doc(alias = "host")]
     Host(String),
-    /// The host alone; the port stays as the request says.
+    /// The host alone. The port is that of the request.
     #[doc(alias = "domain")]
     Domain(String),
-    /// The port alone; the host stays as the request says.
+    /// The port alone. The host is that of the request.
     #[doc(alias = "port")]
     Port(u16),
-    /// The host and the port, each by itself.
+    /// The host and the port, as separate values.
     DomainAndPort(String, u16),
 }
 
@@ -52,7 +52,7 @@ pub(super) struct ForcedHost {
 impl MountPoint {
     pub(super) fn read(mount: Option<&Mount>) -> Result<Self, ConfigError> {
         let read = |what: &str, text: &str| match text.parse::<Prefix>() {
-            Ok(prefix) if prefix.is_empty() => Err(ConfigError::invalid(what, text, "is empty: leave it out")),
+            Ok(prefix) if prefix.is_empty() => Err(ConfigError::invalid(what, text, "is empty: omit the setting")),
             Err(ConfigError::Invalid { text, why, .. }) => Err(ConfigError::invalid(what, text, why)),
             other => other,
         };
@@ -74,7 +74,7 @@ impl ForcedHost {
                     return Err(ConfigError::invalid(
                         "host",
                         text,
-                        "names no port (example.com:80); use the domain alone instead",
+                        "has no port: expected host:port; to override only the host, set the domain",
                     ));
                 };
                 (Some(authority.host().to_owned()), Some(port))
@@ -84,14 +84,14 @@ impl ForcedHost {
             Some(ForceHost::DomainAndPort(text, port)) => (Some(domain(text)?), Some(*port)),
         };
         if port == Some(0) {
-            return Err(ConfigError::invalid("port", "0", "is no port that a client can ask"));
+            return Err(ConfigError::invalid("port", "0", "expected 1 to 65535"));
         }
         Ok(Self { domain, port })
     }
 }
 
 pub(super) fn read_scheme(text: &str) -> Result<Scheme, ConfigError> {
-    scheme(text.as_bytes()).ok_or_else(|| ConfigError::invalid("scheme", text, "is not http or https"))
+    scheme(text.as_bytes()).ok_or_else(|| ConfigError::invalid("scheme", text, "expected http or https"))
 }
 
 /// The scheme of a text, in any case; websockets count as what they are carried on, as some fronts write it.
@@ -107,12 +107,14 @@ pub(super) fn scheme(text: &[u8]) -> Option<Scheme> {
 
 fn domain(text: &str) -> Result<String, ConfigError> {
     match authority("domain", text)? {
-        authority if authority.port_u16().is_some() => Err(ConfigError::invalid("domain", text, "has a port")),
+        authority if authority.port_u16().is_some() => {
+            Err(ConfigError::invalid("domain", text, "expected a host without a port"))
+        }
         authority => Ok(authority.host().to_owned()),
     }
 }
 
 fn authority(what: &str, text: &str) -> Result<Authority, ConfigError> {
     let read = if is_host(text.as_bytes()) { text.parse().ok() } else { None };
-    read.ok_or_else(|| ConfigError::invalid(what, text, "is not a valid host"))
+    read.ok_or_else(|| ConfigError::invalid(what, text, "invalid host"))
 }

@@ -69,11 +69,11 @@ impl View {
                 let walk = |hops: &[Hop]| {
                     forwarded::walk(hops, standing.max_hops, |ip| standing.any_hop || config.trust.knows(ip))
                 };
-                (Told::read(config.family, &parts.headers, config.restore, walk)?, config.restore)
+                (Told::read(config.read_headers, &parts.headers, config.restore, walk)?, config.restore)
             }
             Word::Signer { max_hops } => {
                 let walk = |hops: &[Hop]| forwarded::walk(hops, max_hops, |_| true);
-                (Told::read(config.family, &parts.headers, RestoredHeaders::all(), walk)?, RestoredHeaders::all())
+                (Told::read(config.read_headers, &parts.headers, RestoredHeaders::all(), walk)?, RestoredHeaders::all())
             }
         };
         let (client, client_port) = match &told.client {
@@ -86,7 +86,7 @@ impl View {
         let scheme = config.scheme.clone().or(told.scheme.take()).unwrap_or_else(socket);
         // RFC 9110 §7.4: only a trusted gateway may have secured what comes here in clear text.
         if matches!(word, Word::Nobody) && InClear::contradicts(parts) && scheme != Scheme::HTTPS {
-            return Err(Error::new(ErrorKind::Misdirected, "https is asked for on a connection in clear text"));
+            return Err(Error::new(ErrorKind::Misdirected, "https request on a clear-text connection"));
         }
         let (authority, host) = if form == Form::Authority {
             (parts.uri.authority().cloned(), asked)
@@ -147,7 +147,7 @@ impl Path {
         let mut prefix = Prefix::default();
         if restore.prefix {
             let headers = &parts.headers;
-            match config.family {
+            match config.read_headers {
                 ForwardedHeaders::WsgiProxy => {
                     prefix = read_prefix(headers, &[names::X_FORWARDED_SCRIPT_NAME, names::X_SCRIPT_NAME])?;
                     path = without_traversal_path(headers, path)?;
@@ -162,7 +162,8 @@ impl Path {
             MountPoint::AsSent => {}
             MountPoint::Prefix(fixed) => fixed.as_str().clone_into(&mut prefix),
             MountPoint::PopPrefix(popped) => {
-                path = split(path, popped.as_str()).ok_or_else(|| refuse("path is not below the prefix"))?;
+                path = split(path, popped.as_str())
+                    .ok_or_else(|| refuse("the path does not begin with the required prefix"))?;
                 prefix.push_str(popped.as_str());
             }
         }
@@ -190,7 +191,7 @@ fn resolve_host(
         let serves =
             |host: &Authority| allowed.iter().any(|pattern| pattern.matches(host, port.unwrap_or(default_port)));
         if !own.as_ref().is_some_and(serves) {
-            return Err(Error::new(ErrorKind::Misdirected, "host is not served here"));
+            return Err(Error::new(ErrorKind::Misdirected, "the host is not served"));
         }
     }
     let ForcedHost { domain, port: forced } = &config.force_host;
@@ -202,13 +203,13 @@ fn resolve_host(
     // RFC 9110 §4.2: the scheme's default port is left out, unless somebody wrote it there on purpose.
     let port = forced.or_else(|| port.filter(|port| told.port.is_none() || *port != default_port));
     let text = Bytes::from(port.map_or_else(|| name.to_owned(), |port| format!("{name}:{port}")));
-    let authority = Authority::from_maybe_shared(text).map_err(|_| refuse("host is not valid"))?;
+    let authority = Authority::from_maybe_shared(text).map_err(|_| refuse("invalid host"))?;
     let value = to_value(&authority)?;
     Ok((Some(authority), Some(value)))
 }
 
 fn to_value(authority: &Authority) -> Result<HeaderValue, Error> {
-    HeaderValue::from_str(authority.as_str()).map_err(|_| refuse("host is not valid"))
+    HeaderValue::from_str(authority.as_str()).map_err(|_| refuse("invalid host"))
 }
 
 /// The one prefix that these fields name, each at most once, and all the same.
@@ -216,7 +217,7 @@ fn read_prefix(headers: &HeaderMap, fields: &[HeaderName]) -> Result<Prefix, Err
     let mut found: Option<&HeaderValue> = None;
     for value in fields.iter().flat_map(|name| headers.get_all(name)) {
         if found.is_some_and(|found| found != value) {
-            return Err(refuse("forwarded prefix is there twice"));
+            return Err(refuse("several forwarded prefixes that differ"));
         }
         found = Some(value);
     }
@@ -231,13 +232,15 @@ fn without_traversal_path<'a>(headers: &HeaderMap, path: &'a str) -> Result<&'a 
     } else {
         path.strip_prefix('/').and_then(|path| split(path, text))
     };
-    rest.ok_or_else(|| refuse("path does not begin with the traversal path"))
+    rest.ok_or_else(|| refuse("the path does not begin with X-Traversal-Path"))
 }
 
 fn without_traversal_query<'a>(headers: &HeaderMap, query: Option<&'a str>) -> Result<Option<&'a str>, Error> {
     match sole(headers, &names::X_TRAVERSAL_QUERY_STRING)? {
         None | Some("") => Ok(query),
-        Some(text) => split_query(query, text).ok_or_else(|| refuse("query does not end in the traversal query")),
+        Some(text) => {
+            split_query(query, text).ok_or_else(|| refuse("the query does not end with X-Traversal-Query-String"))
+        }
     }
 }
 
@@ -246,10 +249,10 @@ fn sole<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>
     let mut lines = headers.get_all(name).iter();
     let first = lines.next();
     if lines.next().is_some() {
-        return Err(refuse("traversal field is there twice"));
+        return Err(refuse("repeated X-Traversal-Path or X-Traversal-Query-String"));
     }
     let text = first.map(|value| std::str::from_utf8(value.as_bytes())).transpose();
-    text.map_err(|_| refuse("traversal field is not valid"))
+    text.map_err(|_| refuse("invalid X-Traversal-Path or X-Traversal-Query-String"))
 }
 
 fn refuse(why: &'static str) -> Error {

@@ -23,7 +23,7 @@ use crate::{
     protocol::signature::{BodyVerification, Refusal, Verification, Verified, VerifyLater},
 };
 
-/// The service that [`ProxyMiddleware`](super::ProxyMiddleware) makes around another one.
+/// Wraps an application with [`ProxyMiddleware`](super::ProxyMiddleware), which documents the behaviour.
 #[derive(Clone, Debug)]
 pub struct ProxyMiddlewareService<S> {
     inner: S,
@@ -112,7 +112,7 @@ impl<S> ProxyMiddlewareService<S> {
 
 /// The word of a replay store that is elsewhere, within bounds.
 async fn remembered(later: VerifyLater) -> Result<Verified, Error> {
-    let late = |_| Error::new(ErrorKind::Unavailable, "the replay store did not answer in time");
+    let late = |_| Error::new(ErrorKind::Unavailable, "the replay store timed out");
     tokio::time::timeout(STORE_TIME, later).await.map_err(late)?
 }
 
@@ -133,7 +133,7 @@ impl Config {
         self.freeze_peer(parts);
         let head = Head::check(parts)?;
         if let Some((signed, verdict)) = self.verifiers.verify(parts, body, SystemTime::now())? {
-            let denied = || Error::new(ErrorKind::Denied, "signed, but not by a trusted peer");
+            let denied = || Error::new(ErrorKind::Denied, "the signature is valid, but the peer is not trusted");
             let max_hops = self.trust.signed_hops(parts.extensions.get(), signed).ok_or_else(denied)?;
             let word = Word::Signer { max_hops };
             return match verdict {
@@ -181,16 +181,16 @@ impl Config {
             self.carried.decode(&mut parts.headers, &mut parts.extensions)?;
         }
         if let Some(field) = strip(&mut parts.headers, self, word, keep_identity)
-            && let Some(held_back) = self.ignored.pass()
+            && let Some(suppressed) = self.ignored.pass()
         {
             let peer = &view.origin.peer;
             let hint = peer.is_none().then_some(NO_PEER);
-            tracing::warn!(?peer, %field, held_back, hint, "removed a field that nobody vouches for");
+            tracing::warn!(?peer, header = %field, suppressed, hint, "removed an untrusted header");
         }
         if view.unreadable
-            && let Some(held_back) = self.ignored.pass()
+            && let Some(suppressed) = self.ignored.pass()
         {
-            tracing::warn!(peer = ?view.origin.peer, held_back, "the list of hops cannot be read up to the client: it is unknown");
+            tracing::warn!(peer = ?view.origin.peer, suppressed, "the client is unknown: unknown or invalid hop in the forwarding headers");
         }
         view.apply(parts);
         Ok(())
@@ -213,9 +213,9 @@ impl Config {
 
     /// The answer to a refused request: a status and nothing else, since the body's type is the application's.
     fn refuse<R: Default>(&self, error: &Error) -> Response<R> {
-        if let Some(held_back) = self.refused.pass() {
+        if let Some(suppressed) = self.refused.pass() {
             let reason = std::error::Error::source(error);
-            tracing::warn!(status = error.status().as_u16(), %error, reason, held_back, "refused a request");
+            tracing::warn!(status = error.status().as_u16(), %error, reason, suppressed, "refused a request");
         }
         let mut response = Response::new(R::default());
         *response.status_mut() = error.status();
@@ -230,7 +230,7 @@ impl Config {
 
 /// What whoever trusts a peer in vain has most often forgotten.
 const NO_PEER: &str =
-    "the acceptor does not say who the peer is: nexthop::serve does, and axum::serve is to be asked for it";
+    "the acceptor does not report the peer: use nexthop::serve or into_make_service_with_connect_info";
 
 /// How long a replay store may take to answer.
 const STORE_TIME: Duration = Duration::from_secs(10);

@@ -13,9 +13,10 @@ use crate::{
     protocol::{ForwardedHeaders, names},
 };
 
-/// What a trusted *peer* is believed. Default: who the client is, and which scheme it used.
+/// Selects which forwarding headers of a trusted *peer* are applied. Default: the client and the scheme.
 ///
-/// The host, the port and the prefix are written into links and redirects; let a peer name them only if it overwrites what clients send.
+/// Applications write the host, the port and the prefix into links and redirects. Apply these only if the peer
+/// overwrites what its clients send.
 ///
 /// ```
 /// use nexthop::middleware::RestoredHeaders;
@@ -24,6 +25,8 @@ use crate::{
 /// assert_eq!(RestoredHeaders::all(), RestoredHeaders::default().host().port().prefix());
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[doc(alias = "x-forwarded-host")]
+#[doc(alias = "x-forwarded-prefix")]
 pub struct RestoredHeaders {
     client: bool,
     scheme: bool,
@@ -33,47 +36,49 @@ pub struct RestoredHeaders {
 }
 
 impl RestoredHeaders {
-    /// Nothing.
+    /// Selects no header.
     #[must_use]
     pub const fn none() -> Self {
         Self { client: false, scheme: false, host: false, port: false, prefix: false }
     }
 
-    /// Everything the family can say.
+    /// Selects all headers of the set.
     #[must_use]
     pub const fn all() -> Self {
         Self { client: true, scheme: true, host: true, port: true, prefix: true }
     }
 
-    /// And the client's address.
+    /// Adds the client's address and the hops: `X-Forwarded-For`, or `for` in `Forwarded`.
     #[must_use]
     pub const fn client(mut self) -> Self {
         self.client = true;
         self
     }
 
-    /// And the scheme.
+    /// Adds the scheme: `X-Forwarded-Scheme`, `X-Forwarded-Proto`, or `proto` in `Forwarded`.
     #[must_use]
     pub const fn scheme(mut self) -> Self {
         self.scheme = true;
         self
     }
 
-    /// And the host, with the port that it is written with.
+    /// Adds the host, with its port if the header contains one: `X-Forwarded-Server`, `X-Forwarded-Host`, or `host` in
+    /// `Forwarded`.
     #[must_use]
     pub const fn host(mut self) -> Self {
         self.host = true;
         self
     }
 
-    /// And the port of `X-Forwarded-Port`.
+    /// Adds the port: `X-Forwarded-Port`.
     #[must_use]
     pub const fn port(mut self) -> Self {
         self.port = true;
         self
     }
 
-    /// And what stands before the path, and behind the query: the prefix, `X-Traversal-Path`, `X-Traversal-Query-String`.
+    /// Adds the prefix of the path, and the path and query that the peer added to the target: `X-Forwarded-Script-Name`
+    /// (or `X-Script-Name`), `X-Traversal-Path` and `X-Traversal-Query-String`; or `X-Forwarded-Prefix`.
     #[must_use]
     pub const fn prefix(mut self) -> Self {
         self.prefix = true;
@@ -100,19 +105,19 @@ pub(super) struct Told {
 
 impl Told {
     pub(super) fn read(
-        family: ForwardedHeaders,
+        read_headers: ForwardedHeaders,
         headers: &HeaderMap,
         restore: RestoredHeaders,
         walk: impl Fn(&[Hop]) -> Option<usize>,
     ) -> Result<Self, Error> {
-        if family == ForwardedHeaders::Rfc7239 {
+        if read_headers == ForwardedHeaders::Rfc7239 {
             return Self::read_forwarded(headers, restore, walk);
         }
         let hops = forwarded::for_hops(headers, &names::X_FORWARDED_FOR);
         let at = walk(&hops);
         // The other fields of the hop that named the client stand as far from the right as the client does.
         let depth = at.map_or(1, |at| hops.len() - at);
-        let classic = family == ForwardedHeaders::WsgiProxy;
+        let classic = read_headers == ForwardedHeaders::WsgiProxy;
         let [scheme, host] = if classic {
             [names::X_FORWARDED_SCHEME, names::X_FORWARDED_SERVER]
         } else {
@@ -157,18 +162,18 @@ impl Told {
 }
 
 fn read_scheme(text: &[u8]) -> Result<Scheme, Error> {
-    scheme(text).ok_or_else(|| refuse("forwarded scheme is not http or https"))
+    scheme(text).ok_or_else(|| refuse("invalid forwarded scheme: expected http or https"))
 }
 
 pub(super) fn read_host(text: &[u8]) -> Result<Authority, Error> {
     let authority = if is_host(text) { Authority::try_from(text).ok() } else { None };
-    authority.ok_or_else(|| refuse("forwarded host is not valid"))
+    authority.ok_or_else(|| refuse("invalid forwarded host"))
 }
 
 fn read_port(text: &[u8]) -> Result<u16, Error> {
     let digits = (1..=5).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
     let port = std::str::from_utf8(text).ok().filter(|_| digits).and_then(|text| text.parse().ok());
-    port.filter(|port| *port != 0).ok_or_else(|| refuse("forwarded port is not valid"))
+    port.filter(|port| *port != 0).ok_or_else(|| refuse("invalid forwarded port"))
 }
 
 fn refuse(why: &'static str) -> Error {

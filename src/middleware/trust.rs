@@ -13,10 +13,16 @@ use crate::{
     protocol::{keyring::Keyring, signature::Verifier},
 };
 
-/// Whom [`ProxyMiddleware`](super::ProxyMiddleware) believes. By default nobody.
+/// Decides which senders [`ProxyMiddleware`](super::ProxyMiddleware) trusts: by the socket's peer, by a signature, or
+/// both. Default: none.
 ///
-/// A policy without a signature lets strangers' requests through, without the fields they may not set. A policy *with* a signature
-/// refuses (403) every request that does not fulfil it.
+/// * A policy without a signature passes requests of untrusted senders on, without their forwarding and identity
+///   headers.
+/// * A policy *with* a signature refuses (403) every request that does not fulfil it, unless
+///   [`dangerous_accept_unsigned`](super::ProxyMiddlewareBuilder::dangerous_accept_unsigned) is set.
+///
+/// [Identity headers](crate::protocol#identity-headers) are kept only if the policy trusts the peer without a
+/// signature.
 ///
 /// ```
 /// use nexthop::{middleware::Trust, protocol::keyring::Keyring, secret::Secret};
@@ -24,11 +30,14 @@ use crate::{
 /// let keys = Keyring::new("2026-11", Secret::from_bytes([7; 32])?)?;
 /// let edge = Trust::peers(["192.0.2.0/24", "2001:db8::/32"])?.max_hops(2);
 /// let both = Trust::all_of([edge, Trust::signature(keys)]);
-/// assert!(Trust::peers(["10.0.0.1/8"]).is_err()); // host bits: one of the two is a mistake
+/// assert!(Trust::peers(["10.0.0.1/8"]).is_err()); // host bits are set: address or network?
 /// # let _ = both;
 /// # Ok::<(), nexthop::ConfigError>(())
 /// ```
 #[derive(Clone, Debug)]
+#[doc(alias = "trusted proxies")]
+#[doc(alias = "set_real_ip_from")]
+#[doc(alias = "trusted networks")]
 pub struct Trust {
     rule: Rule,
     max_hops: usize,
@@ -63,20 +72,24 @@ pub(super) struct Standing {
 }
 
 impl Trust {
-    /// Believes nobody: the socket is all there is.
+    /// Trusts no sender: the client is the socket's peer.
     #[must_use]
     pub const fn none() -> Self {
         Self::of(Rule::Nobody)
     }
 
-    /// Believes a TCP peer whose address is in one of these networks, and in a forwarding list every hop that is, from the right.
+    /// Trusts TCP peers whose address is in one of `networks`, and the hops of a forwarding list whose addresses are,
+    /// read from the right.
     ///
-    /// Networks are written `10.0.0.0/8`, `2001:db8::/32`, as a single address, or as `loopback`, `private` (RFC 1918 and `fc00::/7`) or
-    /// `link-local`. IPv4-mapped IPv6 addresses count as IPv4. A claim of a client on a trusted machine is believed like any other: where
-    /// every hop is trusted, the leftmost is the client.
+    /// An item is a network (`10.0.0.0/8`, `2001:db8::/32`), an address, or one of `loopback`, `private` (RFC 1918 and
+    /// `fc00::/7`) and `link-local`. An IPv4-mapped IPv6 address counts as IPv4.
+    ///
+    /// The client is the first hop from the right that is not in a trusted network. If all hops are, the client is the
+    /// leftmost hop: the headers of a client on a trusted machine are applied, too.
     ///
     /// # Errors
-    /// `Invalid`, naming the text: not a network, bits set behind the network's length, or everybody (`/0`). `Missing`: no network at all.
+    /// * [`ConfigError::Invalid`], with the text: not a network, host bits set, or all addresses (`/0`).
+    /// * [`ConfigError::Missing`]: `networks` is empty.
     pub fn peers<I>(networks: I) -> Result<Self, ConfigError>
     where
         I: IntoIterator,
@@ -87,72 +100,91 @@ impl Trust {
             read_networks(text.as_ref(), &mut nets)?;
         }
         if nets.is_empty() {
-            return Err(ConfigError::missing("trusted networks", "an empty list believes nobody: say Trust::none()"));
+            return Err(ConfigError::missing("trusted networks", "an empty list trusts no peer; use Trust::none()"));
         }
         Ok(Self::of(Rule::Peers(nets)))
     }
 
-    /// Believes whoever connects, and the last `hops` elements of a forwarding list, whatever addresses they name: `1` is the address the
-    /// peer itself saw.
+    /// Trusts every peer, and the last `hops` hops of a forwarding list, whatever their addresses. With `1`, the client
+    /// is the address that the peer itself appended; `0` trusts no peer.
     ///
-    /// Dangerous: whoever reaches the socket without the front can claim anything. Only where the platform hides the addresses of its
-    /// fronts and nothing but they can connect.
+    /// Dangerous: anyone who reaches the socket without passing the front end can forge all headers. Use it only if the
+    /// platform does not publish the addresses of its front ends, and nothing else can connect.
+    #[doc(alias = "hop count")]
     #[must_use]
     pub const fn dangerous_any_peer(hops: usize) -> Self {
         Self { rule: Rule::AnyPeer, max_hops: hops }
     }
 
-    /// Believes processes of these users at the other end of a unix socket, and the last element of a forwarding list, or as many as are
-    /// in networks that the same policy trusts.
+    /// Trusts processes of these users (by user id) at the other end of a unix socket, and the last hop of a forwarding
+    /// list.
+    ///
+    /// Further hops, read from the right, are trusted if their addresses are in [networks](Self::peers) of the same
+    /// policy.
+    #[doc(alias = "SO_PEERCRED")]
+    #[doc(alias = "unix socket")]
     #[must_use]
     pub fn unix_peer(uids: impl IntoIterator<Item = u32>) -> Self {
         Self::of(Rule::UnixPeer(uids.into_iter().collect()))
     }
 
-    /// Believes what is covered by a signature of one of these keys; what is not covered is removed.
+    /// Trusts the headers that a signature by one of these keys covers. Headers that it does not cover are removed.
     ///
-    /// The whole of a covered forwarding list is believed, since the signer answers for it: `ProxyApp` sends only hops that it believed.
-    /// [`max_hops`](Self::max_hops) bounds it.
+    /// All hops of a covered forwarding list are trusted, because `ProxyApp` as the signer sends only hops that it
+    /// trusted. [`max_hops`](Self::max_hops) limits them.
+    #[doc(alias = "hmac")]
+    #[doc(alias = "http message signatures")]
     #[must_use]
     pub const fn signature(keys: Keyring) -> Self {
         Self::of(Rule::Signature(SignedBy::Keyring(keys)))
     }
 
-    /// The same with a verifier that has other settings than the default ones.
+    /// Trusts the headers that a signature covers, as [`signature`](Self::signature) does, with the settings of
+    /// `verifier`.
     #[must_use]
     pub const fn verifier(verifier: Verifier) -> Self {
         Self::of(Rule::Signature(SignedBy::Verifier(verifier)))
     }
 
-    /// Believes the classic forwarding fields of a request that bears a valid `X-WSGIProxy-Signature`.
+    /// Trusts the forwarding headers of a request with a valid `X-WSGIProxy-Signature`.
     ///
-    /// Dangerous: the signature covers the host, the path and the time, but not these fields nor the body, so whoever is on the way can
-    /// change them. Only to talk to a peer that knows no other, over a network that nobody else is on. Carried keys are never believed on
-    /// its word. Beside [`signature`](Self::signature) in [`any_of`](Self::any_of), a request that bears both must bear a valid one of the
-    /// better kind.
+    /// Carried keys are never restored by this signature. If [`any_of`](Self::any_of) combines it with
+    /// [`signature`](Self::signature), a request with both signatures is verified by the other one, which must be
+    /// valid.
+    ///
+    /// Dangerous: this signature covers the host, the path and the time, but neither the forwarding headers nor the
+    /// body. Anyone on the network path can change these. Use it only for a peer that supports no other signature, over
+    /// a private network.
+    #[doc(alias = "X-WSGIProxy-Signature")]
     #[cfg(feature = "classic-signature")]
     #[must_use]
     pub const fn dangerous_classic_signature(verifier: ClassicVerifier) -> Self {
         Self::of(Rule::Classic(verifier))
     }
 
-    /// Believes where every one of these does. With a signature among them, what it covers is believed and nothing else.
+    /// Trusts a sender that all of `policies` trust. If one of them is a signature, only the headers that it covers are
+    /// trusted.
     ///
-    /// Of nothing: believes nobody.
+    /// The smallest limit of hops applies. An empty list trusts no sender.
     #[must_use]
-    pub fn all_of(of: impl IntoIterator<Item = Self>) -> Self {
-        Self::of(Rule::AllOf(of.into_iter().collect()))
+    pub fn all_of(policies: impl IntoIterator<Item = Self>) -> Self {
+        Self::of(Rule::AllOf(policies.into_iter().collect()))
     }
 
-    /// Believes where one of these does, the first that does before the others. A request that bears a signature must bear a valid one,
-    /// whoever sends it.
+    /// Trusts a sender that at least one of `policies` trusts. The first policy that does decides how many hops are
+    /// trusted.
+    ///
+    /// A signature that is present must be valid, even if the peer is trusted by its address. An empty list trusts no
+    /// sender.
     #[must_use]
-    pub fn any_of(of: impl IntoIterator<Item = Self>) -> Self {
-        Self::of(Rule::AnyOf(of.into_iter().collect()))
+    pub fn any_of(policies: impl IntoIterator<Item = Self>) -> Self {
+        Self::of(Rule::AnyOf(policies.into_iter().collect()))
     }
 
-    /// Believes at most this many elements of a forwarding list, from the right. Default: as many as are in trusted networks; all on the
-    /// word of a signature. Of nested limits the smallest holds.
+    /// Sets the maximum number of trusted hops in a forwarding list, counted from the right. Default: all hops in
+    /// trusted networks, or all hops of a list that a signature covers.
+    ///
+    /// Of nested limits, the smallest applies. `0` trusts no hop.
     #[must_use]
     pub const fn max_hops(mut self, hops: usize) -> Self {
         self.max_hops = hops;
@@ -251,7 +283,10 @@ impl Trust {
             Rule::Nobody | Rule::Peers(_) | Rule::AnyPeer | Rule::UnixPeer(_) => false,
         };
         if twice {
-            return Err(ConfigError::conflict("trust", "several signatures: put all keys into one keyring"));
+            return Err(ConfigError::conflict(
+                "trust",
+                "several signatures of the same kind; put all keys into one keyring",
+            ));
         }
         Ok(())
     }
@@ -278,14 +313,16 @@ pub(crate) fn read_networks(text: &str, nets: &mut Vec<IpNet>) -> Result<(), Con
     for network in named {
         let net = match network.parse::<IpAddr>() {
             Ok(ip) => IpNet::from(ip.to_canonical()),
-            Err(_) => network.parse::<IpNet>().map_err(|_| invalid("is not an address or a network (10.0.0.0/8)"))?,
+            Err(_) => {
+                network.parse::<IpNet>().map_err(|_| invalid("expected an address or a network such as 10.0.0.0/8"))?
+            }
         };
         if net != net.trunc() {
-            return Err(invalid("has bits set behind its length"));
+            return Err(invalid(&format!("host bits are set; did you mean {}?", net.trunc())));
         }
         let net = unmapped(net);
         if net.prefix_len() == 0 {
-            return Err(invalid("is everybody: say Trust::dangerous_any_peer"));
+            return Err(invalid("covers all addresses; use Trust::dangerous_any_peer to trust every peer"));
         }
         nets.push(net);
     }

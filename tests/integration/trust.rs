@@ -424,7 +424,7 @@ async fn a_refusal_tells_the_client_nothing_but_a_status() {
 async fn the_log_says_so_where_no_acceptor_named_the_peer() {
     let (log, _guard) = Log::start();
     assert_eq!(admitted(&x_forwarded(), "", "/", &[("x-forwarded-for", "192.0.2.7")]).await.client(), None);
-    assert!(log.text().contains("the acceptor does not say who the peer is"), "{}", log.text());
+    assert!(log.text().contains("the acceptor does not report the peer"), "{}", log.text());
 }
 
 #[tokio::test]
