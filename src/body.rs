@@ -1,4 +1,4 @@
-//! [`Body`]: the one body that services of this crate hand on.
+//! [`Body`]: the body type of this crate's services.
 
 use std::{
     any::Any,
@@ -20,13 +20,18 @@ use crate::{
     transport::{http1, observe::Watch},
 };
 
-/// A streamed body: what `ExactProxy` and `ProxyApp` answer with, and what the layers hand to the service they wrap.
+/// Streams the body of a request or a response: `ExactProxy` and `ProxyApp` respond with it, and layers pass it to
+/// the service they wrap.
 ///
-/// Nothing is buffered: a frame is read from the other side when it is polled for. Trailers, size hint and end of stream are those of
-/// the body inside. The common cases need no allocation.
+/// Nothing is buffered: polling for a frame reads it from the connection. Trailers, size hint and end of stream are
+/// those of the wrapped body. Empty, in-memory and HTTP/1.1 bodies need no allocation.
 ///
-/// Read it whole by [`bytes`](Self::bytes), frame by frame or as a stream (`into_data_stream`) by `http_body_util::BodyExt`. Make one of a
-/// stream by [`Body::new`] and `http_body_util::StreamBody`. `axum::body::Body::new` makes axum's of it, and [`Body::new`] makes one of axum's.
+/// | task | use |
+/// |---|---|
+/// | read the whole body | [`bytes`](Self::bytes) |
+/// | read frames, or a stream of data | `http_body_util::BodyExt` (`frame`, `into_data_stream`) |
+/// | create a body from a stream | [`Body::new`] with `http_body_util::StreamBody` |
+/// | convert from and to axum's body | [`Body::new`], `axum::body::Body::new` |
 ///
 /// ```
 /// use nexthop::Body;
@@ -56,13 +61,13 @@ enum Kind {
 }
 
 impl Body {
-    /// A body without bytes.
+    /// Creates a body without content.
     #[must_use]
     pub const fn empty() -> Self {
         Self(Kind::Empty)
     }
 
-    /// Wraps any body. A body that already is one of ours, or hyper's own, is taken as it is; others are boxed.
+    /// Wraps any body. A nexthop `Body` and hyper's `Incoming` are used as they are; other bodies are boxed.
     pub fn new<B>(body: B) -> Self
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -82,10 +87,11 @@ impl Body {
         }
     }
 
-    /// All of it in memory. Trailers are dropped.
+    /// Reads the whole body into memory, up to `limit` bytes. Trailers are dropped.
     ///
     /// # Errors
-    /// `TooLarge` (413): there are more than `limit` bytes, of which no more is read. Else what reading gives.
+    /// `TooLarge` (413) if the body has more than `limit` bytes; the rest is not read. Errors of the body are
+    /// returned as they are.
     ///
     /// ```
     /// use nexthop::{Body, ErrorKind};
@@ -100,7 +106,7 @@ impl Body {
     pub async fn bytes(self, limit: usize) -> Result<Bytes, Error> {
         let read = Limited::new(self, limit).collect().await.map_err(|error| match error.downcast::<Error>() {
             Ok(error) => *error,
-            Err(more) => Error::new(ErrorKind::TooLarge, "the body is larger than may be read").with_source(more),
+            Err(more) => Error::new(ErrorKind::TooLarge, "the body is larger than the limit").with_source(more),
         });
         Ok(read?.to_bytes())
     }
@@ -145,7 +151,7 @@ pub(crate) async fn read_within<T>(
     body: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
     let Some(limit) = limit else { return body.await };
-    let late = |_| Error::new(ErrorKind::RequestTimeout, "the client's body did not arrive in time");
+    let late = |_| Error::new(ErrorKind::RequestTimeout, "timeout waiting for the request body");
     tokio::time::timeout(limit, body).await.map_err(late)?
 }
 

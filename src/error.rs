@@ -1,16 +1,30 @@
-//! What can go wrong: [`ConfigError`] at `build()`, [`Error`] per request.
+//! Error types: [`ConfigError`] from `build()`, [`Error`] per request.
 
 use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc};
 
 use http::StatusCode;
 
-/// Any error of a body or a service, as tower and hyper pass them on.
+/// Boxes any error of a body or a service; the same type as in tower and hyper.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// Why a request could not be answered by the upstream.
+/// Reports why a request failed: its [`kind`](Self::kind), [`status`](Self::status) and [`phase`](Self::phase).
 ///
-/// Opaque and cheap to clone, so that it can lie in `response.extensions()` for outer layers. `Display` prints its own level only
-/// and never an address, a path or a secret; causes are reached through [`source`](StdError::source).
+/// An `Error` is opaque and cheap to clone. Where this crate answers a request with an error, it inserts the `Error`
+/// into `response.extensions()` for outer layers. `Display` prints this error only, and never an address, a path or a
+/// secret. The cause, which may contain addresses, is returned by [`source`](StdError::source).
+///
+/// ```
+/// use nexthop::{Body, ErrorKind, ExactProxy};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), http::Error> {
+/// let request = http::Request::get("http://127.0.0.1:1/").body(Body::empty())?;
+/// let error = ExactProxy::new().request(request).await.unwrap_err(); // nothing listens on port 1
+/// assert_eq!((error.kind(), error.status().as_u16()), (ErrorKind::Connect, 502));
+/// assert!(error.is_retryable());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -23,67 +37,73 @@ struct Inner {
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
-/// What went wrong; [`Error::status`] maps each kind to one status.
+/// Classifies an [`Error`]. [`Error::status`] maps each kind to one status code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// No connection to the upstream: unknown name, refused, unreachable, TLS handshake failed (502).
+    /// Connecting to the upstream failed: DNS lookup, TCP connect, TLS handshake or HTTP/2 handshake (502).
+    #[doc(alias = "bad gateway")]
     Connect,
-    /// A policy forbids this request or destination (403).
+    /// A policy forbids the request or its destination (403).
+    #[doc(alias = "forbidden")]
     Denied,
-    /// The request's head is larger than what is forwarded (431).
+    /// The request's head, such as its target, is too long to be forwarded (431).
     HeadTooLarge,
-    /// Something of our own or of the user's hooks failed (500).
+    /// This process failed, for example in a hook, an application or an encoder (500).
     Internal,
-    /// The body's length is not known, and the upstream was said to take no chunks (411).
+    /// The length of the request body is unknown, and the upstream is configured to accept no chunked bodies (411).
     LengthRequired,
-    /// The request came back to a proxy it has been through (508).
+    /// The request has passed through this proxy before (508).
     LoopDetected,
-    /// The method is not in the list of allowed ones (405).
+    /// The method is not in the list of allowed methods (405).
     MethodNotAllowed,
-    /// The request is for a host that is not served here, or for `https` on a connection in clear text (421).
+    /// The request is for a host that is not served here, or for `https` over a clear-text connection (421).
     Misdirected,
-    /// The proxy may be used only by those who say who they are (407).
+    /// The forward proxy requires authentication (407).
     ProxyAuthentication,
-    /// The client's body broke off or contradicts its head (400).
+    /// The client's request body ended early or contradicts the request's head (400).
     RequestBody,
-    /// The client did not deliver its body in time (408).
+    /// The client did not send its request body in time (408).
     RequestTimeout,
-    /// The signature is missing, malformed, stale, replayed or wrong (403).
+    /// The signature is missing, malformed, stale, replayed or invalid (403).
     Signature,
-    /// The request's target or `Host` cannot be used (400).
+    /// The request target or the `Host` header is invalid (400).
     InvalidTarget,
-    /// The upstream did not answer in time (504).
+    /// The upstream did not respond in time (504).
+    #[doc(alias = "gateway timeout")]
     Timeout,
-    /// The body is larger than allowed (413).
+    /// The body is larger than the limit (413).
     TooLarge,
-    /// No capacity, no backend, or the replay memory is full (503).
+    /// A limit is reached, no backend is available, or the replay memory is full (503).
+    #[doc(alias = "service unavailable")]
     Unavailable,
-    /// The request asks for what this service does not do, such as `CONNECT` (501).
+    /// The service does not support the request, such as `CONNECT` (501).
     Unsupported,
-    /// The upstream reset the connection or sent garbage (502).
+    /// The upstream reset the connection or sent an invalid response (502).
+    #[doc(alias = "bad gateway")]
     Upstream,
 }
 
-/// How far the request had come when it failed.
+/// Identifies the phase in which a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Phase {
-    /// Its head was looked at; nobody else has heard of it.
+    /// Validating the request head. Nothing was sent.
     Validate,
-    /// It waited for one of the connections or streams that there may be, or for what another request opens.
+    /// Waiting for a free connection, stream or child process, or for a connection that another request opens.
     Queue,
-    /// The upstream's name was resolved.
+    /// Resolving the upstream's host name.
+    #[doc(alias = "dns")]
     Resolve,
-    /// A socket was connected.
+    /// Connecting to the upstream.
     Connect,
-    /// The TLS handshake ran.
+    /// Performing the TLS handshake.
     Tls,
-    /// Its head or body was being sent.
+    /// Sending the request's head or body.
     Send,
-    /// The head of the response was awaited.
+    /// Waiting for the head of the response.
     ResponseHead,
-    /// The body of the response was being read.
+    /// Reading the body of the response.
     ResponseBody,
 }
 
@@ -96,7 +116,7 @@ impl Error {
     pub(crate) fn from_body(kind: ErrorKind, error: impl Into<BoxError>) -> Self {
         match error.into().downcast::<Self>() {
             Ok(ours) => *ours,
-            Err(other) => Self::new(kind, "body failed").with_source(other),
+            Err(other) => Self::new(kind, "reading the body failed").with_source(other),
         }
     }
 
@@ -116,19 +136,19 @@ impl Error {
         self
     }
 
-    /// What went wrong.
+    /// Returns the kind of the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// How far the request had come.
+    /// Returns the phase in which the request failed.
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.0.phase
     }
 
-    /// The status this error is answered with; the only place that decides it.
+    /// Returns the status code of the response to this error. It depends on the [`kind`](Self::kind) only.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self.0.kind {
@@ -150,9 +170,13 @@ impl Error {
         }
     }
 
-    /// True only if sending the request again cannot repeat an effect: no byte of it left this process, or the upstream said over HTTP/2 that
-    /// it has not processed it (RFC 9113 §8.7).
+    /// Returns true if a retry cannot cause the request to be processed twice.
+    ///
+    /// That is the case if no byte of the request left this process, or if the upstream reported over HTTP/2 that it
+    /// did not process the request (RFC 9113 §8.7). Only `Connect`, `Timeout`, `Unavailable` and `Upstream` can be
+    /// retryable.
     #[must_use]
+    #[doc(alias = "retry")]
     pub fn is_retryable(&self) -> bool {
         !self.0.sent
             && matches!(
@@ -161,7 +185,7 @@ impl Error {
             )
     }
 
-    /// True if a limit of time was passed, by the client or by the upstream.
+    /// Returns true if a timeout of the client (`RequestTimeout`) or of the upstream (`Timeout`) expired.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         matches!(self.0.kind, ErrorKind::RequestTimeout | ErrorKind::Timeout)
@@ -192,50 +216,55 @@ impl StdError for Error {
     }
 }
 
-/// Reports an invalid configuration, from `build()`; names the offending text.
+/// Reports an invalid configuration, from `build()` and constructors, with the setting and the offending text.
 ///
 /// `Debug` prints the same text as `Display`, so that `fn main() -> Result<(), ConfigError>` reports a readable message.
+///
+/// ```
+/// let error = "ftp://backend/".parse::<nexthop::UpstreamUrl>().unwrap_err();
+/// assert_eq!(error.to_string(), r#"href "ftp://backend/": scheme must be http, https or unix"#);
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// Two settings exclude each other.
+    /// Settings contradict each other.
     #[non_exhaustive]
     Conflict {
-        /// The settings, by name.
+        /// The names of the settings.
         what: String,
-        /// Why they exclude each other.
+        /// The reason for the conflict.
         why: String,
     },
-    /// A text could not be read as what it stands for.
+    /// The value of a setting is invalid.
     #[non_exhaustive]
     Invalid {
-        /// The setting, by name.
+        /// The name of the setting.
         what: String,
-        /// The text as it was given.
+        /// The invalid text, without a password it may contain.
         text: String,
-        /// What is wrong with it.
+        /// The reason why the text is invalid.
         why: String,
     },
-    /// A setting is missing.
+    /// A required setting is missing.
     #[non_exhaustive]
     Missing {
-        /// The setting, by name.
+        /// The name of the setting.
         what: String,
-        /// Why it is needed.
+        /// The reason why the setting is required.
         why: String,
     },
-    /// A secret cannot be used. Never holds the secret.
+    /// A secret is unusable. The error never contains the secret.
     #[non_exhaustive]
     Secret {
-        /// Where it came from, such as the file's path.
+        /// The source of the secret, such as the path of its file.
         from: String,
-        /// What is wrong with it.
+        /// The reason why the secret is unusable.
         why: String,
     },
-    /// TLS cannot be set up as asked.
+    /// The TLS configuration is invalid.
     #[non_exhaustive]
     Tls {
-        /// What is wrong.
+        /// The reason why the configuration is invalid.
         why: String,
     },
 }

@@ -1,4 +1,17 @@
-//! Values that travel in a request's extensions: who puts each there, who reads it, and whether it may be believed.
+//! Types that travel in a request's [`Extensions`].
+//!
+//! | extension | inserted by | read by |
+//! |---|---|---|
+//! | [`PeerAddr`], [`OverTls`] | the acceptor, such as [`serve`](crate::serve()) | `ProxyMiddleware`, `ProxyApp`, `ForwardProxy` |
+//! | [`OriginalRequest`] | `ProxyMiddleware` | the application, `ProxyApp` |
+//! | [`Carried`] | the application before `ProxyApp`; `ProxyMiddleware` at the upstream | `ProxyApp`; the application |
+//! | [`ProxyRequest`] | `ForwardProxy` | the application |
+//! | [`ConnectTo`], [`ConnectWith`] | the caller of `ExactProxy`, hooks of `ProxyApp` | `ExactProxy`, `ProxyApp` |
+//! | [`OnInformational`] | the caller of `ExactProxy`, layers and hooks around `ProxyApp` | `ExactProxy`, `ProxyApp` |
+//!
+//! # Deployment
+//! Every extension is trusted: code of this process that sets one can choose the peer or the destination of a
+//! request. A remote client cannot set extensions, since they do not travel over a connection.
 
 use std::{
     collections::BTreeMap,
@@ -23,24 +36,27 @@ pub use proxy_request::ProxyRequest;
 #[cfg(feature = "forward")]
 pub(crate) use proxy_request::{Tunnelled, bare};
 
-/// The socket's peer, as the operating system names it.
+/// Holds the address of the socket's peer, as reported by the operating system.
 ///
-/// Put there by [`serve`](crate::serve()) or another acceptor, once per request; believed. Never a claimed address: `ProxyMiddleware`
-/// restores the client beside it, into [`OriginalRequest`]. Absent means unknown, and unknown is never trusted.
+/// [`serve`](crate::serve()) or another acceptor inserts it into each request. It is trusted, and it is never an
+/// address from a header: `ProxyMiddleware` restores the client's address separately, into [`OriginalRequest`]. A
+/// request without a `PeerAddr` has an unknown peer, and an unknown peer is never trusted.
+#[doc(alias = "remote address")]
+#[doc(alias = "ConnectInfo")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PeerAddr {
-    /// A TCP socket's remote address.
+    /// The remote address of a TCP socket.
     Tcp(SocketAddr),
     /// The process at the other end of a unix socket.
     Unix(UnixPeer),
 }
 
 impl PeerAddr {
-    /// The socket's peer among a request's extensions.
+    /// Returns the peer from a request's extensions.
     ///
-    /// With feature `axum` also where `axum::serve` puts it: `ConnectInfo<PeerAddr>`, which is there only if the server was made by
-    /// `into_make_service_with_connect_info::<PeerAddr>()`.
+    /// With feature `axum`, it falls back to `ConnectInfo<PeerAddr>`, which `axum::serve` inserts if the application
+    /// was passed to `into_make_service_with_connect_info::<PeerAddr>()`.
     #[must_use]
     pub fn of(extensions: &Extensions) -> Option<&Self> {
         let ours = extensions.get::<Self>();
@@ -49,7 +65,7 @@ impl PeerAddr {
         ours
     }
 
-    /// The peer's IP address, an IPv4-mapped IPv6 one as IPv4; none on a unix socket.
+    /// Returns the peer's IP address, or `None` for a unix socket. An IPv4-mapped IPv6 address is returned as IPv4.
     #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
@@ -58,7 +74,7 @@ impl PeerAddr {
         }
     }
 
-    /// The peer's TCP port; none on a unix socket.
+    /// Returns the peer's TCP port, or `None` for a unix socket.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         match self {
@@ -68,26 +84,27 @@ impl PeerAddr {
     }
 }
 
-/// What the kernel says of the process at the other end of a unix socket.
+/// Holds the credentials that the kernel reports for the process at the other end of a unix socket.
+#[doc(alias = "SO_PEERCRED")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnixPeer {
-    /// Its user id, where the system tells.
+    /// The user id, if the platform reports it.
     pub uid: Option<u32>,
-    /// Its group id, where the system tells.
+    /// The group id, if the platform reports it.
     pub gid: Option<u32>,
-    /// Its process id, where the system tells.
+    /// The process id, if the platform reports it.
     pub pid: Option<i32>,
 }
 
 impl UnixPeer {
-    /// A peer of which nothing is known but that it is on this machine.
+    /// Returns a peer without credentials: only that it is on this machine is known.
     #[must_use]
     pub const fn unknown() -> Self {
         Self { uid: None, gid: None, pid: None }
     }
 
-    /// The same peer with its user id.
+    /// Sets the user id.
     #[must_use]
     pub const fn with_uid(mut self, uid: u32) -> Self {
         self.uid = Some(uid);
@@ -95,15 +112,17 @@ impl UnixPeer {
     }
 }
 
-/// The connection that a request came on is TLS, ended by this process.
+/// Marks a request that arrived over TLS, terminated by this process.
 ///
-/// Put there by [`serve`](crate::serve()) or another acceptor; believed. Says nothing of the connections before this one.
+/// [`serve`](crate::serve()) or another acceptor inserts it. It is trusted, and it is about this connection only: a
+/// connection between the client and an earlier proxy may still be in clear text.
+#[doc(alias = "https")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OverTls;
 
 impl OverTls {
-    /// For the extensions of a request that came over TLS.
+    /// Creates the marker, for an acceptor that inserts it into each request that arrived over TLS.
     #[must_use]
     pub const fn new() -> Self {
         Self
@@ -140,10 +159,11 @@ impl InClear {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReceivedHttp10;
 
-/// Where to connect instead of the URI's authority, for this request only. `Host` and the request's target stay as they are.
+/// Overrides the destination of one request: where to connect in place of the URI's authority.
 ///
-/// Put there by the caller of `ExactProxy` or by a rewrite hook of `ProxyApp`; read by the transport, which believes it: whoever can
-/// set extensions chooses the destination.
+/// `Host` and the request target stay unchanged. The caller of `ExactProxy` or a rewrite hook of `ProxyApp` inserts
+/// it. It is trusted: code that sets it chooses the destination. `ProxyApp` removes one that was inserted before
+/// `ProxyApp`.
 ///
 /// ```
 /// use std::path::Path;
@@ -155,37 +175,49 @@ pub(crate) struct ReceivedHttp10;
 /// # Ok::<(), http::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[doc(alias = "unix socket")]
+#[doc(alias = "resolve")]
 #[non_exhaustive]
 pub enum ConnectTo {
-    /// Addresses, which need no resolving: the first that connects is taken.
+    /// Resolved addresses. The first address that accepts a connection is used.
     Addresses(Arc<[SocketAddr]>),
-    /// A host name or address, and a port.
+    /// A host name or IP address, and a port.
     Authority(Authority),
-    /// A unix socket's path. On Linux a leading zero byte makes it an abstract name.
+    /// The path of a unix socket. On Linux, a leading zero byte makes it an abstract name.
     Unix(Arc<std::path::Path>),
 }
 
-/// Called with each interim response (RFC 9110 §15.2: `103`, `102`, `100` and the like) of the upstream, before the final one.
+/// Calls a function for each interim response (1xx) that the upstream sends before its final response
+/// ([RFC 9110 §15.2]).
 ///
-/// Put there by whoever sends the request, to `ExactProxy` or through `ProxyApp`; called by the transport, at most 100 times for a request,
-/// while the response is awaited: it must not block. It gets the status and the fields, those of the upstream's connection taken out, and
-/// nothing mapped back to the client. Without it, interim responses are dropped: hyper's server has no way to send them on. `101` is no
-/// interim response here.
+/// The sender of the request inserts it: the caller of `ExactProxy`, or a layer around `ProxyApp`. The function
+/// receives the status and the headers, without hop-by-hop headers; `Location` and `Link` are not mapped to the
+/// client's view. It is called at most 100 times per request, while the response is awaited, so it must not block.
+///
+/// Without this extension, interim responses are dropped, because hyper's server cannot send them. `101` switches
+/// protocols and is not reported here.
+///
+/// [RFC 9110 §15.2]: https://www.rfc-editor.org/rfc/rfc9110#section-15.2
 ///
 /// ```
 /// use nexthop::{Body, ext::OnInformational};
 ///
 /// let mut request = http::Request::get("http://127.0.0.1:8080/").body(Body::empty())?;
-/// request.extensions_mut().insert(OnInformational::new(|hint| println!("{} {:?}", hint.status(), hint.headers().get("link"))));
+/// request.extensions_mut().insert(OnInformational::new(|interim| {
+///     println!("{} {:?}", interim.status(), interim.headers().get("link"));
+/// }));
 /// # Ok::<(), http::Error>(())
 /// ```
 #[derive(Clone)]
+#[doc(alias = "early hints")]
+#[doc(alias = "103")]
+#[doc(alias = "interim response")]
 pub struct OnInformational(Arc<Callback>);
 
 type Callback = dyn Fn(&Response<()>) + Send + Sync;
 
 impl OnInformational {
-    /// For the extensions of a request.
+    /// Creates the extension from a function. The function must not block.
     pub fn new(on_informational: impl Fn(&Response<()>) + Send + Sync + 'static) -> Self {
         Self(Arc::new(on_informational))
     }
@@ -201,11 +233,15 @@ impl fmt::Debug for OnInformational {
     }
 }
 
-/// Where a request came from, after `ProxyMiddleware` decided what to believe.
+/// Holds the client's view of a request: client address, scheme, host, port and path prefix, after the trust decision.
 ///
-/// Put there by `ProxyMiddleware` on every request it lets through; believed. Cannot be made outside this crate, so an application that
-/// finds one knows that the decision was taken.
+/// `ProxyMiddleware` inserts it into every request that it passes on. It is trusted. Code outside this crate cannot
+/// create one, so its presence proves that the trust decision was made. It is not an `http::Request`.
 #[derive(Clone, Debug)]
+#[doc(alias = "real ip")]
+#[doc(alias = "client ip")]
+#[doc(alias = "x-forwarded-for")]
+#[doc(alias = "x-forwarded-proto")]
 pub struct OriginalRequest {
     pub(crate) peer: Option<PeerAddr>,
     pub(crate) client: Option<IpAddr>,
@@ -218,76 +254,84 @@ pub struct OriginalRequest {
 }
 
 impl OriginalRequest {
-    /// The socket's peer, if the acceptor named it.
+    /// Returns the socket's peer, or `None` if the acceptor did not insert a [`PeerAddr`].
     #[must_use]
     pub fn peer(&self) -> Option<&PeerAddr> {
         self.peer.as_ref()
     }
 
-    /// The client's address: the claimed one where the claim is trusted, else the peer's; `None` where nobody knows.
+    /// Returns the client's address: from the forwarding headers if they are trusted, else the peer's IP address.
+    ///
+    /// `None` means that the address is unknown: the peer is a unix socket, a trusted hop recorded an address that
+    /// cannot be read, or a signer sent no client address.
     #[must_use]
     pub fn client(&self) -> Option<IpAddr> {
         self.client
     }
 
-    /// The client's port, where it is known.
+    /// Returns the client's port, if it is known.
     #[must_use]
     pub fn client_port(&self) -> Option<u16> {
         self.client_port
     }
 
-    /// The scheme the client used.
+    /// Returns the scheme that the client used: `http` or `https`.
     #[must_use]
     pub fn scheme(&self) -> &Scheme {
         &self.scheme
     }
 
-    /// The host the client asked, with its port where it named one.
+    /// Returns the host that the client requested, with its port if the request contained one.
     #[must_use]
     pub fn host(&self) -> Option<&Authority> {
         self.host.as_ref()
     }
 
-    /// The port the client asked: the host's own, else the scheme's default.
+    /// Returns the port that the client requested: the port of [`host`](Self::host), else the default port of the
+    /// scheme.
     #[must_use]
     pub fn port(&self) -> u16 {
         let default = if self.scheme == Scheme::HTTPS { 443 } else { 80 };
         self.host.as_ref().and_then(Authority::port_u16).unwrap_or(default)
     }
 
-    /// The path under which the application is mounted for the client: empty, or `/` and segments without a last `/`.
+    /// Returns the path prefix under which the client sees the application. It is empty, or begins with `/` and does
+    /// not end with `/`.
+    #[doc(alias = "SCRIPT_NAME")]
+    #[doc(alias = "x-forwarded-prefix")]
     #[must_use]
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// The hops the request named on its way, leftmost (farthest) first, as far as they are believed.
+    /// Returns the trusted hops of the forwarding list, in the order of the list: the hop farthest from this server
+    /// is first.
     #[must_use]
     pub fn hops(&self) -> &[Hop] {
         &self.hops
     }
 
-    /// Who vouched for what differs from the socket.
+    /// Returns the reason why the forwarding headers were trusted.
     #[must_use]
     pub fn trusted_by(&self) -> &TrustedBy {
         &self.trusted_by
     }
 }
 
-/// One element of a forwarding list.
+/// Identifies one hop in a forwarding list (`X-Forwarded-For`, or `for=` in `Forwarded`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Hop {
-    /// An address, an IPv4-mapped one as IPv4, and a port where one was named.
+    /// An IP address, and a port if the list contains one. An IPv4-mapped IPv6 address is held as IPv4.
     Addr(IpAddr, Option<u16>),
-    /// An obfuscated node name (`_hidden`, RFC 7239 §6.3).
+    /// An obfuscated identifier such as `_hidden` (RFC 7239 §6.3).
     Obfuscated(String),
-    /// `unknown`, or what could not be read.
+    /// The identifier `unknown`, or an element that could not be parsed.
     Unknown,
 }
 
 impl Hop {
-    /// The hop's address, if it named one.
+    /// Returns the hop's IP address, if it has one.
     #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
@@ -296,7 +340,7 @@ impl Hop {
         }
     }
 
-    /// The hop's port, if it named one beside an address.
+    /// Returns the hop's port, if it has an address and a port.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         match self {
@@ -306,65 +350,79 @@ impl Hop {
     }
 }
 
-/// Who vouched for a request's forwarding fields.
+/// Reports why a request's forwarding headers were trusted: the outcome of [`Trust`](crate::middleware::Trust) for
+/// one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[doc(alias = "trusted proxies")]
 #[non_exhaustive]
 pub enum TrustedBy {
-    /// Nobody: what the socket says is all there is.
+    /// The forwarding headers were not trusted; everything comes from the socket.
     None,
-    /// The socket's peer is in a trusted network, or is a trusted user on a unix socket.
+    /// The socket's peer is trusted: its address is in a trusted network, or it is a trusted user on a unix socket.
     Peer,
-    /// A valid signature, made with the key of this id.
+    /// The request has a valid signature.
     Signature {
-        /// The key's id in the keyring.
+        /// The id, in the keyring, of the key that made the signature.
         key_id: Arc<str>,
     },
-    /// Both a trusted peer and a valid signature.
+    /// The socket's peer is trusted, and the request has a valid signature.
     PeerAndSignature {
-        /// The key's id in the keyring.
+        /// The id, in the keyring, of the key that made the signature.
         key_id: Arc<str>,
     },
 }
 
 impl TrustedBy {
-    /// True if anybody vouched at all.
+    /// Returns true unless this is [`TrustedBy::None`].
     #[must_use]
     pub fn is_trusted(&self) -> bool {
         !matches!(self, Self::None)
     }
 }
 
-/// Carried keys by name alone, for configurations that have no types.
+/// Holds carried keys by name, for configurations without Rust types.
 ///
-/// Put there by the application in front of `ProxyApp`, and by `ProxyMiddleware` behind it; believed on the receiving side, where only
-/// keys of its allow-list that came from a trusted hop are put in.
+/// Sender: the application inserts it before `ProxyApp`, which sends the keys of its list. Receiver:
+/// `ProxyMiddleware` inserts it, and it is trusted there: it contains only keys of the receiver's allow-list that a
+/// trusted hop sent.
+///
+/// ```
+/// use nexthop::ext::Carried;
+///
+/// let mut carried = Carried::new();
+/// carried.insert_text("REMOTE_USER", "alice");
+/// carried.insert_json("roles", serde_json::json!(["editor"]));
+/// assert_eq!(carried.text("REMOTE_USER"), Some("alice"));
+/// assert_eq!(carried.text("roles"), None);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
+#[doc(alias = "REMOTE_USER")]
 pub struct Carried(pub(crate) BTreeMap<String, CarriedValue>);
 
-/// The value of a key in [`Carried`].
+/// Holds the value of a key in [`Carried`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum CarriedValue {
-    /// Any JSON value.
+    /// A JSON value.
     Json(serde_json::Value),
-    /// A text.
+    /// A string.
     Text(String),
 }
 
 impl Carried {
-    /// Nothing carried yet.
+    /// Creates an empty set.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The value of `name`.
+    /// Returns the value of `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&CarriedValue> {
         self.0.get(name)
     }
 
-    /// The value of `name`, if it is a text.
+    /// Returns the value of `name` if it is a string.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
         match self.0.get(name)? {
@@ -373,7 +431,7 @@ impl Carried {
         }
     }
 
-    /// Sets `name` to a text.
+    /// Sets `name` to a string.
     pub fn insert_text(&mut self, name: impl Into<String>, text: impl Into<String>) {
         self.0.insert(name.into(), CarriedValue::Text(text.into()));
     }
@@ -383,7 +441,7 @@ impl Carried {
         self.0.insert(name.into(), CarriedValue::Json(value));
     }
 
-    /// The names and values, by name.
+    /// Returns an iterator over the names and values, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &CarriedValue)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value))
     }

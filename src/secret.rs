@@ -1,4 +1,7 @@
-//! Secrets, in memory and from files.
+//! Shared secrets, in memory and from files, for signed requests.
+//!
+//! A [`Secret`] becomes a [`Keyring`], which signs in `ProxyApp` and verifies in `ProxyMiddleware`. See
+//! [`protocol::signature`](crate::protocol::signature).
 
 mod file;
 
@@ -18,9 +21,14 @@ use crate::{
     protocol::keyring::{Key, Keyring, Source, check_id},
 };
 
-/// One shared secret, or a file of them. Zeroised when dropped, and never printed.
+/// Holds a shared secret, or a file of secrets. It is zeroized when dropped and never printed.
 ///
-/// At least 32 bytes: a shorter one would be the weakest part of the signature. Make one with `openssl rand -base64 32`.
+/// A secret has at least 32 bytes, the strength of the signature's HMAC-SHA256. `openssl rand -base64 32` generates
+/// one.
+///
+/// # Deployment
+/// Both ends of the hop need the same secret. Keep it in a file that only the service's user can read
+/// ([`from_private_file`](Self::from_private_file)), not in the configuration.
 ///
 /// ```
 /// use nexthop::secret::Secret;
@@ -31,6 +39,8 @@ use crate::{
 /// # Ok::<(), nexthop::ConfigError>(())
 /// ```
 #[derive(Clone)]
+#[doc(alias = "hmac")]
+#[doc(alias = "key")]
 pub struct Secret(Kind);
 
 #[derive(Clone)]
@@ -40,38 +50,38 @@ enum Kind {
 }
 
 impl Secret {
-    /// A secret that is given in memory.
+    /// Creates a secret from bytes in memory.
     ///
     /// # Errors
-    /// `Secret` if there are less than 32 bytes.
+    /// [`ConfigError::Secret`] if there are fewer than 32 bytes.
     pub fn from_bytes(bytes: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
         let bytes = Zeroizing::new(bytes.as_ref().to_vec());
         if bytes.len() < MIN_BYTES {
-            return Err(ConfigError::secret("memory", format!("has less than {MIN_BYTES} bytes")));
+            return Err(ConfigError::secret("memory", format!("has fewer than {MIN_BYTES} bytes")));
         }
         Ok(Self(Kind::Bytes(Arc::new(bytes))))
     }
 
-    /// 32 random bytes from the operating system: for a peer that this process starts and tells.
+    /// Generates a secret of 32 random bytes, for a peer that this process starts and passes the secret to.
     ///
     /// # Errors
-    /// `Secret` if the system has no randomness to give.
+    /// [`ConfigError::Secret`] if the operating system's random number generator fails.
     pub fn random() -> Result<Self, ConfigError> {
         let mut bytes = Zeroizing::new(vec![0; MIN_BYTES]);
         getrandom::fill(&mut bytes).map_err(|error| ConfigError::secret("random bytes", error.to_string()))?;
         Ok(Self(Kind::Bytes(Arc::new(bytes))))
     }
 
-    /// A secret made from a text that people can type: `HMAC-SHA256("nexthop passphrase", text)`.
+    /// Derives a secret from a text that people can type: `HMAC-SHA256("nexthop passphrase", text)`.
     ///
-    /// This spreads the text over 32 bytes, it does not stretch it: whoever sees one signed request can try as many texts as his machines
-    /// allow. Only for a text that is itself random, such as six dice words. Not a password hash, hence the name.
+    /// Dangerous: the derivation is fast. An attacker who sees one signed request can try many texts offline. Use it
+    /// only for a text that is itself random, such as six dice words. It is not a password hash.
     ///
     /// # Errors
-    /// `Secret` if the text has less than 16 bytes.
+    /// [`ConfigError::Secret`] if the text has fewer than 16 bytes.
     pub fn dangerous_from_passphrase(text: &str) -> Result<Self, ConfigError> {
         if text.len() < MIN_PASSPHRASE_BYTES {
-            return Err(ConfigError::secret("passphrase", format!("has less than {MIN_PASSPHRASE_BYTES} bytes")));
+            return Err(ConfigError::secret("passphrase", format!("has fewer than {MIN_PASSPHRASE_BYTES} bytes")));
         }
         let mut mac = <Hmac<Sha256>>::new_from_slice(PASSPHRASE_SALT)
             .map_err(|_| ConfigError::secret("passphrase", "cannot be used"))?;
@@ -79,29 +89,32 @@ impl Secret {
         Ok(Self(Kind::Bytes(Arc::new(Zeroizing::new(mac.finalize().into_bytes().to_vec())))))
     }
 
-    /// The secrets of a file, read now and again whenever the file changes.
+    /// Reads a file of secrets now, and again whenever the file changes.
     ///
-    /// Two forms:
-    /// * *lines*: `ID BASE64`, one key a line; the first signs, all verify. Ids are 1 to 64 of `A-Z a-z 0-9 - . _ ~`. Empty lines and
-    ///   lines that begin with `#` are skipped. A file whose first other line is two words of which the first is an id and the second is
-    ///   base64 is read this way, and any line that is not such is an error.
-    /// * *raw*: everything else is one secret, byte for byte, but for one line end (`\n` or `\r\n`) at the end of the file, which editors
-    ///   put there. Its id is given to [`Keyring::new`], or is `default`.
+    /// The file has one of two forms:
+    /// * *Lines*: one key per line, `ID BASE64`. The first key signs, all keys verify. An id has 1 to 64 of the
+    ///   characters `A-Z a-z 0-9 - . _ ~`. Empty lines and lines that begin with `#` are skipped. This form is used
+    ///   if the first remaining line consists of an id and base64; then every other line must have this form, too.
+    /// * *Raw*: the whole file is one secret, byte for byte, without one line end (`\n` or `\r\n`) at the end of the
+    ///   file. Its id is the id passed to [`Keyring::new`], or `default`.
     ///
-    /// A file is taken for changed when its modification time, its inode or its length differ.
+    /// A file counts as changed if its modification time, its inode or its length differs. If a changed file is
+    /// unusable, the old secrets stay in use, and the error is logged.
     ///
     /// # Errors
-    /// `Secret`, naming the path: missing, unreadable, empty, longer than 64 KiB, a secret of less than 32 bytes, a bad line. A file that
-    /// others than its owner can read is used, with a warning in the log: see [`from_private_file`](Self::from_private_file).
+    /// [`ConfigError::Secret`], with the path, if the file is missing, unreadable, empty or longer than 64 KiB, if a
+    /// secret has fewer than 32 bytes, or if a line is invalid. A file that its group or others can access is used,
+    /// with a warning in the log: see [`from_private_file`](Self::from_private_file).
     pub fn from_file(path: impl Into<PathBuf>) -> Result<Self, ConfigError> {
         Ok(Self(Kind::File(Arc::new(File::open(path.into(), false)?))))
     }
 
-    /// Like [`from_file`](Self::from_file), but refuses a file that its group or the world may read, write or execute. On systems without
-    /// such permissions it is the same.
+    /// Reads a file of secrets like [`from_file`](Self::from_file), and refuses a file that its group or others may
+    /// read, write or execute. On platforms without unix permissions, nothing is refused.
     ///
     /// # Errors
-    /// As [`from_file`](Self::from_file), and `Secret` for too wide permissions.
+    /// As [`from_file`](Self::from_file), and [`ConfigError::Secret`] if the permissions are too wide (anything but
+    /// mode `?00`).
     pub fn from_private_file(path: impl Into<PathBuf>) -> Result<Self, ConfigError> {
         Ok(Self(Kind::File(Arc::new(File::open(path.into(), true)?))))
     }
@@ -121,27 +134,29 @@ impl fmt::Debug for Secret {
 // === impl Keyring ===
 
 impl Keyring {
-    /// A keyring with one secret, which signs and verifies under this id.
+    /// Creates a keyring with one secret, which signs and verifies under this id.
     ///
     /// # Errors
-    /// `Invalid` if the id is not 1 to 64 of `A-Z a-z 0-9 - . _ ~`; `Conflict` if the secret is a file of lines, which name their ids
-    /// themselves: see [`from_secret`](Self::from_secret).
+    /// [`ConfigError::Invalid`] if the id is not 1 to 64 of `A-Z a-z 0-9 - . _ ~`. [`ConfigError::Conflict`] if the
+    /// secret is a file of lines, which contain their own ids: see [`from_secret`](Self::from_secret).
     pub fn new(id: &str, secret: Secret) -> Result<Self, ConfigError> {
         Self::from_sources(vec![secret.source(id)?])
     }
 
-    /// The keys of a file of lines under their own ids; any other secret under the id `default`.
+    /// Creates a keyring from a secret: the keys of a file of lines keep their own ids, any other secret gets the id
+    /// `default`.
     ///
     /// # Errors
-    /// None for a secret that could be made; a `Result` all the same, since the file's form may change with time.
+    /// None for a valid [`Secret`]. The `Result` is reserved for later forms of the file.
     pub fn from_secret(secret: Secret) -> Result<Self, ConfigError> {
         Self::from_sources(vec![Arc::new(Entry::new(secret.0, None)?)])
     }
 
-    /// The same keyring with one more secret, which only verifies. Other clones of this keyring do not get it.
+    /// Adds a secret that only verifies, for key rotation. Other clones of this keyring do not get it.
     ///
     /// # Errors
-    /// As [`new`](Self::new), and `Conflict` if the id is there already.
+    /// As [`new`](Self::new), and [`ConfigError::Conflict`] if the keyring already contains the id.
+    #[doc(alias = "rotation")]
     pub fn with(self, id: &str, secret: Secret) -> Result<Self, ConfigError> {
         let mut sources = self.sources().to_vec();
         sources.push(secret.source(id)?);
@@ -199,7 +214,7 @@ impl Source for Entry {
                 true
             }
             Err(error) => {
-                tracing::error!(%error, "changed secrets cannot be used; the old ones stay");
+                tracing::error!(%error, "the changed secrets are unusable; the old secrets stay in use");
                 false
             }
         }
@@ -209,7 +224,7 @@ impl Source for Entry {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn_blocking(job);
         } else if let Err(error) = std::thread::Builder::new().name("nexthop-secrets".into()).spawn(job) {
-            tracing::error!(%error, "cannot look at the secrets' files");
+            tracing::error!(%error, "starting the thread that checks the secret files failed");
         }
     }
 }
@@ -219,7 +234,7 @@ fn keys_of(secrets: &Secrets, id: Option<&str>) -> Result<Vec<Key>, ConfigError>
         (Secrets::Raw(bytes), id) => Ok(vec![Key::new(id.unwrap_or(DEFAULT_ID), bytes)?]),
         (Secrets::Lines(lines), None) => lines.iter().map(|(id, bytes)| Key::new(id, bytes)).collect(),
         (Secrets::Lines(_), Some(id)) => {
-            Err(ConfigError::conflict(format!("key id {id:?}"), "the secret's file names its ids itself"))
+            Err(ConfigError::conflict(format!("key id {id:?}"), "the secret file contains its own ids"))
         }
     }
 }

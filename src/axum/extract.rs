@@ -6,20 +6,30 @@ use http::request::Parts;
 use super::Rejection;
 use crate::ext::{Carried, OriginalRequest, PeerAddr};
 
-/// The client's address: the claimed one where the claim is trusted, else the socket's peer. Never one of 127.0.0.1 for want of a better.
+/// Extracts the client's IP address: from the forwarding headers if they are trusted, else the socket's peer.
 ///
-/// Rejects with [`Rejection::UnknownClient`] (400) where nobody knows it, and with [`Rejection::NoMiddleware`] (500).
-/// `Option<ClientIp>` is `None` where nobody knows it.
+/// An unknown address never falls back to 127.0.0.1. [`OriginalRequest::client`] has the cases.
+///
+/// # Errors
+/// [`Rejection::UnknownClient`] (400) if the address is unknown; `Option<ClientIp>` is `None` then.
+/// [`Rejection::NoMiddleware`] (500) without `ProxyMiddleware`, also for `Option<ClientIp>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[doc(alias = "x-forwarded-for")]
+#[doc(alias = "real ip")]
+#[doc(alias = "remote address")]
 #[expect(clippy::exhaustive_structs, reason = "taken apart in a handler's arguments")]
 pub struct ClientIp(pub IpAddr);
 
-/// The value of a carried key, by the type that [`CarriedKeys`](crate::protocol::carry::CarriedKeys) names it with.
+/// Extracts the value of a carried key by its type `T`, as registered in
+/// [`CarriedKeys`](crate::protocol::carry::CarriedKeys).
 ///
-/// Only `ProxyMiddleware` (or code of this process) puts such a value into a request, and only if somebody trusted vouched for it.
+/// Only `ProxyMiddleware`, or other code of this process, inserts such a value. `ProxyMiddleware` does so only if a
+/// trusted peer or a signature authenticates it.
 ///
-/// Rejects with [`Rejection::NotCarried`] (400), and with [`Rejection::NoMiddleware`] (500). `Option<CarriedKey<T>>` is `None` where the
-/// key was not carried; without `ProxyMiddleware` it rejects as well, lest everybody silently be a stranger.
+/// # Errors
+/// [`Rejection::NotCarried`] (400) if the request does not contain the key; `Option<CarriedKey<T>>` is `None` then.
+/// [`Rejection::NoMiddleware`] (500) without `ProxyMiddleware`, also for `Option<CarriedKey<T>>`, so that a missing
+/// layer does not turn every user into an anonymous one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_structs, reason = "taken apart in a handler's arguments")]
 pub struct CarriedKey<T>(pub T);
@@ -119,6 +129,6 @@ fn carried<T: Clone + Send + Sync + 'static>(parts: &Parts) -> Result<Option<Car
 }
 
 fn log(rejection: Rejection, wanted: &'static str) -> Rejection {
-    tracing::error!(%wanted, "cannot extract: {rejection}");
+    tracing::error!(%wanted, "extractor failed: {rejection}");
     rejection
 }

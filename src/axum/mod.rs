@@ -1,17 +1,18 @@
 //! Extractors for axum handlers, and the peer's address from `axum::serve` (feature `axum`).
 //!
-//! | extractor | is | `Option` of it |
+//! | extractor | value | `Option` of it |
 //! |---|---|---|
-//! | [`OriginalRequest`] | where the request came from, as `ProxyMiddleware` decided | `None` without `ProxyMiddleware` |
-//! | [`ClientIp`] | the client's address | `None` where nobody knows it |
-//! | [`CarriedKey<T>`](CarriedKey) | the value of a carried key, by its type | `None` where it was not carried |
-//! | [`Carried`] | the keys carried by name alone; empty where there are none | |
-//! | [`PeerAddr`] | the socket's peer | `None` where the acceptor did not say |
+//! | [`OriginalRequest`] | the client's view of the request, from `ProxyMiddleware` | `None` without `ProxyMiddleware` |
+//! | [`ClientIp`] | the client's IP address | `None` if the address is unknown |
+//! | [`CarriedKey<T>`](CarriedKey) | the value of a carried key, by its type | `None` if the request does not contain the key |
+//! | [`Carried`] | the keys carried by name; empty if there are none | |
+//! | [`PeerAddr`] | the socket's peer | `None` if the acceptor inserted none |
 //!
-//! What they answer where they cannot extract is a [`Rejection`].
+//! An extractor that fails responds with its [`Rejection`].
 //!
-//! # Answers
-//! [`Error`](crate::Error) and [`Body`](crate::Body) are answers, so a handler can call `ExactProxy` and use `?`:
+//! # Responses
+//! [`Error`](crate::Error) and [`Body`](crate::Body) implement `IntoResponse`, so a handler can call `ExactProxy` and
+//! use `?`:
 //!
 //! ```
 //! use axum::{Router, extract::State, response::Response, routing::get};
@@ -29,20 +30,21 @@
 //! # async fn main() -> Result<(), nexthop::BoxError> {
 //! let app = Router::new().route("/", get(stock)).with_state(ExactProxy::new());
 //! let response: Response = app.oneshot(Request::get("/").body(Body::empty())?).await?;
-//! assert_eq!(response.status(), StatusCode::BAD_GATEWAY); // nobody listens there
+//! assert_eq!(response.status(), StatusCode::BAD_GATEWAY); // nothing listens on port 1
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! # Mounting
-//! `ProxyMiddleware` goes around the `Router`, not into `Router::layer`, which runs after routing:
-//! `ProxyMiddleware::builder()….build()?.layer(router)`.
+//! Wrap the `Router` in `ProxyMiddleware`: `ProxyMiddleware::builder()….build()?.layer(router)`. Do not use
+//! `Router::layer`, which runs after routing.
 //!
 //! # The peer's address under `axum::serve`
-//! [`nexthop::serve`](crate::serve()) puts [`PeerAddr`] into every request, and not axum's `ConnectInfo`, which handlers find there behind
-//! `ProxyMiddleware` only. `axum::serve` does if asked for
-//! `into_make_service_with_connect_info::<PeerAddr>()`, which `Router` has, and which `axum::ServiceExt` gives to any service, such as
-//! a router behind `ProxyMiddleware`:
+//! [`nexthop::serve`](crate::serve()) inserts [`PeerAddr`] into every request. It does not insert axum's
+//! `ConnectInfo`, which handlers get from `ProxyMiddleware` only.
+//!
+//! `axum::serve` provides the peer's address through `into_make_service_with_connect_info::<PeerAddr>()`. `Router`
+//! has this method; `axum::ServiceExt` adds it to any service, such as a router wrapped in `ProxyMiddleware`:
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -58,8 +60,8 @@
 //! # }
 //! ```
 //!
-//! A listener wrapped by axum's `tap_io` cannot name this type (axum claims it for the listener's own addresses); `nexthop::serve` sets
-//! `TCP_NODELAY` by itself.
+//! A listener wrapped by axum's `tap_io` cannot provide a `PeerAddr`: axum reserves that implementation for the
+//! listener's own address type. `nexthop::serve` sets `TCP_NODELAY` without `tap_io`.
 //!
 //! # Example
 //! ```
@@ -79,7 +81,8 @@
 //! struct User { name: String }
 //!
 //! async fn hello(ClientIp(ip): ClientIp, user: Option<CarriedKey<User>>) -> String {
-//!     user.map_or_else(|| format!("a stranger from {ip}"), |user| format!("{} from {ip}", user.0.name))
+//!     let name = user.map_or_else(|| "an anonymous user".to_owned(), |user| user.0.name);
+//!     format!("{name} from {ip}")
 //! }
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -95,7 +98,8 @@
 //!     .header("x-forwarded-for", "198.51.100.7")
 //!     .header("x-wsgiproxy-json-1", r#"user {"name":"alice"}"#)
 //!     .body(Body::empty())?;
-//! request.extensions_mut().insert(PeerAddr::Tcp("192.0.2.1:49152".parse()?)); // what an acceptor does
+//! // An acceptor such as `nexthop::serve` inserts this.
+//! request.extensions_mut().insert(PeerAddr::Tcp("192.0.2.1:49152".parse()?));
 //! let response = app.oneshot(request).await?;
 //! let body = axum::body::to_bytes(response.into_body(), 1024).await?;
 //! assert_eq!(body, "alice from 198.51.100.7");

@@ -3,27 +3,29 @@ use std::{error::Error as StdError, fmt};
 use ::axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
-/// Why an extractor of this module found nothing. Answers with [`status`](Self::status) and a short text that names neither types nor keys.
+/// Reports why an extractor of this module failed. As a response, it has [`status`](Self::status) and a short text
+/// without type or key names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rejection {
-    /// The key was not carried with this request (400, as axum's own extractors answer for a part that a request lacks).
+    /// The request does not contain the carried key (400, as with axum's own extractors).
     ///
-    /// Not 401, which would have to name a challenge: a handler that wants a login takes `Option<CarriedKey<T>>` and answers with the
-    /// one it has.
+    /// The status is not 401, because a 401 needs a challenge. A handler that requires a login takes
+    /// `Option<CarriedKey<T>>` and responds with its own challenge.
     NotCarried,
-    /// No `ProxyMiddleware` has seen this request, so nobody has decided what of it may be believed (500, and an error in the log: the
-    /// program is put together wrongly).
+    /// `ProxyMiddleware` did not process the request, so there is no trust decision (500, and an error in the log,
+    /// because the program is misconfigured).
     NoMiddleware,
-    /// The acceptor did not say who the peer is (500, and an error in the log, as for axum's own `ConnectInfo`).
+    /// The acceptor did not insert a [`PeerAddr`](crate::ext::PeerAddr) (500, and an error in the log, as with axum's
+    /// `ConnectInfo`).
     NoPeer,
-    /// Nobody who may be believed says where the request came from: the peer is a unix socket, or a trusted hop names a hop that cannot be
-    /// read (400).
+    /// The client's address is unknown (400): the peer is a unix socket, a trusted hop recorded an address that
+    /// cannot be read, or a signer sent no client address.
     UnknownClient,
 }
 
 impl Rejection {
-    /// The status it is answered with.
+    /// Returns the status code of the response.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         match self {
@@ -36,9 +38,9 @@ impl Rejection {
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NotCarried => "the request carries no such key",
-            Self::NoMiddleware => "no ProxyMiddleware has seen the request",
-            Self::NoPeer => "the acceptor named no peer",
+            Self::NotCarried => "the request does not contain the carried key",
+            Self::NoMiddleware => "ProxyMiddleware did not process the request",
+            Self::NoPeer => "the acceptor did not insert a PeerAddr",
             Self::UnknownClient => "the client's address is unknown",
         })
     }
@@ -50,7 +52,7 @@ impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
         let text = match self {
             Self::NotCarried | Self::UnknownClient => self.to_string(),
-            Self::NoMiddleware | Self::NoPeer => "the server is not set up for this".to_owned(),
+            Self::NoMiddleware | Self::NoPeer => "the server is misconfigured".to_owned(),
         };
         (self.status(), text).into_response()
     }

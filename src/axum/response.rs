@@ -4,14 +4,15 @@ use ::axum::response::{IntoResponse, Response};
 
 use crate::{Body, Error, exact::answer};
 
-/// Answers as [`TransparentProxy`](crate::TransparentProxy) does: the error's status and a short text, the error in the extensions, and
-/// one line in the log.
+/// Converts an error into a response, as [`TransparentProxy`](crate::TransparentProxy) does: the error's status, a
+/// short text, and the error in the extensions. Writes one log line.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         answer(self, None, None).into_response()
     }
 }
 
+/// Wraps the body into a 200 response.
 impl IntoResponse for Body {
     fn into_response(self) -> Response {
         Response::new(::axum::body::Body::new(self))

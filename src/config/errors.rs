@@ -2,9 +2,10 @@ use std::{error::Error as StdError, fmt, slice, vec};
 
 use crate::error::ConfigError;
 
-/// Lists all errors of a configuration; never empty.
+/// Holds all errors of a configuration, at least one.
 ///
-/// `Display` prints one error per line; `Debug` prints the same, so that `fn main() -> Result<(), ConfigErrors>` reports a readable message.
+/// `Display` prints one error per line. `Debug` prints the same, so that `fn main() -> Result<(), ConfigErrors>`
+/// reports a readable message.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConfigErrors(Vec<ConfigError>);
 
@@ -13,7 +14,7 @@ impl ConfigErrors {
         if mistakes.is_empty() { Ok(()) } else { Err(Self(mistakes)) }
     }
 
-    /// The mistakes, in the order in which they were found.
+    /// Returns an iterator over the errors, in the order in which they were found.
     pub fn iter(&self) -> slice::Iter<'_, ConfigError> {
         self.0.iter()
     }

@@ -127,7 +127,7 @@ impl Reading {
     pub(super) fn fixed_time(&mut self, key: &'static str) -> Option<Duration> {
         let time = self.time(key)?;
         if time.is_none() {
-            self.fail(ConfigError::invalid(key, "off", "is not a time (500ms, 10s, 5m, 1h)"));
+            self.fail(ConfigError::invalid(key, "off", "is not a duration (500ms, 10s, 5m, 1h)"));
         }
         time
     }
@@ -142,13 +142,13 @@ impl Reading {
         let Some(credentials) = self.file(FILE) else { return proxy };
         let credentials = std::str::from_utf8(&credentials).unwrap_or_default();
         let Some((user, password)) = credentials.trim_end_matches(['\r', '\n']).split_once(':') else {
-            self.fail(ConfigError::secret(FILE, "does not hold user:password"));
+            self.fail(ConfigError::secret(FILE, "must contain user:password"));
             return None;
         };
         match proxy {
             Some(proxy) => self.check(FILE, UpstreamProxy::credentials(proxy, user, password)),
             None if before == self.mistakes() => {
-                self.fail(ConfigError::missing("upstream_proxy", "credentials are for a proxy"));
+                self.fail(ConfigError::missing("upstream_proxy", "needed for upstream_proxy_credentials_file"));
                 None
             }
             None => None,
@@ -179,10 +179,10 @@ impl Reading {
                 builder = builder.identity_pem(&chain, &key);
             }
             (Some(_), None) if before == self.mistakes() => {
-                self.fail(ConfigError::missing("tls_key_file", "a certificate to show needs its key"));
+                self.fail(ConfigError::missing("tls_key_file", "needed for tls_certificate_file"));
             }
             (None, Some(_)) if before == self.mistakes() => {
-                self.fail(ConfigError::missing("tls_certificate_file", "a key needs its certificate"));
+                self.fail(ConfigError::missing("tls_certificate_file", "needed for tls_key_file"));
             }
             _ => {}
         }

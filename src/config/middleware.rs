@@ -16,54 +16,77 @@ use crate::{
     protocol::signature::Verifier,
 };
 
-/// A [`ProxyMiddleware`], as a file describes it. See the [module](super) for how values are written.
+/// Configures a [`ProxyMiddleware`] from a file. The [module](super) describes the types of values.
 ///
-/// Whom to believe; nobody where none of these is set:
+/// # Trust
+/// If neither `secret_file` nor `trust_ips` nor `trust_uids` is set, no forwarding header is trusted.
 ///
-/// | key | |
-/// |---|---|
-/// | `secret_file` | text: the file of secrets, see [`Secret::from_file`](crate::secret::Secret::from_file) |
-/// | `secret_id` | text: the id of a file's one secret |
-/// | `private_secret_file` | flag: refuse a file that others than its owner can read |
-/// | `signature_max_age`, `signature_skew` | time |
-/// | `dangerous_unsigned_bodies` | `large` or `all`: bodies that no signature need cover |
+/// | key | type | meaning | default |
+/// |---|---|---|---|
+/// | `trust_ips` | list | addresses and networks of trusted proxies, see [`Trust::peers`]; an empty list trusts none | none |
+/// | `trust_uids` | list | user ids of trusted peers on a unix socket; an empty list trusts none | none |
+/// | `secret_file` | string | path of the [file of secrets][secret]; if set, valid signatures are trusted | none |
+/// | `trust` | string | `all` or `any` of the three above; required if more than one of them is set, else invalid | none |
+/// | `max_hops` | number | maximum number of trusted elements of a forwarding list | no limit |
+/// | `secret_id` | string | id of the secret, if the file contains one raw secret | `default` |
+/// | `private_secret_file` | boolean | rejects a file that group or others can access | `false` |
+/// | `signature_max_age` | duration | maximum age of a signature, in whole seconds, up to `24h` | `60s` |
+/// | `signature_skew` | duration | maximum difference of the clocks, in whole seconds, up to `24h` | `30s` |
+/// | `dangerous_accept_unsigned` | boolean | [passes on][accept] requests without a signature, untrusted | `false` |
+/// | `dangerous_unsigned_bodies` | string | `large` or `all`: [bodies that need no signature][unsigned] | none |
 #[cfg_attr(
     feature = "classic-signature",
-    doc = "| `dangerous_classic_signature` | flag: accept `X-WSGIProxy-Signature` too, see [`Trust::dangerous_classic_signature`] |"
+    doc = "| `dangerous_classic_signature` | boolean | accepts `X-WSGIProxy-Signature`, too: [`Trust::dangerous_classic_signature`] | `false` |"
 )]
-/// | `trust_ips` | list of addresses and networks, see [`Trust::peers`]; nobody where it is empty |
-/// | `trust_uids` | list of user ids, of processes on a unix socket; nobody where it is empty |
-/// | `max_hops` | number: how many elements of a forwarding list are believed |
-/// | `trust` | `all` or `any`; needed where more than one of `secret_file`, `trust_ips`, `trust_uids` is set, and only there |
-/// | `dangerous_accept_unsigned` | flag |
 ///
-/// What to believe:
+/// # Restored headers
 ///
-/// | key | |
-/// |---|---|
-/// | `forwarded_headers` | `wsgiproxy` (the default), `x-forwarded` or `forwarded` |
-/// | `restore` | list of `client`, `scheme`, `host`, `port`, `prefix`; empty for nothing; by default `client scheme` |
-/// | `allowed_hosts` | list |
-/// | `identity_headers` | list of field names |
-#[cfg_attr(feature = "axum", doc = "| `peer_from_connect_info` | flag |")]
-/// | `string_keys`, `unicode_keys`, `json_keys` | lists of names, carried in [`ext::Carried`](crate::ext::Carried) |
+/// | key | type | meaning | default |
+/// |---|---|---|---|
+/// | `forwarded_headers` | string | the headers to read: `wsgiproxy`, `x-forwarded` or `forwarded` | `wsgiproxy` |
+/// | `restore` | list | of `client`, `scheme`, `host`, `port`, `prefix`; an empty list restores nothing | `client scheme` |
+/// | `allowed_hosts` | list | hosts that are served (`example.com`, `*.example.com`); others get a 421 | all hosts |
+/// | `identity_headers` | list | more headers that name a user, to remove if they are not trusted | none |
+/// | `string_keys`, `unicode_keys`, `json_keys` | list | names of the keys to accept into [`ext::Carried`](crate::ext::Carried) | none |
+#[cfg_attr(
+    feature = "axum",
+    doc = "| `peer_from_connect_info` | boolean | [uses][connect_info] axum's `ConnectInfo` as the peer address | `false` |"
+)]
 ///
-/// What to say whatever the request says:
+/// # Overrides
+/// They replace the values of the request and of its headers.
 ///
-/// | key | |
-/// |---|---|
-/// | `prefix` or `pop_prefix` | text: see [`prefix`](ProxyMiddlewareBuilder::prefix) and [`pop_prefix`](ProxyMiddlewareBuilder::pop_prefix) |
-/// | `scheme` | `http` or `https` |
-/// | `host`, or `domain` and `port` | text: see [`ForceHost`] |
+/// | key | type | meaning | default |
+/// |---|---|---|---|
+/// | `prefix` | string | [prefix](ProxyMiddlewareBuilder::prefix) that the front end removed; excludes `pop_prefix` | none |
+/// | `pop_prefix` | string | [prefix](ProxyMiddlewareBuilder::pop_prefix) to remove from the path | none |
+/// | `scheme` | string | `http` or `https` | from the request |
+/// | `host` | string | host with its port, see [`ForceHost`]; excludes `domain` and `port` | from the request |
+/// | `domain` | string | host without a port | from the request |
+/// | `port` | number | port | from the request |
+///
+/// [accept]: ProxyMiddlewareBuilder::dangerous_accept_unsigned
+#[cfg_attr(feature = "axum", doc = "[connect_info]: ProxyMiddlewareBuilder::peer_from_connect_info")]
+/// [secret]: crate::secret::Secret::from_file
+/// [unsigned]: crate::protocol::signature::UnsignedBodies
+///
+/// ```
+/// use nexthop::config::ProxyMiddlewareConfig;
+///
+/// let config: ProxyMiddlewareConfig =
+///     serde_json::from_str(r#"{"trust_ips": "10.0.0.0/8", "forwarded_headers": "x-forwarded"}"#)?;
+/// let layer = config.build()?;
+/// # Ok::<(), nexthop::BoxError>(())
+/// ```
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(transparent)]
 pub struct ProxyMiddlewareConfig(Table);
 
 impl ProxyMiddlewareConfig {
-    /// Checks everything, and makes the layer.
+    /// Validates the configuration, reads its files and creates the layer.
     ///
     /// # Errors
-    /// All [`ConfigErrors`].
+    /// All [`ConfigErrors`] of the configuration.
     pub fn build(&self) -> Result<ProxyMiddleware, ConfigErrors> {
         let mut reading = Reading::new(self.0.clone());
         let mut builder = ProxyMiddleware::builder();
@@ -107,14 +130,13 @@ impl Reading {
             }
             (0 | 1, None) => of.pop(),
             (0 | 1, Some(_)) => {
-                let why =
-                    "says how several of secret_file, trust_ips and trust_uids go together, and there are not several";
+                let why = "allowed only if more than one of secret_file, trust_ips and trust_uids is set";
                 self.fail(ConfigError::conflict("trust", why));
                 None
             }
             (_, Some(combine)) => Some(combine(of)),
             (_, None) => {
-                let why = "secret_file, trust_ips and trust_uids: say whether `all` of them or `any` is needed";
+                let why = "`all` or `any` is required if more than one of secret_file, trust_ips and trust_uids is set";
                 self.fail(ConfigError::missing("trust", why));
                 None
             }
@@ -161,7 +183,7 @@ impl Reading {
             Some(time) if time.subsec_nanos() == 0 => Some(time),
             time => {
                 let text = time.map_or_else(|| "off".to_owned(), |time| format!("{time:?}"));
-                self.fail(ConfigError::invalid(key, text, "must be whole seconds"));
+                self.fail(ConfigError::invalid(key, text, "must be a whole number of seconds"));
                 None
             }
         }
@@ -207,7 +229,7 @@ impl Reading {
             builder = builder.allowed_hosts(hosts);
         }
         builder = builder
-            .identity_headers(self.parsed_list::<HeaderName>("identity_headers", "a field name").unwrap_or_default());
+            .identity_headers(self.parsed_list::<HeaderName>("identity_headers", "a header name").unwrap_or_default());
         if let Some(keys) = self.carried_keys() {
             builder = builder.carried(keys);
         }

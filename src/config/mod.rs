@@ -1,20 +1,28 @@
-//! Services and layers from configuration files (feature `config`).
+//! Builds services and layers from configuration files (feature `config`).
 //!
-//! [`ProxyAppConfig`], [`TransparentProxyConfig`] and [`ProxyMiddlewareConfig`], with the feature `spawn` also `SpawnAppConfig`, are read
-//! by any serde format (TOML, YAML, JSON, …), on their own or as fields of an application's own configuration, or collected from pairs of
-//! texts, as INI files and environments give them. Then `build()` makes the service or layer; `ServeConfig` (feature `serve`) is put on a
-//! server by `apply(…)`. The keys are those of the paste.deploy factories this crate descends from, and more; each
-//! type lists its own.
+//! [`ProxyAppConfig`], [`TransparentProxyConfig`], [`ProxyMiddlewareConfig`] and `SpawnAppConfig` (feature `spawn`)
+//! deserialize from every serde format (TOML, YAML, JSON, …), on their own or as fields of an application's
+//! configuration. `from_iter` collects them from pairs of strings, such as an INI section or environment variables.
+//! `build()` then returns the service or layer. `ServeConfig` (feature `serve`) is applied to a server with
+//! `apply(…)`. Each type documents its keys, which include those of the paste.deploy factories of WSGIProxy.
 //!
-//! * A *text* may also be a number or a boolean of the format.
-//! * A *list* is an array, or one text with white space between the elements.
-//! * A *flag* is `true`, `yes`, `on`, `1` or `false`, `no`, `off`, `0`.
-//! * A *time* is a whole number with its unit: `500ms`, `10s`, `5m`, `1h`; `off` turns the limit off.
+//! | type | value |
+//! |---|---|
+//! | string | a string, a number or a boolean of the format; not empty |
+//! | list | an array, or one string with white space between the elements |
+//! | boolean | `true`, `yes`, `on`, `1`, or `false`, `no`, `off`, `0` |
+//! | number | a whole number |
+//! | duration | a whole number and its unit: `500ms`, `10s`, `5m`, `1h` |
+//! | duration or `off` | a duration; `off` disables the limit |
 //!
-//! A key that is not set has the default of the builder's setting. `build()` reports all [`ConfigErrors`] at once, each with its key and text;
-//! a key that is not known, or occurs twice, is a mistake too.
+//! A key that is not set has the default of the builder. Keywords are case-insensitive.
 //!
-//! For configurations of one's own, an [`UpstreamUrl`](crate::UpstreamUrl) is read from a text by itself.
+//! # Errors
+//! `build()` and `apply(…)` report all [`ConfigErrors`] at once, each with its key and value. An unknown key and a
+//! key that occurs twice are errors, too. Values of unknown keys are not printed, since a value may be a secret.
+//!
+//! # Other configuration types
+//! [`UpstreamUrl`](crate::UpstreamUrl) deserializes from a string, for use in an application's own configuration types.
 //!
 //! ```
 //! use nexthop::config::ProxyMiddlewareConfig;
@@ -27,11 +35,12 @@
 //! }"#)?;
 //! let layer = config.build()?;
 //!
-//! let config = ProxyMiddlewareConfig::from_iter([("trust_ips", "10.0.0.0/33"), ("schema", "https")]);
-//! let mistakes: Vec<_> = config.build().unwrap_err().iter().map(ToString::to_string).collect();
-//! assert_eq!(mistakes.len(), 2);
-//! assert!(mistakes[0].starts_with(r#"trust_ips "10.0.0.0/33": "#));
-//! assert!(mistakes[1].starts_with(r#"setting "schema": unknown key"#));
+//! let pairs = [("trust_ips", "10.0.0.0/33"), ("schema", "https")];
+//! let config = ProxyMiddlewareConfig::from_iter(pairs);
+//! let errors: Vec<_> = config.build().unwrap_err().iter().map(ToString::to_string).collect();
+//! assert_eq!(errors.len(), 2);
+//! assert!(errors[0].starts_with(r#"trust_ips "10.0.0.0/33": "#));
+//! assert_eq!(errors[1], r#"setting "schema": unknown key; did you mean scheme?"#);
 //! # Ok::<(), nexthop::BoxError>(())
 //! ```
 

@@ -13,69 +13,104 @@ use crate::{
     protocol::signature::Signer,
 };
 
-/// A [`ProxyApp`], as a file describes it. See the [module](super) for how values are written.
+/// Configures a [`ProxyApp`] from a file. The [module](super) describes the types of values.
 ///
-/// Where to, and how:
+/// # Requests
 ///
-/// | key | |
-/// |---|---|
-/// | `href` (or `address`) | text: the upstream's URL, or `unix:/path`. The one key that must be set |
-/// | `host` or `preserve_host` | text: what to write into `Host`; flag: leave what the client wrote |
-/// | `strip_prefix` or `keep_prefix` | text: a prefix that the upstream does not get; flag: it gets what routers took off too. See [`PathPrefix`] |
-/// | `allowed_request_methods` (or `allowed_methods`) | list; all but `TRACE` where it is empty |
-/// | `suppress_http_headers` (or `suppress_headers`) | list of field names that are not forwarded |
-/// | `dangerous_keep_identity_headers` | flag: see [`ProxyAppBuilder::dangerous_keep_identity_headers`] |
-/// | `max_body_bytes` | number |
-/// | `map_responses` | flag: map `Location` and cookies to the client's view; by default yes |
-/// | `via` | `random` (the default), `off`, or a name |
+/// | key | type | meaning | default |
+/// |---|---|---|---|
+/// | `href` or `address` | string | the [URL](UpstreamUrl) of the upstream: `http://…`, `https://…`, `unix:/path` | required |
+/// | `host` | string | value of the `Host` header; excludes `preserve_host` | the upstream's host |
+/// | `preserve_host` | boolean | forwards the client's `Host` header | `false` |
+/// | `strip_prefix` | string | path prefix to [remove](PathPrefix::Strip); excludes `keep_prefix` | none |
+/// | `keep_prefix` | boolean | [keeps](PathPrefix::Keep) a prefix that a router removed | `false` |
+/// | `allowed_request_methods` or `allowed_methods` | list | methods to forward; an empty list is the default | all but `TRACE` |
+/// | `suppress_http_headers` or `suppress_headers` | list | names of request headers to remove | none |
+/// | `dangerous_keep_identity_headers` | boolean | [forwards][identity] headers that name a user | `false` |
+/// | `max_body_bytes` | number | maximum size of a request body | no limit |
+/// | `map_responses` | boolean | maps `Location`, cookies and similar headers to the client's view | `true` |
+/// | `via` | string | `random`, `off`, or the proxy's name in `Via` | `random` |
 ///
-/// What to tell the upstream:
+/// # Forwarding headers, carried keys, signatures
 ///
-/// | key | |
-/// |---|---|
-/// | `forwarded_headers` | list of `wsgiproxy`, `x-forwarded`, `forwarded`; empty for none; by default `wsgiproxy` |
-/// | `forwarded_for` | `append` (the default), `replace` or `omit` |
-/// | `public_scheme` | `http` or `https` |
-/// | `string_keys`, `unicode_keys`, `json_keys` | lists of names, carried from [`ext::Carried`](crate::ext::Carried) |
-/// | `secret_file` | text: the file of secrets, see [`Secret::from_file`](crate::secret::Secret::from_file); requests are then signed |
-/// | `secret_id` | text: the id of a file's one secret |
-/// | `private_secret_file` | flag: refuse a file that others than its owner can read |
-/// | `dangerous_unsigned_bodies` | `large` or `all`: bodies that no signature covers |
+/// | key | type | meaning | default |
+/// |---|---|---|---|
+/// | `forwarded_headers` | list | of `wsgiproxy`, `x-forwarded`, `forwarded`; an empty list sends none | `wsgiproxy` |
+/// | `forwarded_for` | string | `append`, `replace` or `omit` the client's address, see [`ForwardedFor`] | `append` |
+/// | `public_scheme` | string | `http` or `https`: the scheme that clients use | see [here](ProxyAppBuilder::public_scheme) |
+/// | `string_keys`, `unicode_keys`, `json_keys` | list | names of the keys of [`ext::Carried`](crate::ext::Carried) to send | none |
+/// | `secret_file` | string | path of the [file of secrets][secret]; if set, requests are signed | unsigned |
+/// | `secret_id` | string | id of the secret, if the file contains one raw secret | `default` |
+/// | `private_secret_file` | boolean | rejects a file that group or others can access | `false` |
+/// | `dangerous_unsigned_bodies` | string | `large` or `all`: [bodies that are not signed][unsigned] | none |
 ///
-/// Limits and connections, as [`ExactProxyBuilder`](crate::exact::ExactProxyBuilder) has them:
+/// # Limits and connections
 ///
-/// | key | |
-/// |---|---|
-/// | `connect_timeout`, `address_timeout`, `response_timeout`, `body_idle_timeout`, `tunnel_idle_timeout`, `expect_continue_timeout` | time |
-/// | `pool_idle_timeout`, `pool_max_age`, `pool_wait_timeout`, `tcp_keepalive` | time |
-/// | `pool_max_idle`, `pool_max_idle_total`, `pool_max_requests`, `pool_max_connections`, `pool_max_waiting` | number |
-/// | `max_response_head_bytes`, `replay_max_bytes`, `replay_budget_bytes` | number |
-/// | `chunked_requests` | flag: false for an upstream of HTTP/1.0 |
-/// | `local_address` | text: the IP address that connections come from |
-/// | `upstream_proxy` | text: another proxy to go through, see [`UpstreamProxy`](crate::net::UpstreamProxy) |
-/// | `upstream_proxy_credentials_file` | text: a file that holds `user:password` for it |
-#[cfg_attr(feature = "proxy-protocol", doc = "| `send_proxy_protocol` | `v1` or `v2` |")]
-#[cfg_attr(feature = "http2", doc = "| `http_versions` | `auto` (the default), `http1`, `http2` |")]
-#[cfg_attr(feature = "http2", doc = "| `http2_ping_interval`, `http2_ping_timeout` | time |")]
-#[cfg_attr(feature = "http2", doc = "| `http2_stream_window_bytes` | number |")]
+/// They are those of [`ExactProxyBuilder`](crate::exact::ExactProxyBuilder).
+///
+/// | key | type | meaning | default |
+/// |---|---|---|---|
+/// | `connect_timeout` | duration or `off` | DNS lookup, TCP connect and TLS handshake together | `10s` |
+/// | `address_timeout` | duration or `off` | connecting to one address of an upstream | `off` |
+/// | `response_timeout` | duration or `off` | from the last byte of the request to the head of the response | `60s` |
+/// | `body_idle_timeout` | duration or `off` | time without a frame of a body, in each direction | `60s` |
+/// | `tunnel_idle_timeout` | duration or `off` | time without a byte in a tunnel | `1h` |
+/// | `expect_continue_timeout` | duration | waiting for `100 Continue` before the body is sent | `1s` |
+/// | `pool_idle_timeout` | duration or `off` | maximum idle time of a pooled connection | `90s` |
+/// | `pool_max_age` | duration or `off` | maximum age of a connection for another request | `off` |
+/// | `pool_wait_timeout` | duration or `off` | waiting for one of `pool_max_connections` | `10s` |
+/// | `pool_max_idle` | number | idle connections per destination | 128 |
+/// | `pool_max_idle_total` | number | idle connections in total | 1024 |
+/// | `pool_max_requests` | number | requests per HTTP/1.1 connection | no limit |
+/// | `pool_max_connections` | number | connections per destination | no limit |
+/// | `pool_max_waiting` | number | requests that wait for a connection, per destination | 1024 |
+/// | `max_response_head_bytes` | number | size of a response's head, and of its trailers | 65536 |
+/// | `replay_max_bytes` | number | bytes of a request body that are kept for a retry | 65536 |
+/// | `replay_budget_bytes` | number | the same for all requests together | 16777216 |
+/// | `chunked_requests` | boolean | sends bodies of unknown length; `false` for an HTTP/1.0 upstream | `true` |
+/// | `tcp_keepalive` | duration or `off` | idle time before TCP keep-alive probes | `60s` |
+/// | `local_address` | string | local IP address of connections | chosen by the system |
+/// | `upstream_proxy` | string | URL of an HTTP or SOCKS [proxy](crate::net::UpstreamProxy) to connect through | none |
+/// | `upstream_proxy_credentials_file` | string | path of a file that contains `user:password` for that proxy | none |
+#[cfg_attr(
+    feature = "proxy-protocol",
+    doc = "| `send_proxy_protocol` | string | `v1` or `v2`: sends a PROXY protocol header on each connection | off |"
+)]
+#[cfg_attr(feature = "http2", doc = "| `http_versions` | string | `auto`, `http1` or `http2` | `auto` |")]
+#[cfg_attr(
+    feature = "http2",
+    doc = "| `http2_ping_interval` | duration or `off` | silence of an HTTP/2 connection before a PING | `20s` |"
+)]
+#[cfg_attr(feature = "http2", doc = "| `http2_ping_timeout` | duration | waiting for the PING's ACK | `10s` |")]
+#[cfg_attr(
+    feature = "http2",
+    doc = "| `http2_stream_window_bytes` | number | HTTP/2 receive window per stream, 65535 to 20971520 | 524288 |"
+)]
 #[cfg_attr(
     feature = "metrics",
-    doc = "| `metrics` | text: the name under which exchanges and connections are counted, see [`observe`](crate::transport::observe) |"
+    doc = "| `metrics` | string | records [metrics](crate::observe) with this name as the label `proxy` | off |"
 )]
 #[cfg_attr(
     feature = "tls",
-    doc = "| `tls_roots_file` | text: a PEM file of the authorities to believe, in place of the platform's |"
+    doc = "| `tls_roots_file` | string | PEM file of the only trusted CAs; excludes `tls_extra_roots_file` | the platform's CAs |"
 )]
-#[cfg_attr(feature = "tls", doc = "| `tls_extra_roots_file` | text: the same beside the platform's |")]
 #[cfg_attr(
     feature = "tls",
-    doc = "| `tls_certificate_file`, `tls_key_file` | text: PEM files of a certificate to show, and its key |"
+    doc = "| `tls_extra_roots_file` | string | PEM file of CAs to trust in addition to the platform's | none |"
 )]
-#[cfg_attr(feature = "tls", doc = "| `tls_min_version` | `1.2` (the default) or `1.3` |")]
 #[cfg_attr(
     feature = "tls",
-    doc = "| `tls_server_name` | text: the name that certificates must hold, if not the URL's host |"
+    doc = "| `tls_certificate_file`, `tls_key_file` | string | PEM files of the client certificate (mTLS) and its key | none |"
 )]
+#[cfg_attr(feature = "tls", doc = "| `tls_min_version` | string | `1.2` or `1.3` | `1.2` |")]
+#[cfg_attr(
+    feature = "tls",
+    doc = "| `tls_server_name` | string | SNI, and name required in the upstream's certificate | the URL's host |"
+)]
+///
+/// [identity]: ProxyAppBuilder::dangerous_keep_identity_headers
+/// [secret]: crate::secret::Secret::from_file
+/// [unsigned]: crate::protocol::signature::UnsignedBodies
 ///
 /// ```
 /// use nexthop::config::ProxyAppConfig;
@@ -92,10 +127,10 @@ use crate::{
 pub struct ProxyAppConfig(Table);
 
 impl ProxyAppConfig {
-    /// Checks everything, and makes the service with a pool of connections of its own.
+    /// Validates the configuration, reads its files and creates the service, with its own connection pool.
     ///
     /// # Errors
-    /// All [`ConfigErrors`].
+    /// All [`ConfigErrors`] of the configuration.
     pub fn build(&self) -> Result<ProxyApp, ConfigErrors> {
         let mut reading = Reading::new(self.0.clone());
         let href = reading.href();
@@ -120,7 +155,7 @@ impl Reading {
     fn href(&mut self) -> Option<UpstreamUrl> {
         let key = self.either("href", "address");
         let Some(text) = self.text(key) else {
-            self.fail(ConfigError::missing(key, "it says where requests are sent"));
+            self.fail(ConfigError::missing(key, "the URL of the upstream is required"));
             return None;
         };
         let href: UpstreamUrl = self.check(key, text.parse())?;

@@ -11,17 +11,24 @@ use crate::{
     serve::{ProxyProtocol, Serve},
 };
 
-/// The settings of a [server](crate::serve()), as a file describes them. See the [module](super) for how values are written.
+/// Configures a [server](crate::serve()) from a file. The [module](super) describes the types of values.
 ///
-/// | key | |
-/// |---|---|
-/// | `header_timeout`, `write_timeout`, `handshake_timeout`, `tcp_keepalive`, `drain_timeout` | time, or `off` |
-/// | `max_head_bytes`, `max_target_bytes`, `max_headers`, `max_connections` | number, at least 1 |
-/// | `keep_alive` | flag |
-/// | `proxy_protocol` | `forbidden` (the default) or `required` |
-#[cfg_attr(feature = "http2", doc = "| `http2` | flag |")]
+/// | key | type | meaning | default |
+/// |---|---|---|---|
+/// | `header_timeout` | duration or `off` | reading the head of a request | `30s` |
+/// | `write_timeout` | duration or `off` | time that a write to the client may stall | `60s` |
+/// | `handshake_timeout` | duration or `off` | PROXY header and TLS handshake together | `10s` |
+/// | `tcp_keepalive` | duration or `off` | idle time before TCP keep-alive probes; `off` keeps the listener's setting | `60s` |
+/// | `drain_timeout` | duration or `off` | waiting for open connections at shutdown | `30s` |
+/// | `max_head_bytes` | number | size of a request's head, at least 1 | 65536 |
+/// | `max_target_bytes` | number | size of a request target, at least 1 | 16384 |
+/// | `max_headers` | number | headers of an HTTP/1 request, at least 1 | 100 |
+/// | `max_connections` | number | open connections, at least 1 | no limit |
+/// | `keep_alive` | boolean | serves more than one request per HTTP/1 connection | `true` |
+/// | `proxy_protocol` | string | `forbidden` or `required`, see [`ProxyProtocol`] | `forbidden` |
+#[cfg_attr(feature = "http2", doc = "| `http2` | boolean | serves HTTP/2, also in clear text (h2c) | `true` |")]
 ///
-/// Where it listens, its TLS and what stops it are said in code. The defaults are those of [`Serve`].
+/// The listener, TLS and the shutdown signal are set in code. The defaults are those of [`Serve`].
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -29,7 +36,8 @@ use crate::{
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), nexthop::BoxError> {
-/// let config: ServeConfig = serde_json::from_str(r#"{"header_timeout": "10s", "max_connections": 10000}"#)?;
+/// let text = r#"{"header_timeout": "10s", "max_connections": 10000}"#;
+/// let config: ServeConfig = serde_json::from_str(text)?;
 /// let app = Router::new().route("/", get(async || "hello"));
 /// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
 /// let stop = async { /* a signal */ };
@@ -42,10 +50,10 @@ use crate::{
 pub struct ServeConfig(Table);
 
 impl ServeConfig {
-    /// Checks everything, and puts it on a server that has not started.
+    /// Validates the configuration and applies it to a server that has not started.
     ///
     /// # Errors
-    /// All [`ConfigErrors`].
+    /// All [`ConfigErrors`] of the configuration.
     pub fn apply<L, S>(&self, mut serve: Serve<L, S>) -> Result<Serve<L, S>, ConfigErrors> {
         type Set<L, S, T> = fn(Serve<L, S>, T) -> Serve<L, S>;
         let times: [(_, Set<L, S, Option<Duration>>); 5] = [
@@ -76,7 +84,7 @@ impl ServeConfig {
         }
         for (key, set) in numbers {
             match reading.parsed(key, "a number") {
-                Some(0) => reading.fail(ConfigError::invalid(key, "0", "lets nothing through")),
+                Some(0) => reading.fail(ConfigError::invalid(key, "0", "must be at least 1")),
                 Some(number) => serve = set(serve, number),
                 None => {}
             }

@@ -23,7 +23,7 @@ pub(super) const FORWARDED_HEADERS: &[(&str, ForwardedHeaders)] = &[
 
 type AddKey = fn(CarriedKeysBuilder, String) -> CarriedKeysBuilder;
 
-/// From a text, as `parse` reads it.
+/// Deserializes a string with `FromStr` (feature `config`).
 impl<'de> Deserialize<'de> for UpstreamUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
@@ -47,7 +47,7 @@ impl Reading {
             }
         }
         if let Some(pickled) = self.list("pickle_keys").filter(|pickled| !pickled.is_empty()) {
-            let why = "is neither sent nor read, since unpickling runs code: use json_keys";
+            let why = "is not supported because unpickling runs code; use json_keys";
             self.fail(ConfigError::invalid("pickle_keys", pickled.join(" "), why));
         }
         keys.build().map_err(|error| self.fail(error)).ok()

@@ -14,49 +14,71 @@ use crate::{
     spawn::{Backoff, Command, ListenMode, PortAnnouncement, Ready, SpawnApp, SpawnAppBuilder},
 };
 
-/// A [`SpawnApp`], as a file describes it. See the [module](super) for how values are written.
+/// Configures a [`SpawnApp`] from a file. The [module](super) describes the types of values.
 ///
-/// What to run:
+/// # Process
 ///
-/// | key | |
-/// |---|---|
-/// | `command` | list: the program and its arguments. The one key that must be set. An argument with white space needs an array |
-/// | `directory` | text: where it runs |
-/// | `env` | list of `NAME=value` |
-/// | `env_pass` | list: of this process's environment, these variables alone are passed on |
-/// | `env_remove` | list: variables that are not |
-/// | `uid`, `gid` | number: whom it runs as (unix) |
-/// | `limit_cpu_seconds`, `limit_address_space_kib`, `limit_open_files`, `limit_processes` | number: what it may use (unix), see [`Resource`](crate::spawn::Resource) |
+/// | key | type | meaning | default |
+/// |---|---|---|---|
+/// | `command` | list | the program and its arguments; an argument with white space requires an array | required |
+/// | `name` | string | name of the app in the log | the program |
+/// | `directory` | string | working directory | that of this process |
+/// | `env` | list | environment variables to set, as `NAME=value` | none |
+/// | `env_pass` | list | the only variables to pass on from this process's environment | all |
+/// | `env_remove` | list | variables not to pass on | none |
+/// | `uid`, `gid` | number | user and group of the child (unix) | those of this process |
+/// | `limit_cpu_seconds`, `limit_address_space_kib` | number | [limits](crate::spawn::Resource) of the child (unix) | none |
+/// | `limit_open_files`, `limit_processes` | number | [limits](crate::spawn::Resource) of the child (unix) | none |
+/// | `runtime_dir` | string | parent of the private directory for sockets and secrets | the system's temporary directory |
 ///
-/// How it is reached, where the command names neither `__PORT__` nor `__SOCKET__`, and when it is ready:
+/// # Socket and readiness
+/// A command that contains `__PORT__` or `__SOCKET__` needs neither `listen` nor `port_after`.
 ///
-/// | key | |
-/// |---|---|
-/// | `listen` or `port_after` | `inherited`, `inherited_unix` or `port_file`; text: the line of its output that says its port. See [`ListenMode`] |
-/// | `listen_address` | text: the IP address that it listens at, by port |
-/// | `ready`, `ready_path` or `ready_line` | `listens` (the default) or `notify`; text: a path that it answers, or what a line holds. See [`Ready`] |
-/// | `base_path` | text |
-/// | `sign_requests`, `dangerous_accept_any_listener` | flag |
+/// | key | type | meaning | default |
+/// |---|---|---|---|
+/// | `listen` | string | `inherited`, `inherited_unix` or `port_file`, see [`ListenMode`]; excludes `port_after` | none |
+/// | `port_after` | string | text that precedes the port in the child's output, see [`PortAnnouncement::after_text`] | none |
+/// | `listen_address` | string | IP address at which the child listens | `127.0.0.1` |
+/// | `ready` | string | `listens` or `notify` (unix), see [`Ready`]; excludes the next two | `listens` |
+/// | `ready_path` | string | path that the child answers with a status from 200 to 399 once it is ready | none |
+/// | `ready_line` | string | text in a line of output that the child prints once it is ready | none |
+/// | `base_path` | string | path that is prepended to the path of each request | none |
+/// | `sign_requests` | boolean | [signs](SpawnAppBuilder::sign_requests) requests with a key for each child | `false` |
+/// | `dangerous_accept_any_listener` | boolean | [skips][any] the check that the port belongs to the child | `false` |
 ///
-/// How long, how many:
+/// # Timeouts and limits
 ///
-/// | key | |
-/// |---|---|
-/// | `start_timeout`, `wait_timeout`, `drain_timeout`, `stop_timeout`, `idle_timeout`, `max_age` | time; `idle_timeout` may be `off` |
-/// | `replicas`, `max_requests`, `max_rss_bytes`, `max_waiting`, `max_retries` | number |
-/// | `placeholder_file` | text: a file with the page that browsers see while no child is ready |
-/// | `name`, `runtime_dir` | text |
+/// | key | type | meaning | default |
+/// |---|---|---|---|
+/// | `start_timeout` | duration | from the start of a child until it is ready | `60s` |
+/// | `wait_timeout` | duration | time that a request waits for a child | `60s` |
+/// | `drain_timeout` | duration | waiting for requests in flight before a child is stopped | `30s` |
+/// | `stop_timeout` | duration | from `SIGTERM` to `SIGKILL` | `10s` |
+/// | `idle_timeout` | duration or `off` | time without requests after which the children are stopped | `off` |
+/// | `max_age` | duration | age at which a child is replaced | no limit |
+/// | `max_requests` | number | requests after which a child is replaced | no limit |
+/// | `max_rss_bytes` | number | resident memory above which a child is replaced (Linux) | no limit |
+/// | `replicas` | number | children that serve at the same time | 1 |
+/// | `max_waiting` | number | requests that wait for a child | 1024 |
+/// | `max_retries` | number | retries of a request whose child died, if a retry is safe | 3 |
+/// | `placeholder_file` | string | path of an HTML page for browsers while no child is ready | requests wait |
 ///
-/// How soon a child that failed is started again, as [`Backoff`] has it:
+/// # Restart delays
 ///
-/// | key | |
-/// |---|---|
-/// | `backoff_initial`, `backoff_max` | time: the delay after the first failure, and the longest one |
-/// | `circuit_breaker_failures` | number: how many failures are the end; or `off` |
-/// | `circuit_breaker_within`, `circuit_breaker_pause` | time: within which they happen, and for which nobody waits then |
-/// | `healthy_after` | time: how long a child must have been ready so that its end is no failure |
+/// They are those of [`Backoff`].
 ///
-/// All keys of [`ProxyAppConfig`](super::ProxyAppConfig) but `href` and its like hold for the requests. The defaults are those of [`SpawnAppBuilder`].
+/// | key | type | meaning | default |
+/// |---|---|---|---|
+/// | `backoff_initial` | duration | delay after the first failure; it doubles with each further failure | `100ms` |
+/// | `backoff_max` | duration | longest delay | `30s` |
+/// | `circuit_breaker_failures` | number or `off` | failures that open the circuit breaker | 5 |
+/// | `circuit_breaker_within` | duration | period in which these failures occur | `60s` |
+/// | `circuit_breaker_pause` | duration | time that requests are answered with 503 at once | `30s` |
+/// | `healthy_after` | duration | time ready after which the end of a child is no failure | `10s` |
+///
+/// All keys of [`ProxyAppConfig`](super::ProxyAppConfig) except `href` and `address` apply to the requests.
+///
+/// [any]: SpawnAppBuilder::dangerous_accept_any_listener
 ///
 /// ```
 /// use nexthop::config::SpawnAppConfig;
@@ -102,10 +124,10 @@ const LIMITS: [(&str, Resource); 4] = [
 ];
 
 impl SpawnAppConfig {
-    /// Checks everything that can be known before a child runs, and makes the service. Nothing is started.
+    /// Validates the configuration and creates the service. No child is started.
     ///
     /// # Errors
-    /// All [`ConfigErrors`].
+    /// All [`ConfigErrors`] that can be found before a child runs.
     pub fn build(&self) -> Result<SpawnApp, ConfigErrors> {
         let mut reading = Reading::new(self.0.clone());
         let mut builder = SpawnApp::builder(reading.command());
@@ -151,7 +173,7 @@ impl Reading {
     fn command(&mut self) -> Command {
         let argv = self.list("command").unwrap_or_default();
         if argv.is_empty() {
-            self.fail(ConfigError::missing("command", "it says what to run"));
+            self.fail(ConfigError::missing("command", "the program to run is required"));
         }
         let mut command = Command::from_argv(argv);
         if let Some(directory) = self.text("directory") {
@@ -167,7 +189,7 @@ impl Reading {
             match variable.split_once('=') {
                 Some((name, value)) => command = command.env(name, value),
                 // It may be a secret's value.
-                None => self.fail(ConfigError::secret("env", "holds something else than NAME=value")),
+                None => self.fail(ConfigError::secret("env", "must contain only NAME=value")),
             }
         }
         #[cfg(unix)]
@@ -196,7 +218,7 @@ impl Reading {
             Some(None) if within.is_some() || pause.is_some() => {
                 self.fail(ConfigError::conflict(
                     "circuit_breaker_within, circuit_breaker_pause",
-                    "mean nothing where circuit_breaker_failures is off",
+                    "have no effect while circuit_breaker_failures is off",
                 ));
             }
             Some(None) => backoff = backoff.no_circuit_breaker(),
@@ -217,7 +239,7 @@ impl Reading {
             _ if text == "off" => Some(None),
             Ok(failures @ 1..) => Some(Some(failures)),
             _ => {
-                self.fail(ConfigError::invalid(KEY, text, "is neither a number of failures nor off"));
+                self.fail(ConfigError::invalid(KEY, text, "must be a number of at least 1, or off"));
                 None
             }
         }
@@ -254,7 +276,7 @@ impl Reading {
             builder = builder.ready(ready);
         }
         if signs.next().is_some() {
-            self.fail(ConfigError::conflict("ready, ready_path, ready_line", "exclude each other"));
+            self.fail(ConfigError::conflict("ready, ready_path, ready_line", "cannot be used together"));
         }
         if let Some(path) = self.text("base_path") {
             builder = builder.base_path(path);

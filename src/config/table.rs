@@ -210,15 +210,17 @@ impl Reading {
     }
 
     pub(super) fn exclude(&mut self, key: &str, other: &str) {
-        self.mistakes.push(ConfigError::conflict(format!("{key} and {other}"), "exclude each other"));
+        self.mistakes.push(ConfigError::conflict(format!("{key} and {other}"), "cannot be used together"));
     }
 
     pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
         match self.take(key)? {
-            Value::Text(text) if text.trim().is_empty() => self.refuse(key, text, "is empty: leave the key out"),
+            Value::Text(text) if text.trim().is_empty() => {
+                self.refuse(key, text, "is empty; remove the key to use the default")
+            }
             Value::Text(text) => Some(text.trim().to_owned()),
-            Value::List(list) => self.refuse(key, list.join(" "), "is a list, not one text"),
-            Value::Nothing | Value::Other => self.refuse(key, "", "is not a text"),
+            Value::List(list) => self.refuse(key, list.join(" "), "is a list; expected one string"),
+            Value::Nothing | Value::Other => self.refuse(key, "", "is not a string"),
         }
     }
 
@@ -227,7 +229,7 @@ impl Reading {
         match self.take(key)? {
             Value::Text(text) => Some(text.split_whitespace().map(str::to_owned).collect()),
             Value::List(list) => Some(list),
-            Value::Nothing | Value::Other => self.refuse(key, "", "is not a list of texts"),
+            Value::Nothing | Value::Other => self.refuse(key, "", "is not a list of strings"),
         }
     }
 
@@ -248,7 +250,7 @@ impl Reading {
         match text.to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" | "1" => Some(true),
             "false" | "no" | "off" | "0" => Some(false),
-            _ => self.refuse(key, text, "is neither true nor false"),
+            _ => self.refuse(key, text, "must be true or false"),
         }
     }
 
@@ -280,7 +282,7 @@ impl Reading {
         }
         match duration(&text) {
             Some(time) => Some(Some(time)),
-            None => self.refuse(key, text, "is not a time (500ms, 10s, 5m, 1h, off)"),
+            None => self.refuse(key, text, "is not a duration (500ms, 10s, 5m, 1h) or off"),
         }
     }
 
@@ -288,7 +290,7 @@ impl Reading {
         let found = words.iter().find(|(word, _)| text.eq_ignore_ascii_case(word));
         if found.is_none() {
             let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-            return self.refuse(key, text, format!("is none of {}", known.join(", ")));
+            return self.refuse(key, text, format!("must be one of {}", known.join(", ")));
         }
         found.map(|(_, value)| value.clone())
     }

@@ -6,21 +6,25 @@ use super::{
 };
 use crate::exact::TransparentProxy;
 
-/// A [`TransparentProxy`], as a file describes it. See the [module](super) for how values are written.
+/// Configures a [`TransparentProxy`] from a file. The [module](super) describes the types of values.
 ///
-/// | key | |
-/// |---|---|
-/// | `force_host` | text: host with or without a port to connect to, whatever the request says |
-/// | `force_scheme` | `http` or `https` |
-/// | `absolute_form_only` | flag: for a forward proxy, see [`TransparentProxyBuilder`](crate::exact::TransparentProxyBuilder::absolute_form_only) |
-/// | `via` | text: the proxy's name in `Via`, of requests and responses |
+/// | key | type | meaning | default |
+/// |---|---|---|---|
+/// | `force_host` | string | host, with or without a port, that all requests are sent to | the requested host |
+/// | `force_scheme` | string | `http` or `https`: the scheme of all connections | the scheme of the target, else `http` |
+/// | `absolute_form_only` | boolean | rejects targets not in [absolute form][absolute] (400), for a forward proxy | `false` |
+/// | `via` | string | the proxy's name in `Via` of requests and responses, by which loops are detected | no `Via` |
 ///
-/// and the keys of [`ProxyAppConfig`](super::ProxyAppConfig) for time limits, connections and TLS.
+/// The keys of [`ProxyAppConfig`](super::ProxyAppConfig#limits-and-connections) for timeouts, limits, connections and
+/// TLS apply, too.
+///
+/// [absolute]: crate::exact::TransparentProxyBuilder::absolute_form_only
 ///
 /// ```
 /// use nexthop::config::TransparentProxyConfig;
 ///
-/// let config: TransparentProxyConfig = serde_json::from_str(r#"{"force_host": "127.0.0.1:8080", "response_timeout": "5s"}"#)?;
+/// let text = r#"{"force_host": "127.0.0.1:8080", "response_timeout": "5s"}"#;
+/// let config: TransparentProxyConfig = serde_json::from_str(text)?;
 /// let service = config.build()?;
 /// # Ok::<(), nexthop::BoxError>(())
 /// ```
@@ -29,10 +33,10 @@ use crate::exact::TransparentProxy;
 pub struct TransparentProxyConfig(Table);
 
 impl TransparentProxyConfig {
-    /// Checks everything, and makes the service with a pool of connections of its own.
+    /// Validates the configuration and creates the service, with its own connection pool.
     ///
     /// # Errors
-    /// All [`ConfigErrors`].
+    /// All [`ConfigErrors`] of the configuration.
     pub fn build(&self) -> Result<TransparentProxy, ConfigErrors> {
         let mut reading = Reading::new(self.0.clone());
         let mut builder = TransparentProxy::builder();

@@ -7,10 +7,14 @@ use std::{
     sync::Arc,
 };
 
-/// How to connect, for this request only. What is not set is as the builder has it.
+/// Overrides connection settings for one request: the TLS server name and the dial policy.
 ///
-/// Put there by the caller of `ExactProxy` or by a rewrite hook of `ProxyApp`; read by the transport, which believes it. Requests share a
-/// connection only if these are equal, so keep one [`DialPolicy`] and clone it: two made from equal closures are two.
+/// Unset options fall back to the settings of the `ExactProxy`. The caller of `ExactProxy` or a rewrite hook of
+/// `ProxyApp` inserts it. It is trusted. If it was inserted before `ProxyApp`, `ProxyApp` removes the server name and
+/// keeps the dial policy.
+///
+/// Two requests share a connection only if their `ConnectWith` values are equal. Policies are compared by identity,
+/// so create one [`DialPolicy`] and clone it.
 ///
 /// ```
 /// use nexthop::{Body, ext::ConnectWith};
@@ -27,28 +31,35 @@ pub struct ConnectWith {
 }
 
 impl ConnectWith {
-    /// Nothing set.
+    /// Creates an override without any option set.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The name that the upstream's certificate must hold, and that is sent as SNI, instead of the URI's host. Only for https.
+    /// Sets the TLS server name: sent as SNI and required in the upstream's certificate. Default: the URI's host.
+    /// Applies to `https` only.
+    #[doc(alias = "sni")]
     pub fn server_name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.server_name = Some(name.into());
         self
     }
 
-    /// Asked beside the builder's own: both must allow an address.
+    /// Sets a dial policy for this request, in addition to the policy of the `ExactProxy`: both must allow an
+    /// address. Default: none.
     pub fn dial_policy(mut self, policy: DialPolicy) -> Self {
         self.dial_policy = Some(policy);
         self
     }
 }
 
-/// Which addresses may be connected to: asked for every address that a name resolves to, and for addresses that need no resolving.
+/// Restricts which IP addresses may be connected to.
 ///
-/// What it refuses is not dialled; if it refuses every address of a name, the request is `Denied` (403). It looks at addresses, not at
-/// names, so no name and no spelling of an address gets around it. Unix sockets are not asked for.
+/// The policy is applied to every address that a name resolves to, and to addresses that need no DNS lookup. It checks
+/// addresses, not names, so no host name and no spelling of an address circumvents it. Unix sockets are not checked.
+///
+/// # Errors
+/// [`ErrorKind::Denied`](crate::ErrorKind::Denied) (403) if the policy refuses every address of the upstream. A
+/// refused address is never connected to.
 ///
 /// ```
 /// use nexthop::{ErrorKind, ExactProxy, Body, ext::DialPolicy};
@@ -56,37 +67,48 @@ impl ConnectWith {
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let not_myself = DialPolicy::new(|address| !address.ip().is_loopback());
-/// let proxy = ExactProxy::builder().dial_policy(not_myself).build()?;
+/// let no_loopback = DialPolicy::new(|address| !address.ip().is_loopback());
+/// let proxy = ExactProxy::builder().dial_policy(no_loopback).build()?;
 /// let request = http::Request::get("http://[::ffff:127.0.0.1]/").body(Body::empty())?;
 /// assert_eq!(proxy.oneshot(request).await.unwrap_err().kind(), ErrorKind::Denied);
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone)]
+#[doc(alias = "ssrf")]
+#[doc(alias = "allowlist")]
 pub struct DialPolicy(Arc<dyn Fn(&SocketAddr) -> bool + Send + Sync>);
 
 impl DialPolicy {
-    /// Allows the addresses for which `allows` is true. It is given IPv4-mapped IPv6 addresses as IPv4.
+    /// Creates a policy that allows the addresses for which `allows` returns true. IPv4-mapped IPv6 addresses are
+    /// passed as IPv4.
     pub fn new(allows: impl Fn(&SocketAddr) -> bool + Send + Sync + 'static) -> Self {
         Self(Arc::new(allows))
     }
 
-    /// Allows public addresses alone (the registries of special addresses, RFC 6890): none of this machine, of private networks or of a
-    /// link, under which clouds have their metadata services; no multicast, nothing reserved. An IPv6 address that stands for one of IPv4
-    /// (mapped, NAT64, 6to4) is looked at as that.
+    /// Creates a policy that allows public addresses only, by the special-purpose address registries ([RFC 6890]).
+    ///
+    /// It refuses loopback, private, link-local (where cloud metadata services listen), multicast and reserved
+    /// addresses. An IPv6 address that embeds an IPv4 address (IPv4-mapped, NAT64, 6to4) is checked as that IPv4
+    /// address.
+    ///
+    /// [RFC 6890]: https://www.rfc-editor.org/rfc/rfc6890
     ///
     /// ```
     /// use nexthop::ext::DialPolicy;
     ///
     /// let public = DialPolicy::public();
     /// assert!(public.allows(&"93.184.216.34:443".parse()?));
-    /// for private in ["127.0.0.1:80", "10.1.2.3:80", "169.254.169.254:80", "[::1]:80", "[fd00:ec2::254]:80", "[64:ff9b::a01:203]:80"] {
+    /// for private in ["127.0.0.1:80", "10.1.2.3:80", "169.254.169.254:80"] {
+    ///     assert!(!public.allows(&private.parse()?));
+    /// }
+    /// for private in ["[::1]:80", "[fd00:ec2::254]:80", "[64:ff9b::a01:203]:80"] {
     ///     assert!(!public.allows(&private.parse()?));
     /// }
     /// # Ok::<(), std::net::AddrParseError>(())
     /// ```
     #[must_use]
+    #[doc(alias = "metadata service")]
     pub fn public() -> Self {
         Self::new(|address| match address.ip() {
             IpAddr::V4(ip) => is_public_v4(ip),
@@ -94,7 +116,7 @@ impl DialPolicy {
         })
     }
 
-    /// True if `address` may be connected to.
+    /// Returns true if `address` may be connected to.
     #[must_use]
     pub fn allows(&self, address: &SocketAddr) -> bool {
         match address.ip().to_canonical() {

@@ -4,24 +4,29 @@ use std::{net::Ipv6Addr, sync::Arc};
 
 use http::{Uri, uri::Scheme};
 
-/// What a client asked a [`ForwardProxy`](crate::ForwardProxy) for, before a resolver made a path of it.
+/// Holds the URL that a client requested through a [`ForwardProxy`](crate::ForwardProxy), before a resolver maps it
+/// to a path.
 ///
-/// Put there by `ForwardProxy` on every request that was sent to it as to a proxy, and on no other; read by the application, which tells by
-/// it which requests are which. What it says of URL, `CONNECT` and SNI is what the client wrote, as far as the
-/// [policy for contradictions](crate::forward::HostMismatchPolicy) let it through; the [user](Self::user) was authenticated.
+/// `ForwardProxy` inserts it into proxied requests before a resolver, an application or a hook handles them, and into
+/// no other request. An application can therefore distinguish proxied requests from requests for its own site.
+///
+/// The URL, the `CONNECT` target and the SNI come from the client, checked by the
+/// [host mismatch policy](crate::forward::HostMismatchPolicy). The [user](Self::user) is authenticated.
 ///
 /// ```
 /// use nexthop::ext::ProxyRequest;
 ///
-/// fn from_where(request: &http::Request<nexthop::Body>) -> String {
+/// fn describe(request: &http::Request<nexthop::Body>) -> String {
 ///     match request.extensions().get::<ProxyRequest>() {
-///         Some(asked) => format!("{} through {}", asked.url(), asked.proxy_host()),
+///         Some(proxied) => format!("{} through {}", proxied.url(), proxied.proxy_host()),
 ///         None => "not through the proxy".to_owned(),
 ///     }
 /// }
-/// # assert_eq!(from_where(&http::Request::new(nexthop::Body::empty())), "not through the proxy");
+/// # assert_eq!(describe(&http::Request::new(nexthop::Body::empty())), "not through the proxy");
 /// ```
 #[derive(Clone, Debug)]
+#[doc(alias = "forward proxy")]
+#[doc(alias = "mitm")]
 pub struct ProxyRequest {
     pub(crate) url: Uri,
     pub(crate) proxy_host: Arc<str>,
@@ -40,49 +45,52 @@ pub(crate) struct Tunnelled {
 }
 
 impl ProxyRequest {
-    /// The whole URL. A port that is the scheme's default is left out.
+    /// Returns the absolute URL, without a port that is the scheme's default.
     #[must_use]
     pub fn url(&self) -> &Uri {
         &self.url
     }
 
-    /// The scheme of the URL: `https` if it was named so, or came through a tunnel with TLS in it.
+    /// Returns the scheme of the URL: `https` if the client sent an `https` URL, or sent the request over TLS in a
+    /// tunnel.
     #[must_use]
     pub fn scheme(&self) -> &Scheme {
         self.url.scheme().unwrap_or(&Scheme::HTTP)
     }
 
-    /// The name of the proxy itself: that of the application or alias that the URL names, else the proxy's own.
+    /// Returns the proxy's own host: the application or alias that the URL names, else the proxy's main host name.
     #[must_use]
     pub fn proxy_host(&self) -> &str {
         &self.proxy_host
     }
 
-    /// True if the URL names the proxy itself, one of its applications or aliases: then the path is the URL's, and no resolver was asked.
+    /// Returns true if the URL names the proxy itself, one of its applications or an alias. The request then keeps
+    /// the URL's path, and no resolver is called.
     #[must_use]
     pub fn is_for_proxy_host(&self) -> bool {
         self.for_proxy_host
     }
 
-    /// Who the client is, where the proxy asks for that.
+    /// Returns the authenticated user, if the proxy requires authentication.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }
 
-    /// The host that the client's `CONNECT` named, an IPv6 address without brackets; none of a request without a tunnel.
+    /// Returns the host of the client's `CONNECT`, or `None` for a request outside a tunnel. An IPv6 address has no
+    /// brackets.
     #[must_use]
     pub fn connect_host(&self) -> Option<&str> {
         self.tunnel.as_ref().map(|tunnel| tunnel.bare_host())
     }
 
-    /// The port that the client's `CONNECT` named.
+    /// Returns the port of the client's `CONNECT`, or `None` for a request outside a tunnel.
     #[must_use]
     pub fn connect_port(&self) -> Option<u16> {
         self.tunnel.as_ref().map(|tunnel| tunnel.port)
     }
 
-    /// The name that the client's TLS asked for inside the tunnel.
+    /// Returns the server name (SNI) of the client's TLS handshake inside the tunnel.
     #[must_use]
     pub fn sni(&self) -> Option<&str> {
         self.tunnel.as_ref()?.sni.as_deref()

@@ -60,7 +60,7 @@ impl Extended {
 /// assert_eq!(headers["sec-websocket-key"], "dGhlIHNhbXBsZSBub25jZQ==");
 /// ```
 pub fn write_handshake(headers: &mut HeaderMap, protocol: &str, nonce: [u8; 16]) -> Result<(), Error> {
-    let refuse = || Error::new(ErrorKind::Unsupported, "the protocol asked for is not carried");
+    let refuse = || Error::new(ErrorKind::Unsupported, "unsupported upgrade protocol");
     let is_token = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b',' | b';' | b'"' | b'(' | b')' | b'=');
     if protocol.is_empty() || !protocol.bytes().all(is_token) || !is_carried(protocol.as_bytes()) {
         return Err(refuse());
@@ -91,9 +91,9 @@ pub fn accept(headers: &mut HeaderMap) {
 /// use nexthop::internals::handshake::{extended_connect, switch};
 ///
 /// let mut headers = HeaderMap::new();
-/// for (name, value) in [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")] {
-///     headers.insert(name, HeaderValue::from_static(value));
-/// }
+/// headers.insert("connection", HeaderValue::from_static("upgrade"));
+/// headers.insert("upgrade", HeaderValue::from_static("websocket"));
+/// headers.insert("sec-websocket-key", HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="));
 /// let asked = extended_connect(&Method::GET, Version::HTTP_11, &mut headers).unwrap();
 /// assert_eq!(asked.protocol(), "websocket");
 /// assert!(headers.is_empty());

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind};
 pub(crate) fn check_framing(headers: &HeaderMap) -> Result<(), Error> {
     let codings = || headers.get_all(TRANSFER_ENCODING).iter();
     if codings().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) || codings().nth(1).is_some() {
-        return Err(Error::new(ErrorKind::Unsupported, "request has a transfer coding other than chunked"));
+        return Err(Error::new(ErrorKind::Unsupported, "unsupported transfer coding: only chunked is supported"));
     }
     let Some(length) = headers.get(CONTENT_LENGTH) else { return Ok(()) };
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
@@ -27,7 +27,7 @@ pub(crate) fn check_framing(headers: &HeaderMap) -> Result<(), Error> {
         return refuse("request has both Content-Length and Transfer-Encoding");
     }
     if lengths.any(|other| other != length) || length.is_empty() || !length.as_bytes().iter().all(u8::is_ascii_digit) {
-        return refuse("request has no valid length");
+        return refuse("request has an invalid Content-Length");
     }
     Ok(())
 }

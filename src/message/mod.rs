@@ -1,14 +1,11 @@
-//! Pure functions over the heads of HTTP messages: no IO, no clock, no randomness.
+//! Functions over the heads of HTTP messages: setting the path or query of a URI, and validating path prefixes.
 //!
-//! | module | what it knows |
+//! Paths and queries are never decoded, normalized or re-encoded. Nothing here does IO or reads a clock.
+//!
+//! | item | purpose |
 //! |---|---|
-//! | [`extended`] | extended `CONNECT` of HTTP/2, and the same in HTTP/1.1 |
-//! | [`hop`] | which fields concern one connection only, and taking them off |
-//! | [`target`] | joining and splitting request targets byte for byte, upstream URLs, prefixes, `Host` |
-//! | [`forwarded`] | the lists that say which way a request came |
-//! | [`location`] | mapping `Location`, `Link`, `Set-Cookie` and their like from the upstream's view to the client's |
-//! | [`upgrade`] | what is a handshake for another protocol, and which `101` answers it |
-//! | [`via`] | `Via` and the detection of loops |
+//! | [`set_path`], [`set_query`] | replace the path or the query of a URI, in a hook or a layer |
+//! | [`Prefix`] | a validated path prefix under which an application is mounted |
 
 pub(crate) mod extended;
 pub(crate) mod fields;

@@ -105,21 +105,21 @@ pub fn handshake(headers: &HeaderMap, version: Version) -> Option<Handshake> {
 pub fn check_switch(asked: Option<&Handshake>, response: &HeaderMap) -> Result<(), Error> {
     let refuse = |why: &'static str| Err(Error::new(ErrorKind::Upstream, why).in_phase(Phase::ResponseHead));
     let Some(asked) = asked else {
-        return refuse("upstream switched protocols without being asked");
+        return refuse("unexpected 101 from the upstream: the request asked for no upgrade");
     };
     if !has_token(response, &CONNECTION, b"upgrade") {
-        return refuse("upstream switched protocols without saying so in Connection");
+        return refuse("invalid 101 from the upstream: Connection does not contain upgrade");
     }
     let mut switched = response.get_all(UPGRADE).iter().flat_map(tokens).peekable();
     if switched.peek().is_none() || !switched.all(|protocol| asked.asks(protocol)) {
-        return refuse("upstream switched to a protocol that was not asked for");
+        return refuse("invalid 101 from the upstream: the request did not ask for this protocol");
     }
     let to_websocket =
         response.get_all(UPGRADE).iter().flat_map(tokens).any(|to| to.eq_ignore_ascii_case(b"websocket"));
     if let Some(key) = asked.key.as_ref().filter(|_| to_websocket) {
         let mut accepts = response.get_all(SEC_WEBSOCKET_ACCEPT).iter();
         if accepts.next() != websocket_accept(key.as_bytes()).as_ref() || accepts.next().is_some() {
-            return refuse("upstream switched to websocket without the accept of this handshake");
+            return refuse("invalid 101 from the upstream: wrong Sec-WebSocket-Accept");
         }
     }
     Ok(())

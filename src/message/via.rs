@@ -29,7 +29,7 @@ impl Pseudonym {
         let valid =
             !name.is_empty() && name.bytes().all(|byte| is_token_byte(byte) || matches!(byte, b':' | b'[' | b']'));
         if !valid {
-            return Err(ConfigError::invalid("via", name, "a pseudonym is a token or host:port"));
+            return Err(ConfigError::invalid("via", name, "must be a token or host:port"));
         }
         Ok(Self::of(name))
     }

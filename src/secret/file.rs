@@ -70,9 +70,9 @@ impl File {
                 state.secrets = Arc::new(secrets);
                 state.generation += 1;
                 state.looked = Some(looked);
-                tracing::info!(path = %self.path.display(), "secrets read again");
+                tracing::info!(path = %self.path.display(), "secrets reloaded");
             }
-            Err(error) => tracing::error!(%error, "changed secrets cannot be used; the old ones stay"),
+            Err(error) => tracing::error!(%error, "the changed secret file is unusable; the old secrets stay in use"),
         }
     }
 }
@@ -93,7 +93,7 @@ fn read(path: &Path, private: bool) -> Result<(Secrets, Look), ConfigError> {
 
     // Before it is opened: to open a pipe waits for its writer.
     if !fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(fail("is not a file".into()));
+        return Err(fail("is not a regular file".into()));
     }
     let file = fs::File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
@@ -113,10 +113,10 @@ fn check_permissions(path: &Path, metadata: &fs::Metadata, private: bool) -> Res
         return Ok(());
     }
     if private {
-        let why = format!("is open to others than its owner (mode {mode:03o}, should be 600)");
+        let why = format!("is accessible by group or others (mode {mode:03o}, should be 600)");
         return Err(ConfigError::secret(path.display().to_string(), why));
     }
-    tracing::warn!(path = %path.display(), "a secret's file is open to others than its owner (mode {mode:03o})");
+    tracing::warn!(path = %path.display(), "secret file is accessible by group or others (mode {mode:03o})");
     Ok(())
 }
 
@@ -140,7 +140,7 @@ fn parse(bytes: &[u8]) -> Result<Secrets, String> {
     }
     let raw = bytes.strip_suffix(b"\r\n").or_else(|| bytes.strip_suffix(b"\n")).unwrap_or(bytes);
     if raw.len() < MIN_BYTES {
-        return Err(format!("has less than {MIN_BYTES} bytes"));
+        return Err(format!("has fewer than {MIN_BYTES} bytes"));
     }
     Ok(Secrets::Raw(Zeroizing::new(raw.to_vec())))
 }
@@ -149,13 +149,14 @@ fn parse_lines(text: &str) -> Result<Vec<Line>, String> {
     let mut keys: Vec<Line> = Vec::new();
     for (number, line) in content_lines(text) {
         let (id, base64) = split_line(line).ok_or_else(|| format!("line {number} is not `ID BASE64`"))?;
-        let secret = STANDARD.decode(base64).map_err(|_| format!("line {number} is not base64 with its padding"))?;
+        let secret =
+            STANDARD.decode(base64).map_err(|_| format!("line {number} has a secret that is not padded base64"))?;
         let secret = Zeroizing::new(secret);
         if secret.len() < MIN_BYTES {
-            return Err(format!("the secret of line {number} has less than {MIN_BYTES} bytes"));
+            return Err(format!("the secret of line {number} has fewer than {MIN_BYTES} bytes"));
         }
         if keys.iter().any(|(earlier, _)| earlier == id) {
-            return Err(format!("line {number} names an id a second time"));
+            return Err(format!("line {number} repeats an id"));
         }
         keys.push((id.into(), secret));
     }

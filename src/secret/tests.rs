@@ -25,17 +25,17 @@ fn a_file_that_cannot_be_used_is_refused_by_its_path() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("secret");
     refused(&path, "cannot be read");
-    refused(dir.path(), "is not a file");
+    refused(dir.path(), "is not a regular file");
 
     for (content, why) in [
         (String::new(), "is empty"),
         ("\n\n".into(), "is empty"),
-        ("short".into(), "less than 32 bytes"),
-        (format!("{}\n", &SECRET[1..]), "less than 32 bytes"),
+        ("short".into(), "fewer than 32 bytes"),
+        (format!("{}\n", &SECRET[1..]), "fewer than 32 bytes"),
         (format!("k1 {BASE64}\nnonsense"), "line 2"),
-        (format!("# old first\nk1 {BASE64}\n\nk1 {BASE64}"), "line 4 names an id a second time"),
-        ("k1 c2hvcnQ=".into(), "line 1 has less than 32 bytes"),
-        ("k1 c2hvcnQ".into(), "line 1 is not base64"),
+        (format!("# old first\nk1 {BASE64}\n\nk1 {BASE64}"), "line 4 repeats an id"),
+        ("k1 c2hvcnQ=".into(), "line 1 has fewer than 32 bytes"),
+        ("k1 c2hvcnQ".into(), "line 1 has a secret that is not padded base64"),
         ("x".repeat(70_000), "longer than"),
     ] {
         fs::write(&path, &content).unwrap();
@@ -98,7 +98,7 @@ fn a_file_of_lines_names_its_keys_and_the_first_signs() {
     let keyring = Keyring::from_secret(secret.clone()).unwrap();
     assert_eq!(ids(&keyring), ["new", "old"]);
     assert_eq!(&**keyring.keys().active().unwrap().id(), "new");
-    assert!(Keyring::new("mine", secret).unwrap_err().to_string().contains("names its ids itself"));
+    assert!(Keyring::new("mine", secret).unwrap_err().to_string().contains("contains its own ids"));
 }
 
 #[test]

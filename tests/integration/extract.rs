@@ -124,7 +124,7 @@ async fn without_the_layer_it_is_the_servers_fault() {
     let front = Front::hyper(app()).await;
     for path in ["/peer", "/client", "/maybe-client", "/origin"] {
         let response = front.exchange(get_with(path, "")).await;
-        assert_eq!((response.status(), response.text()), (500, "the server is not set up for this"), "{path}");
+        assert_eq!((response.status(), response.text()), (500, "the server is misconfigured"), "{path}");
     }
     assert_eq!(front.exchange(get_with("/maybe-peer", "")).await.text(), "false");
     assert_eq!(front.exchange(get_with("/maybe-origin", "")).await.text(), "false");

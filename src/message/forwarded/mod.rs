@@ -11,7 +11,8 @@
 //!
 //! let mut headers = HeaderMap::new();
 //! headers.append("x-forwarded-for", HeaderValue::from_static("6.6.6.6")); // what the client made up
-//! headers.append("x-forwarded-for", HeaderValue::from_static("192.0.2.9, 10.0.0.7")); // what the edge and a balancer saw
+//! // Written by an edge proxy and a load balancer.
+//! headers.append("x-forwarded-for", HeaderValue::from_static("192.0.2.9, 10.0.0.7"));
 //!
 //! let hops = forwarded::for_hops(&headers, &"x-forwarded-for".parse()?);
 //! let client = forwarded::walk(&hops, usize::MAX, |ip| ip.to_string().starts_with("10."));

@@ -15,7 +15,9 @@
 //! use http::{HeaderMap, HeaderValue, uri::Scheme};
 //! use nexthop::{internals::location::Mapping, message::Prefix};
 //!
-//! let mapping = Mapping::new("http://backend:8080/app".parse()?, Scheme::HTTPS, "www.example.com", "/shop".parse::<Prefix>()?);
+//! let upstream = "http://backend:8080/app".parse()?;
+//! let prefix = "/shop".parse::<Prefix>()?;
+//! let mapping = Mapping::new(upstream, Scheme::HTTPS, "www.example.com", prefix);
 //! let mut headers = HeaderMap::new();
 //! headers.insert("location", HeaderValue::from_static("http://backend:8080/app/cart?id=1"));
 //! headers.insert("set-cookie", HeaderValue::from_static("id=1; Path=/app; HttpOnly"));

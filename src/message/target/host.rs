@@ -30,20 +30,20 @@ pub(crate) fn form(method: &Method, uri: &Uri) -> Result<Form, Error> {
     let authority = uri.authority().map(|authority| authority.as_str());
     let is_known = |host: &[u8]| remembered(host, |_| ()).is_some();
     if authority.is_some_and(|authority| !is_known(authority.as_bytes()) && !is_host(authority.as_bytes())) {
-        return refuse("target names no valid host");
+        return refuse("request target has no valid host");
     }
     let connect = *method == Method::CONNECT;
     match (uri.scheme_str(), authority) {
         (None, Some(_)) if connect => Ok(Form::Authority),
-        (None, Some(_)) => refuse("target is an authority, which is for CONNECT only"),
+        (None, Some(_)) => refuse("authority-form target is allowed for CONNECT only"),
         // RFC 8441 §4: an extended CONNECT has a scheme and a path.
-        (None, None) if connect => refuse("CONNECT without an authority"),
+        (None, None) if connect => refuse("CONNECT requires an authority-form target"),
         _ if uri.path() == "*" && *method == Method::OPTIONS => Ok(Form::Asterisk),
-        _ if uri.path() == "*" => refuse("target is *, which is for OPTIONS only"),
+        _ if uri.path() == "*" => refuse("target * is allowed for OPTIONS only"),
         (Some("http" | "https"), _) => Ok(Form::Absolute),
-        (Some(_), _) => refuse("target's scheme is not http or https"),
+        (Some(_), _) => refuse("target scheme must be http or https"),
         (None, None) if uri.path().starts_with('/') => Ok(Form::Origin),
-        (None, None) => refuse("target does not begin with a slash"),
+        (None, None) => refuse("target must begin with a slash"),
     }
 }
 
@@ -67,29 +67,29 @@ pub(crate) fn check_host(uri: &Uri, version: Version, headers: &HeaderMap) -> Re
     let host = host_field(headers);
     let repeats = headers.len() != headers.keys_len();
     if repeats && headers.get_all(HOST).iter().nth(1).is_some() {
-        return refuse("request has more than one Host");
+        return refuse("request has more than one Host header");
     }
     let Some(authority) = uri.authority() else {
         return match host {
-            None if version >= Version::HTTP_11 => refuse("request has no Host"),
+            None if version >= Version::HTTP_11 => refuse("request has no Host header"),
             None => Ok(None),
-            Some(host) => valid(host.as_bytes()).map_or_else(|| refuse("Host is not valid"), |host| Ok(Some(host))),
+            Some(host) => valid(host.as_bytes()).map_or_else(|| refuse("invalid Host header"), |host| Ok(Some(host))),
         };
     };
     let authority = authority.as_str().as_bytes();
     if host.is_some_and(|host| host.as_bytes() != authority && !is_host(host.as_bytes())) {
-        return refuse("Host is not valid");
+        return refuse("invalid Host header");
     }
     let asked = match host {
         // RFC 9112 §3.2: a server MUST answer 400 to an HTTP/1.1 request without Host, whatever its target.
-        None if version == Version::HTTP_11 => return refuse("request has no Host"),
+        None if version == Version::HTTP_11 => return refuse("request has no Host header"),
         Some(host) if host.as_bytes() == authority => authority,
         Some(host) if host.as_bytes().eq_ignore_ascii_case(authority) => host.as_bytes(),
         // RFC 9113 §8.3.1: a Host that differs from :authority makes the request malformed.
-        Some(_) if version > Version::HTTP_11 => return refuse("Host differs from the target's authority"),
+        Some(_) if version > Version::HTTP_11 => return refuse("Host header differs from the target's authority"),
         _ => authority,
     };
-    valid(asked).map_or_else(|| refuse("target names no valid host"), |host| Ok(Some(host)))
+    valid(asked).map_or_else(|| refuse("request target has no valid host"), |host| Ok(Some(host)))
 }
 
 /// `Host`, which most clients say first, as RFC 9110 §7.2 has it.

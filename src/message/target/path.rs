@@ -20,7 +20,7 @@ pub fn join(base: &str, path: &str, query: Option<&str>, extra: Option<&str>) ->
     }
     let base = base.strip_suffix('/').unwrap_or(base);
     if !(path.is_empty() || path.starts_with('/')) {
-        return Err(Error::new(ErrorKind::InvalidTarget, "path does not begin with a slash"));
+        return Err(Error::new(ErrorKind::InvalidTarget, "path must begin with a slash"));
     }
     let mut target = BytesMut::with_capacity(
         base.len()
@@ -67,14 +67,14 @@ pub fn split_query<'a>(query: Option<&'a str>, extra: &str) -> Option<Option<&'a
 
 fn whole(target: Bytes) -> Result<PathAndQuery, Error> {
     if target.len() > MAX_TARGET {
-        return Err(Error::new(ErrorKind::HeadTooLarge, "target is too long"));
+        return Err(Error::new(ErrorKind::HeadTooLarge, "request target is too long"));
     }
     // http cuts a fragment off without a word; nothing that is sent may be lost.
     if target.contains(&b'#') {
-        return Err(Error::new(ErrorKind::InvalidTarget, "target has a fragment"));
+        return Err(Error::new(ErrorKind::InvalidTarget, "request target must not have a fragment"));
     }
     PathAndQuery::from_maybe_shared(target)
-        .map_err(|error| Error::new(ErrorKind::InvalidTarget, "target is not valid").with_source(error))
+        .map_err(|error| Error::new(ErrorKind::InvalidTarget, "invalid request target").with_source(error))
 }
 
 /// What `http::Uri` can hold.

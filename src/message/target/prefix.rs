@@ -4,11 +4,12 @@ use http::HeaderValue;
 
 use crate::error::{ConfigError, Error, ErrorKind};
 
-/// A path under which an application is mounted: empty, or segments that each begin with `/`, without a last `/`.
+/// Holds the path prefix under which an application is mounted: empty, or one or more segments that each begin with
+/// `/`, without a `/` at the end.
 ///
-/// What cannot stand in a link without harm is refused, never mended: empty and dot segments (`//`, `.`, `..`, also encoded), quotes,
-/// `;`, `\`, white space and controls, encoded slashes, and an encoded `%`. Other bytes above 0x7F stand percent-encoded. At most 1,024
-/// bytes.
+/// A prefix has at most 1,024 bytes. Bytes above 0x7F and spaces must be percent-encoded. Prefixes that are unsafe in
+/// a link are rejected, never corrected: empty and dot segments (`//`, `.`, `..`, also percent-encoded), quotes, `<`,
+/// `>`, `;`, `\`, white space, control characters, encoded slashes and encoded `%`.
 ///
 /// ```
 /// use nexthop::message::Prefix;
@@ -19,30 +20,33 @@ use crate::error::{ConfigError, Error, ErrorKind};
 /// # Ok::<(), nexthop::ConfigError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[doc(alias = "SCRIPT_NAME")]
+#[doc(alias = "x-forwarded-prefix")]
+#[doc(alias = "base path")]
 pub struct Prefix(Option<Arc<str>>);
 
 impl Prefix {
-    /// Reads a prefix that came in a field of a request.
+    /// Parses a prefix from the value of a request header.
     ///
     /// # Errors
-    /// `InvalidTarget` (400): it is not a valid prefix.
+    /// [`ErrorKind::InvalidTarget`] (400) if the prefix is invalid.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         Self::read(bytes).map_err(|why| Error::new(ErrorKind::InvalidTarget, why))
     }
 
-    /// The prefix as it stands in a path.
+    /// Returns the prefix as it appears in a path.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.as_deref().unwrap_or_default()
     }
 
-    /// True if the application is mounted at the root.
+    /// Returns true if the application is mounted at the root.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// The prefix as the value of a field.
+    /// Returns the prefix as a header value.
     #[must_use]
     pub fn to_value(&self) -> HeaderValue {
         // Only visible ASCII stands in a prefix.
@@ -56,8 +60,9 @@ impl Prefix {
         if bytes.len() > MAX_PREFIX {
             return Err("prefix is longer than 1024 bytes");
         }
-        let text = std::str::from_utf8(bytes).map_err(|_| "prefix has bytes above 0x7F")?;
-        let segments = text.strip_prefix('/').ok_or("prefix does not begin with a slash")?;
+        let text =
+            std::str::from_utf8(bytes).map_err(|_| "prefix has bytes above 0x7F that are not percent-encoded")?;
+        let segments = text.strip_prefix('/').ok_or("prefix must begin with a slash")?;
         segments.split('/').try_for_each(check_segment)?;
         Ok(Self(Some(text.into())))
     }
@@ -66,7 +71,7 @@ impl Prefix {
 impl FromStr for Prefix {
     type Err = ConfigError;
 
-    /// Reads a prefix of a configuration.
+    /// Parses a prefix from a configuration.
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         Self::read(text.as_bytes()).map_err(|why| ConfigError::invalid("prefix", text, why))
     }
@@ -88,7 +93,7 @@ fn check_segment(segment: &str) -> Result<(), &'static str> {
             byte => (byte, false),
         };
         if !is_plain(byte) && !(encoded && (byte >= 0x80 || byte == b' ')) {
-            return Err("prefix has a character that it may not have");
+            return Err("prefix has a character that is not allowed");
         }
         decoded_len += 1;
         dots += usize::from(byte == b'.');

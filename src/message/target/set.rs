@@ -3,35 +3,46 @@ use http::Uri;
 use super::join;
 use crate::error::{Error, ErrorKind};
 
-/// Puts another path into a URI, in origin or absolute form. Its query stays.
+/// Sets the path of a URI in origin or absolute form, byte for byte. The query stays, except with the path `*` (for
+/// `OPTIONS`).
+///
+/// An empty path becomes `/`.
 ///
 /// ```
 /// use http::Uri;
 /// use nexthop::message::{set_path, set_query};
 ///
-/// let mut uri: Uri = "http://back.internal:8080/old?page=2".parse()?;
+/// let mut uri: Uri = "http://backend.internal:8080/old?page=2".parse()?;
 /// set_path(&mut uri, "/new/list")?;
-/// assert_eq!(uri, "http://back.internal:8080/new/list?page=2");
+/// assert_eq!(uri, "http://backend.internal:8080/new/list?page=2");
 /// set_query(&mut uri, None)?;
-/// assert_eq!(uri, "http://back.internal:8080/new/list");
+/// assert_eq!(uri, "http://backend.internal:8080/new/list");
 /// assert_eq!(set_path(&mut uri, "new?x").unwrap_err().status(), 400);
 /// # Ok::<(), nexthop::BoxError>(())
 /// ```
 ///
 /// # Errors
-/// Those of [`join`]; `InvalidTarget` (400), too, for a path that holds a `?`, and for a URI that has no path (`host:443`).
+/// [`ErrorKind::InvalidTarget`] (400) if the path does not begin with `/`, contains `?`, `#` or another byte that a
+/// target cannot contain, or if the URI is in authority form (`host:443`). [`ErrorKind::HeadTooLarge`] (431) if the
+/// new target has more than 65,534 bytes. The URI is unchanged then.
+#[doc(alias = "rewrite")]
 pub fn set_path(uri: &mut Uri, path: &str) -> Result<(), Error> {
     if path.contains('?') {
-        return Err(Error::new(ErrorKind::InvalidTarget, "path holds a query"));
+        return Err(Error::new(ErrorKind::InvalidTarget, "path must not contain a query"));
     }
     let query = uri.query().map(str::to_owned);
     set(uri, path, query.as_deref())
 }
 
-/// Puts another query into a URI: what stands behind the `?`, or none. Its path stays. See [`set_path`].
+/// Sets the query of a URI, without its `?`, or removes the query with `None`. The path stays.
+///
+/// [`set_path`] has an example.
 ///
 /// # Errors
-/// Those of [`join`], and `InvalidTarget` (400) for a URI that has no path (`host:443`).
+/// [`ErrorKind::InvalidTarget`] (400) if the query contains `#` or another byte that a target cannot contain, or if
+/// the URI is in authority form (`host:443`). [`ErrorKind::HeadTooLarge`] (431) if the new target has more than
+/// 65,534 bytes. The URI is unchanged then.
+#[doc(alias = "rewrite")]
 pub fn set_query(uri: &mut Uri, query: Option<&str>) -> Result<(), Error> {
     let path = uri.path().to_owned();
     set(uri, &path, query)
@@ -40,8 +51,9 @@ pub fn set_query(uri: &mut Uri, query: Option<&str>) -> Result<(), Error> {
 fn set(uri: &mut Uri, path: &str, query: Option<&str>) -> Result<(), Error> {
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(join("", path, query, None)?);
-    *uri = Uri::from_parts(parts)
-        .map_err(|error| Error::new(ErrorKind::InvalidTarget, "target has no path").with_source(error))?;
+    *uri = Uri::from_parts(parts).map_err(|error| {
+        Error::new(ErrorKind::InvalidTarget, "authority-form target has no path").with_source(error)
+    })?;
     Ok(())
 }
 

@@ -11,10 +11,15 @@ use crate::{
     message::target::{is_host, join},
 };
 
-/// An upstream's URL, read once: `http://host[:port][/path][?query]`, the same with `https`, or `unix:/socket[:/path][?query]`.
+/// Holds the parsed URL of an upstream: `http://host[:port][/path][?query]`, `https://…`, or
+/// `unix:/socket[:/path][?query]`.
 ///
-/// The port defaults to 80 or 443. Requests go below the path, and the query is put behind their own. Cheap to clone; whatever each
-/// request needs of it (`Host`, field values) is made here, once.
+/// The port defaults to 80 or 443. The path is prepended to the path of each request, and the query is appended to
+/// the query of each request. The URL has no user name, password or fragment. Cloning is cheap.
+///
+/// # Deployment
+/// The path is not a security boundary: a path with `..` is forwarded below it as it is, and the upstream may resolve
+/// it.
 ///
 /// ```
 /// use nexthop::UpstreamUrl;
@@ -29,6 +34,10 @@ use crate::{
 /// # Ok::<(), nexthop::ConfigError>(())
 /// ```
 #[derive(Clone)]
+#[doc(alias = "href")]
+#[doc(alias = "backend")]
+#[doc(alias = "proxy_pass")]
+#[doc(alias = "unix socket")]
 pub struct UpstreamUrl(Arc<Inner>);
 
 struct Inner {
@@ -45,53 +54,58 @@ struct Inner {
 }
 
 impl UpstreamUrl {
-    /// `http` or `https`; over a unix socket `http`.
+    /// Returns the scheme: `http` or `https`. A unix socket has the scheme `http`.
     #[must_use]
     pub fn scheme(&self) -> &Scheme {
         &self.0.scheme
     }
 
-    /// The host and port as written; over a unix socket `localhost`.
+    /// Returns the host and port as written in the URL. A unix socket has the authority `localhost`.
     #[must_use]
     pub fn authority(&self) -> &Authority {
         &self.0.authority
     }
 
-    /// The port to connect to.
+    /// Returns the port to connect to: the port of the URL, else 80 or 443.
     #[must_use]
     pub fn port(&self) -> u16 {
         let default = if self.0.scheme == Scheme::HTTPS { 443 } else { 80 };
         self.0.authority.port_u16().unwrap_or(default)
     }
 
-    /// The unix socket's path, if the upstream is one.
+    /// Returns the path of the unix socket, or `None` for a TCP upstream.
     #[must_use]
     pub fn socket(&self) -> Option<&Path> {
         self.0.socket.as_deref()
     }
 
-    /// The path requests go below: empty, or beginning with `/` and without a last `/`.
+    /// Returns the path that is prepended to the path of each request. It is empty, or begins with `/`; one `/` at
+    /// the end of the URL's path is removed.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.0.path
     }
 
-    /// The query that is put behind those of requests.
+    /// Returns the query that is appended to the query of each request.
     #[must_use]
     pub fn query(&self) -> Option<&str> {
         self.0.query.as_deref()
     }
 
-    /// The value of `Host` for this upstream.
+    /// Returns the value of the `Host` header for this upstream.
     #[must_use]
     pub fn host(&self) -> &HeaderValue {
         &self.0.host
     }
 
-    /// [`join`]s a request's path and query to this upstream's.
+    /// Joins this upstream's path and query with the path and query of a request, byte for byte.
+    ///
+    /// The path `*` (of `OPTIONS *`) stays `*`. The queries are joined with `&`.
     ///
     /// # Errors
-    /// Those of [`join`].
+    /// [`ErrorKind::InvalidTarget`](crate::ErrorKind::InvalidTarget) (400) if `path` is not empty and does not begin
+    /// with `/`, or if the result is not a valid target. [`ErrorKind::HeadTooLarge`](crate::ErrorKind::HeadTooLarge)
+    /// (431) if the result has more than 65,534 bytes.
     pub fn join(&self, path: &str, query: Option<&str>) -> Result<PathAndQuery, Error> {
         join(&self.0.path, path, query, self.query())
     }
@@ -119,31 +133,31 @@ impl UpstreamUrl {
     fn read(text: &str) -> Result<Self, &'static str> {
         let (socket, uri) = match text.strip_prefix("unix:") {
             Some(rest) => read_unix(rest).map(|(socket, uri)| (Some(socket), uri))?,
-            None => (None, text.parse::<Uri>().map_err(|_| "not a URL")?),
+            None => (None, text.parse::<Uri>().map_err(|_| "is not a URL")?),
         };
         if text.contains('#') {
-            return Err("a fragment cannot be sent");
+            return Err("must not have a fragment");
         }
         let scheme = match uri.scheme_str() {
             Some("http") => Scheme::HTTP,
             Some("https") => Scheme::HTTPS,
-            Some(_) => return Err("scheme is not http, https or unix"),
+            Some(_) => return Err("scheme must be http, https or unix"),
             None => return Err("scheme is missing (http://…, https://… or unix:/…)"),
         };
         let authority = uri.authority().ok_or("host is missing")?.clone();
         if authority.as_str().contains('@') {
-            return Err("user names and passwords are not sent");
+            return Err("must not have a user name or password");
         }
         if !is_host(authority.as_str().as_bytes()) || authority.port_u16() == Some(0) {
-            return Err("host or port is not valid");
+            return Err("host or port is invalid");
         }
         let path = uri.path().strip_suffix('/').unwrap_or(uri.path()).to_owned();
         let query = uri.query().filter(|query| !query.is_empty()).map(str::to_owned);
         let value = |text: &str| HeaderValue::from_bytes(text.as_bytes());
-        let no_value = |_| "path or query cannot stand in a field";
+        let no_value = |_| "path or query is not a valid header value";
         let path_value = if path.is_empty() { None } else { Some(value(&path).map_err(no_value)?) };
         let query_value = query.as_deref().map(value).transpose().map_err(no_value)?;
-        let host = value(authority.as_str()).map_err(|_| "host is not valid")?;
+        let host = value(authority.as_str()).map_err(|_| "host is invalid")?;
         let text = text.to_owned();
         Ok(Self(Arc::new(Inner { text, scheme, authority, socket, path, query, host, path_value, query_value })))
     }
@@ -152,7 +166,7 @@ impl UpstreamUrl {
 /// `/socket`, `/socket:/path?query`, or either after the `//` of a URL.
 fn read_unix(rest: &str) -> Result<(Arc<Path>, Uri), &'static str> {
     if cfg!(not(unix)) {
-        return Err("this system has no unix sockets");
+        return Err("unix sockets are not supported on this platform");
     }
     let rest = rest.strip_prefix("//").filter(|rest| rest.starts_with('/')).unwrap_or(rest);
     let (socket, target) = match rest.split_once(":/") {
@@ -160,10 +174,10 @@ fn read_unix(rest: &str) -> Result<(Arc<Path>, Uri), &'static str> {
         None => (rest, ""),
     };
     if !socket.starts_with('/') || socket.starts_with("//") || socket.ends_with('/') || socket.contains('\0') {
-        return Err("a unix socket needs an absolute path (unix:/run/app.sock)");
+        return Err("a unix socket requires an absolute path (unix:/run/app.sock)");
     }
     let target = target.strip_prefix(':').unwrap_or("/");
-    let uri = format!("http://localhost{target}").parse().map_err(|_| "the path behind the socket is not valid")?;
+    let uri = format!("http://localhost{target}").parse().map_err(|_| "the path after the socket is invalid")?;
     Ok((Arc::from(Path::new(socket)), uri))
 }
 
