@@ -1,7 +1,7 @@
 //! Holds the keys that sign and verify requests, by id: [`Keyring`].
 //!
-//! A keyring is a handle: clones share one set of keys, and all of them use the new keys after the file of a secret changes, without a
-//! restart. Secrets and their files are described in [`crate::secret`]. The keys are never printed.
+//! A keyring is a handle: clones share one set of keys, and all of them use the new keys after the file of a secret
+//! changes, without a restart. Secrets and their files are described in [`crate::secret`]. The keys are never printed.
 
 use std::{
     fmt,
@@ -22,19 +22,20 @@ use crate::error::ConfigError;
 ///
 /// Cheap to clone; clones share one set of keys.
 ///
-/// Files of secrets are checked for changes at most once a second, in the background, so that requests do not wait for the disk. One
-/// request does wait: if its signature would be refused for its key, the files are checked at once, unless they were checked within the
-/// last second. The first request after a rotation is therefore not refused.
+/// Files of secrets are checked for changes at most once a second, in the background, so that requests do not wait for
+/// the disk. One request does wait: if its signature would be refused for its key, the files are checked at once,
+/// unless they were checked within the last second. The first request after a rotation is therefore not refused.
 ///
 /// # Rotation
-/// Use a file of lines (see [`Secret::from_file`](crate::secret::Secret::from_file)), and deploy each step on both ends before the next:
+/// Use a file of lines (see [`Secret::from_file`](crate::secret::Secret::from_file)), and deploy each step on both ends
+/// before the next:
 ///
 /// 1. Add the new key on the line after the old key.
 /// 2. Put the new key first.
 /// 3. Remove the old key.
 ///
-/// Rename a new file over the old one, so that a half-written file is never read. If a file cannot be used, the keyring keeps the previous
-/// secrets and logs an error.
+/// Rename a new file over the old one, so that a half-written file is never read. If a file cannot be used, the keyring
+/// keeps the previous secrets and logs an error.
 ///
 /// ```
 /// use nexthop::{protocol::keyring::Keyring, secret::Secret};

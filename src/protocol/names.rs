@@ -77,9 +77,9 @@ pub(crate) fn is_owned(name: &HeaderName) -> bool {
 
 /// True for fields by which well-known front servers tell an application who its client is, or what it asked for.
 ///
-/// An application behind such a server believes them blindly, so the sender does not pass on what strangers write there, and the receiver
-/// removes them from every request that no trusted hop sent.
-/// The list is in the [specification](crate::protocol#identity-headers).
+/// An application behind such a server believes them blindly, so the sender does not pass on what strangers write
+/// there, and the receiver removes them from every request that no trusted hop sent. The list is in the
+/// [specification](crate::protocol#identity-headers).
 #[must_use]
 pub(crate) fn is_identity(name: &HeaderName) -> bool {
     let name = name.as_str().as_bytes();

@@ -1,7 +1,8 @@
 //! Remembers the nonces of signatures, so that a copied request is refused.
 //!
-//! A [`Verifier`](super::signature::Verifier) asks a [`ReplayStore`]; the default is [`InMemoryReplayStore`], the memory of one process.
-//! Several processes that verify under one key need a shared store, which may answer asynchronously:
+//! A [`Verifier`](super::signature::Verifier) asks a [`ReplayStore`]; the default is [`InMemoryReplayStore`], the
+//! memory of one process. Several processes that verify under one key need a shared store, which may answer
+//! asynchronously:
 //!
 //! ```
 //! use nexthop::protocol::replay::{
@@ -37,15 +38,16 @@ pub use self::local::{InMemoryReplayStore, InMemoryReplayStoreBuilder};
 
 /// Remembers the nonces of verified requests, in one process or for several processes.
 ///
-/// Set with [`VerifierBuilder::replay`](super::signature::VerifierBuilder::replay). The verifier calls it only after the MAC and the time
-/// of a signature are valid, so clients without a key cannot fill it.
+/// Set with [`VerifierBuilder::replay`](super::signature::VerifierBuilder::replay). The verifier calls it only after
+/// the MAC and the time of a signature are valid, so clients without a key cannot fill it.
 #[doc(alias = "replay protection")]
 pub trait ReplayStore: fmt::Debug + Send + Sync + 'static {
     /// Remembers a nonce until `nonce.until`, and returns whether the nonce is new.
     ///
-    /// Must be atomic: of two calls with the same key id and text, at most one may return [`Fresh`](NonceStatus::Fresh). Must not forget a
-    /// nonce before `until`: a full store returns [`Unavailable`](NonceStatus::Unavailable). [`ProxyMiddleware`](crate::ProxyMiddleware)
-    /// waits at most 10 s for an asynchronous answer, and then refuses the request (503).
+    /// Must be atomic: of two calls with the same key id and text, at most one may return
+    /// [`Fresh`](NonceStatus::Fresh). Must not forget a nonce before `until`: a full store returns
+    /// [`Unavailable`](NonceStatus::Unavailable). [`ProxyMiddleware`](crate::ProxyMiddleware) waits at most 10 s for an
+    /// asynchronous answer, and then refuses the request (503).
     fn remember(&self, nonce: Nonce<'_>) -> NonceCheck;
 }
 

@@ -11,7 +11,8 @@ use crate::error::{BoxError, ConfigError};
 
 /// Builds [`CarriedKeys`]: the names of the keys, each with its type in a request's extensions.
 ///
-/// A type belongs to one key: use a newtype for each of two texts. Both ends must configure the same names with the same encoding.
+/// A type belongs to one key: use a newtype for each of two texts. Both ends must configure the same names with the
+/// same encoding.
 #[derive(Debug, Default)]
 #[must_use = "does nothing before `build`"]
 pub struct CarriedKeysBuilder(Vec<Key>);
@@ -23,8 +24,8 @@ impl CarriedKeysBuilder {
 
     /// Carries a text as `X-WSGIProxy-Str-N`, written with the type's `Display` and read with its `FromStr`.
     ///
-    /// Numbers, `IpAddr` and similar types are texts, too. Errors of `FromStr` are logged: an error type of your application must not
-    /// quote a secret text.
+    /// Numbers, `IpAddr` and similar types are texts, too. Errors of `FromStr` are logged: an error type of your
+    /// application must not quote a secret text.
     pub fn string<T>(self, name: impl Into<String>) -> Self
     where
         T: Display + FromStr<Err: Into<BoxError>> + Clone + Send + Sync + 'static,
@@ -60,7 +61,8 @@ impl CarriedKeysBuilder {
 
     /// Carries a value as `X-WSGIProxy-Bin-N`, serialised with serde in the binary format `codec`.
     ///
-    /// Binary values are shorter and faster than JSON, but both ends must have the same type. A type that changes needs a new name.
+    /// Binary values are shorter and faster than JSON, but both ends must have the same type. A type that changes needs
+    /// a new name.
     #[cfg(any(feature = "bincode", feature = "postcard"))]
     pub fn binary<T>(mut self, name: impl Into<String>, codec: super::Codec) -> Self
     where
@@ -77,13 +79,15 @@ impl CarriedKeysBuilder {
         self
     }
 
-    /// Carries a text of [`ext::Carried`](crate::ext::Carried) as `X-WSGIProxy-Unicode-N`, by its name and without a type.
+    /// Carries a text of [`ext::Carried`](crate::ext::Carried) as `X-WSGIProxy-Unicode-N`, by its name and without a
+    /// type.
     pub fn named_unicode(mut self, name: impl Into<String>) -> Self {
         self.push(name.into(), Encoding::Unicode, "", None, key::put_named_text, key::take_named_text);
         self
     }
 
-    /// Carries a JSON value of [`ext::Carried`](crate::ext::Carried) as `X-WSGIProxy-Json-N`, by its name and without a type.
+    /// Carries a JSON value of [`ext::Carried`](crate::ext::Carried) as `X-WSGIProxy-Json-N`, by its name and without a
+    /// type.
     ///
     /// A text in `Carried` is sent as a JSON string.
     pub fn named_json(mut self, name: impl Into<String>) -> Self {
@@ -94,7 +98,8 @@ impl CarriedKeysBuilder {
     /// Checks the names and returns the keys.
     ///
     /// # Errors
-    /// * [`ConfigError::Invalid`]: a name is empty, longer than [`MAX_NAME_BYTES`], or contains anything but visible ASCII, such as a space.
+    /// * [`ConfigError::Invalid`]: a name is empty, longer than [`MAX_NAME_BYTES`], or contains anything but visible
+    ///   ASCII, such as a space.
     /// * [`ConfigError::Conflict`]: a name or a type occurs twice, or there are more than [`MAX_KEYS`] keys.
     pub fn build(self) -> Result<CarriedKeys, ConfigError> {
         let Self(mut keys) = self;

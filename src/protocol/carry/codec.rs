@@ -6,7 +6,8 @@ use crate::error::BoxError;
 
 /// Selects the binary serde format of [`CarriedKeysBuilder::binary`](super::CarriedKeysBuilder::binary).
 ///
-/// Neither format is self-describing: the bytes of another type may decode into a wrong value. A receiver refuses bytes after the value.
+/// Neither format is self-describing: the bytes of another type may decode into a wrong value. A receiver refuses bytes
+/// after the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Codec {

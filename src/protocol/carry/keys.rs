@@ -42,12 +42,12 @@ impl CarriedKeys {
 
     /// Writes the values in `extensions` to `headers`, numbered from 1 in each encoding, with `X-WSGIProxy-Version`.
     ///
-    /// A key without a value in `extensions` is not sent. [`ProxyApp`](crate::ProxyApp) calls this method for each request. If you call it
-    /// yourself, remove the client's `X-WSGIProxy-*` headers before, and sign after.
+    /// A key without a value in `extensions` is not sent. [`ProxyApp`](crate::ProxyApp) calls this method for each
+    /// request. If you call it yourself, remove the client's `X-WSGIProxy-*` headers before, and sign after.
     ///
     /// # Errors
-    /// [`ErrorKind::Internal`] (500) if a value cannot be serialised, is longer than [`MAX_VALUE_BYTES`], or all values are longer than
-    /// [`MAX_TOTAL_BYTES`]. The request must not be sent then, because it would lack a value.
+    /// [`ErrorKind::Internal`] (500) if a value cannot be serialised, is longer than [`MAX_VALUE_BYTES`], or all values
+    /// are longer than [`MAX_TOTAL_BYTES`]. The request must not be sent then, because it would lack a value.
     pub fn encode(&self, extensions: &Extensions, headers: &mut HeaderMap) -> Result<(), Error> {
         let (mut counts, mut total, mut scratch) = (Encoding::NO_COUNTS, 0, Vec::new());
         for key in self.keys() {
@@ -74,20 +74,22 @@ impl CarriedKeys {
         Ok(())
     }
 
-    /// Removes every `X-WSGIProxy-*` header but the signature from `headers`, and inserts the values of the configured keys into
-    /// `extensions`.
+    /// Removes every `X-WSGIProxy-*` header but the signature from `headers`, and inserts the values of the configured
+    /// keys into `extensions`.
     ///
-    /// [`ProxyMiddleware`](crate::ProxyMiddleware) calls this method for requests of trusted senders. If you call it yourself, call it only
-    /// for authenticated requests. Headers may have any numbers, in any order and with gaps. Names that are not configured, unknown
-    /// encodings and `Pickle` are removed without decoding.
+    /// [`ProxyMiddleware`](crate::ProxyMiddleware) calls this method for requests of trusted senders. If you call it
+    /// yourself, call it only for authenticated requests. Headers may have any numbers, in any order and with gaps.
+    /// Names that are not configured, unknown encodings and `Pickle` are removed without decoding.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidTarget`] (400), without any part of a value in its text. If no key is configured, nothing is checked. Otherwise:
+    /// [`ErrorKind::InvalidTarget`] (400), without any part of a value in its text. If no key is configured, nothing is
+    /// checked. Otherwise:
     ///
     /// * the version is not supported;
     /// * a header occurs twice, or there are more than [`MAX_KEYS`] of them;
     /// * a configured key occurs twice, or in another encoding or codec;
-    /// * a value is malformed, is rejected by its type, or is longer than [`MAX_VALUE_BYTES`] (all values: [`MAX_TOTAL_BYTES`]).
+    /// * a value is malformed, is rejected by its type, or is longer than [`MAX_VALUE_BYTES`] (all values:
+    ///   [`MAX_TOTAL_BYTES`]).
     ///
     /// After an error, `extensions` may contain some of the values: refuse the request.
     pub fn decode(&self, headers: &mut HeaderMap, extensions: &mut Extensions) -> Result<(), Error> {

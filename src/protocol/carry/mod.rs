@@ -1,8 +1,9 @@
 //! Carries values of the application with a request, such as the name of the user who is logged in: [`CarriedKeys`].
 //!
-//! Both ends configure the names of the keys, and the type of each. Other keys are neither sent nor read: the configuration is the
-//! allow-list. The sender takes each value from the request's extensions by its type, and the receiver inserts it into the request's
-//! extensions. Give the keys to [`ProxyAppBuilder::carried`](crate::app::ProxyAppBuilder::carried) and
+//! Both ends configure the names of the keys, and the type of each. Other keys are neither sent nor read: the
+//! configuration is the allow-list. The sender takes each value from the request's extensions by its type, and the
+//! receiver inserts it into the request's extensions. Give the keys to
+//! [`ProxyAppBuilder::carried`](crate::app::ProxyAppBuilder::carried) and
 //! [`ProxyMiddlewareBuilder::carried`](crate::middleware::ProxyMiddlewareBuilder::carried).
 //!
 //! | header | type | configured by |
@@ -13,9 +14,9 @@
 //! | `X-WSGIProxy-Bin-N: name codec:base64` | any type that serde serialises | `binary` (features `postcard`, `bincode`) |
 //!
 //! # Deployment
-//! Carried keys authenticate a user only as well as the sender is authenticated. `ProxyMiddleware` reads them only from a trusted sender;
-//! if you call [`decode`](CarriedKeys::decode) yourself, call it only for such requests. The grammar is in the
-//! [specification](crate::protocol#carried-keys).
+//! Carried keys authenticate a user only as well as the sender is authenticated. `ProxyMiddleware` reads them only from
+//! a trusted sender; if you call [`decode`](CarriedKeys::decode) yourself, call it only for such requests. The grammar
+//! is in the [specification](crate::protocol#carried-keys).
 //!
 //! # Example
 //! ```

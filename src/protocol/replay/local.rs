@@ -17,15 +17,17 @@ use super::{
 
 /// Remembers nonces in the memory of this process, with bounded size.
 ///
-/// * Nonces of this crate's signers (`SENDER-COUNTER`, 16 hex digits each) take a fixed 8 KiB for each sender, at any request rate: the
-///   store remembers the last 65,536 counters and refuses older ones. At most 4,096 senders.
+/// * Nonces of this crate's signers (`SENDER-COUNTER`, 16 hex digits each) take a fixed 8 KiB for each sender, at any
+///   request rate: the store remembers the last 65,536 counters and refuses older ones. At most 4,096 senders.
 /// * Other nonces are kept until their signatures expire: at most 1,000,000 nonces, about 10 bytes each.
 ///
-/// A full store forgets nothing: it returns [`NonceStatus::Unavailable`] (503) until nonces expire. It logs a warning at 80 %.
+/// A full store forgets nothing: it returns [`NonceStatus::Unavailable`] (503) until nonces expire. It logs a warning
+/// at 80 %.
 ///
 /// # Deployment
-/// The memory is lost when the process ends: a request that was copied before a restart can be replayed once after it, while its signature
-/// is valid. If that matters, or if several processes verify under one key, use a shared [`ReplayStore`].
+/// The memory is lost when the process ends: a request that was copied before a restart can be replayed once after it,
+/// while its signature is valid. If that matters, or if several processes verify under one key, use a shared
+/// [`ReplayStore`].
 ///
 /// ```
 /// use nexthop::protocol::replay::InMemoryReplayStore;

@@ -1,13 +1,15 @@
-//! Signs and verifies requests with the classic signature of WSGIProxy, `X-WSGIProxy-Signature`, for a peer that supports no other.
+//! Signs and verifies requests with the classic signature of WSGIProxy, `X-WSGIProxy-Signature`, for a peer that
+//! supports no other.
 //!
-//! The classic signature is weak: it proves that the holder of the secret sent *a* request to this host and path at this time. It covers
-//! no method, no query, no body and no header: an intermediary can change all of them. Prefer the [RFC 9421 signature](super).
+//! The classic signature is weak: it proves that the holder of the secret sent *a* request to this host and path at
+//! this time. It covers no method, no query, no body and no header: an intermediary can change all of them. Prefer the
+//! [RFC 9421 signature](super).
 //!
 //! Both ends must enable it ([`ProxyAppBuilder::classic_signer`](crate::app::ProxyAppBuilder::classic_signer),
-//! [`Trust::dangerous_classic_signature`](crate::middleware::Trust::dangerous_classic_signature)). A receiver then trusts only the headers
-//! for which the documents of WSGIProxy require it: `X-Forwarded-For`, `X-Forwarded-Server`, `X-Forwarded-Scheme`,
-//! `X-Forwarded-Script-Name`, `X-Script-Name`, `X-Traversal-Path`, `X-Traversal-Query-String` and `X-WSGIProxy-Version`. It MUST NOT trust
-//! carried keys.
+//! [`Trust::dangerous_classic_signature`](crate::middleware::Trust::dangerous_classic_signature)). A receiver then
+//! trusts only the headers for which the documents of WSGIProxy require it: `X-Forwarded-For`, `X-Forwarded-Server`,
+//! `X-Forwarded-Scheme`, `X-Forwarded-Script-Name`, `X-Script-Name`, `X-Traversal-Path`, `X-Traversal-Query-String` and
+//! `X-WSGIProxy-Version`. It MUST NOT trust carried keys.
 //!
 //! # Grammar
 //! ```text
@@ -17,7 +19,7 @@
 //!
 //! | part | value |
 //! |---|---|
-//! | `HOST` | `Host` as sent, in lower case, without `:80` for `http` and `:443` for `https` |
+//! | `HOST` | `Host` as sent, in lower case, without an empty port, `:80` for `http` and `:443` for `https` |
 //! | `PATH` | the path as sent, byte for byte, without the query; `/` if it is empty |
 //! | `NUMBER` | decimal, below 2^128, never the same twice. A number of 2^64 or more is read as the random id of a sender times 2^64, plus a counter that MUST count up by one: each id takes 8 KiB of the verifier's memory |
 //! | `HMAC` | 40 hex digits: HMAC-SHA1 of `HOST SP PATH SP NUMBER SP DATE`, with the secret as the key |
@@ -67,11 +69,13 @@ use crate::{
 
 /// Signs requests with `X-WSGIProxy-Signature`.
 ///
-/// Give it to [`ProxyAppBuilder::classic_signer`](crate::app::ProxyAppBuilder::classic_signer). Sets `X-WSGIProxy-Signature`, and replaces
-/// `Date` with the current time, before each attempt to send a request. Cheap to clone; clones share one counter.
+/// Give it to [`ProxyAppBuilder::classic_signer`](crate::app::ProxyAppBuilder::classic_signer). Sets
+/// `X-WSGIProxy-Signature`, and replaces `Date` with the current time, before each attempt to send a request. Cheap to
+/// clone; clones share one counter.
 ///
 /// # Errors
-/// [`ProxyApp`](crate::ProxyApp) answers 400 ([`ErrorKind::InvalidTarget`]) if a request has no authority or more than one `Host`.
+/// [`ProxyApp`](crate::ProxyApp) answers 400 ([`ErrorKind::InvalidTarget`]) if a request has no authority or more than
+/// one `Host`.
 #[derive(Clone)]
 pub struct ClassicSigner(Arc<Signing>);
 
@@ -141,13 +145,14 @@ impl fmt::Debug for ClassicSigner {
 
 /// Verifies requests that are signed with `X-WSGIProxy-Signature`.
 ///
-/// Give it to [`Trust::dangerous_classic_signature`](crate::middleware::Trust::dangerous_classic_signature). After verification, all
-/// [owned headers](crate::protocol#owned-headers) are removed except the [trusted ones](self). The body is passed on unchecked. Cheap to
-/// clone; clones share one replay store.
+/// Give it to [`Trust::dangerous_classic_signature`](crate::middleware::Trust::dangerous_classic_signature). After
+/// verification, all [owned headers](crate::protocol#owned-headers) are removed except the [trusted ones](self). The
+/// body is passed on unchecked. Cheap to clone; clones share one replay store.
 ///
 /// # Errors
-/// [`ProxyMiddleware`](crate::ProxyMiddleware) answers 403 ([`ErrorKind::Signature`]) if the signature is missing, malformed, wrong, expired
-/// or replayed, and 503 ([`ErrorKind::Unavailable`]) if the replay store is full or unreachable.
+/// [`ProxyMiddleware`](crate::ProxyMiddleware) answers 403 ([`ErrorKind::Signature`]) if the signature is missing,
+/// malformed, wrong, expired or replayed, and 503 ([`ErrorKind::Unavailable`]) if the replay store is full or
+/// unreachable.
 ///
 /// ```
 /// use http::{Request, Response};

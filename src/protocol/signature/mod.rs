@@ -1,9 +1,9 @@
 //! Signs and verifies requests with HTTP Message Signatures ([RFC 9421]).
 //!
-//! [`Signer`] is the sending end, given to [`ProxyAppBuilder::signer`](crate::app::ProxyAppBuilder::signer). [`Verifier`] is the
-//! receiving end, given to [`Trust::verifier`](crate::middleware::Trust::verifier);
-//! [`Trust::signature`](crate::middleware::Trust::signature) makes one with the default settings. Both ends share secrets of at least
-//! 32 bytes, each with an id, in a [`Keyring`](crate::protocol::keyring::Keyring).
+//! [`Signer`] is the sending end, given to [`ProxyAppBuilder::signer`](crate::app::ProxyAppBuilder::signer).
+//! [`Verifier`] is the receiving end, given to [`Trust::verifier`](crate::middleware::Trust::verifier);
+//! [`Trust::signature`](crate::middleware::Trust::signature) makes one with the default settings. Both ends share
+//! secrets of at least 32 bytes, each with an id, in a [`Keyring`](crate::protocol::keyring::Keyring).
 //!
 //! ```
 //! use http::{Request, Response};
@@ -34,8 +34,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! The rest of this page specifies the signature; with [the protocol](super), it suffices to write either end in another language. The
-//! key words MUST, MUST NOT and MAY are used as in BCP 14. A verifier MUST refuse (403) a request that breaks a rule of this page.
+//! The rest of this page specifies the signature; with [the protocol](super), it suffices to write either end in
+//! another language. The key words MUST, MUST NOT and MAY are used as in BCP 14. A verifier MUST refuse (403) a request
+//! that breaks a rule of this page.
 //!
 //! # Headers
 //! A signed request has these headers, besides those that it signs:
@@ -45,8 +46,10 @@
 //! Signature: nexthop=:BASE64:
 //! ```
 //!
-//! Both are dictionaries (RFC 9651). Each MUST have exactly one member with the label `nexthop`. Another member MUST NOT have the
-//! tag `nexthop`. Both ends MUST ignore and keep members with other labels and tags: they are signatures for other recipients.
+//! Both are dictionaries (RFC 9651). Each MUST have exactly one member with the label `nexthop`. Another member MUST
+//! NOT have the tag `nexthop`. Both ends MUST ignore members with other labels and tags: they are signatures for
+//! other recipients. Before it signs, and after it has verified, an end removes the header lines that contain a member
+//! of this protocol, and lines that are no dictionary.
 //!
 //! | parameter | value |
 //! |---|---|
@@ -65,23 +68,24 @@
 //! | component | value in the signature base | MUST be covered |
 //! |---|---|---|
 //! | `"@method"` | the method | always |
-//! | `"@authority"` | `Host` as sent, in lower case, without `:80` for `http` and `:443` for `https` | always |
+//! | `"@authority"` | `Host` as sent, in lower case, without an empty port, `:80` for `http` and `:443` for `https` | always |
 //! | `"@path"` | the path, byte for byte; `/` if it is empty | always |
 //! | `"@query"` | `?` and the query, byte for byte; `?` if there is none | always |
 //! | `"@request-target"` | path and query, byte for byte | if there is a query and it is empty (`/p?`): `"@query"` is the same without a query |
 //! | `"content-digest"` | `Content-Digest` (RFC 9530) with a `sha-256` member | for a body covered by the head |
 //! | `"trailer"` | `Trailer` with the name `signature-input` | for a body covered by trailers |
-//! | `"NAME"` | any header, by its name in lower case: its lines without outer spaces and tabs, joined by `, ` | for each [owned header](super#owned-headers); the verifier removes uncovered ones |
+//! | `"NAME"` | any header, by its name in lower case: its lines without outer spaces and tabs, joined by `, ` | for each [owned header](super#owned-headers): a verifier MUST remove an uncovered one, and does not refuse the request |
 //! | `"NAME";bs` | a header with bytes above 0x7F: each line as `:BASE64:`, joined by `, ` (RFC 9421 §2.1.3) | in place of `"NAME"` |
 //!
-//! Other derived components and parameters are invalid, and so is a covered header that the request does not have. A verifier MUST join
-//! the lines of a covered owned header into the one line that was signed: an intermediary can split the header, and a recipient that
-//! reads only the first or the last line would read another value.
+//! Other derived components and parameters are invalid, and so is a covered header that the request does not have. A
+//! verifier MUST join the lines of a covered owned header into the one line that was signed: an intermediary can split
+//! the header, and a recipient that reads only the first or the last line would read another value.
 //!
 //! # Signature base
-//! The base has one line for each component, in the order of the list, and one line for the parameters (RFC 9421 §2.5). Lines are
-//! separated by `\n`; the last line has none. The value of the last line is the serialised member (§2.3): one space between components,
-//! no other spaces, parameters in their order in the header. The signature is HMAC-SHA256 of the base, with the secret as the key.
+//! The base has one line for each component, in the order of the list, and one line for the parameters (RFC 9421 §2.5).
+//! Lines are separated by `\n`; the last line has none. The value of the last line is the serialised member (§2.3): one
+//! space between components, no other spaces, parameters in their order in the header. The signature is HMAC-SHA256 of
+//! the base, with the secret as the key.
 //!
 //! # Example
 //! With the secret `0123456789abcdef0123456789abcdef` (32 bytes of text) under the id `k1`:
@@ -114,15 +118,15 @@
 //! ```
 //!
 //! # Bodies
-//! The declared length of a body (`Content-Length`, or the size that the HTTP implementation reports) determines how a signer covers
-//! the body.
+//! The declared length of a body (`Content-Length`, or the size that the HTTP implementation reports) determines how a
+//! signer covers the body.
 //!
 //! * *No body.* The head covers no body, and the verifier refuses a request that has one.
-//! * *Up to 64 KiB.* The head has `Content-Digest: sha-256=:BASE64:`, covered. The verifier reads the whole body and checks it before
-//!   the application runs. If a body with a covered digest is larger or of unknown length, the verifier checks it at its end, like a
-//!   body with trailers.
-//! * *Unknown or larger.* The head has `Trailer: content-digest, signature-input, signature`, covered. The body is sent chunked (or over
-//!   HTTP/2), with the trailers
+//! * *Up to 64 KiB.* The head has `Content-Digest: sha-256=:BASE64:`, covered. The verifier reads the whole body and
+//!   checks it before the application runs. If a body with a covered digest is larger or of unknown length, the
+//!   verifier checks it at its end, like a body with trailers.
+//! * *Unknown or larger.* The head has `Trailer: content-digest, signature-input, signature`, covered. The body is sent
+//!   chunked (or over HTTP/2), with the trailers
 //!
 //!   ```text
 //!   Content-Digest: sha-256=:BASE64:
@@ -138,25 +142,25 @@
 //!   "@signature-params": ("content-digest";tr "signature";key="nexthop");alg="hmac-sha256";keyid="ID";tag="nexthop-body"
 //!   ```
 //!
-//!   The key MUST be the key of the head. The verifier passes the body on while it arrives, and reports an error instead of the end of
-//!   the body if the check fails: an application MUST NOT act on such a body before its end. Other trailers are passed on uncovered;
-//!   the verifier MUST remove owned headers from trailers.
+//!   The key MUST be the key of the head. The verifier passes the body on while it arrives, and reports an error
+//!   instead of the end of the body if the check fails: an application MUST NOT act on such a body before its end.
+//!   Other trailers are passed on uncovered; the verifier MUST remove owned headers from trailers.
 //! * *Unsigned.* Both ends MAY agree to leave bodies uncovered: see [`SignerBuilder::dangerous_unsigned_bodies`] and
 //!   [`VerifierBuilder::dangerous_accept_unsigned_bodies`].
 //!
 //! # Time and replay
-//! A signature is valid from 30 s before `created` to 90 s after it (60 s of age and 30 s of clock skew), and not after `expires`. The
-//! verifier MUST remember the nonce for that time and refuse a second request with the same nonce and key. It checks time and nonce only
-//! after the MAC.
+//! A signature is valid from 30 s before `created` to 90 s after it (60 s of age and 30 s of clock skew), and not after
+//! `expires`. The verifier MUST remember the nonce for that time and refuse a second request with the same nonce and
+//! key. It checks time and nonce only after the MAC.
 //!
-//! A nonce of 16 lower-case hex digits, `-`, and 16 lower-case hex digits is read as the random id of a signer and the value of its
-//! counter. A signer that sends such nonces MUST count up by one. A verifier MAY refuse a counter that is far behind the newest one:
-//! [`InMemoryReplayStore`](crate::protocol::replay::InMemoryReplayStore) remembers counters at constant cost, and refuses one that is
-//! 65,536 or more behind. Any other nonce is remembered as it is.
+//! A nonce of 16 lower-case hex digits, `-`, and 16 lower-case hex digits is read as the random id of a signer and the
+//! value of its counter. A signer that sends such nonces MUST count up by one. A verifier MAY refuse a counter that is
+//! far behind the newest one: [`InMemoryReplayStore`](crate::protocol::replay::InMemoryReplayStore) remembers counters
+//! at constant cost, and refuses one that is 65,536 or more behind. Any other nonce is remembered as it is.
 //!
 //! # Limits
-//! Signatures encrypt nothing and cover no response. Headers that are not owned are covered only if the signer lists them; [`Signer`]
-//! lists none.
+//! Signatures encrypt nothing and cover no response. Headers that are not owned are covered only if the signer lists
+//! them; [`Signer`] lists none.
 //!
 //! [RFC 9421]: https://www.rfc-editor.org/rfc/rfc9421
 

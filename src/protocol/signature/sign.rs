@@ -30,19 +30,27 @@ use crate::{
     },
 };
 
-/// Signs requests with HTTP Message Signatures (RFC 9421), so that a [`Verifier`](super::Verifier) can trust their headers.
+/// Signs requests with HTTP Message Signatures (RFC 9421), so that a [`Verifier`](super::Verifier) can trust their
+/// headers.
 ///
-/// Give it to [`ProxyAppBuilder::signer`](crate::app::ProxyAppBuilder::signer). Cheap to clone; clones share one counter of nonces.
+/// Give it to [`ProxyAppBuilder::signer`](crate::app::ProxyAppBuilder::signer). Cheap to clone; clones share one
+/// counter of nonces.
 ///
-/// * Covered: the method, the authority (`Host`), the path, the query, every [owned header](crate::protocol#owned-headers), and the
-///   body.
-/// * Set: `Signature-Input` and `Signature`, and for a body `Content-Digest` or `Trailer`. A `Content-Digest` that is correct stays.
-///   Signatures of the client under other labels stay.
+/// * Covered: the method, the authority (`Host`), the path, the query, every [owned
+///   header](crate::protocol#owned-headers), and the body.
+/// * Set: `Signature-Input` and `Signature`, and for a body `Content-Digest` or `Trailer`. A `Content-Digest` that is
+///   correct stays. Signatures of the client under other labels stay.
 /// * Removed: `Content-Length` of a body of more than 64 KiB, which is sent chunked with trailers.
-/// * Bodies: a body of up to 64 KiB is read whole before the request is sent, and can be sent again. Larger bodies and bodies of
-///   unknown length are streamed.
+/// * Bodies: a body of up to 64 KiB is read whole before the request is sent, and can be sent again. Larger bodies and
+///   bodies of unknown length are streamed.
 ///
 /// Each attempt to send a request is signed anew. The key is the first of the keyring at that time.
+///
+/// # Errors
+/// [`ProxyApp`](crate::ProxyApp) answers 400 if a request has no authority or more than one `Host`
+/// ([`ErrorKind::InvalidTarget`]), or if a small body fails or differs from its declared length
+/// ([`ErrorKind::RequestBody`]). It answers 408 ([`ErrorKind::RequestTimeout`]) if a small body does not arrive within
+/// [`body_idle_timeout`](crate::exact::ExactProxyBuilder::body_idle_timeout).
 ///
 /// ```
 /// use nexthop::{
@@ -128,8 +136,8 @@ impl Signer {
 impl SignerBuilder {
     /// Leaves the selected bodies unsigned. Default: all bodies are signed.
     ///
-    /// Dangerous: an intermediary can change these bodies. Use it for large uploads to servers that do not accept chunked bodies. The
-    /// verifier needs the same setting:
+    /// Dangerous: an intermediary can change these bodies. Use it for large uploads to servers that do not accept
+    /// chunked bodies. The verifier needs the same setting:
     /// [`VerifierBuilder::dangerous_accept_unsigned_bodies`](super::VerifierBuilder::dangerous_accept_unsigned_bodies).
     pub fn dangerous_unsigned_bodies(mut self, bodies: UnsignedBodies) -> Self {
         self.uncovered = Some(bodies);

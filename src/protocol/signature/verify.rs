@@ -32,25 +32,29 @@ use crate::{
     },
 };
 
-/// Verifies requests that a [`Signer`](super::Signer) or another implementation of the [specification](super) has signed.
+/// Verifies requests that a [`Signer`](super::Signer) or another implementation of the [specification](super) has
+/// signed.
 ///
-/// Give it to [`Trust::verifier`](crate::middleware::Trust::verifier). [`Trust::signature`](crate::middleware::Trust::signature) makes
-/// one with the default settings. Cheap to clone; clones share one replay store.
+/// Give it to [`Trust::verifier`](crate::middleware::Trust::verifier).
+/// [`Trust::signature`](crate::middleware::Trust::signature) makes one with the default settings. Cheap to clone;
+/// clones share one replay store.
 ///
-/// The checks, in this order: syntax, algorithm of the key, required components, the MAC (in constant time), the time, the nonce. After
-/// all checks have passed, the signature and every owned header that it does not cover are removed.
+/// The checks, in this order: syntax, algorithm of the key, required components, the MAC (in constant time), the time,
+/// the nonce. After all checks have passed, the signature and every owned header that it does not cover are removed.
 ///
-/// A body of up to 64 KiB with a digest in the head is read and checked before the application runs. A streamed body is checked at its
-/// end: if the check fails, the body ends with an error, and the bytes before it may be forged.
+/// A body of up to 64 KiB with a digest in the head is read and checked before the application runs, within
+/// [`body_timeout`](crate::middleware::ProxyMiddlewareBuilder::body_timeout). A streamed body is checked at its end: if
+/// the check fails, the body ends with an error, and the bytes before it may be forged. The frame that completes a
+/// declared length is passed on only after the check.
 ///
 /// # Errors
-/// [`ProxyMiddleware`](crate::ProxyMiddleware) answers 403 ([`ErrorKind::Signature`]) if the signature is missing, malformed, wrong,
-/// expired or replayed, or does not cover a required component. The reason is in the log, not in the response. It answers 503
-/// ([`ErrorKind::Unavailable`]) if the replay store is full or unreachable.
+/// [`ProxyMiddleware`](crate::ProxyMiddleware) answers 403 ([`ErrorKind::Signature`]) if the signature is missing,
+/// malformed, wrong, expired or replayed, or does not cover a required component. The reason is in the log, not in the
+/// response. It answers 503 ([`ErrorKind::Unavailable`]) if the replay store is full or unreachable.
 ///
 /// # Deployment
-/// The clocks of both ends must agree within the [clock skew](VerifierBuilder::skew). If several processes verify under one key, give
-/// them one shared [`ReplayStore`]; otherwise a request can be replayed once to each process.
+/// The clocks of both ends must agree within the [clock skew](VerifierBuilder::skew). If several processes verify under
+/// one key, give them one shared [`ReplayStore`]; otherwise a request can be replayed once to each process.
 ///
 /// ```
 /// use std::time::Duration;
@@ -258,8 +262,8 @@ impl VerifierBuilder {
         self
     }
 
-    /// Sets the permitted clock skew between signer and verifier, in both directions, rounded down to seconds. Default: 30 s. At most one
-    /// day.
+    /// Sets the permitted clock skew between signer and verifier, in both directions, rounded down to seconds. Default:
+    /// 30 s. At most one day.
     #[doc(alias = "clock skew")]
     pub fn skew(mut self, skew: Duration) -> Self {
         self.skew = skew;
@@ -287,7 +291,8 @@ impl VerifierBuilder {
     /// Returns the verifier.
     ///
     /// # Errors
-    /// [`ConfigError::Invalid`] if the maximum age or the clock skew is longer than one day, or the scheme is neither `http` nor `https`.
+    /// [`ConfigError::Invalid`] if the maximum age or the clock skew is longer than one day, or the scheme is neither
+    /// `http` nor `https`.
     pub fn build(self) -> Result<Verifier, ConfigError> {
         let Self { keyring, replay, max_age, skew, scheme, uncovered } = self;
         for (what, time) in [("max_age", max_age), ("skew", skew)] {
