@@ -1,4 +1,4 @@
-//! [`Access`]: who may use the proxy.
+//! [`Access`]: the clients that may use the proxy.
 
 use std::{collections::HashSet, fmt, sync::Arc};
 
@@ -15,20 +15,24 @@ use crate::{
     middleware::read_networks,
 };
 
-/// Who may use a [`ForwardProxy`](super::ForwardProxy) as a proxy. By default programs on the same machine.
+/// Decides which clients may use a [`ForwardProxy`](super::ForwardProxy) as a proxy. Default: programs on the same
+/// machine ([`loopback`](Self::loopback)).
 ///
-/// Asked once for each request to the proxy, and once for each `CONNECT`: what comes through its tunnel is that client's. Requests for the
-/// application itself (in origin form) are the application's own business.
+/// Checked once for each request to the proxy and once for each `CONNECT`. Requests inside a tunnel belong to the
+/// client that opened it and are not checked again. Requests for the application itself (in origin form, or for one of
+/// the [local hosts](super::ForwardProxyBuilder::local_hosts)) are not checked.
 ///
 /// ```
 /// use nexthop::forward::Access;
 ///
 /// let office = Access::clients(["10.0.0.0/8", "2001:db8::/32"])?;
-/// let from_home = Access::basic([("alice", "correct horse"), ("bob", "battery staple")])?;
-/// let either = Access::any_of([office, from_home]);
+/// let users = Access::basic([("alice", "correct horse"), ("bob", "battery staple")])?;
+/// let either = Access::any_of([office, users]);
 /// # let _ = either;
 /// # Ok::<(), nexthop::ConfigError>(())
 /// ```
+#[doc(alias = "proxy authentication")]
+#[doc(alias = "acl")]
 #[derive(Clone)]
 pub struct Access(Rule);
 
@@ -42,40 +46,43 @@ enum Rule {
     AnyOf(Vec<Access>),
 }
 
-/// Who asks to use the proxy, for [`Access::function`].
+/// Holds a client's request for access to the proxy: the input of [`Access::function`].
 #[derive(Clone, Copy)]
 pub struct AccessRequest<'a> {
     peer: Option<&'a PeerAddr>,
     parts: &'a Parts,
 }
 
-/// What [`Access::function`] says.
+/// Holds the result of [`Access::function`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AccessDecision {
     /// The client may use the proxy.
     Allow,
-    /// It may, and this is its name, which [`ext::ProxyRequest`](crate::ext::ProxyRequest) tells the application.
+    /// The client may use the proxy, under this user name. [`ProxyRequest::user`](crate::ext::ProxyRequest::user)
+    /// returns the name to the application.
     AllowAs(String),
-    /// It may not (403).
+    /// The client may not use the proxy (403).
     Deny,
-    /// Let it say who it is (407).
+    /// The client must send credentials (407 with `Proxy-Authenticate`).
     Challenge,
 }
 
 impl Access {
-    /// Clients on this machine: over TCP from a loopback address, or over a unix socket. A client of unknown address is not let in.
+    /// Allows clients on the same machine: over TCP from a loopback address, or over a unix socket. A client of unknown
+    /// address is denied.
     #[must_use]
     pub fn loopback() -> Self {
         let networks = ["127.0.0.0/8", "::1/128"].iter().filter_map(|text| text.parse().ok()).collect();
         Self(Rule::Clients { networks, unix: true })
     }
 
-    /// TCP clients whose address is in one of these networks: `10.0.0.0/8`, `2001:db8::/32`, a single address, or `loopback`, `private`
-    /// or `link-local`.
+    /// Allows TCP clients whose address is in one of `networks`. An item is a network (`10.0.0.0/8`, `2001:db8::/32`),
+    /// an address, or one of `loopback`, `private` and `link-local`.
     ///
     /// # Errors
-    /// `Invalid`, naming the text: not a network, bits set behind its length, or everybody (`/0`). `Missing`: no network at all.
+    /// * [`ConfigError::Invalid`], with the text: not a network, bits set after the prefix, or all addresses (`/0`).
+    /// * [`ConfigError::Missing`]: `networks` is empty.
     pub fn clients<I>(networks: I) -> Result<Self, ConfigError>
     where
         I: IntoIterator,
@@ -84,59 +91,72 @@ impl Access {
         let mut read = Vec::new();
         for text in networks {
             let text = text.as_ref();
-            let why = "is not a network without bits behind its length; everybody is Access::dangerous_any_client()";
+            let why =
+                "must be an address or a network without host bits; Access::dangerous_any_client() allows all clients";
             read_networks(text, &mut read).map_err(|_| ConfigError::invalid("client network", text, why))?;
         }
         if read.is_empty() {
-            return Err(ConfigError::missing("client networks", "an empty list lets nobody in"));
+            return Err(ConfigError::missing("client network", "an empty list allows no client"));
         }
         Ok(Self(Rule::Clients { networks: read, unix: false }))
     }
 
-    /// Clients that send one of these names with its password (`Basic`, RFC 7617); others are asked for them (407). Passwords are not
-    /// kept, only a digest under a key that is drawn now, and compared without telling by time how much of one was right.
+    /// Allows clients that send one of these user names with its password (`Basic` in `Proxy-Authorization`, RFC 7617).
+    /// Other clients are answered with 407.
     ///
-    /// The client sends them in clear text to the proxy, with every request. Over a network that others listen to, speak TLS to the proxy
-    /// ([`Serve::tls`](crate::serve::Serve::tls)).
+    /// Passwords are not stored. Each is kept as a digest under a random key that is created here, and compared in
+    /// constant time.
+    ///
+    /// Clients send user name and password to the proxy in clear text, with every request. On a network that others can
+    /// listen to, use TLS between clients and proxy ([`Serve::tls`](crate::serve::Serve::tls)).
     ///
     /// # Errors
-    /// `Invalid`: a name that is empty or holds a colon or a control character. `Missing`: no name at all, or no randomness to be had.
+    /// * [`ConfigError::Invalid`]: a user name that is empty or contains a colon or a control character.
+    /// * [`ConfigError::Missing`]: `users` is empty, or the operating system provides no randomness.
+    #[doc(alias = "password")]
     pub fn basic<'a>(users: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, ConfigError> {
         Ok(Self(Rule::Basic(Arc::new(Passwords::new(users)?))))
     }
 
-    /// Whoever this function allows. It is called while the request waits: it must not block.
+    /// Decides with a function. The request waits for the function, which must not block.
     ///
     /// ```
     /// use nexthop::forward::{Access, AccessDecision};
     ///
-    /// let by_token = Access::function(|asker| match asker.parts().headers.get("proxy-authorization") {
-    ///     Some(value) if value == "Bearer abc" => AccessDecision::AllowAs("robot".to_owned()), // compare in constant time in earnest
-    ///     Some(_) => AccessDecision::Deny,
-    ///     None => AccessDecision::Challenge,
+    /// let by_token = Access::function(|request| {
+    ///     match request.parts().headers.get("proxy-authorization") {
+    ///         // In production, compare in constant time.
+    ///         Some(value) if value == "Bearer abc" => AccessDecision::AllowAs("robot".to_owned()),
+    ///         Some(_) => AccessDecision::Deny,
+    ///         None => AccessDecision::Challenge,
+    ///     }
     /// });
     /// # let _ = by_token;
     /// ```
     #[must_use]
-    pub fn function(allows: impl Fn(&AccessRequest<'_>) -> AccessDecision + Send + Sync + 'static) -> Self {
-        Self(Rule::Function(Arc::new(allows)))
+    pub fn function(decide: impl Fn(&AccessRequest<'_>) -> AccessDecision + Send + Sync + 'static) -> Self {
+        Self(Rule::Function(Arc::new(decide)))
     }
 
-    /// Clients whom every one of these lets in.
+    /// Allows clients that all `rules` allow. An empty list denies all clients.
     ///
-    /// Of nothing: nobody.
+    /// If one rule denies, the client is answered with 403; else if one rule requires credentials, with 407.
     #[must_use]
-    pub fn all_of(of: impl IntoIterator<Item = Self>) -> Self {
-        Self(Rule::AllOf(of.into_iter().collect()))
+    pub fn all_of(rules: impl IntoIterator<Item = Self>) -> Self {
+        Self(Rule::AllOf(rules.into_iter().collect()))
     }
 
-    /// Clients whom one of these lets in. A client is asked for its name only if none does without.
+    /// Allows clients that at least one of `rules` allows. An empty list denies all clients.
+    ///
+    /// A client is answered with 407 only if no rule allows it without credentials.
     #[must_use]
-    pub fn any_of(of: impl IntoIterator<Item = Self>) -> Self {
-        Self(Rule::AnyOf(of.into_iter().collect()))
+    pub fn any_of(rules: impl IntoIterator<Item = Self>) -> Self {
+        Self(Rule::AnyOf(rules.into_iter().collect()))
     }
 
-    /// Everybody who reaches the socket: an open proxy. Dangerous: it hides who does what, and strangers will find it within hours.
+    /// Allows every client that reaches the socket: an open proxy. Dangerous: an open proxy hides its users, and is
+    /// found and abused within hours.
+    #[doc(alias = "open proxy")]
     #[must_use]
     pub const fn dangerous_any_client() -> Self {
         Self(Rule::Anybody)
@@ -152,7 +172,7 @@ impl Access {
             AccessDecision::AllowAs(name) => Ok(Some(name.into())),
             AccessDecision::Deny => Err(Error::new(ErrorKind::Denied, "this client may not use the proxy")),
             AccessDecision::Challenge => {
-                Err(Error::new(ErrorKind::ProxyAuthentication, "the proxy wants to know who asks"))
+                Err(Error::new(ErrorKind::ProxyAuthentication, "proxy authentication required"))
             }
         }
     }
@@ -182,26 +202,28 @@ impl Access {
 }
 
 impl<'a> AccessRequest<'a> {
-    /// The socket's peer, if the acceptor named it.
+    /// Returns the address of the client's socket, if the acceptor provides it (as [`serve`](crate::serve()) does).
     #[must_use]
     pub fn peer(&self) -> Option<&'a PeerAddr> {
         self.peer
     }
 
-    /// The request's head.
+    /// Returns the head of the request.
     #[must_use]
     pub fn parts(&self) -> &'a Parts {
         self.parts
     }
 
-    /// What the client wants: a whole URL, or the authority of a `CONNECT`, as it was written. Names of hosts are the same in any case and
-    /// with a dot at their end.
+    /// Returns the target as the client wrote it: an absolute URL, or the authority of a `CONNECT`.
+    ///
+    /// Compare host names case-insensitively, and without a trailing dot.
     #[must_use]
     pub fn target(&self) -> &'a Uri {
         &self.parts.uri
     }
 
-    /// The name and the password of a `Basic` `Proxy-Authorization`, if it sends exactly one that can be read.
+    /// Returns the credentials of a `Basic` `Proxy-Authorization`, if the request has exactly one such header and it is
+    /// valid.
     #[must_use]
     pub fn credentials(&self) -> Option<Credentials> {
         Credentials::read(&self.parts.headers)
@@ -217,20 +239,20 @@ impl fmt::Debug for AccessRequest<'_> {
     }
 }
 
-/// The name and the password that a client sends to the proxy (RFC 7617).
+/// Holds the user name and password that a client sent to the proxy (RFC 7617).
 pub struct Credentials {
     name: String,
     password: Zeroizing<String>,
 }
 
 impl Credentials {
-    /// The name, which proves nothing by itself.
+    /// Returns the user name, which proves nothing without the password.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The password. Compare it in constant time, or by a digest.
+    /// Returns the password. Compare it in constant time, or by a digest.
     #[must_use]
     pub fn password(&self) -> &str {
         &self.password
@@ -282,7 +304,8 @@ fn any(rules: &[Access], asker: &AccessRequest<'_>) -> AccessDecision {
     last
 }
 
-/// Names with their passwords, as digests under a random key: who does not know the key learns nothing from how long a look takes.
+/// Names with their passwords, as digests under a random key: who does not know the key learns nothing from how long a
+/// look takes.
 struct Passwords {
     key: Zeroizing<[u8; 32]>,
     digests: HashSet<[u8; 32]>,
@@ -295,13 +318,17 @@ impl Passwords {
         let mut passwords = Self { key, digests: HashSet::new() };
         for (name, password) in users {
             if name.is_empty() || name.contains(|c: char| c == ':' || c.is_control()) {
-                return Err(ConfigError::invalid("user", name, "is empty, or holds a colon or a control character"));
+                return Err(ConfigError::invalid(
+                    "user",
+                    name,
+                    "must not be empty or contain a colon or a control character",
+                ));
             }
             let digest = passwords.digest(name, password);
             passwords.digests.extend(digest);
         }
         if passwords.digests.is_empty() {
-            return Err(ConfigError::missing("users", "an empty list lets nobody in"));
+            return Err(ConfigError::missing("user", "an empty list allows no client"));
         }
         Ok(passwords)
     }

@@ -103,16 +103,16 @@ fn tls_cause(error: &rustls::Error) -> String {
             Certificate::Expired | Certificate::ExpiredContext { .. } => "the certificate has expired",
             Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => "the certificate is not valid yet",
             Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
-                "the certificate is for another name"
+                "the certificate is not valid for this host name"
             }
-            Certificate::BadSignature => "the certificate's signature is not right",
+            Certificate::BadSignature => "the certificate's signature is not valid",
             Certificate::Revoked => "the certificate is revoked",
             _ => "the certificate is not valid",
         },
-        Tls::AlertReceived(alert) => return format!("the upstream says {alert:?}"),
-        Tls::NoApplicationProtocol => "no common protocol",
-        Tls::PeerIncompatible(_) => "no common version or cipher",
-        _ => "it is not TLS, or broken",
+        Tls::AlertReceived(alert) => return format!("TLS alert {alert:?} from the upstream"),
+        Tls::NoApplicationProtocol => "no common application protocol",
+        Tls::PeerIncompatible(_) => "no common TLS version or cipher suite",
+        _ => "the upstream does not speak TLS, or violates the protocol",
     };
     said.to_owned()
 }

@@ -22,82 +22,75 @@ use crate::{
     serve::Inside,
 };
 
-impl ForwardProxyBuilder {
-    /// Makes the layer.
-    ///
-    /// # Errors
-    /// `Invalid`, naming the text: a host, a prefix, a realm, a limit of nothing. `Conflict`: own hosts without an application. `Missing`: no
-    /// randomness for the name in `Via`.
-    pub fn build(self) -> Result<ForwardProxy, ConfigError> {
-        self.resolver.check()?;
-        if self.resolver.is_direct() && !self.local_hosts.is_empty() {
-            let why = "URLs go on as they are, so there is no application of which these could be the hosts";
-            return Err(ConfigError::conflict("local_hosts, Resolver::direct", why));
-        }
-        let limits = [
-            ("max_tunnels", self.max_tunnels == 0),
-            ("max_tunnels_per_client", self.max_tunnels_per_client == 0),
-            #[cfg(feature = "intercept")]
-            ("max_new_hosts", self.new_hosts == Some(0)),
-            ("peek_timeout", self.peek_timeout.is_zero()),
-            ("handshake_timeout", self.handshake_timeout.is_zero()),
-            ("header_timeout", self.header_timeout == Some(Duration::ZERO)),
-            ("write_timeout", self.write_timeout == Some(Duration::ZERO)),
-            ("max_head_bytes", self.max_head_bytes == Some(0)),
-        ];
-        if let Some((name, _)) = limits.iter().find(|(_, nothing)| *nothing) {
-            return Err(ConfigError::invalid(*name, "0", "nothing could ever be done"));
-        }
-        #[cfg(feature = "intercept")]
-        let by_default = if self.authority.is_some() { ConnectAction::Intercept } else { ConnectAction::Tunnel };
-        #[cfg(not(feature = "intercept"))]
-        let by_default = ConnectAction::Tunnel;
-        let dial_policy = but_not(self.own_addresses, self.dial_policy);
-        let mut apps = Apps::default();
-        #[cfg(feature = "intercept")]
-        let download_host = match &self.download_host {
-            DownloadHost::ProxyHost => Some(host("proxy_host", &self.proxy_host)?),
-            DownloadHost::Named(name) => Some(host("download_host", name)?),
-            DownloadHost::Nowhere => None,
-        };
-        let proxy_host = host("proxy_host", &self.proxy_host)?;
-        apps.insert(proxy_host.clone(), None);
-        for (name, app) in self.apps {
-            apps.insert(host("app", &name)?, app);
-        }
-        let own = apps.clone();
-        let policy =
-            self.policy.unwrap_or_else(|| Policy::by_default(by_default, move |host| own.find(host).is_some()));
-        let local_hosts = self.local_hosts.iter().map(|text| HostPattern::read(text)).collect::<Result<_, _>>()?;
-        Ok(ForwardProxy(Arc::new(Config {
-            access: self.access,
-            realm: realm(&self.realm)?,
-            resolver: self.resolver,
-            local_hosts,
-            proxy_host,
-            apps,
-            websockets: self.websockets,
-            verbose_errors: self.verbose_errors,
-            via: pseudonym(self.via)?,
-            dialling: dial_policy.map(|policy| ConnectWith::new().dial_policy(policy)),
-            client: self.client.unwrap_or_default(),
-            policy,
-            ports: self.ports,
-            mismatch: self.mismatch,
-            peek_timeout: self.peek_timeout,
-            handshake_timeout: self.handshake_timeout,
-            tunnels: Tunnels::new(self.max_tunnels, self.max_tunnels_per_client),
-            inside: Inside::new(self.header_timeout, self.write_timeout, self.max_head_bytes),
-            #[cfg(feature = "intercept")]
-            new_hosts: self.new_hosts.map(super::new_hosts::NewHosts::new),
-            #[cfg(feature = "intercept")]
-            authority: self.authority,
-            #[cfg(feature = "intercept")]
-            download_host,
-            #[cfg(feature = "intercept")]
-            on_handshake_failure: self.on_handshake_failure,
-        })))
+/// Checks the settings and makes the layer.
+pub(super) fn forward_proxy(builder: ForwardProxyBuilder) -> Result<ForwardProxy, ConfigError> {
+    builder.resolver.check()?;
+    if builder.resolver.is_direct() && !builder.local_hosts.is_empty() {
+        let why = "local hosts need a wrapped application, and Resolver::direct has none";
+        return Err(ConfigError::conflict("local_hosts, Resolver::direct", why));
     }
+    let limits = [
+        ("max_tunnels", builder.max_tunnels == 0),
+        ("max_tunnels_per_client", builder.max_tunnels_per_client == 0),
+        #[cfg(feature = "intercept")]
+        ("max_new_hosts", builder.new_hosts == Some(0)),
+        ("peek_timeout", builder.peek_timeout.is_zero()),
+        ("handshake_timeout", builder.handshake_timeout.is_zero()),
+        ("header_timeout", builder.header_timeout == Some(Duration::ZERO)),
+        ("write_timeout", builder.write_timeout == Some(Duration::ZERO)),
+        ("max_head_bytes", builder.max_head_bytes == Some(0)),
+    ];
+    if let Some((name, _)) = limits.iter().find(|(_, nothing)| *nothing) {
+        return Err(ConfigError::invalid(*name, "0", "must be greater than zero"));
+    }
+    #[cfg(feature = "intercept")]
+    let by_default = if builder.authority.is_some() { ConnectAction::Intercept } else { ConnectAction::Tunnel };
+    #[cfg(not(feature = "intercept"))]
+    let by_default = ConnectAction::Tunnel;
+    let dial_policy = but_not(builder.own_addresses, builder.dial_policy);
+    let mut apps = Apps::default();
+    #[cfg(feature = "intercept")]
+    let download_host = match &builder.download_host {
+        DownloadHost::ProxyHost => Some(host("proxy_host", &builder.proxy_host)?),
+        DownloadHost::Named(name) => Some(host("download_host", name)?),
+        DownloadHost::Nowhere => None,
+    };
+    let proxy_host = host("proxy_host", &builder.proxy_host)?;
+    apps.insert(proxy_host.clone(), None);
+    for (name, app) in builder.apps {
+        apps.insert(host("app", &name)?, app);
+    }
+    let own = apps.clone();
+    let policy = builder.policy.unwrap_or_else(|| Policy::by_default(by_default, move |host| own.find(host).is_some()));
+    let local_hosts = builder.local_hosts.iter().map(|text| HostPattern::read(text)).collect::<Result<_, _>>()?;
+    Ok(ForwardProxy(Arc::new(Config {
+        access: builder.access,
+        realm: realm(&builder.realm)?,
+        resolver: builder.resolver,
+        local_hosts,
+        proxy_host,
+        apps,
+        websockets: builder.websockets,
+        verbose_errors: builder.verbose_errors,
+        via: pseudonym(builder.via)?,
+        dialling: dial_policy.map(|policy| ConnectWith::new().dial_policy(policy)),
+        client: builder.client.unwrap_or_default(),
+        policy,
+        ports: builder.ports,
+        mismatch: builder.mismatch,
+        peek_timeout: builder.peek_timeout,
+        handshake_timeout: builder.handshake_timeout,
+        tunnels: Tunnels::new(builder.max_tunnels, builder.max_tunnels_per_client),
+        inside: Inside::new(builder.header_timeout, builder.write_timeout, builder.max_head_bytes),
+        #[cfg(feature = "intercept")]
+        new_hosts: builder.new_hosts.map(super::new_hosts::NewHosts::new),
+        #[cfg(feature = "intercept")]
+        authority: builder.authority,
+        #[cfg(feature = "intercept")]
+        download_host,
+        #[cfg(feature = "intercept")]
+        on_handshake_failure: builder.on_handshake_failure,
+    })))
 }
 
 /// A policy that does not allow these addresses either.
@@ -120,14 +113,15 @@ fn but_not(own: Vec<SocketAddr>, policy: Option<DialPolicy>) -> Option<DialPolic
 /// The name of a host, without a port.
 fn host(what: &'static str, text: &str) -> Result<Arc<str>, ConfigError> {
     if !is_host(text.as_bytes()) || text.contains(':') || text.ends_with('.') {
-        return Err(ConfigError::invalid(what, text, "is not the name of a host without a port"));
+        return Err(ConfigError::invalid(what, text, "must be a host name without a port"));
     }
     Ok(text.into())
 }
 
 /// RFC 7617 §2: a quoted string.
 fn realm(text: &str) -> Result<HeaderValue, ConfigError> {
-    let invalid = || ConfigError::invalid("realm", text, "holds quotes, backslashes or what is not ASCII");
+    let invalid =
+        || ConfigError::invalid("realm", text, "must be printable ASCII without quotation marks and backslashes");
     if text.contains(|c: char| !(c == ' ' || c.is_ascii_graphic()) || c == '"' || c == '\\') {
         return Err(invalid());
     }

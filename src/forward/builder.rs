@@ -1,23 +1,25 @@
 //! [`ForwardProxyBuilder`]: settings of a forward proxy.
 
-mod tunnels;
+// rustdoc lists methods in this order: those of `connect`, those of `upstream`, those below.
+mod connect;
+mod upstream;
 
-use std::{fmt, net::SocketAddr, ops::ControlFlow, time::Duration};
+#[cfg(feature = "intercept")]
+use std::sync::Arc;
+use std::{fmt, net::SocketAddr, time::Duration};
 
-use bytes::Bytes;
-use http::{Request, Response};
-use tower_service::Service;
-
+#[cfg(feature = "intercept")]
+use super::policy::ConnectRequest;
 use super::{
-    access::Access,
-    apps::{self, App},
-    mismatch::HostMismatchPolicy,
-    policy::Policy,
+    access::Access, apps::App, build, layer::ForwardProxy, mismatch::HostMismatchPolicy, policy::Policy,
     resolver::Resolver,
 };
-use crate::{app::Via, body::Body, error::BoxError, exact::ExactProxy, ext::DialPolicy};
+use crate::{app::Via, error::ConfigError, exact::ExactProxy, ext::DialPolicy};
 
-/// Settings of a [`ForwardProxy`](super::ForwardProxy). Each has a default that is safe on a machine that others can reach.
+/// Builds a [`ForwardProxy`]. Every default is safe on a machine that others can reach.
+///
+/// "Intercepted tunnel" in the settings below means a tunnel that the proxy serves itself, with or without TLS
+/// ([`ConnectAction::Intercept`](super::ConnectAction::Intercept)).
 #[derive(Clone)]
 #[must_use]
 pub struct ForwardProxyBuilder {
@@ -40,7 +42,7 @@ pub struct ForwardProxyBuilder {
     pub(super) handshake_timeout: Duration,
     pub(super) header_timeout: Option<Duration>,
     pub(super) write_timeout: Option<Duration>,
-    /// Unless set, what the server's own default is.
+    /// `None`: the default of the server.
     pub(super) max_head_bytes: Option<usize>,
     pub(super) max_tunnels: usize,
     pub(super) max_tunnels_per_client: usize,
@@ -101,155 +103,145 @@ impl Default for ForwardProxyBuilder {
 }
 
 impl ForwardProxyBuilder {
-    /// Who may use the proxy: programs on this machine ([`Access::loopback`]).
-    pub fn access(mut self, access: Access) -> Self {
-        self.access = access;
+    // --- Limits ---
+
+    /// Sets the maximum number of open tunnels. Default: 10,000. A `CONNECT` beyond it is answered with 503
+    /// (`Unavailable`).
+    #[doc(alias = "connection limit")]
+    pub fn max_tunnels(mut self, limit: usize) -> Self {
+        self.max_tunnels = limit;
         self
     }
 
-    /// What clients are told that they are asked for a name by: `proxy`.
-    pub fn realm(mut self, realm: impl Into<String>) -> Self {
-        self.realm = realm.into();
+    /// Sets the maximum number of open tunnels per client. Default: 1,000. A `CONNECT` beyond it is answered with 503
+    /// (`Unavailable`).
+    ///
+    /// A client is an IPv4 address, an IPv6 network of 64 bits (one address if loopback or link-local), or a user of a
+    /// unix socket.
+    #[doc(alias = "connection limit")]
+    pub fn max_tunnels_per_client(mut self, limit: usize) -> Self {
+        self.max_tunnels_per_client = limit;
         self
     }
 
-    /// What becomes of URLs: they go on as they are ([`Resolver::direct`]), for an [`ExactProxy`] behind the layer.
-    pub fn resolver(mut self, resolver: Resolver) -> Self {
-        self.resolver = resolver;
+    /// Sets the maximum number of new hosts per hour for which one client may have certificates issued. Default: 1,000,
+    /// all of which may be used at once. `None` disables the limit. Beyond it, the TLS handshake fails and the tunnel
+    /// is closed.
+    ///
+    /// The last 256 hosts of a client are remembered and are not new. A client is the same as for
+    /// [`max_tunnels_per_client`](Self::max_tunnels_per_client).
+    #[cfg(feature = "intercept")]
+    #[doc(alias = "rate limit")]
+    pub fn max_new_hosts(mut self, limit_per_hour: impl Into<Option<u32>>) -> Self {
+        self.new_hosts = limit_per_hour.into();
         self
     }
 
-    /// The hosts under which the wrapped application is reached without a proxy: none. Requests for these pass untouched, even where their
-    /// target is a whole URL, as every target in HTTP/2 is. Written `example.com` (any port), `example.com:8443`, `*.example.com`.
-    pub fn local_hosts<I>(mut self, hosts: I) -> Self
-    where
-        I: IntoIterator,
-        I::Item: Into<String>,
-    {
-        self.local_hosts = hosts.into_iter().map(Into::into).collect();
-        self
-    }
-
-    /// The name of the proxy itself: `nexthop`. A URL of this host is not resolved: the wrapped application gets its path as it is, by
-    /// which it may show pages of the proxy's own. With [`Resolver::direct`] there is no such application, and 404 is the answer.
-    pub fn proxy_host(mut self, host: impl Into<String>) -> Self {
-        self.proxy_host = host.into();
-        self
-    }
-
-    /// Another name of the proxy, told apart by [`ProxyRequest::proxy_host`](crate::ext::ProxyRequest::proxy_host).
-    pub fn host_alias(mut self, host: impl Into<String>) -> Self {
-        self.apps.push((host.into(), None));
-        self
-    }
-
-    /// A service that answers for a host, over HTTP and inside tunnels, whatever the port.
+    /// Sets the maximum size of a request's head (request line and headers) in an intercepted tunnel, in bytes.
+    /// Default: 64 KiB. A larger head is answered with 431. The request target is limited to 16 KiB (414).
+    ///
+    /// The server's [`max_head_bytes`](crate::serve::Serve::max_head_bytes) does not apply inside tunnels.
     ///
     /// ```
     /// use nexthop::ForwardProxy;
     ///
-    /// let page = axum::Router::new().route("/path/", axum::routing::get(async || "one"));
-    /// let layer = ForwardProxy::builder().app("proxy-app-1", page).build()?;
-    /// # Ok::<(), nexthop::ConfigError>(())
+    /// assert!(ForwardProxy::builder().max_head_bytes(256 * 1024).build().is_ok());
+    /// assert!(ForwardProxy::builder().max_head_bytes(0).build().is_err());
     /// ```
-    pub fn app<S, R>(mut self, host: impl Into<String>, service: S) -> Self
-    where
-        S: Service<Request<Body>, Response = Response<R>> + Clone + Send + Sync + 'static,
-        S::Error: Into<BoxError>,
-        S::Future: Send,
-        R: http_body::Body<Data = Bytes> + Send + 'static,
-        R::Error: Into<BoxError>,
-    {
-        self.apps.push((host.into(), Some(apps::service(service))));
+    pub fn max_head_bytes(mut self, limit: usize) -> Self {
+        self.max_head_bytes = Some(limit);
         self
     }
 
-    /// The same with a function that may decline a request by giving it back: it goes to the wrapped service then, its path as it is. With
-    /// [`Resolver::direct`] there is no such application, and 404 is the answer.
+    // --- Timeouts ---
+
+    /// Sets how long to wait for the client's first bytes after [`ConnectAction::Peek`](super::ConnectAction::Peek),
+    /// before deciding with [`DetectedProtocol::Silent`](super::DetectedProtocol::Silent). Default: 2 s. The [handshake
+    /// timeout](Self::handshake_timeout) applies, too.
+    pub fn peek_timeout(mut self, timeout: Duration) -> Self {
+        self.peek_timeout = timeout;
+        self
+    }
+
+    /// Sets the time from the response to a `CONNECT` until the client's TLS handshake is complete or its first request
+    /// begins. Default: 10 s. After it, the tunnel is closed. Does not apply to
+    /// [`ConnectAction::Tunnel`](super::ConnectAction::Tunnel).
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.handshake_timeout = timeout;
+        self
+    }
+
+    /// Sets how long an intercepted tunnel may wait for a complete request head, from the end of the handshake or of
+    /// the last response. Default: 30 s. `None` disables it. After it, the tunnel is closed: it is also the keep-alive
+    /// timeout.
+    ///
+    /// The server's [`header_timeout`](crate::serve::Serve::header_timeout) does not apply inside tunnels.
     ///
     /// ```
-    /// use std::ops::ControlFlow;
+    /// use std::time::Duration;
     ///
-    /// use http::Response;
-    /// use nexthop::{Body, ForwardProxy};
+    /// use nexthop::ForwardProxy;
     ///
     /// let layer = ForwardProxy::builder()
-    ///     .app_or_decline("proxy-app-2", |request| async move {
-    ///         match request.uri().path() {
-    ///             "/foo" => ControlFlow::Break(Response::new(Body::from("two"))),
-    ///             _ => ControlFlow::Continue(request),
-    ///         }
-    ///     })
+    ///     .header_timeout(Duration::from_secs(300))
+    ///     .write_timeout(None)
     ///     .build()?;
     /// # Ok::<(), nexthop::ConfigError>(())
     /// ```
-    pub fn app_or_decline<F, Fut>(mut self, host: impl Into<String>, app: F) -> Self
-    where
-        F: Fn(Request<Body>) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = ControlFlow<Response<Body>, Request<Body>>> + Send + 'static,
-    {
-        self.apps.push((host.into(), Some(apps::function(app))));
+    #[doc(alias = "keep-alive")]
+    pub fn header_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.header_timeout = timeout.into();
         self
     }
 
-    /// Whether requests to the proxy may ask for another protocol: true. Otherwise they lose what asks for it, and are answered as if they
-    /// had not; an extended `CONNECT` of HTTP/2 is answered with 501.
-    pub fn websockets(mut self, websockets: bool) -> Self {
-        self.websockets = websockets;
+    /// Sets how long a write to the client of an intercepted tunnel may stall. Default: 60 s. `None` disables it. After
+    /// it, the tunnel is closed.
+    ///
+    /// The server's [`write_timeout`](crate::serve::Serve::write_timeout) applies to the connection that carries the
+    /// tunnel, independently.
+    pub fn write_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.write_timeout = timeout.into();
         self
     }
 
-    /// Answers errors with all their causes, in which addresses and names may stand: false. The text always says what failed and in which
-    /// step, by words that name nobody.
+    // --- Errors and hooks ---
+
+    /// Sets whether error responses contain all causes of an error, which may include addresses and host names.
+    /// Default: false. The text of an error response always contains what failed and in which step, without addresses
+    /// and names.
+    #[doc(alias = "debug")]
     pub fn verbose_errors(mut self, verbose: bool) -> Self {
         self.verbose_errors = verbose;
         self
     }
 
-    /// How the proxy names itself in the `Via` of requests whose URL goes on as it is, and of their responses (RFC 9110 §7.6.3); by that it
-    /// also sees requests that come back to it (508): by a random name.
-    pub fn via(mut self, via: Via) -> Self {
-        self.via = via;
-        self
-    }
-
-    /// Which addresses tunnels, and requests that reach an [`ExactProxy`], may be connected to: public ones ([`DialPolicy::public`]). Set
-    /// for each request that has no policy of its own, so that requests of the proxy and of others never share a connection. An application
-    /// that connects by other means is not held back by it.
+    /// Sets a hook that is called if the TLS handshake with a client of an intercepted tunnel fails. Default: none. The
+    /// hook must not block.
     ///
-    /// A policy that lets the proxy's own address through should be told of that by [`local_addresses`](Self::local_addresses).
-    pub fn dial_policy(mut self, policy: DialPolicy) -> Self {
-        self.dial_policy = Some(policy);
+    /// The handshake fails if, for example, the client does not trust the CA, accepts only a certain certificate
+    /// (pinning), or is beyond [`max_new_hosts`](Self::max_new_hosts). The hook can record the host, and
+    /// [`on_connect`](Self::on_connect) can return [`ConnectAction::Tunnel`](super::ConnectAction::Tunnel) for the host
+    /// from then on.
+    #[cfg(feature = "intercept")]
+    #[doc(alias = "certificate pinning")]
+    pub fn on_handshake_failure(
+        mut self,
+        hook: impl Fn(&ConnectRequest<'_>, &crate::Error) + Send + Sync + 'static,
+    ) -> Self {
+        self.on_handshake_failure = Some(Arc::new(hook));
         self
     }
 
-    /// An address that the proxy listens on, which it never connects to, whatever the [dial policy](Self::dial_policy) says: through a tunnel to
-    /// itself, a client would be one of this machine's. An unspecified address (`0.0.0.0`, `[::]`) stands for those of loopback, which is as
-    /// much as is known of the others: name them, too.
+    /// Builds the layer.
     ///
-    /// ```
-    /// use nexthop::ForwardProxy;
-    ///
-    /// let layer = ForwardProxy::builder().local_addresses("192.0.2.1:8080".parse()?).build()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn local_addresses(mut self, address: SocketAddr) -> Self {
-        self.own_addresses.push(address);
-        self
-    }
-
-    /// Connects to every address but [its own](Self::local_addresses): loopback, private networks, metadata services of clouds. Dangerous where
-    /// clients may not reach all that this process can.
-    pub fn dangerous_dial_anywhere(mut self) -> Self {
-        self.dial_policy = None;
-        self
-    }
-
-    /// What opens tunnels: its connector, its limits of time, its hooks. Default: [`ExactProxy::new`]. It need not be the one behind the
-    /// layer, but most often is its clone.
-    pub fn client(mut self, client: ExactProxy) -> Self {
-        self.client = Some(client);
-        self
+    /// # Errors
+    /// * [`ConfigError::Invalid`], with the offending text: a host, a prefix of the resolver, the realm, the name in
+    ///   `Via`, or a limit or timeout of zero.
+    /// * [`ConfigError::Conflict`]: [`local_hosts`](Self::local_hosts) without a wrapped application
+    ///   ([`Resolver::direct`]).
+    /// * [`ConfigError::Missing`]: no randomness for the name in `Via`.
+    pub fn build(self) -> Result<ForwardProxy, ConfigError> {
+        build::forward_proxy(self)
     }
 }
 

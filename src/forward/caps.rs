@@ -64,11 +64,11 @@ impl Tunnels {
         let client = Client::of(peer);
         let mut open = self.lock();
         if open.count >= self.in_all {
-            return Err(Error::new(ErrorKind::Unavailable, "as many tunnels are open as there may be"));
+            return Err(Error::new(ErrorKind::Unavailable, "too many open tunnels"));
         }
         let has = open.by_client.get(&client).copied().unwrap_or_default();
         if has >= self.per_client {
-            return Err(Error::new(ErrorKind::Unavailable, "this client has as many tunnels open as it may have"));
+            return Err(Error::new(ErrorKind::Unavailable, "too many open tunnels of this client"));
         }
         open.by_client.insert(client, has + 1);
         open.count += 1;

@@ -50,7 +50,7 @@ where
         tokio::spawn(async move {
             let _counted = counted;
             if let Err(error) = run(service, connect).await {
-                tracing::debug!(%error, "a tunnel ended early");
+                tracing::debug!(%error, "tunnel closed during setup");
             }
         });
     }
@@ -127,7 +127,9 @@ async fn look(config: &Config, connect: &mut Connect) -> Result<Inside, BoxError
             let agreed = Protocol::agreed(tls.get_ref().1);
             Ok(Inside::Http(Kind::Tls(tls), sni, Some(agreed)))
         }
-        (ConnectAction::Intercept, opening) => Err(format!("{opening:?} cannot be served").into()),
-        (ConnectAction::Deny | ConnectAction::Peek, _) => Err("denied after a look at its first bytes".into()),
+        (ConnectAction::Intercept, opening) => {
+            Err(format!("cannot intercept {opening:?}: expected HTTP or TLS").into())
+        }
+        (ConnectAction::Deny | ConnectAction::Peek, _) => Err("tunnel denied after protocol detection".into()),
     }
 }

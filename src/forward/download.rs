@@ -95,12 +95,12 @@ fn page(certificate: &Certificate) -> String {
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{name}</title>\n</head>\n<body>\n\
          <h1>{name}</h1>\n\
-         <p>This proxy reads what is sent over HTTPS. For browsers and other programs to accept that, they must trust the\n\
-         certificate authority <b>{name}</b>. Whoever runs the proxy can then read and change what you send and get through it.\n\
-         Install it only if you want that, and remove it when you do not any more.</p>\n\
-         <p>Its SHA-256 fingerprint is</p>\n<p><code>{fingerprint}</code></p>\n\
-         <p>Compare it with what whoever runs the proxy tells you in another way: this page could have been changed on its\n\
-         way to you.</p>\n<h2>Download</h2>\n<ul>\n"
+         <p>This proxy intercepts HTTPS. Browsers and other programs accept this only if they trust its certificate authority,\n\
+         <b>{name}</b>. The operator of the proxy can then read and change everything that you send and receive through it.\n\
+         Install the certificate only if you agree to that, and remove it when you no longer use the proxy.</p>\n\
+         <p>SHA-256 fingerprint of the certificate:</p>\n<p><code>{fingerprint}</code></p>\n\
+         <p>Compare it with the fingerprint that you received from the operator by another channel: this page may have been\n\
+         modified in transit.</p>\n<h2>Download</h2>\n<ul>\n"
     );
     for (path, what) in LINKS {
         let _ = writeln!(page, "<li><a href=\"{path}\">{what}</a></li>");
@@ -151,13 +151,13 @@ static LINKS: &[(&str, &str)] = &[
 static INSTALLING: &[(&str, &str, &str)] = &[
     (
         "Windows",
-        "Open the .cer file, press <i>Install Certificate</i>, and choose <i>Current User</i>.",
-        "Place it in the store <i>Trusted Root Certification Authorities</i>.",
+        "Open the .cer file, click <i>Install Certificate</i> and choose <i>Current User</i>.",
+        "Place the certificate in the store <i>Trusted Root Certification Authorities</i>.",
     ),
     (
         "macOS",
-        "Open the .cer file; Keychain Access adds it to the <i>login</i> keychain.",
-        "Double-click it there, and under <i>Trust</i> choose <i>Always Trust</i>.",
+        "Open the .cer file. Keychain Access adds the certificate to the <i>login</i> keychain.",
+        "Double-click it there and choose <i>Always Trust</i> under <i>Trust</i>.",
     ),
     (
         "Linux",
@@ -167,7 +167,7 @@ static INSTALLING: &[(&str, &str, &str)] = &[
     (
         "Firefox",
         "Open <i>Settings</i>, <i>Privacy &amp; Security</i>, <i>View Certificates</i>, <i>Authorities</i>, <i>Import</i>.",
-        "Choose the PEM file and tick <i>Trust this CA to identify websites</i>.",
+        "Choose the PEM file and select <i>Trust this CA to identify websites</i>.",
     ),
     (
         "Android",
@@ -177,12 +177,12 @@ static INSTALLING: &[(&str, &str, &str)] = &[
     (
         "iOS",
         "Open the .cer file and install the profile under <i>Settings</i>, <i>General</i>, <i>VPN &amp; Device Management</i>.",
-        "Then turn it on under <i>General</i>, <i>About</i>, <i>Certificate Trust Settings</i>.",
+        "Then enable it under <i>General</i>, <i>About</i>, <i>Certificate Trust Settings</i>.",
     ),
     (
         "curl, Python, Node.js",
-        "<code>curl --cacert proxy-ca.pem …</code>, or <code>SSL_CERT_FILE=proxy-ca.pem</code> in the environment.",
-        "<code>REQUESTS_CA_BUNDLE=proxy-ca.pem</code> for requests, <code>NODE_EXTRA_CA_CERTS=proxy-ca.pem</code> for Node.js.",
+        "Run <code>curl --cacert proxy-ca.pem …</code>, or set <code>SSL_CERT_FILE=proxy-ca.pem</code> in the environment.",
+        "Set <code>REQUESTS_CA_BUNDLE=proxy-ca.pem</code> for requests, <code>NODE_EXTRA_CA_CERTS=proxy-ca.pem</code> for Node.js.",
     ),
 ];
 

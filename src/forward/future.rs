@@ -20,7 +20,7 @@ use crate::{
 };
 
 pin_project! {
-    /// Answers, or waits for the wrapped service.
+    /// Resolves to the response of the proxy or of the wrapped service.
     pub struct ForwardProxyFuture<F> {
         #[pin]
         kind: Kind<F>,
@@ -103,7 +103,7 @@ where
                     Err(error) => Err(apps::failed(error)),
                 },
                 KindProj::Answer { answer } => {
-                    let again = || Err(Error::new(ErrorKind::Internal, "polled after it was ready"));
+                    let again = || Err(Error::new(ErrorKind::Internal, "future polled after completion"));
                     let answer = answer.take().unwrap_or_else(again);
                     let answer = answer.unwrap_or_else(|error| this.config.answer(error));
                     return Poll::Ready(Ok(this.marks.put_on(answer)));

@@ -46,7 +46,7 @@ pub(super) fn strip_proxy_fields(headers: &mut HeaderMap) {
 /// `Unsupported` (501): an extended `CONNECT`, which is nothing else.
 pub(super) fn without_upgrade(parts: &mut Parts) -> Result<(), Error> {
     if is_extended(parts) {
-        return Err(Error::new(ErrorKind::Unsupported, "the proxy carries no other protocols"));
+        return Err(Error::new(ErrorKind::Unsupported, "protocol upgrades are disabled on this proxy"));
     }
     // `Connection` stays: it may name other fields, which must not go further.
     if parts.headers.remove(UPGRADE).is_some() {
@@ -73,8 +73,9 @@ pub(super) fn set_host(headers: &mut HeaderMap, authority: &Authority) -> Result
     if host_field(headers).is_some_and(|host| host.as_bytes() == authority.as_str().as_bytes()) {
         return Ok(());
     }
-    let host = HeaderValue::from_str(authority.as_str())
-        .map_err(|error| Error::new(ErrorKind::InvalidTarget, "target names no valid host").with_source(error))?;
+    let host = HeaderValue::from_str(authority.as_str()).map_err(|error| {
+        Error::new(ErrorKind::InvalidTarget, "host in the request target is not valid").with_source(error)
+    })?;
     headers.insert(HOST, host);
     Ok(())
 }
@@ -88,7 +89,7 @@ pub(super) fn go_further(parts: &mut Parts) -> Result<Option<Response<Body>>, Er
         return Ok(None);
     }
     if parts.method == Method::TRACE {
-        return Err(Error::new(ErrorKind::MethodNotAllowed, "TRACE is not answered here"));
+        return Err(Error::new(ErrorKind::MethodNotAllowed, "TRACE with Max-Forwards 0 is not supported"));
     }
     Ok(Some(Response::new(Body::empty())))
 }
@@ -101,7 +102,7 @@ pub(super) fn go_further(parts: &mut Parts) -> Result<Option<Response<Body>>, Er
 pub(super) fn check_no_body(headers: &HeaderMap) -> Result<(), Error> {
     let length = headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0");
     if length || headers.contains_key(TRANSFER_ENCODING) {
-        return Err(Error::new(ErrorKind::RequestBody, "CONNECT has no body"));
+        return Err(Error::new(ErrorKind::RequestBody, "CONNECT must not have a body"));
     }
     Ok(())
 }

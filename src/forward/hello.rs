@@ -106,7 +106,7 @@ async fn read_hello(io: &mut (impl AsyncRead + Unpin), mut bytes: BytesMut) -> i
             }
         }
         if bytes.len() >= MOST {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the ClientHello is too long"));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "TLS ClientHello is too long"));
         }
         if io.read_buf(&mut bytes).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());

@@ -27,7 +27,7 @@ pub(super) async fn accept(
     peeked: Peeked,
     deadline: Instant,
 ) -> Result<Box<TlsStream<Io>>, Error> {
-    let late = |_| Error::new(ErrorKind::RequestTimeout, "the client's TLS handshake took too long");
+    let late = |_| Error::new(ErrorKind::RequestTimeout, "TLS handshake with the client timed out");
     let accepted = timeout_at(deadline, shake(config, connect, sni, io, peeked)).await.map_err(late);
     accepted.and_then(|accepted| accepted).inspect_err(|error| {
         if let Some(hook) = &config.on_handshake_failure {
@@ -44,7 +44,7 @@ async fn shake(
     peeked: Peeked,
 ) -> Result<Box<TlsStream<Io>>, Error> {
     let Some(authority) = &config.authority else {
-        return Err(Error::new(ErrorKind::Unsupported, "the proxy has no authority of its own"));
+        return Err(Error::new(ErrorKind::Unsupported, "no certificate authority is configured to intercept TLS"));
     };
     let hello = match peeked.hello {
         Some(Ok(hello)) => hello,
@@ -109,5 +109,5 @@ fn prefers_chacha(hello: &Accepted) -> bool {
 }
 
 fn broken(error: impl Into<BoxError>) -> Error {
-    Error::new(ErrorKind::Connect, "no TLS with the client").with_source(error).in_phase(Phase::Tls)
+    Error::new(ErrorKind::Connect, "TLS handshake with the client failed").with_source(error).in_phase(Phase::Tls)
 }

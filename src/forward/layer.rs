@@ -10,29 +10,48 @@ use super::{
 };
 use crate::{exact::ExactProxy, ext::ConnectWith, message::via::Pseudonym, middleware::HostPattern, serve::Inside};
 
-/// Makes the service it wraps a proxy that browsers, curl and phones can be set to.
+/// Wraps a service as a forward proxy, which browsers, curl and phones can be configured to use.
 ///
-/// * A target in origin form (`GET /path`), and one that names one of the [own hosts](ForwardProxyBuilder::local_hosts): passes untouched.
-/// * A whole URL (`GET http://example.com/path`): the [resolver](Resolver) says what the wrapped service gets, the URL itself or a path.
-///   `Host` is set to what the URL says (RFC 9112 §3.2.2), fields for the proxy (`Proxy-*`) are removed, and an
-///   [`ext::ProxyRequest`](crate::ext::ProxyRequest) tells what was asked.
-/// * `CONNECT`, over HTTP/1.0, 1.1 and 2: a [`ConnectAction`](super::ConnectAction) says whether it is a tunnel to somewhere else, or whether the
-///   requests in it go to the wrapped service, too.
-/// * A client of HTTP/1.0 gets `Connection: close`, since it cannot say that it means the proxy (RFC 9112 §9.3).
-/// * Hosts that mean the proxy itself go to their [applications](ForwardProxyBuilder::app).
+/// * A target in origin form (`GET /path`), or a URL of a [local host](ForwardProxyBuilder::local_hosts): the request
+///   passes unchanged.
+/// * An absolute URL (`GET http://example.com/path`): the [resolver](Resolver) keeps the URL or maps it to a path, and
+///   the request goes to the wrapped service. `Host` is set from the URL (RFC 9112 §3.2.2), headers for the proxy
+///   (`Proxy` and `Proxy-*`) are removed, and an [`ext::ProxyRequest`](crate::ext::ProxyRequest) is inserted (not for
+///   an [`ExactProxy`], which reads none).
+/// * `CONNECT`, over HTTP/1.0, 1.1 and 2: a [`ConnectAction`](super::ConnectAction) decides whether the client is
+///   tunneled to an upstream, or the requests in the tunnel go to the wrapped service, too.
+/// * A host name of the proxy itself: the request goes to the [app](ForwardProxyBuilder::app) of the host, or as a path
+///   to the wrapped service.
+/// * An HTTP/1.0 client is answered with `Connection: close` (RFC 9112 §9.3).
 ///
-/// Whatever the wrapped service sends with a client of its own is its own business; requests that reach an [`ExactProxy`] carry the
-/// [dial policy](ForwardProxyBuilder::dial_policy).
+/// Requests that reach an [`ExactProxy`] carry the [dial policy](ForwardProxyBuilder::dial_policy). Requests that the
+/// wrapped service sends with a client of its own are not restricted.
 ///
 /// # Errors
-/// Errors are answers with a short text and the [`Error`](crate::Error) in their extensions: 400 `InvalidTarget` and `RequestBody`, 403 `Denied`,
-/// 405 `MethodNotAllowed` (`CONNECT` behind a server that cannot upgrade, or to the inside of a tunnel), 407 `ProxyAuthentication`, 421
-/// `Misdirected`, 502 `Connect`, 503 `Unavailable`, 504 `Timeout`, 508 `LoopDetected`. An `Err` of the wrapped service is answered, too: one of
-/// ours with its status, any other with 500.
+/// The service never fails. It answers with a status, a short text and the [`Error`](crate::Error) in the extensions of
+/// the response:
+///
+/// | status | [`ErrorKind`](crate::ErrorKind) | cause |
+/// |---|---|---|
+/// | 400 | `InvalidTarget`, `RequestBody` | invalid target, `Host` or framing; a `CONNECT` with a body |
+/// | 403 | `Denied` | access, port, host or address not allowed |
+/// | 405 | `MethodNotAllowed` | `CONNECT` on a server without upgrades, or inside a tunnel; `TRACE` with `Max-Forwards: 0` |
+/// | 407 | `ProxyAuthentication` | credentials required |
+/// | 421 | `Misdirected` | [host mismatch](super::HostMismatchPolicy) inside a tunnel |
+/// | 501 | `Unsupported` | unknown transfer coding; extended `CONNECT` with [`websockets`](ForwardProxyBuilder::websockets) off |
+/// | 502 | `Connect` | no connection to the upstream of a tunnel |
+/// | 503 | `Unavailable` | too many tunnels |
+/// | 504 | `Timeout` | the connection of a tunnel timed out |
+/// | 508 | `LoopDetected` | the request has passed this proxy before |
+///
+/// An `Err` of the wrapped service or of an [app](ForwardProxyBuilder::app) becomes a response, too: a [`crate::Error`]
+/// with its status, any other error with 500 (`Internal`).
 ///
 /// # Deployment
-/// Who may use it is decided by [`ext::PeerAddr`](crate::ext::PeerAddr), which [`serve`](crate::serve()) puts there: behind another
-/// acceptor, nobody may until it does so, too. It must be the outermost layer, and no other proxy may stand before it.
+/// * [`Access`] reads [`ext::PeerAddr`](crate::ext::PeerAddr) from the extensions of the request.
+///   [`serve`](crate::serve()) inserts it; another acceptor must do so, too. Without it, no client is allowed by
+///   address.
+/// * The layer must be the outermost one, and no other proxy may be in front of it.
 ///
 /// ```
 /// use http::{Request, Response};
@@ -47,16 +66,23 @@ use crate::{exact::ExactProxy, ext::ConnectWith, message::via::Pseudonym, middle
 /// let app = tower::service_fn(async |request: Request<Body>| {
 ///     Ok::<_, std::convert::Infallible>(Response::new(Body::from(request.uri().to_string())))
 /// });
-/// // Anybody, only because nobody can reach it here.
-/// let layer = ForwardProxy::builder().resolver(Resolver::fixed("/prefix/")).access(Access::dangerous_any_client()).build()?;
+/// let layer = ForwardProxy::builder()
+///     .access(Access::dangerous_any_client()) // no socket in this example
+///     .resolver(Resolver::fixed("/prefix/"))
+///     .build()?;
 ///
-/// let request = Request::get("http://example.com/path/file.html?A=B").header("host", "example.com").body(Body::empty())?;
+/// let request = Request::get("http://example.com/path?A=B")
+///     .header("host", "example.com")
+///     .body(Body::empty())?;
 /// let response = layer.layer(app).oneshot(request).await?;
 /// # use http_body_util::BodyExt;
-/// assert_eq!(response.into_body().collect().await?.to_bytes(), "/prefix/http://example.com/path/file.html?A=B");
+/// let body = response.into_body().collect().await?.to_bytes();
+/// assert_eq!(body, "/prefix/http://example.com/path?A=B");
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "mitm")]
+#[doc(alias = "https proxy")]
 #[derive(Clone)]
 pub struct ForwardProxy(pub(super) Arc<Config>);
 
@@ -95,7 +121,7 @@ pub(super) struct Config {
 pub(super) type OnHandshakeFailure = Arc<dyn Fn(&super::ConnectRequest<'_>, &crate::Error) + Send + Sync>;
 
 impl ForwardProxy {
-    /// A proxy for programs on this machine, to public addresses, until it is told otherwise.
+    /// Returns a builder. By default the proxy serves programs on the same machine and connects to public addresses.
     pub fn builder() -> ForwardProxyBuilder {
         ForwardProxyBuilder::default()
     }

@@ -10,26 +10,33 @@ use crate::{
     ext::{Tunnelled, bare},
 };
 
-/// What is done with a request inside a tunnel whose `CONNECT`, SNI and `Host` (or `:authority`) do not name the same host and port.
+/// Decides which host a request inside an intercepted tunnel is for, if `CONNECT`, SNI and `Host` (or `:authority`) do
+/// not name the same host and port.
 ///
-/// Where they agree, nothing is changed. Otherwise the policy says which of them the URL is made of, and `Host` is set to that. The name
-/// that the certificate is made for is always the one that the client's TLS asks for.
+/// If they agree, nothing is changed. Otherwise the policy selects one of them: the URL is made of it, and `Host` is
+/// set to it. The certificate is always for the SNI, if the client sends one, else for the host of `CONNECT`.
+#[doc(alias = "sni")]
+#[doc(alias = "domain fronting")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HostMismatchPolicy {
-    /// 421 Misdirected Request: what is checked by one name cannot be reached under another. The default.
+    /// Rejects the request with 421 (Misdirected Request), so that a check of one name cannot be circumvented with
+    /// another. The default.
     #[default]
     Strict,
-    /// The name that TLS asks for, else that of `CONNECT`; the port of `CONNECT`. For clients that connect to addresses, as wsgiprox.
+    /// Uses the SNI (else the host of `CONNECT`) with the port of `CONNECT`. For clients that `CONNECT` to IP
+    /// addresses; the behavior of wsgiprox.
     UseSni,
-    /// The host and port of `CONNECT`.
+    /// Uses the host and port of `CONNECT`.
     UseConnect,
-    /// What the request itself says, as a server would take it. A list of hosts that is held against `CONNECT` means nothing then.
+    /// Uses the host and port of the request itself, as a server would. A list of hosts that is checked on `CONNECT`
+    /// has no effect then.
     UseInner,
 }
 
 impl HostMismatchPolicy {
-    /// The host and port that a request is for, and whether `Host` must be set to it. `inner` is what the request itself says.
+    /// The host and port that a request is for, and whether `Host` must be set to it. `inner` is what the request
+    /// itself says.
     ///
     /// # Errors
     /// `Misdirected` (421).
@@ -76,7 +83,7 @@ pub(super) fn usual(tunnel: &Tunnelled, scheme: &Scheme) -> Option<Authority> {
 pub(super) fn authority(host: &str, port: u16, default: u16) -> Result<Authority, Error> {
     let text = if port == default { host.to_owned() } else { format!("{host}:{port}") };
     Authority::try_from(text)
-        .map_err(|error| Error::new(ErrorKind::InvalidTarget, "the host cannot stand in a URL").with_source(error))
+        .map_err(|error| Error::new(ErrorKind::InvalidTarget, "host is not valid in a URL").with_source(error))
 }
 
 /// Names compare without case and without a last dot, addresses by what they mean.

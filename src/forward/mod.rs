@@ -1,6 +1,7 @@
-//! [`ForwardProxy`]: a proxy that browsers, curl, Python's requests and phones can be set to, in front of any service.
+//! Forward proxy: [`ForwardProxy`] is a layer for the requests of browsers, curl, Python's requests and phones that are
+//! configured to use a proxy.
 //!
-//! A plain forward proxy: the URL goes on as it is, to an [`ExactProxy`](crate::ExactProxy).
+//! A plain forward proxy keeps the URL and sends the request with an [`ExactProxy`](crate::ExactProxy):
 //!
 //! ```no_run
 //! use nexthop::{ExactProxy, ForwardProxy};
@@ -15,7 +16,7 @@
 //! # }
 //! ```
 //!
-//! An application that answers for every host, as an archive of the web does: URLs become paths below a prefix.
+//! An application that answers for every host, such as a web archive, receives the URLs as paths below a prefix:
 //!
 //! ```no_run
 //! use axum::{Router, http::Uri, routing::get};
@@ -23,15 +24,17 @@
 //! use tower::Layer;
 //!
 //! # async fn run() -> Result<(), nexthop::BoxError> {
-//! let app = Router::new().route("/prefix/{*url}", get(async |uri: Uri| format!("you asked for {uri}")));
+//! let app = Router::new().route("/prefix/{*url}", get(async |uri: Uri| format!("path: {uri}")));
 //! let app = ForwardProxy::builder().resolver(Resolver::fixed("/prefix/")).build()?.layer(app);
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
-//! nexthop::serve(listener, app).await; // curl -x localhost:8080 http://example.com/path/file.html?A=B
+//! // curl -x localhost:8080 http://example.com/path/file.html?A=B
+//! nexthop::serve(listener, app).await;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! With the feature `intercept` it looks into TLS, by certificates of an authority that its clients trust:
+//! With the feature `intercept`, the proxy intercepts TLS (MITM), with certificates of a certificate authority (CA)
+//! that its clients trust:
 //!
 //! ```no_run
 //! use nexthop::{ExactProxy, ForwardProxy, ca::CertificateAuthority, forward::ConnectAction};
@@ -40,40 +43,48 @@
 //! # async fn run() -> Result<(), nexthop::BoxError> {
 //! let exact = ExactProxy::new();
 //! let proxy = ForwardProxy::builder()
-//!     .certificate_authority(CertificateAuthority::builder().file("ca.pem").build()?) // made if it is not there
-//!     .on_connect(|connect| if connect.host() == "bank.example" { ConnectAction::Tunnel } else { ConnectAction::Intercept })
+//!     // The file is created if it does not exist.
+//!     .certificate_authority(CertificateAuthority::builder().file("ca.pem").build()?)
+//!     .on_connect(|connect| match connect.host() {
+//!         "bank.example" => ConnectAction::Tunnel,
+//!         _ => ConnectAction::Intercept,
+//!     })
 //!     .client(exact.clone())
 //!     .build()?;
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
-//! nexthop::serve(listener, proxy.layer(exact)).await; // the certificate: curl -x localhost:8080 http://nexthop/download/pem
+//! // The CA certificate: curl -x localhost:8080 http://nexthop/download/pem
+//! nexthop::serve(listener, proxy.layer(exact)).await;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # What becomes of a request
+//! # Routing of requests
 //!
 //! | target | goes to |
 //! |---|---|
-//! | `/path` | the wrapped service, untouched |
-//! | a URL of one of the [own hosts](ForwardProxyBuilder::local_hosts) | the wrapped service, untouched |
-//! | a URL of one of the [applications](ForwardProxyBuilder::app) | that application, as a path; what it declines, to the wrapped service |
+//! | `/path` | the wrapped service, unchanged |
+//! | a URL of a [local host](ForwardProxyBuilder::local_hosts) | the wrapped service, unchanged |
+//! | a URL of an [app](ForwardProxyBuilder::app) | the app, as a path; if the app [declines](ForwardProxyBuilder::app_or_decline), the wrapped service |
 //! | a URL of the [proxy itself](ForwardProxyBuilder::proxy_host) or an [alias](ForwardProxyBuilder::host_alias) | the wrapped service, as a path |
-//! | any other URL | the wrapped service, as the [resolver](Resolver) says |
-//! | `host:port` of a `CONNECT` | somewhere else, or the table once more for each request in it, as [decided](ConnectAction) |
+//! | any other URL | the wrapped service, as URL or path, by the [resolver](Resolver) |
+//! | `host:port` of a `CONNECT` | by [`ConnectAction`]: the upstream; or, for each request in the tunnel, by this table |
 //!
-//! # Who may use it, and where it leads
+//! # Access and destinations
 //!
-//! [Access] is for programs on the same machine unless it is given to others, by address, by password or by a function. Tunnels lead to
-//! [ports](ForwardProxyBuilder::connect_ports) 80, 443 and 8443, and all connections to [public addresses](crate::ext::DialPolicy::public),
-//! which is looked at after names were resolved, for the very addresses that are connected to. Each client has so many
-//! [tunnels](ForwardProxyBuilder::max_tunnels_per_client), and all have.
+//! By default, [access](Access) is restricted to programs on the same machine. It can be granted by address, by
+//! password or by a function. `CONNECT` is restricted to the [ports](ForwardProxyBuilder::connect_ports) 80, 443 and
+//! 8443. All connections are restricted to [public addresses](crate::ext::DialPolicy::public); the check is made after
+//! name resolution, for the very addresses that are connected to. The number of tunnels is limited [per
+//! client](ForwardProxyBuilder::max_tunnels_per_client) and [in total](ForwardProxyBuilder::max_tunnels).
 //!
-//! # Inside a tunnel
+//! # Intercepted tunnels
 //!
-//! A tunnel that is served is HTTP like any other, with what [`serve`](crate::serve()) makes of it: keep-alive, pipelining, HTTP/1.0, HTTP/2,
-//! chunks, trailers, upgrades; with limits of its own for clients that [send no request](ForwardProxyBuilder::header_timeout),
-//! [take no response](ForwardProxyBuilder::write_timeout) or [send too long a head](ForwardProxyBuilder::max_head_bytes). The client was
-//! let in when it asked for the tunnel; its name is that of the requests in it. `Host`, the `CONNECT` and the name that TLS asks for must agree, unless a [policy](HostMismatchPolicy) says which of them counts.
+//! An intercepted tunnel carries HTTP with all features of [`serve`](crate::serve()): keep-alive, pipelining, HTTP/1.0,
+//! HTTP/2, chunks, trailers and upgrades. It has its own limits for clients that [send no
+//! request](ForwardProxyBuilder::header_timeout), [read no response](ForwardProxyBuilder::write_timeout) or [send too
+//! large a head](ForwardProxyBuilder::max_head_bytes). Access is checked for the `CONNECT`; the requests in the tunnel
+//! have the same user. `CONNECT`, SNI and `Host` must name the same host, unless a [policy](HostMismatchPolicy) selects
+//! one of them.
 
 mod access;
 mod answer;

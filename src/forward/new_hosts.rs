@@ -59,7 +59,7 @@ impl NewHosts {
             return Ok(());
         }
         if seen.left < 1.0 {
-            return Err(Error::new(ErrorKind::Unavailable, "this client goes to too many hosts"));
+            return Err(Error::new(ErrorKind::Unavailable, "too many new hosts for this client"));
         }
         seen.left -= 1.0;
         seen.remember(hash);

@@ -1,26 +1,33 @@
-//! What is done with a `CONNECT`: [`ConnectAction`], and what it is decided on.
+//! [`ConnectAction`] and its inputs: [`ConnectRequest`] and [`DetectedProtocol`].
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use crate::ext::{PeerAddr, bare};
 
-/// What is done with a `CONNECT`.
+/// Holds the decision on a `CONNECT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConnectAction {
-    /// 403, or the end of a tunnel that was peeked into.
+    /// Answers with 403, or closes the tunnel if it was already open ([`Peek`](Self::Peek)).
     Deny,
-    /// Connects first, then answers 200, and carries bytes without looking at them, whichever side speaks first. 403, 502 or 504 if there
-    /// is no connection.
+    /// Connects to the upstream, answers with 200, and forwards bytes in both directions without inspection. Answers
+    /// with 403, 502 or 504 if the connection fails; after [`Peek`](Self::Peek), a failure closes the tunnel.
+    #[doc(alias = "splice")]
     Tunnel,
-    /// Answers 200 without connecting to anybody, and serves what is inside by the wrapped application: plain HTTP, and TLS where the proxy
-    /// has an authority of its own. Anything else, and silence, ends the tunnel.
+    /// Answers with 200 without an upstream connection, and serves the requests in the tunnel with the wrapped service:
+    /// plain HTTP, and HTTP over TLS if the proxy has a certificate authority (feature `intercept`). Other protocols,
+    /// and a client that sends nothing, close the tunnel.
+    #[doc(alias = "mitm")]
+    #[doc(alias = "bump")]
     Intercept,
-    /// Answers 200, and decides anew on the client's [first bytes](DetectedProtocol).
+    /// Answers with 200, and decides again by the client's [first bytes](DetectedProtocol), with
+    /// [`on_detected`](super::ForwardProxyBuilder::on_detected).
+    #[doc(alias = "protocol detection")]
     Peek,
 }
 
-/// A `CONNECT`, as a decision sees it.
+/// Holds a `CONNECT` request: the input of [`on_connect`](super::ForwardProxyBuilder::on_connect) and
+/// [`on_detected`](super::ForwardProxyBuilder::on_detected).
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectRequest<'a> {
     pub(super) host: &'a str,
@@ -29,21 +36,29 @@ pub struct ConnectRequest<'a> {
     pub(super) user: Option<&'a str>,
 }
 
-/// What a client says first in its tunnel.
+/// Holds the protocol that the client's first bytes in a tunnel indicate: an input of
+/// [`on_detected`](super::ForwardProxyBuilder::on_detected).
+#[doc(alias = "protocol detection")]
+#[doc(alias = "sniffing")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DetectedProtocol {
-    /// The start of a TLS handshake.
+    /// The client starts a TLS handshake.
     Tls(ClientHello),
-    /// A request of HTTP/1, or HTTP/2 by prior knowledge.
+    /// The client sends an HTTP/1 request, or speaks HTTP/2 with prior knowledge.
     Http,
-    /// Bytes of another protocol.
+    /// The client speaks another protocol.
     Other,
-    /// Nothing, for as long as [`peek_timeout`](super::ForwardProxyBuilder::peek_timeout): in many protocols the server speaks first.
+    /// The client sent nothing within the [`peek_timeout`](super::ForwardProxyBuilder::peek_timeout), or before a
+    /// graceful shutdown began. In many protocols the server speaks first.
     Silent,
 }
 
-/// What a ClientHello says (RFC 8446 §4.1.2). Nobody vouches for it.
+/// Holds the contents of a TLS ClientHello (RFC 8446 §4.1.2), which are not authenticated.
+///
+/// Empty without the feature `tls`, and if the ClientHello is malformed.
+#[doc(alias = "sni")]
+#[doc(alias = "alpn")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClientHello {
@@ -52,28 +67,30 @@ pub struct ClientHello {
 }
 
 impl<'a> ConnectRequest<'a> {
-    /// The host to connect to, by one text however the client wrote it: a name in lower case and without a last dot; an address without
-    /// brackets and as short as can be, one of IPv4 also where it was written as one of IPv6 (`::ffff:10.0.0.1`).
+    /// Returns the host to connect to, in normalized form: a name in lower case without a trailing dot, or an IP
+    /// address in its shortest form without brackets. An IPv4-mapped IPv6 address (`::ffff:10.0.0.1`) is returned as
+    /// IPv4.
     ///
-    /// A name says nothing of where it leads: [addresses](super::ForwardProxyBuilder::dial_policy) are looked at when it was resolved.
+    /// A name does not show which address it resolves to. To restrict addresses, use the
+    /// [dial policy](super::ForwardProxyBuilder::dial_policy).
     #[must_use]
     pub fn host(&self) -> &'a str {
         self.host
     }
 
-    /// The port to connect to.
+    /// Returns the port to connect to.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The client's socket, if the acceptor named it.
+    /// Returns the address of the client's socket, if the acceptor provides it (as [`serve`](crate::serve()) does).
     #[must_use]
     pub fn peer(&self) -> Option<&'a PeerAddr> {
         self.peer
     }
 
-    /// Who the client is, where the proxy asks for that.
+    /// Returns the user name that [`Access`](super::Access) authenticated, if any.
     #[must_use]
     pub fn user(&self) -> Option<&'a str> {
         self.user
@@ -81,13 +98,13 @@ impl<'a> ConnectRequest<'a> {
 }
 
 impl ClientHello {
-    /// The name of the server that the client wants (RFC 6066 §3), in lower case and without a last dot.
+    /// Returns the server name (SNI, RFC 6066 §3), in lower case without a trailing dot.
     #[must_use]
     pub fn server_name(&self) -> Option<&str> {
         self.sni.as_deref()
     }
 
-    /// True if the client offers this protocol by ALPN: `h2`, `http/1.1`.
+    /// Returns true if the client offers `protocol` by ALPN, such as `h2` or `http/1.1`.
     #[must_use]
     pub fn offers(&self, protocol: impl AsRef<[u8]>) -> bool {
         self.alpn.iter().any(|offered| **offered == *protocol.as_ref())

@@ -1,4 +1,4 @@
-//! [`Resolver`]: what an application sees of a request that was sent to the proxy.
+//! [`Resolver`]: maps the URL of a request to the proxy to a path of the wrapped application.
 
 use std::{fmt, sync::Arc};
 
@@ -11,9 +11,11 @@ use http::{
 use super::access::Credentials;
 use crate::error::{ConfigError, Error, ErrorKind};
 
-/// What becomes of the URL of a request that was sent to the proxy: another path for the application behind it, or the URL as it is.
+/// Maps the URL of a request to the proxy to a path of the wrapped application, or keeps the URL.
 ///
-/// Not asked for the proxy's own host, its applications and aliases: of those, the path is the URL's.
+/// Not used for the [proxy host](super::ForwardProxyBuilder::proxy_host), its aliases and apps: their requests keep the
+/// path of the URL.
+#[doc(alias = "url rewriting")]
 #[derive(Clone)]
 pub struct Resolver(Rule);
 
@@ -27,43 +29,49 @@ enum Rule {
 
 type MapUrl = dyn Fn(&Uri, &Parts) -> Resolved + Send + Sync;
 
-/// What [`Resolver::function`] makes of a URL.
+/// Holds the result of [`Resolver::function`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Resolved {
-    /// A path for the application, perhaps with a query. Begins with `/`.
+    /// Sends the request to the wrapped application with this path, which begins with `/` and may contain a query.
     Path(String),
-    /// The URL as it is, for an [`ExactProxy`](crate::ExactProxy) behind the layer.
+    /// Keeps the URL, for an [`ExactProxy`](crate::ExactProxy) inside the layer.
     Direct,
-    /// This status, without asking anybody.
+    /// Answers with this status. The wrapped service is not called.
     Refuse(StatusCode),
 }
 
 impl Resolver {
-    /// The URL as it is, absolute: for an [`ExactProxy`](crate::ExactProxy) behind the layer, which sends it there. The default.
+    /// Keeps the absolute URL, for an [`ExactProxy`](crate::ExactProxy) inside the layer, which forwards the request.
+    /// The default.
     #[must_use]
     pub const fn direct() -> Self {
         Self(Rule::Direct)
     }
 
-    /// This prefix and the URL: with `/prefix/`, `https://example.com/a?b` becomes `/prefix/https://example.com/a?b`.
+    /// Puts `prefix` before the URL: with `/prefix/`, `https://example.com/a?b` becomes
+    /// `/prefix/https://example.com/a?b`.
     #[must_use]
     pub fn fixed(prefix: impl Into<Arc<str>>) -> Self {
         Self(Rule::Fixed(prefix.into()))
     }
 
-    /// The name that the client sends to the proxy as prefix: from `alice`, `https://example.com/` becomes `/alice/https://example.com/`.
-    /// Bytes of the name that mean something in a path are percent-encoded. Clients without a name are asked for one (407).
+    /// Uses the user name of `Proxy-Authorization` as the prefix: for `alice`, `https://example.com/` becomes
+    /// `/alice/https://example.com/`. Reserved bytes of the name are percent-encoded. A client without a name is
+    /// answered with 407, a name that is `.` or `..` with 400.
     ///
-    /// The name alone proves nothing: passwords are checked by [`Access::basic`](super::Access::basic).
+    /// Passwords are not checked: combine with [`Access::basic`](super::Access::basic) to authenticate clients.
     #[must_use]
     pub const fn proxy_auth() -> Self {
         Self(Rule::ProxyAuth)
     }
 
-    /// What this function says of the URL and the request's head, of which the URL is the target. It is called while the request waits: it
-    /// must not block. The URL is as it was written: names of hosts are the same in any case and with a dot at their end. Whoever asks, and
-    /// through which tunnel, is in [`ext::ProxyRequest`](crate::ext::ProxyRequest) among the extensions.
+    /// Maps each URL with a function of the URL and the request's head. The request waits for the function, which must
+    /// not block.
+    ///
+    /// The URL is as the client wrote it: compare host names case-insensitively, and without a trailing dot. The
+    /// extensions of the head contain an [`ext::ProxyRequest`](crate::ext::ProxyRequest) with the user and the tunnel.
+    /// If the function returns a path that is not valid, the response is a 500 (`Internal`).
     ///
     /// ```
     /// use nexthop::{
@@ -71,9 +79,11 @@ impl Resolver {
     ///     forward::{Resolved, Resolver},
     /// };
     ///
-    /// let by_user = Resolver::function(|url, parts| match parts.extensions.get().and_then(ProxyRequest::user) {
-    ///     Some(user) => Resolved::Path(format!("/of/{user}/{url}")),
-    ///     None => Resolved::Refuse(http::StatusCode::FORBIDDEN),
+    /// let by_user = Resolver::function(|url, parts| {
+    ///     match parts.extensions.get().and_then(ProxyRequest::user) {
+    ///         Some(user) => Resolved::Path(format!("/of/{user}/{url}")),
+    ///         None => Resolved::Refuse(http::StatusCode::FORBIDDEN),
+    ///     }
     /// });
     /// # let _ = by_user;
     /// ```
@@ -87,7 +97,7 @@ impl Resolver {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let Rule::Fixed(prefix) = &self.0 else { return Ok(()) };
         if !prefix.starts_with('/') || prefix.contains(['?', '#']) || path(format!("{prefix}http://h/")).is_err() {
-            return Err(ConfigError::invalid("resolver prefix", &**prefix, "is not a path that begins with a slash"));
+            return Err(ConfigError::invalid("resolver prefix", &**prefix, "must be a path that begins with a slash"));
         }
         Ok(())
     }
@@ -101,14 +111,15 @@ impl Resolver {
             return Ok(None);
         }
         let sent = Credentials::read(&parts.headers).filter(|sent| !sent.name().is_empty());
-        let unknown = || Error::new(ErrorKind::ProxyAuthentication, "the proxy wants to know who asks");
+        let unknown = || Error::new(ErrorKind::ProxyAuthentication, "proxy authentication required");
         Ok(Some(sent.ok_or_else(unknown)?.name().into()))
     }
 
     /// The path that the application gets for a head whose target is a whole URL; none if it gets that.
     ///
     /// # Errors
-    /// `InvalidTarget` (400): a name that cannot be part of a path. `Internal` (500): the function made no path. Or a status without an error.
+    /// `InvalidTarget` (400): a name that cannot be part of a path. `Internal` (500): the function made no path. Or a
+    /// status without an error.
     pub(super) fn resolve(&self, parts: &Parts, name: Option<&str>) -> Result<Option<Uri>, Refused> {
         if self.is_direct() {
             return Ok(None);
@@ -147,7 +158,7 @@ impl From<Error> for Refused {
 }
 
 fn path(text: String) -> Result<Uri, Error> {
-    let internal = || Error::new(ErrorKind::Internal, "the resolver made no path");
+    let internal = || Error::new(ErrorKind::Internal, "the resolver returned an invalid path");
     if !text.starts_with('/') {
         return Err(internal());
     }
@@ -157,7 +168,7 @@ fn path(text: String) -> Result<Uri, Error> {
 /// A name as one segment of a path.
 fn segment(name: &str) -> Result<String, Error> {
     if matches!(name, "" | "." | "..") {
-        return Err(Error::new(ErrorKind::InvalidTarget, "the client's name cannot be part of a path"));
+        return Err(Error::new(ErrorKind::InvalidTarget, "the user name is not valid in a path"));
     }
     let mut out = String::with_capacity(name.len());
     for byte in name.bytes() {
@@ -177,7 +188,8 @@ pub(super) fn whole(url: Uri) -> Result<Uri, Error> {
     }
     let mut parts = url.into_parts();
     parts.path_and_query = Some(PathAndQuery::from_static("/"));
-    Uri::from_parts(parts).map_err(|error| Error::new(ErrorKind::InvalidTarget, "target is no URL").with_source(error))
+    Uri::from_parts(parts)
+        .map_err(|error| Error::new(ErrorKind::InvalidTarget, "request target is not a valid URL").with_source(error))
 }
 
 /// The port that a URL of this scheme need not name.

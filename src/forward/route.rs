@@ -114,20 +114,22 @@ impl Config {
     /// The same for one that came through a tunnel.
     pub(super) fn route_inside(&self, parts: &mut Parts, tells: bool, tunnel: &Tunnel) -> Result<Route, Refused> {
         if is_connect(parts) {
-            return Err(Error::new(ErrorKind::MethodNotAllowed, "there are no tunnels inside a tunnel").into());
+            return Err(Error::new(ErrorKind::MethodNotAllowed, "CONNECT is not supported inside a tunnel").into());
         }
         let Checked { form, host, found } = Checked::of(parts)?;
         let other_scheme = form == Form::Absolute && parts.uri.scheme() != Some(&tunnel.scheme);
         // The scheme of an HTTP/2 request means nothing, since clients write it.
         if other_scheme && parts.version <= Version::HTTP_11 && self.mismatch == HostMismatchPolicy::Strict {
-            return Err(Error::new(ErrorKind::Misdirected, "the target's scheme is not the tunnel's").into());
+            return Err(
+                Error::new(ErrorKind::Misdirected, "scheme of the request target does not match the tunnel").into()
+            );
         }
         let (authority, is_other) = match (&tunnel.usual, &host) {
             (Some(usual), Some(host)) if host.as_bytes() == usual.as_str().as_bytes() => (usual.clone(), false),
             _ => {
                 let named = host.map(|host| Authority::try_from(host.as_bytes())).transpose();
                 let no_url =
-                    |error| Error::new(ErrorKind::InvalidTarget, "the host cannot stand in a URL").with_source(error);
+                    |error| Error::new(ErrorKind::InvalidTarget, "host is not valid in a URL").with_source(error);
                 self.mismatch.choose(&tunnel.to, &tunnel.scheme, named.map_err(no_url)?.as_ref())?
             }
         };
@@ -209,7 +211,10 @@ impl Config {
     fn go_on(&self, parts: &mut Parts, found: Found) -> Result<Option<Response<Body>>, Error> {
         if let Some(name) = &self.via {
             if found.has_via() && via::has_been_here(&parts.headers, name) {
-                return Err(Error::new(ErrorKind::LoopDetected, "the request has been through this proxy before"));
+                return Err(Error::new(
+                    ErrorKind::LoopDetected,
+                    "request loop: the request has passed this proxy before",
+                ));
             }
             via::append(&mut parts.headers, parts.version, name);
         }
@@ -246,24 +251,25 @@ impl Config {
     pub(super) fn connect(&self, parts: &mut Parts) -> Result<Connect, Error> {
         let who = self.who(parts)?;
         if form(&parts.method, &parts.uri)? != Form::Authority {
-            return Err(Error::new(ErrorKind::InvalidTarget, "CONNECT asks for a host and a port"));
+            return Err(Error::new(ErrorKind::InvalidTarget, "CONNECT target must be host:port"));
         }
         check_host(&parts.uri, parts.version, &parts.headers)?;
         check_no_body(&parts.headers)?;
         let port = parts.uri.port_u16().filter(|port| *port != 0);
-        let port = port.ok_or_else(|| Error::new(ErrorKind::InvalidTarget, "CONNECT asks for a host and a port"))?;
+        let port = port.ok_or_else(|| Error::new(ErrorKind::InvalidTarget, "CONNECT target must be host:port"))?;
         let host: Box<str> = parts.uri.host().unwrap_or_default().into();
         if self.ports.as_ref().is_some_and(|ports| !ports.contains(&port)) {
-            return Err(Error::new(ErrorKind::Denied, "the proxy makes no tunnels to this port"));
+            return Err(Error::new(ErrorKind::Denied, "CONNECT to this port is not allowed"));
         }
         let name = canonical(&host);
         let asked = ConnectRequest { host: &name, port, peer: who.peer.as_ref(), user: who.user.as_deref() };
         let decision = (self.policy.on_connect)(&asked);
         if decision == ConnectAction::Deny {
-            return Err(Error::new(ErrorKind::Denied, "the proxy makes no tunnels to this host"));
+            return Err(Error::new(ErrorKind::Denied, "CONNECT to this host is not allowed"));
         }
         let upgrade = parts.extensions.remove();
-        let upgrade = upgrade.ok_or_else(|| Error::new(ErrorKind::MethodNotAllowed, "this server makes no tunnels"))?;
+        let upgrade =
+            upgrade.ok_or_else(|| Error::new(ErrorKind::MethodNotAllowed, "this server does not support CONNECT"))?;
         let place = self.tunnels.enter(who.peer.as_ref())?;
         Ok(Connect {
             decision,
@@ -283,7 +289,7 @@ impl Config {
     fn dial(&self, parts: &mut Parts) -> Result<Parts, Error> {
         let authority = std::mem::take(&mut parts.uri).into_parts().authority;
         let authority =
-            authority.ok_or_else(|| Error::new(ErrorKind::InvalidTarget, "CONNECT asks for a host and a port"))?;
+            authority.ok_or_else(|| Error::new(ErrorKind::InvalidTarget, "CONNECT target must be host:port"))?;
         let mut dial = Request::new(()).into_parts().0;
         dial.uri = url(Scheme::HTTP, authority, PathAndQuery::from_static("/"))?;
         dial.extensions = std::mem::take(&mut parts.extensions);
@@ -342,5 +348,6 @@ fn path(uri: &Uri) -> PathAndQuery {
 fn url(scheme: Scheme, authority: Authority, path: PathAndQuery) -> Result<Uri, Error> {
     let mut url = http::uri::Parts::default();
     (url.scheme, url.authority, url.path_and_query) = (Some(scheme), Some(authority), Some(path));
-    Uri::from_parts(url).map_err(|error| Error::new(ErrorKind::InvalidTarget, "target is no URL").with_source(error))
+    Uri::from_parts(url)
+        .map_err(|error| Error::new(ErrorKind::InvalidTarget, "request target is not a valid URL").with_source(error))
 }

@@ -29,7 +29,7 @@ use crate::{
     exact::ExactProxy,
 };
 
-/// The service that [`ForwardProxy`](super::ForwardProxy) makes around another one.
+/// Wraps a service as a forward proxy. Created by the layer [`ForwardProxy`](super::ForwardProxy).
 #[derive(Clone)]
 pub struct ForwardProxyService<S> {
     inner: S,
