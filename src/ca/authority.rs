@@ -1,4 +1,4 @@
-//! [`CertificateAuthority`]: certificates for whichever host is asked for.
+//! [`CertificateAuthority`]: issues certificates for any host.
 
 use std::{
     fmt,
@@ -20,12 +20,18 @@ use super::{
 };
 use crate::error::{BoxError, Error, ErrorKind};
 
-/// A certificate authority of one's own, and the certificates it has made of late. Cheap to clone; clones are one authority.
+/// Issues certificates for intercepted hosts, and caches them. Cheap to clone; clones share the key and the cache.
 ///
 /// # Deployment
-/// Whoever has its key can stand between its clients and any host, so the key is shown to nobody: not by a method, not in `Debug`, not by
-/// any form of the [`Certificate`]. Install the certificate only where TLS is meant to be intercepted, and restrict it with
-/// [`name_constraints`](CertificateAuthorityBuilder::name_constraints) where the hosts are known.
+/// Anyone who has the private key can impersonate any host to the clients that trust the CA. No method, no `Debug`
+/// output and no form of the [`Certificate`] exposes the key. Install the certificate only on clients whose TLS is to
+/// be intercepted, and restrict the CA with [`name_constraints`](CertificateAuthorityBuilder::name_constraints) if the
+/// hosts are known.
+///
+/// The [module](super) contains an example.
+#[doc(alias = "ca")]
+#[doc(alias = "mitm")]
+#[doc(alias = "root certificate")]
 #[derive(Clone)]
 pub struct CertificateAuthority(pub(super) Arc<Inner>);
 
@@ -40,66 +46,73 @@ pub(super) struct Inner {
 }
 
 impl CertificateAuthority {
-    /// Starts with a new authority in memory.
+    /// Returns a builder. By default it creates a new CA in memory.
     pub fn builder() -> CertificateAuthorityBuilder {
         CertificateAuthorityBuilder::default()
     }
 
-    /// The TLS settings that answer for `host`: a host name or an address (an IPv6 one with or without brackets), without a port.
+    /// Returns the TLS server configuration with a certificate for `host`: a host name or an IP address (IPv6 with or
+    /// without brackets), without a port.
     ///
-    /// Found in the cache, else made, once for all who ask meanwhile. That is a key and a signature, less than a tenth of a millisecond, and is
-    /// done right here; with an authority that signs by RSA, off the tasks' threads.
+    /// The configuration comes from the cache, or a key and a certificate are created. Concurrent calls for one host
+    /// create one certificate. Creating one takes less than 0.1 ms and runs on the current thread. With a CA key that
+    /// signs slowly, such as RSA, it runs on a blocking thread of tokio.
     ///
     /// # Errors
-    /// `InvalidTarget` (400) if no certificate can be for such a host, `Denied` (403) if this authority may not vouch for it, `Internal` (500) if
-    /// its own certificate is over, or signing fails.
+    /// * `InvalidTarget` (400): `host` is not valid in a certificate.
+    /// * `Denied` (403): the name constraints of the CA do not allow the host.
+    /// * `Internal` (500): the CA certificate has expired or is not yet valid, or signing failed.
     ///
     /// # Cancel safety
-    /// Dropped, the next who waits for the same host goes on.
+    /// If the future is dropped, another call that waits for the same host takes over.
+    #[doc(alias = "sni")]
     pub async fn server_config(&self, host: &str) -> Result<Arc<ServerConfig>, Error> {
         let host = Host::parse(host)?;
         if !self.0.issuer.constraints.allow(&host) {
-            return Err(Error::new(ErrorKind::Denied, "the authority may not vouch for this host"));
+            return Err(Error::new(
+                ErrorKind::Denied,
+                "name constraints of the certificate authority do not allow this host",
+            ));
         }
         let subject = self.subject(host);
         let (key, now) = (subject.key(), SystemTime::now());
         self.0.cache.get(&key, now, self.mint(subject, now)).await
     }
 
-    /// The authority's own certificate.
+    /// Returns the CA certificate.
     #[must_use]
     pub fn certificate(&self) -> &Certificate {
         &self.0.issuer.certificate
     }
 
-    /// The certificate alone, as PEM.
+    /// Returns the CA certificate, without the key, as PEM.
     #[must_use]
     pub fn certificate_pem(&self) -> &str {
         self.certificate().pem()
     }
 
-    /// The certificate alone, as DER.
+    /// Returns the CA certificate, without the key, as DER.
     #[must_use]
     pub fn certificate_der(&self) -> &[u8] {
         self.certificate().der()
     }
 
-    /// The certificate alone, as [PKCS #12](Certificate::p12).
+    /// Returns the CA certificate, without the key, as [PKCS #12](Certificate::p12).
     ///
     /// # Errors
-    /// `Internal` (500) if it cannot be made.
+    /// `Internal` (500) if the file cannot be created.
     #[cfg(feature = "pkcs12")]
     pub fn certificate_p12(&self) -> Result<bytes::Bytes, Error> {
         self.certificate().p12()
     }
 
-    /// [SHA-256 of the certificate](Certificate::fingerprint_sha256), to be compared by people.
+    /// Returns the [SHA-256 fingerprint](Certificate::fingerprint_sha256) of the CA certificate.
     #[must_use]
     pub fn fingerprint_sha256(&self) -> &str {
         self.certificate().fingerprint_sha256()
     }
 
-    /// How well the cache does.
+    /// Returns the counters of the certificate cache.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
         self.0.cache.stats()
@@ -138,8 +151,8 @@ impl CertificateAuthority {
 
     fn mint_here(&self, subject: &Subject, now: SystemTime) -> Result<Fresh<Arc<ServerConfig>>, Error> {
         let validity = self.0.issuer.validity(now, self.0.leaf_validity);
-        let validity =
-            validity.ok_or_else(|| Error::new(ErrorKind::Internal, "the authority's certificate is over"))?;
+        let validity = validity
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "CA certificate has expired or is not yet valid"))?;
         let (chain, key) = self.0.issuer.mint(subject, &validity).map_err(unsigned)?;
         let config = server::with_certificate(&self.0.template, chain, key);
         let half = validity.end.duration_since(now).unwrap_or_default() / 2;
@@ -148,7 +161,7 @@ impl CertificateAuthority {
 }
 
 fn unsigned(error: BoxError) -> Error {
-    Error::new(ErrorKind::Internal, "no certificate can be made for the host").with_source(error)
+    Error::new(ErrorKind::Internal, "cannot create a certificate for the host").with_source(error)
 }
 
 impl fmt::Debug for CertificateAuthority {

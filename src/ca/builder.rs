@@ -1,4 +1,4 @@
-//! [`CertificateAuthorityBuilder`]: where an authority comes from, and what its certificates look like.
+//! [`CertificateAuthorityBuilder`]: the source of a certificate authority, and the profile of its certificates.
 
 use std::{
     fmt,
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::error::ConfigError;
 
-/// Settings of an [`CertificateAuthority`].
+/// Builds a [`CertificateAuthority`].
 #[derive(Clone)]
 #[must_use]
 pub struct CertificateAuthorityBuilder {
@@ -45,94 +45,118 @@ enum Source {
 }
 
 impl CertificateAuthorityBuilder {
-    /// Keeps the authority in a file: key and certificate as PEM, to be read by the owner alone.
+    /// Reads the CA from a file with private key and certificate as PEM, or creates the file. Default:
+    /// [`in_memory`](Self::in_memory).
     ///
-    /// Made with the directories it needs if it is not there, readable by no one else from its first moment. What is there is used, if it
-    /// is the owner's alone, and never changed; [`name`](Self::name) means nothing then. Several processes may use one file. Nobody else may
-    /// be able to write to its directory: whose the file is, is not looked at.
+    /// * If the file does not exist, a new CA is written to it, with mode 600 from the start. Missing directories are
+    ///   created with mode 700.
+    /// * An existing file is never changed, and [`name`](Self::name) has no effect. Other users must have no access to
+    ///   the file (unix only), and its size is limited to 64 KiB.
+    /// * Several processes may use one file.
+    ///
+    /// # Deployment
+    /// Other users must not be able to write to the directory: the owner of the file is not checked.
     pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
         self.source = Source::File(path.into());
         self
     }
 
-    /// Makes an authority that ends with the process: the default.
+    /// Creates a new CA in memory, which is lost when the process ends. The default.
     pub fn in_memory(mut self) -> Self {
         self.source = Source::Memory;
         self
     }
 
-    /// Takes an authority that is given: its certificate, and what leads from it to a root, if it is none itself, and its key (PKCS #8;
-    /// with aws-lc-rs also SEC 1 and PKCS #1), all in PEM.
+    /// Uses an existing CA. `certificate` contains the CA certificate as PEM, followed by the chain to a root if the CA
+    /// is an intermediate one. `key` contains the private key as PEM (PKCS #8; with `aws-lc-rs` also SEC 1 and PKCS
+    /// #1).
     pub fn identity_pem(mut self, certificate: &[u8], key: &[u8]) -> Self {
         self.source = Source::Given { certificate: certificate.to_vec(), key: Zeroizing::new(key.to_vec()) };
         self
     }
 
-    /// The name of a new authority, as people see it in a list: `nexthop CA`. At most 64 bytes.
+    /// Sets the common name of a new CA, which lists of CAs show. Default: `nexthop CA`. At most 64 bytes.
+    #[doc(alias = "common name")]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Restricts a new authority to some hosts: names, each with all names below it, and networks (`10.0.0.0/8`). Every host by default.
+    /// Restricts a new CA to some hosts. Default: all hosts. An item is a host name, which includes all its subdomains,
+    /// an address or a network (`10.0.0.0/8`). If all items are names, addresses are excluded, and vice versa.
     ///
-    /// It stands in the authority's certificate (RFC 5280 §4.2.1.10), so that a key that is stolen is good for nothing else, as far as
-    /// clients look; Chromium does since 2024, some others not at a root. Other hosts get no certificate here: `Denied` (403). An authority
-    /// from a file or given must hold exactly these; those it has are kept to in any case.
+    /// The CA certificate contains the constraints (RFC 5280 §4.2.1.10). With a stolen key, certificates can be issued
+    /// for these hosts only, if clients check the constraints: Chromium does since 2024, some clients ignore them in a
+    /// root certificate. [`server_config`](CertificateAuthority::server_config) returns `Denied` (403) for other hosts.
+    ///
+    /// A CA from a file or from [`identity_pem`](Self::identity_pem) must have exactly these constraints. Without this
+    /// setting, the constraints that its certificate contains apply.
     pub fn name_constraints<T: Into<String>>(mut self, hosts: impl IntoIterator<Item = T>) -> Self {
         self.constraints = Some(hosts.into_iter().map(Into::into).collect());
         self
     }
 
-    /// How long a host's certificate is valid: 30 days, from an hour to 199 days, which is as much as strict clients take. It also reaches
-    /// two days back, and never beyond the authority's own end.
+    /// Sets the validity of host certificates. Default: 30 days. Allowed: 1 hour to 199 days, the maximum of strict
+    /// clients. Certificates start 2 days in the past, and stay within the validity of the CA certificate.
     pub fn leaf_validity(mut self, validity: Duration) -> Self {
         self.leaf_validity = validity;
         self
     }
 
-    /// For how many hosts certificates are kept: 1024. The one unused for the longest makes room.
+    /// Sets the maximum number of hosts in the certificate cache. Default: 1024. The least recently used host is
+    /// evicted.
     pub fn cache_capacity(mut self, hosts: usize) -> Self {
         self.cache_capacity = hosts;
         self
     }
 
-    /// How long a certificate is used: 24 h, and never longer than half of its time.
+    /// Sets how long a cached certificate is used. Default: 24 h. Half of the certificate's remaining validity is the
+    /// upper limit.
     pub fn cache_ttl(mut self, ttl: Duration) -> Self {
         self.cache_ttl = ttl;
         self
     }
 
-    /// Offers `http/1.1` alone inside TLS (ALPN): `h2` comes first otherwise.
+    /// Sets whether only `http/1.1` is offered by ALPN. Default: false, which offers `h2` and `http/1.1` (`h2` with the
+    /// feature `http2`).
+    #[doc(alias = "alpn")]
     pub fn http1_only(mut self, only: bool) -> Self {
         self.http1_only = only;
         self
     }
 
-    /// Mints one certificate for all hosts right below a domain (`*.example.com` and `example.com`) instead of one for each: it is not done.
+    /// Enables wildcard certificates: one certificate for a domain and all hosts directly below it (`example.com` and
+    /// `*.example.com`). Default: off, one certificate per host.
     ///
-    /// `suffixes` is the public suffix list (<https://publicsuffix.org/list/public_suffix_list.dat>), with which no certificate is for all
-    /// of `co.uk`. Addresses, hosts with no domain above them and names with international labels get their own.
+    /// `suffixes` is the text of the public suffix list (<https://publicsuffix.org/list/public_suffix_list.dat>), which
+    /// prevents a wildcard for a suffix such as `co.uk`. IP addresses, hosts without a parent domain, names with
+    /// international labels, and hosts for whose domain the name constraints rule out a wildcard get a certificate of
+    /// their own.
     #[cfg(feature = "wildcards")]
     pub fn wildcards(mut self, suffixes: impl Into<String>) -> Self {
         self.wildcards = Some(suffixes.into());
         self
     }
 
-    /// The crypto provider of TLS with clients: the one of the feature `aws-lc-rs`, else `ring`, with AES of 128 bits before that of 256,
-    /// whichever a client names first. One that is given keeps its ciphers as they are, of which clients choose. Keys of certificates are
-    /// made, and signed with, by the features' in any case.
+    /// Sets the crypto provider for TLS with clients. Default: the provider of the feature `aws-lc-rs`, else of `ring`,
+    /// with AES-128 preferred over AES-256 regardless of the client's order.
+    ///
+    /// A provider that is set here keeps its cipher suites, and the client's order decides. Keys and signatures of
+    /// certificates always use the provider of the feature.
     pub fn provider(mut self, provider: Arc<CryptoProvider>) -> Self {
         self.provider = Some(provider);
         self
     }
 
-    /// Reads or makes the authority. Blocks for as long as that takes: a file is read, or written and flushed to its disk.
+    /// Reads or creates the CA. Blocks the thread while a file is read, or written and flushed to disk.
     ///
     /// # Errors
-    /// [`ConfigError::Secret`] for a file or an identity that cannot be used, naming it; [`ConfigError::Invalid`] for a name, a time or a
-    /// number out of range, or constraints or suffixes that cannot be read; [`ConfigError::Conflict`] for constraints that the authority
-    /// does not have; [`ConfigError::Tls`] without a crypto provider.
+    /// * [`ConfigError::Secret`], with the path or `identity_pem`: the file or identity cannot be used.
+    /// * [`ConfigError::Invalid`]: a name, duration or number is out of range, or the constraints or suffixes cannot be
+    ///   parsed.
+    /// * [`ConfigError::Missing`]: the list of name constraints is empty.
+    /// * [`ConfigError::Conflict`]: the CA certificate has other name constraints.
+    /// * [`ConfigError::Tls`]: no crypto provider, an unsupported type of key, or a new CA cannot be created.
     pub fn build(self) -> Result<CertificateAuthority, ConfigError> {
         self.check()?;
         let now = SystemTime::now();
@@ -150,7 +174,7 @@ impl CertificateAuthorityBuilder {
             Source::Given { certificate, key } => Issuer::read(certificate, key, "identity_pem", now),
         }?;
         if wanted.is_some_and(|wanted| wanted != issuer.constraints) {
-            return Err(ConfigError::conflict("name_constraints", "the authority's certificate holds others"));
+            return Err(ConfigError::conflict("name_constraints", "differ from those in the CA certificate"));
         }
         Ok(CertificateAuthority(Arc::new(Inner {
             issuer,
@@ -165,19 +189,19 @@ impl CertificateAuthorityBuilder {
 
     fn check(&self) -> Result<(), ConfigError> {
         if self.name.trim().is_empty() || self.name.len() > MAX_COMMON_NAME || self.name.chars().any(char::is_control) {
-            let why = format!("must have 1 to {MAX_COMMON_NAME} bytes, and no control characters");
+            let why = format!("must have 1 to {MAX_COMMON_NAME} bytes and no control characters");
             return Err(ConfigError::invalid("name", &self.name, why));
         }
         let hour = Duration::from_secs(60 * 60);
         if self.leaf_validity < hour || self.leaf_validity > 199 * 24 * hour {
             let text = format!("{:?}", self.leaf_validity);
-            return Err(ConfigError::invalid("leaf_validity", text, "must be from an hour to 199 days"));
+            return Err(ConfigError::invalid("leaf_validity", text, "must be between 1 hour and 199 days"));
         }
         if self.cache_ttl.is_zero() {
-            return Err(ConfigError::invalid("cache_ttl", "0s", "every connection would cost a certificate"));
+            return Err(ConfigError::invalid("cache_ttl", "0s", "must be greater than zero"));
         }
         if self.cache_capacity == 0 {
-            return Err(ConfigError::invalid("cache_capacity", "0", "every connection would cost a certificate"));
+            return Err(ConfigError::invalid("cache_capacity", "0", "must be greater than zero"));
         }
         Ok(())
     }

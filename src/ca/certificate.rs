@@ -1,11 +1,11 @@
-//! [`Certificate`]: what an authority shows to everybody.
+//! [`Certificate`]: the certificate of a certificate authority.
 
 use std::fmt::{self, Write};
 
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 
-/// An authority's certificate, in the forms in which it is installed. It holds no key, so that nothing made from it can.
+/// Holds the certificate of a CA, in the formats in which clients install it. Contains no private key.
 #[derive(Clone)]
 pub struct Certificate {
     der: CertificateDer<'static>,
@@ -34,35 +34,38 @@ impl Certificate {
         }
     }
 
-    /// The name by which it is found in a list of authorities: its common name.
+    /// Returns the common name, which lists of CAs show. Without a common name, returns the whole subject.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// As `-----BEGIN CERTIFICATE-----`.
+    /// Returns the certificate as PEM (`-----BEGIN CERTIFICATE-----`).
     #[must_use]
     pub fn pem(&self) -> &str {
         &self.pem
     }
 
-    /// As DER.
+    /// Returns the certificate as DER.
     #[must_use]
     pub fn der(&self) -> &[u8] {
         &self.der
     }
 
-    /// SHA-256 of the DER, `AB:CD:…` as browsers and `openssl x509 -fingerprint -sha256` show it.
+    /// Returns the SHA-256 fingerprint of the DER, as `AB:CD:…`, the format of browsers and
+    /// `openssl x509 -fingerprint -sha256`.
     #[must_use]
     pub fn fingerprint_sha256(&self) -> &str {
         &self.fingerprint
     }
 
-    /// As a PKCS #12 file (RFC 7292) with an empty password, encrypted (AES-256, PBES2) and with a MAC (SHA-256), since importers insist on
-    /// that. Made once, when it is first asked for, in some milliseconds.
+    /// Returns the certificate as a PKCS #12 file (RFC 7292) with an empty password. The file is encrypted (PBES2,
+    /// AES-256) and has a MAC (SHA-256), because importers require both. The first call creates the file in a few
+    /// milliseconds.
     ///
     /// # Errors
-    /// `Internal` (500) if it cannot be made of this certificate.
+    /// `Internal` (500) if the file cannot be created from this certificate.
+    #[doc(alias = "pfx")]
     #[cfg(feature = "pkcs12")]
     pub fn p12(&self) -> Result<bytes::Bytes, crate::Error> {
         use p12_keystore::{Certificate as Entry, KeyStore, KeyStoreEntry};
@@ -79,7 +82,8 @@ impl Certificate {
             store.writer("").encryption_iterations(P12_ITERATIONS).mac_iterations(P12_ITERATIONS).write()
         };
         let failed = |error: p12_keystore::error::Error| {
-            crate::Error::new(crate::ErrorKind::Internal, "no PKCS #12 file can be made").with_source(error.to_string())
+            crate::Error::new(crate::ErrorKind::Internal, "cannot create a PKCS #12 file")
+                .with_source(error.to_string())
         };
         let made = write().map_err(failed)?.into();
         Ok(self.p12.get_or_init(|| made).clone())

@@ -36,14 +36,14 @@ impl Constraints {
                 (Some(network), _) => constraints.permitted.networks.push(bytes(&network)),
                 (None, Ok(Host::Dns(name))) => constraints.permitted.names.push(name.to_string()),
                 _ => {
-                    let why = "is neither a host name nor a network";
+                    let why = "must be a host name, an address or a network";
                     return Err(ConfigError::invalid("name_constraints", text, why));
                 }
             }
         }
         match (constraints.permitted.names.is_empty(), constraints.permitted.networks.is_empty()) {
             (true, true) => {
-                return Err(ConfigError::missing("name_constraints", "an authority for nothing is of no use"));
+                return Err(ConfigError::missing("name_constraints", "an empty list allows no host"));
             }
             (true, false) => constraints.excluded.names.push(String::new()),
             (false, true) => constraints.excluded.networks = vec![vec![0; 8], vec![0; 32]],

@@ -22,7 +22,8 @@ pub(super) fn load_or_create(
         return Ok(there);
     }
     let made = make()?;
-    let failed = |error: io::Error| ConfigError::secret(path.display().to_string(), format!("cannot be made: {error}"));
+    let failed =
+        |error: io::Error| ConfigError::secret(path.display().to_string(), format!("cannot be created: {error}"));
     if create(path, made.as_bytes()).map_err(failed)? {
         return Ok(Zeroizing::new(made.as_bytes().to_vec()));
     }
@@ -36,7 +37,7 @@ fn load(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, ConfigError> {
     // Before it is opened: to open a pipe waits for its writer.
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => {}
-        Ok(_) => return Err(fail("is not a file".into())),
+        Ok(_) => return Err(fail("is not a regular file".into())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unreadable(error)),
     }
@@ -57,7 +58,7 @@ fn private(metadata: &fs::Metadata) -> Result<(), String> {
     if mode & 0o077 == 0 {
         return Ok(());
     }
-    Err(format!("is open to others than its owner (mode {mode:03o}, should be 600)"))
+    Err(format!("is accessible to users other than its owner (mode {mode:03o}, expected 600)"))
 }
 
 #[cfg(not(unix))]
@@ -106,7 +107,7 @@ impl Drop for Draft {
         if let Err(error) = fs::remove_file(&self.0)
             && error.kind() != io::ErrorKind::NotFound
         {
-            tracing::warn!(path = %self.0.display(), %error, "a copy of an authority's key cannot be removed");
+            tracing::warn!(path = %self.0.display(), %error, "cannot remove a temporary copy of the CA key");
         }
     }
 }
@@ -179,7 +180,7 @@ mod tests {
             assert!(error.contains(why) && error.contains("ca.pem"), "{error}");
         }
         let error = load_or_create(directory.path(), never).unwrap_err().to_string();
-        assert!(error.contains("is not a file"), "{error}");
+        assert!(error.contains("is not a regular file"), "{error}");
         let nowhere = directory.path().join("ca.pem/below");
         assert!(load_or_create(&nowhere, never).is_err());
     }

@@ -62,7 +62,7 @@ fn is_number(label: &str) -> bool {
 }
 
 fn unusable() -> Error {
-    Error::new(ErrorKind::InvalidTarget, "the host cannot be the name of a certificate")
+    Error::new(ErrorKind::InvalidTarget, "host is not valid in a certificate")
 }
 
 /// RFC 1035 §2.3.4: 255 bytes on the wire are 253 characters.
@@ -133,7 +133,7 @@ mod tests {
         ] {
             let error = Host::parse(text).expect_err(text);
             assert_eq!(error.status(), http::StatusCode::BAD_REQUEST);
-            assert_eq!(error.to_string(), "the host cannot be the name of a certificate");
+            assert_eq!(error.to_string(), "host is not valid in a certificate");
         }
     }
 }

@@ -68,7 +68,7 @@ impl Issuer {
             pem.push_str(&certificate);
             Ok(pem)
         };
-        make().map_err(|error| ConfigError::tls(format!("no authority can be made: {error}")))
+        make().map_err(|error| ConfigError::tls(format!("cannot create a certificate authority: {error}")))
     }
 
     /// Reads what `from` holds: the authority's certificate first, then what leads from it to a root, and the key.
@@ -80,26 +80,28 @@ impl Issuer {
         let fail = |why: &str| ConfigError::secret(from, why);
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(certificates)
             .collect::<Result<_, _>>()
-            .map_err(|_| fail("holds a certificate that is not PEM"))?;
-        let der = chain.first().ok_or_else(|| fail("holds no certificate"))?;
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| fail("holds no private key in PEM"))?;
+            .map_err(|_| fail("contains a certificate that is not valid PEM"))?;
+        let der = chain.first().ok_or_else(|| fail("contains no certificate"))?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| fail("contains no private key in PEM"))?;
         let key = key::read(&key)?;
-        let (_, read) = parse_x509_certificate(der).map_err(|_| fail("holds a certificate that cannot be read"))?;
+        let (_, read) =
+            parse_x509_certificate(der).map_err(|_| fail("contains a certificate that cannot be parsed"))?;
         check(&read, &key).map_err(fail)?;
         let validity = validity(&read);
         if !validity.contains(&now) {
-            return Err(fail("holds a certificate that is not valid now"));
+            return Err(fail("contains a certificate that has expired or is not yet valid"));
         }
         if validity.end < now + WARN_BEFORE {
-            tracing::warn!(from, "the authority's certificate is valid for less than 30 days more");
+            tracing::warn!(from, "CA certificate expires in less than 30 days");
         }
         let is_root = read.subject().as_raw() == read.issuer().as_raw();
         let issuer = Self {
             certificate: Certificate::new(der.clone(), common_name(&read)),
             constraints: constraints(&read)
-                .map_err(|_| fail("holds a certificate with unreadable name constraints"))?,
+                .map_err(|_| fail("contains a certificate with name constraints that cannot be parsed"))?,
             validity,
-            signer: Signer::new(der, &read, key).map_err(|_| fail("holds a certificate that cannot be used"))?,
+            signer: Signer::new(der, &read, key)
+                .map_err(|_| fail("contains a certificate that cannot be used as an issuer"))?,
             chain: if is_root { Vec::new() } else { chain.clone() },
         };
         issuer.prove(&read).map_err(fail)?;
@@ -137,13 +139,13 @@ impl Issuer {
     fn prove(&self, own: &X509Certificate<'_>) -> Result<(), &'static str> {
         let subject = Subject { host: Host::Dns("name.invalid".into()), wildcard: false };
         let minted = leaf::mint(&self.signer, &subject, &self.validity);
-        let (certificate, _) = minted.map_err(|_| "holds a key that does not sign")?;
+        let (certificate, _) = minted.map_err(|_| "contains a private key that cannot sign")?;
         let read =
             parse_x509_certificate(&certificate).map(|(_, read)| read.issuer().as_raw() == own.subject().as_raw());
         if read.unwrap_or(false) {
             Ok(())
         } else {
-            Err("holds a certificate whose subject cannot be written as an issuer")
+            Err("contains a certificate whose subject cannot be used as an issuer name")
         }
     }
 }
@@ -151,14 +153,14 @@ impl Issuer {
 /// A certificate of an authority that fits the key.
 fn check(certificate: &X509Certificate<'_>, key: &KeyPair) -> Result<(), &'static str> {
     if !certificate.basic_constraints().ok().flatten().is_some_and(|constraints| constraints.value.ca) {
-        return Err("holds a certificate that is not an authority's");
+        return Err("contains a certificate that is not a CA certificate");
     }
-    let usage = certificate.key_usage().map_err(|_| "holds a certificate with an unreadable key usage")?;
+    let usage = certificate.key_usage().map_err(|_| "contains a certificate with a key usage that cannot be parsed")?;
     if usage.is_some_and(|usage| !usage.value.key_cert_sign()) {
-        return Err("holds a certificate that may not sign others");
+        return Err("contains a certificate whose key usage does not allow signing certificates");
     }
     if certificate.public_key().raw != key.subject_public_key_info() {
-        return Err("holds a certificate and a key that do not fit each other");
+        return Err("contains a certificate and a private key that do not match");
     }
     Ok(())
 }

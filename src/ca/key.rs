@@ -15,7 +15,8 @@ mod provided {
     }
 
     pub(in crate::ca) fn read(key: &PrivateKeyDer<'_>) -> Result<KeyPair, ConfigError> {
-        KeyPair::try_from(key).map_err(|_| ConfigError::tls("the authority's key is of no kind that is known"))
+        KeyPair::try_from(key)
+            .map_err(|_| ConfigError::tls("unsupported type of private key of the certificate authority"))
     }
 
     pub(in crate::ca) fn pem(key: &KeyPair) -> Zeroizing<String> {
@@ -64,7 +65,7 @@ mod provided {
     }
 
     pub(in crate::ca) fn read(_: &PrivateKeyDer<'_>) -> Result<KeyPair, ConfigError> {
-        Err(ConfigError::tls("no crypto provider to sign with: enable the feature aws-lc-rs or ring"))
+        Err(ConfigError::tls("no crypto provider to sign certificates: enable the feature aws-lc-rs or ring"))
     }
 
     pub(in crate::ca) fn pem(key: &KeyPair) -> Zeroizing<String> {

@@ -1,24 +1,25 @@
-//! A certificate authority of one's own: TLS settings for any host, made when they are asked for.
+//! Certificate authority (CA): [`CertificateAuthority`] issues certificates for intercepted hosts, on demand.
 //!
-//! This is what a proxy that looks into TLS answers its clients with. Clients must have the authority's [`Certificate`] installed.
+//! A [`ForwardProxy`](crate::ForwardProxy) that intercepts TLS uses these certificates towards its clients. Clients
+//! must have the [`Certificate`] of the CA installed.
 //!
-//! | | the authority | a host |
+//! | | CA certificate | host certificate |
 //! |---|---|---|
-//! | key | ECDSA P-256, or given | ECDSA P-256, its own |
-//! | valid | from 2 days ago, 10 years | from 2 days ago, 30 days, within the authority's time |
-//! | serial number | 127 random bits | 127 random bits |
-//! | names | common name as asked for; a unit that differs for each key | subject alternative name: one DNS name or one address; a name of up to 64 bytes is the common name, too |
-//! | extensions | basic constraints (critical, no authority below it), key usage (critical: sign certificates and lists), key identifier, name constraints if asked for | key usage (critical: signature), extended key usage (server), the authority's key identifier |
+//! | key | ECDSA P-256, or as provided | ECDSA P-256, a new one for each certificate |
+//! | validity | from 2 days ago, for 10 years | from 2 days ago, for 30 days, within the validity of the CA |
+//! | serial number | 126 random bits | 126 random bits |
+//! | names | [common name](CertificateAuthorityBuilder::name); an organizational unit derived from the key | subject alternative name: one DNS name or one address; a name of up to 64 bytes is also the common name |
+//! | extensions | basic constraints (critical, path length 0), key usage (critical: sign certificates and CRLs), subject key identifier, optional name constraints | key usage (critical: digital signature), extended key usage (server authentication), authority key identifier |
 //!
-//! This is what strict clients take, such as Python since 3.13 and `openssl verify -x509_strict`. Hosts are checked before they go into a
-//! certificate, and are nobody's file name.
+//! Strict clients accept these certificates, such as Python since 3.13 and `openssl verify -x509_strict`. Host names
+//! are validated before they become part of a certificate, and are never used as file names.
 //!
 //! ```
 //! use nexthop::ca::CertificateAuthority;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), nexthop::BoxError> {
-//! // `.file("ca.pem")` keeps it.
+//! // To keep the CA across restarts, add `.file("ca.pem")`.
 //! let authority = CertificateAuthority::builder().name("test proxy").build()?;
 //! let settings = authority.server_config("www.example.com").await?;
 //! assert_eq!(settings.alpn_protocols, [&b"h2"[..], b"http/1.1"]);

@@ -86,13 +86,13 @@ fn signed(draft: &[u8], name: &[u8], key: &KeyPair) -> Result<CertificateDer<'st
 
 /// The first value, and what stands behind it.
 fn value(der: &[u8]) -> Result<(&[u8], &[u8]), BoxError> {
-    let (rest, _) = Any::from_der(der).map_err(|_| "what was written is no certificate")?;
+    let (rest, _) = Any::from_der(der).map_err(|_| "encoded certificate cannot be parsed")?;
     Ok((der.get(..der.len() - rest.len()).unwrap_or_default(), rest))
 }
 
 /// What is in the sequence that comes first, and what stands behind it.
 fn sequence(der: &[u8]) -> Result<(&[u8], &[u8]), BoxError> {
-    let (rest, any) = Any::from_der(der).map_err(|_| "what was written is no certificate")?;
+    let (rest, any) = Any::from_der(der).map_err(|_| "encoded certificate cannot be parsed")?;
     Ok((any.data, rest))
 }
 

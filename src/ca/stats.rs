@@ -1,11 +1,12 @@
-/// What became of the questions for a host's certificate so far, and how many certificates are kept.
+/// Holds counters of the certificate cache, as returned by
+/// [`CertificateAuthority::stats`](super::CertificateAuthority::stats).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheStats {
-    /// Answered with a certificate that was there, or that somebody else was having made.
+    /// Requests that were served from the cache, or waited for a certificate that another request created.
     pub hits: u64,
-    /// Answered with a new one.
+    /// Requests that started to create a certificate.
     pub misses: u64,
-    /// Certificates kept now.
+    /// Certificates in the cache now.
     pub size: usize,
 }

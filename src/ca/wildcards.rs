@@ -12,7 +12,7 @@ impl Suffixes {
         // The list itself is too long for a message.
         list.parse()
             .map(Self)
-            .map_err(|error| ConfigError::invalid("wildcards", "", format!("no public suffix list: {error}")))
+            .map_err(|error| ConfigError::invalid("wildcards", "", format!("not a valid public suffix list: {error}")))
     }
 
     /// The domain whose wildcard covers `name`: the one above it, or `name` itself if that is as high as anybody can register. None if

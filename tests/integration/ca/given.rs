@@ -81,12 +81,12 @@ async fn what_cannot_be_an_authority_is_refused_with_the_reason_and_nothing_of_t
     let over = changed.self_signed(&key).unwrap().pem();
     let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned();
     for (certificate, key, why) in [
-        (&good, &other, "do not fit each other"),
-        (&no_ca, &pem, "not an authority's"),
-        (&signs_nothing, &pem, "may not sign others"),
-        (&over, &pem, "not valid now"),
-        (&garbage, &pem, "cannot be read"),
-        (&pem, &pem, "holds no certificate"),
+        (&good, &other, "do not match"),
+        (&no_ca, &pem, "not a CA certificate"),
+        (&signs_nothing, &pem, "does not allow signing"),
+        (&over, &pem, "has expired"),
+        (&garbage, &pem, "cannot be parsed"),
+        (&pem, &pem, "contains no certificate"),
         (&good, &good, "no private key"),
     ] {
         let error =
