@@ -1,4 +1,4 @@
-//! A client that writes bytes and reads whole responses.
+//! A client that writes bytes and reads complete responses.
 
 use std::{fmt, io, net::SocketAddr, panic::Location, time::Duration};
 
@@ -11,8 +11,11 @@ use super::{
 };
 use crate::transport::ByteStream;
 
-/// One connection on which a test writes bytes as it likes. Nothing it waits for takes longer than [`DEADLINE`](super::DEADLINE), after
-/// which it fails, as it does at whatever else was not to be expected; the message names the line of the test.
+/// Writes arbitrary bytes to one connection, and reads HTTP/1.1 responses.
+///
+/// # Panics
+/// Each operation panics on an unexpected error, and after [`DEADLINE`](super::DEADLINE). The message reports the line
+/// of the test.
 ///
 /// ```
 /// use axum::{Router, routing::put};
@@ -22,30 +25,32 @@ use crate::transport::ByteStream;
 /// # async fn main() -> Result<(), nexthop::BoxError> {
 /// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
 /// let addr = listener.local_addr()?;
-/// tokio::spawn(nexthop::serve(listener, Router::new().route("/", put(async |body: String| body))).into_future());
+/// let app = Router::new().route("/", put(async |body: String| body));
+/// tokio::spawn(nexthop::serve(listener, app).into_future());
 ///
 /// let mut client = RawClient::tcp(addr).await;
 /// client.send("PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n").await;
-/// client.send("3;never=minded\r\nllo\r\n0\r\n\r\n").await;
+/// client.send("3;extension=ignored\r\nllo\r\n0\r\n\r\n").await;
 /// let response = client.response().await;
 /// assert_eq!((response.status(), response.text()), (200, "hello"));
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "raw socket")]
 pub struct RawClient {
     io: Buffered,
     limit: Duration,
 }
 
-/// A response as it came over the wire.
+/// Holds a response as it was received on the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RawResponse {
-    /// Status line and fields, up to and with the empty line.
+    /// Status line and headers, including the empty line at the end.
     pub head: String,
-    /// The body with its framing, as on the wire.
+    /// Body with its framing, as on the wire.
     pub wire_body: Vec<u8>,
-    /// The body without framing.
+    /// Body without framing.
     pub body: Vec<u8>,
 }
 
@@ -72,19 +77,20 @@ impl RawClient {
         })
     }
 
-    /// Over any stream: TLS, or one in memory.
+    /// Wraps a stream, such as TLS or an in-memory stream.
     pub fn over(io: impl ByteStream) -> Self {
         Self { io: Buffered::new(io), limit: DEADLINE }
     }
 
-    /// Waits for as long as a paused clock may go: a day.
+    /// Sets the deadline of each operation to a day, for tests with a paused clock. Default:
+    /// [`DEADLINE`](super::DEADLINE).
     #[must_use]
     pub fn patient(mut self) -> Self {
         self.limit = Duration::from_secs(24 * 60 * 60);
         self
     }
 
-    /// Writes bytes as they are.
+    /// Writes and flushes `bytes` unchanged.
     #[track_caller]
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> impl Future<Output = ()> {
         let at = Location::caller();
@@ -95,41 +101,49 @@ impl RawClient {
         })
     }
 
-    /// Closes the sending direction alone.
+    /// Shuts down the write side of the connection; reading remains possible.
     #[track_caller]
     pub fn finish_writing(&mut self) -> impl Future<Output = ()> + '_ {
         let at = Location::caller();
-        within_limit(self.limit, "the end of writing", async move {
+        within_limit(self.limit, "shutting down the write side", async move {
             let ended = self.io.io.shutdown().await;
-            ended.unwrap_or_else(|error| panic!("{at}: cannot end writing: {error}"));
+            ended.unwrap_or_else(|error| panic!("{at}: cannot shut down the write side: {error}"));
         })
     }
 
-    /// From now on, whatever reads takes at most `bytes` at a time, and waits for `every` before each time: a client that reads slowly.
-    pub fn read_slowly(&mut self, bytes: usize, every: Duration) {
-        self.io.read_slowly(bytes, every);
+    /// Limits reading from now on: each read waits for `interval` and then takes at most `bytes`. Simulates a slow
+    /// client.
+    #[doc(alias = "throttle")]
+    pub fn read_slowly(&mut self, bytes: usize, interval: Duration) {
+        self.io.read_slowly(bytes, interval);
     }
 
-    /// Reads one response (to a request that is not `HEAD`) with its body, framed by length, by chunks or by the end of the stream.
-    /// Fails if it breaks off.
+    /// Reads one response with its body, framed by length, by chunks or by the end of the stream. For `HEAD`, use
+    /// [`head_response`](Self::head_response).
+    ///
+    /// # Panics
+    /// If the response is incomplete.
     #[track_caller]
     pub fn response(&mut self) -> impl Future<Output = RawResponse> + '_ {
         let at = Location::caller();
         within_limit(self.limit, "a response", async move {
-            self.read_response(true).await.unwrap_or_else(|error| panic!("{at}: no whole response: {error}"))
+            self.read_response(true).await.unwrap_or_else(|error| panic!("{at}: incomplete response: {error}"))
         })
     }
 
-    /// The same for an answer without body, as to `HEAD`.
+    /// Reads one response without a body, as for `HEAD`.
+    ///
+    /// # Panics
+    /// If the response is incomplete.
     #[track_caller]
     pub fn head_response(&mut self) -> impl Future<Output = RawResponse> + '_ {
         let at = Location::caller();
         within_limit(self.limit, "a response", async move {
-            self.read_response(false).await.unwrap_or_else(|error| panic!("{at}: no response head: {error}"))
+            self.read_response(false).await.unwrap_or_else(|error| panic!("{at}: incomplete response: {error}"))
         })
     }
 
-    /// Reads one response; an error where it is not complete. `with_body` is false for what answers `HEAD`.
+    /// Reads one response, or returns an error if it is incomplete. `with_body` is false for the response to a `HEAD`.
     #[track_caller]
     pub fn try_response(&mut self, with_body: bool) -> impl Future<Output = io::Result<RawResponse>> + '_ {
         within_limit(self.limit, "a response", self.read_response(with_body))
@@ -155,7 +169,10 @@ impl RawClient {
         Ok(RawResponse { head, wire_body, body })
     }
 
-    /// Writes a request and reads its response.
+    /// Writes a request and reads its response, without a body if the request is a `HEAD`.
+    ///
+    /// # Panics
+    /// If the response is incomplete.
     #[track_caller]
     pub fn exchange(&mut self, request: impl AsRef<[u8]>) -> impl Future<Output = RawResponse> {
         let at = Location::caller();
@@ -163,11 +180,11 @@ impl RawClient {
             let written = self.io.io.write_all(request.as_ref()).await;
             written.unwrap_or_else(|error| panic!("{at}: cannot write: {error}"));
             let whole = !request.as_ref().starts_with(b"HEAD ");
-            self.read_response(whole).await.unwrap_or_else(|error| panic!("{at}: no whole response: {error}"))
+            self.read_response(whole).await.unwrap_or_else(|error| panic!("{at}: incomplete response: {error}"))
         })
     }
 
-    /// Reads `count` bytes, as in a tunnel.
+    /// Reads exactly `count` bytes, as in a tunnel.
     #[track_caller]
     pub fn read(&mut self, count: usize) -> impl Future<Output = Vec<u8>> + '_ {
         let at = Location::caller();
@@ -176,7 +193,8 @@ impl RawClient {
         })
     }
 
-    /// Reads to the end of the stream, however it ends: what came, and whether it ended without a reset.
+    /// Reads to the end of the stream. Returns the bytes, and true if the stream ended without an error such as a
+    /// reset.
     #[track_caller]
     pub fn read_to_end(&mut self) -> impl Future<Output = (Vec<u8>, bool)> + '_ {
         within_limit(self.limit, "the end of the stream", async move {
@@ -185,18 +203,22 @@ impl RawClient {
         })
     }
 
-    /// Waits for the other side to close; fails if it sends anything more.
+    /// Waits until the peer closes the connection.
+    ///
+    /// # Panics
+    /// If the peer sends more data first.
     #[track_caller]
     pub fn closed(&mut self) -> impl Future<Output = ()> + '_ {
         let at = Location::caller();
-        within_limit(self.limit, "the other side's close", async move {
+        within_limit(self.limit, "the peer's close", async move {
             let _ = self.io.rest().await.map(|rest| self.io.read = rest);
             let read = String::from_utf8_lossy(&self.io.read);
-            assert!(read.is_empty(), "{at}: it sent more before it closed: {read:?}");
+            assert!(read.is_empty(), "{at}: the peer sent more data before it closed: {read:?}");
         })
     }
 
-    /// Leaves with a reset: of TCP, also under TLS, and in memory. Other streams are closed.
+    /// Closes the connection with a reset, over TCP, TLS over TCP, and in-memory streams of this module. Other streams
+    /// are closed.
     pub fn reset(self) {
         self.io.io.reset_on_close();
     }
@@ -211,29 +233,38 @@ impl fmt::Debug for RawClient {
 // === impl RawResponse ===
 
 impl RawResponse {
-    /// The status code.
+    /// Returns the status code.
     pub fn status(&self) -> u16 {
         status(&self.head)
     }
 
-    /// Every value of a field, in order.
+    /// Returns all values of a header, in order.
     pub fn headers(&self, name: &str) -> Vec<&str> {
         fields(&self.head, name)
     }
 
-    /// The one value of a field; fails if it is there twice.
+    /// Returns the value of a header, if present.
+    ///
+    /// # Panics
+    /// If the header occurs more than once.
     #[track_caller]
     pub fn header(&self, name: &str) -> Option<&str> {
         field(&self.head, name)
     }
 
-    /// The body as text; fails where it is none.
+    /// Returns the body as text.
+    ///
+    /// # Panics
+    /// If the body is not valid UTF-8.
     #[track_caller]
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 
-    /// The body as what [`echo`](super::echo()) answers with; fails if it is anything else.
+    /// Parses the body as a response of [`echo`](super::echo()).
+    ///
+    /// # Panics
+    /// If the response is anything else.
     #[track_caller]
     pub fn echo(&self) -> Echo {
         assert_eq!(self.status(), 200, "{}{}", self.head, String::from_utf8_lossy(&self.body));

@@ -1,4 +1,4 @@
-//! One connection in the hands of a script.
+//! [`RawConn`]: a connection to a scripted upstream.
 
 use std::{fmt, io, sync::Arc, time::Duration};
 
@@ -11,10 +11,12 @@ use super::{
 };
 use crate::transport::ByteStream;
 
-/// One connection in the hands of a script. What waits for the peer ends the script quietly when the peer has left, and has no limit of
-/// time: that is the business of whoever waits for the answer.
+/// Reads and writes one connection in the script of an upstream.
+///
+/// If the peer has closed the connection, most methods end the script without an error: their future never completes.
+/// The methods have no deadline; the test sets one for the response that it waits for.
 pub struct RawConn {
-    /// Which connection of the upstream this is, from 0.
+    /// Index of the connection at its upstream, from 0.
     pub index: usize,
     io: Buffered,
     shared: Arc<Shared>,
@@ -26,12 +28,15 @@ impl RawConn {
         Self { index: shared.connected(), io: Buffered::new(io), shared: shared.clone(), left: false }
     }
 
-    /// A connection over any stream, for upstreams of one's own.
+    /// Wraps a stream, for custom upstreams.
     pub fn over(io: impl ByteStream) -> Self {
         Self::new(io, &Arc::default())
     }
 
-    /// Reads one request with its body and records it. Ends the script if the peer closes instead.
+    /// Reads one request with its body and records it. Ends the script if the connection closes first.
+    ///
+    /// # Panics
+    /// As [`try_request`](Self::try_request).
     pub async fn request(&mut self) -> ReceivedRequest {
         match self.try_request().await {
             Ok(Some(seen)) => seen,
@@ -39,10 +44,11 @@ impl RawConn {
         }
     }
 
-    /// Reads one request with its body and records it; `None` if the peer closes instead.
+    /// Reads one request with its body and records it. Returns `None` if the peer closes the connection before a
+    /// request.
     ///
     /// # Panics
-    /// If the head names another transfer coding than `chunked`, or a `Content-Length` that is no number.
+    /// If the last transfer coding is not `chunked`, or `Content-Length` is not a number.
     pub async fn try_request(&mut self) -> io::Result<Option<ReceivedRequest>> {
         let Some(head) = self.io.head().await? else { return Ok(None) };
         let head = String::from_utf8_lossy(&head).into_owned();
@@ -57,14 +63,15 @@ impl RawConn {
         Ok(Some(self.shared.record(ReceivedRequest { connection: self.index, head, wire_body, body })))
     }
 
-    /// Reads a request's head and records it, leaving the body unread. Ends the script if the peer closes instead.
+    /// Reads the head of a request and records it; the body remains unread. Ends the script if the connection closes
+    /// first.
     pub async fn head(&mut self) -> ReceivedRequest {
         let Ok(Some(head)) = self.io.head().await else { return self.over_and_out().await };
         let head = String::from_utf8_lossy(&head).into_owned();
         self.shared.record(ReceivedRequest { connection: self.index, head, wire_body: Vec::new(), body: Vec::new() })
     }
 
-    /// Reads `count` bytes, as in a body or a tunnel. Ends the script if the peer closes before.
+    /// Reads exactly `count` bytes, as in a body or a tunnel. Ends the script if the connection closes first.
     pub async fn read(&mut self, count: usize) -> Vec<u8> {
         match self.io.exactly(count).await {
             Ok(bytes) => bytes,
@@ -72,7 +79,8 @@ impl RawConn {
         }
     }
 
-    /// Reads what is there, or comes next; empty at the end of the stream. Ends the script at a reset.
+    /// Reads the bytes that are available, and waits if there are none. Returns an empty `Vec` at the end of the
+    /// stream. Ends the script at a reset.
     pub async fn read_some(&mut self) -> Vec<u8> {
         match self.io.some().await {
             Ok(bytes) => bytes,
@@ -80,7 +88,7 @@ impl RawConn {
         }
     }
 
-    /// Reads to the end of the stream; what came, also where it ended in a reset.
+    /// Reads to the end of the stream, or to a reset, and returns the bytes.
     pub async fn read_to_end(&mut self) -> Vec<u8> {
         match self.io.rest().await {
             Ok(rest) => rest,
@@ -88,12 +96,13 @@ impl RawConn {
         }
     }
 
-    /// From now on, whatever reads takes at most `bytes` at a time, and waits for `every` before each time.
-    pub fn read_slowly(&mut self, bytes: usize, every: Duration) {
-        self.io.read_slowly(bytes, every);
+    /// Limits reading from now on: each read waits for `interval` and then takes at most `bytes`.
+    #[doc(alias = "throttle")]
+    pub fn read_slowly(&mut self, bytes: usize, interval: Duration) {
+        self.io.read_slowly(bytes, interval);
     }
 
-    /// Writes bytes as they are. Ends the script if the peer has left.
+    /// Writes and flushes `bytes` unchanged. Ends the script if the connection is closed.
     pub async fn write(&mut self, bytes: impl AsRef<[u8]>) {
         let written = self.io.io.write_all(bytes.as_ref()).await;
         if written.is_err() || self.io.io.flush().await.is_err() {
@@ -101,19 +110,20 @@ impl RawConn {
         }
     }
 
-    /// Waits until `count` requests came, on this connection or another of the same upstream.
+    /// Waits until the upstream has received `count` requests, on all its connections.
     pub fn wait_requests(&self, count: usize) -> impl Future<Output = ()> + use<> {
         let shared = self.shared.clone();
         async move { shared.until_seen(count).await }
     }
 
-    /// Closes the sending direction alone.
+    /// Shuts down the write side of the connection; reading remains possible.
     pub async fn finish_writing(&mut self) {
         // A peer that has left needs no telling.
         let _ = self.io.io.shutdown().await;
     }
 
-    /// Closes with a reset: of TCP, also under TLS, and in memory. Other streams are closed.
+    /// Closes the connection with a reset, over TCP, TLS over TCP, and in-memory streams of this module. Other streams
+    /// are closed.
     pub fn reset(self) {
         self.io.io.reset_on_close();
     }

@@ -1,4 +1,4 @@
-//! An application that answers with what it saw.
+//! An application that responds with the request it received.
 
 use std::{
     convert::Infallible,
@@ -16,9 +16,10 @@ use tower_service::Service;
 use super::wire;
 use crate::Body;
 
-/// A service that answers every request with what it saw, as JSON: the application behind the proxy that is to be tested.
+/// Returns a service that answers each request with 200 and an [`Echo`] of it as JSON: an application for tests of a
+/// proxy.
 ///
-/// Bodies are read whole. One that breaks off is told as `<broken>`.
+/// The body is read to its end. If reading fails, the `body` of the response is `<broken>`.
 ///
 /// ```
 /// use http::Request;
@@ -28,9 +29,11 @@ use crate::Body;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), nexthop::BoxError> {
-/// let response = echo().oneshot(Request::post("/a%2Fb").header("x-user", "ann").body(Body::from("hello"))?).await?;
-/// let saw = Echo::from_json(&response.into_body().collect().await?.to_bytes());
-/// assert_eq!((saw.uri.as_str(), saw.header("x-user"), saw.body.as_str()), ("/a%2Fb", Some("ann"), "hello"));
+/// let request = Request::post("/a%2Fb").header("x-user", "ann").body(Body::from("hello"))?;
+/// let response = echo().oneshot(request).await?;
+/// let received = Echo::from_json(&response.into_body().collect().await?.to_bytes());
+/// assert_eq!((&*received.uri, &*received.body), ("/a%2Fb", "hello"));
+/// assert_eq!(received.header("x-user"), Some("ann"));
 /// # Ok(())
 /// # }
 /// ```
@@ -38,40 +41,46 @@ pub fn echo() -> EchoService {
     EchoService(())
 }
 
-/// What [`echo`] makes.
+/// Answers requests with an [`Echo`] of them. Created by [`echo`].
 #[derive(Clone)]
 pub struct EchoService(());
 
-/// A request as an application saw it: what [`echo`] answers with.
+/// Holds a request as the application received it: the response of [`echo`].
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Echo {
-    /// The method.
+    /// Request method.
     pub method: String,
-    /// The URI in the form the application found it in.
+    /// URI of the request, in the form in which the application received it.
     pub uri: String,
-    /// The version, as `HTTP/1.1`.
+    /// HTTP version, such as `HTTP/1.1`.
     pub version: String,
-    /// Name and value, lossily read, in the map's order.
+    /// Header names and values, in the order of the header map. Invalid UTF-8 is replaced.
     pub headers: Vec<(String, String)>,
-    /// The body, lossily read.
+    /// Body. Invalid UTF-8 is replaced.
     pub body: String,
 }
 
 impl Echo {
-    /// Every value of a field, in order.
+    /// Returns all values of a header, in order.
     pub fn headers(&self, name: &str) -> Vec<&str> {
         let named = |(found, _): &&(String, String)| found.eq_ignore_ascii_case(name);
         self.headers.iter().filter(named).map(|(_, value)| value.as_str()).collect()
     }
 
-    /// The one value of a field; fails if it is there twice.
+    /// Returns the value of a header, if present.
+    ///
+    /// # Panics
+    /// If the header occurs more than once.
     #[track_caller]
     pub fn header(&self, name: &str) -> Option<&str> {
         wire::only(name, &self.headers(name))
     }
 
-    /// Reads the answer of [`echo`]; fails if it is anything else.
+    /// Parses the response body of [`echo`].
+    ///
+    /// # Panics
+    /// If `json` is anything else.
     #[track_caller]
     pub fn from_json(json: &[u8]) -> Self {
         let at = Location::caller();

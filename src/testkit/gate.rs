@@ -1,4 +1,4 @@
-//! Connections that break just when they are used.
+//! Connections that break at the moment of a write.
 
 use std::{
     io,
@@ -15,8 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::{InMemoryUpstream, RawConn};
 use crate::transport::{ByteStream, Connect, Connecting, Destination};
 
-/// Breaks connections in the moment that something is written to them, before a byte of it is taken: what a proxy meets when an upstream
-/// closes an idle connection just as a request is sent on it.
+/// Wraps a connector, and breaks its connections at the moment of a write, before any byte is accepted. Simulates an
+/// upstream that closes an idle connection while a request is being sent on it.
 ///
 /// ```
 /// use http::Request;
@@ -27,10 +27,11 @@ use crate::transport::{ByteStream, Connect, Connecting, Destination};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), nexthop::BoxError> {
 /// let gate = Gate::default();
-/// let upstream = gate.connector(scripts::answers(["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"]));
+/// let ok = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+/// let upstream = gate.connector(scripts::answers([ok]));
 /// let proxy = ExactProxy::builder().connector(upstream).build()?;
 /// for _ in 0..2 {
-///     // Not one byte of it left, so that a POST, too, is sent again on another connection.
+///     // No byte of the request was sent, so even a POST is retried on another connection.
 ///     let response = proxy.clone().oneshot(Request::post("http://app/").body(Body::empty())?).await?;
 ///     assert_eq!(response.into_body().collect().await?.to_bytes(), "ok");
 ///     gate.shut();
@@ -39,6 +40,7 @@ use crate::transport::{ByteStream, Connect, Connecting, Destination};
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "fault injection")]
 #[derive(Clone, Debug, Default)]
 pub struct Gate {
     opened: Arc<AtomicUsize>,
@@ -47,14 +49,14 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Breaks each connection's sending direction after this many bytes; the other goes on.
+    /// Sets the number of bytes after which writes to each connection fail, while reads continue. Default: no limit.
     #[must_use]
     pub fn unresponsive_after(mut self, bytes: usize) -> Self {
         self.unresponsive_after = Some(bytes);
         self
     }
 
-    /// Connects to a script through the gate.
+    /// Returns a connector to an [`InMemoryUpstream`] with this script, through the gate.
     pub fn connector<F, Fut>(&self, script: F) -> impl Connect + use<F, Fut>
     where
         F: Fn(RawConn) -> Fut + Send + Sync + 'static,
@@ -63,17 +65,17 @@ impl Gate {
         self.before(InMemoryUpstream::new(script))
     }
 
-    /// Connects in any other way through the gate.
+    /// Wraps another connector with the gate.
     pub fn before<C: Connect>(&self, inner: C) -> impl Connect + use<C> {
         GatedConnector { gate: self.clone(), inner }
     }
 
-    /// From now on, the connections that there are take nothing more.
+    /// Breaks the connections that are open now, at their next write. New connections are not affected.
     pub fn shut(&self) {
         self.shut_before.store(self.connections(), Ordering::SeqCst);
     }
 
-    /// How many connections were opened so far.
+    /// Returns the number of connections opened so far.
     pub fn connections(&self) -> usize {
         self.opened.load(Ordering::SeqCst)
     }

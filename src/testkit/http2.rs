@@ -1,4 +1,4 @@
-//! HTTP/2 upstreams that are scripted frame by frame, in memory.
+//! In-memory HTTP/2 upstreams with scripts of frames.
 //!
 //! ```
 //! use http::Request;
@@ -22,7 +22,10 @@
 //!     frames.data(stream, b"hello", true).await;
 //!     frames.drain().await;
 //! });
-//! let exact = ExactProxy::builder().connector(upstream.clone()).http_versions(HttpVersions::Http2Only).build()?;
+//! let exact = ExactProxy::builder()
+//!     .connector(upstream.clone())
+//!     .http_versions(HttpVersions::Http2Only)
+//!     .build()?;
 //! let response = exact.oneshot(Request::post("http://app/").body(Body::empty())?).await?;
 //! assert_eq!(response.into_body().collect().await?.to_bytes(), "hello");
 //! assert_eq!(upstream.connections(), 2);
@@ -42,11 +45,12 @@ use std::{
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-use super::{Playing, Tasks};
+use super::{Tasks, scripts::Playing};
 use crate::transport::{ByteStream, Connect, Connecting, Destination};
 
-/// A connector whose every connection leads to a script, in memory. What fails in a script fails the test, if it calls
-/// [`finish`](Self::finish).
+/// Connects each connection to an HTTP/2 script, in memory. [`finish`](Self::finish) raises panics of scripts again.
+#[doc(alias = "h2")]
+#[doc(alias = "mock")]
 #[derive(Clone)]
 pub struct Http2Upstream {
     run: Arc<dyn Fn(usize, DuplexStream) + Send + Sync>,
@@ -55,7 +59,8 @@ pub struct Http2Upstream {
 }
 
 impl Http2Upstream {
-    /// Runs `script` once for each connection, with its index, from 0, and the server's end of a stream.
+    /// Creates an upstream that runs `script` once for each connection, with the index of the connection (from 0) and
+    /// the server side of its stream.
     pub fn new<F, Fut>(script: F) -> Self
     where
         F: Fn(usize, DuplexStream) -> Fut + Send + Sync + 'static,
@@ -67,7 +72,7 @@ impl Http2Upstream {
         Self { run, connections: Arc::default(), tasks }
     }
 
-    /// The same with a script that speaks frames.
+    /// Creates an upstream with a script that reads and writes [`Frames`], and the index of the connection (from 0).
     pub fn frames<F, Fut>(script: F) -> Self
     where
         F: Fn(usize, Frames) -> Fut + Send + Sync + 'static,
@@ -76,12 +81,12 @@ impl Http2Upstream {
         Self::new(move |index, io| script(index, Frames::over(io)))
     }
 
-    /// How many connections were opened so far.
+    /// Returns the number of connections opened so far.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// Stops the scripts.
+    /// Aborts the scripts.
     ///
     /// # Panics
     /// With the first panic of a script.
@@ -104,8 +109,11 @@ impl fmt::Debug for Http2Upstream {
     }
 }
 
-/// A script for [`Http2Upstream::frames`]: the first connection answers `requests` requests with an empty 200; to the next one it says
-/// `GOAWAY`, naming the last that it has answered, and answers it never. Later connections answer all.
+/// Returns a script for [`Http2Upstream::frames`] that closes the first connection gracefully with `GOAWAY`.
+///
+/// The first connection answers `requests` requests with an empty 200. It responds to the next request with a `GOAWAY`
+/// that names the last answered stream, and never answers that request. Later connections answer all requests.
+#[doc(alias = "GOAWAY")]
 pub fn goes_away(requests: usize) -> impl Fn(usize, Frames) -> Playing + Clone + Send + Sync + 'static {
     move |connection, frames| {
         Box::pin(async move {
@@ -123,69 +131,72 @@ pub fn goes_away(requests: usize) -> impl Fn(usize, Frames) -> Playing + Clone +
     }
 }
 
-/// One frame (RFC 9113 §4.1).
+/// Holds one frame (RFC 9113 §4.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Frame {
-    /// Its type, such as [`HEADERS`].
+    /// Frame type, such as [`HEADERS`].
     pub kind: u8,
-    /// Its flags, such as [`END_STREAM`].
+    /// Flags, such as [`END_STREAM`].
     pub flags: u8,
-    /// The stream it belongs to; 0 for the connection.
+    /// Stream identifier; 0 for the connection.
     pub stream: u32,
-    /// What follows its head of 9 bytes.
+    /// Payload, after the frame header of 9 bytes.
     pub payload: Vec<u8>,
 }
 
-/// Frame type: content.
+/// Frame type `DATA`: content of a request or response.
 pub const DATA: u8 = 0;
-/// Frame type: a head or trailers.
+/// Frame type `HEADERS`: a head or trailers.
 pub const HEADERS: u8 = 1;
-/// Frame type: a stream is given up.
+/// Frame type `RST_STREAM`: aborts a stream.
 pub const RST_STREAM: u8 = 3;
-/// Frame type: settings of a connection.
+/// Frame type `SETTINGS`: settings of a connection.
 pub const SETTINGS: u8 = 4;
-/// Frame type: is anybody there?
+/// Frame type `PING`: checks that the peer responds.
 pub const PING: u8 = 6;
-/// Frame type: no more streams here.
+/// Frame type `GOAWAY`: the connection accepts no more streams.
 pub const GOAWAY: u8 = 7;
-/// Frame type: room for more content.
+/// Frame type `WINDOW_UPDATE`: grants flow control credit.
 pub const WINDOW_UPDATE: u8 = 8;
 
-/// Flag of `DATA` and `HEADERS`: the last of this stream.
+/// Flag of `DATA` and `HEADERS`: the sender sends no more on this stream.
 pub const END_STREAM: u8 = 1;
-/// Flag of `SETTINGS` and `PING`: this is an answer.
+/// Flag of `SETTINGS` and `PING`: acknowledges a frame.
 pub const ACK: u8 = 1;
-/// Flag of `HEADERS`: the head is complete.
+/// Flag of `HEADERS`: the header block is complete.
 pub const END_HEADERS: u8 = 4;
 
-/// Error code: all is well.
+/// Error code `NO_ERROR`: graceful shutdown.
 pub const NO_ERROR: u32 = 0;
-/// Error code: something went wrong.
+/// Error code `INTERNAL_ERROR`: an internal error of the sender.
 pub const INTERNAL_ERROR: u32 = 2;
-/// Error code: nothing was done, so that it can be asked again.
+/// Error code `REFUSED_STREAM`: the request was not processed and can be retried.
 pub const REFUSED_STREAM: u32 = 7;
-/// Error code: no longer wanted.
+/// Error code `CANCEL`: the stream is no longer needed.
 pub const CANCEL: u32 = 8;
 
-/// The server's side of a connection. A script that reads on a closed connection waits for ever, until the test ends.
+/// Reads and writes frames on the server side of a connection.
+///
+/// [`request`](Self::request) and [`next_of`](Self::next_of) never complete on a closed connection, so a script that
+/// calls them waits until the test ends.
 pub struct Frames {
     io: Box<dyn ByteStream>,
     greeted: bool,
-    /// Whether PING is answered, as it is at first.
+    /// True if PING frames are acknowledged. Default: true.
     pub answers: bool,
-    /// PING frames that were no answers.
+    /// Number of PING frames received, without acknowledgements.
     pub pings: usize,
     unread: VecDeque<Frame>,
 }
 
 impl Frames {
-    /// Over any stream on which a client will begin with its preface.
+    /// Wraps a stream, on which the client sends the connection preface first.
     pub fn over(io: impl ByteStream) -> Self {
         Self { io: Box::new(io), greeted: false, answers: true, pings: 0, unread: VecDeque::new() }
     }
 
-    /// Sends SETTINGS: pairs of identifier and value (RFC 9113 §6.5.2).
+    /// Sends SETTINGS with pairs of identifier and value (RFC 9113 §6.5.2).
     #[must_use]
     pub async fn greet(mut self, settings: &[(u16, u32)]) -> Self {
         let mut payload = Vec::new();
@@ -197,7 +208,7 @@ impl Frames {
         self
     }
 
-    /// Sends one frame, or nothing if the client has left.
+    /// Sends one frame. Does nothing if the client has closed the connection.
     pub async fn write(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
         frame.extend_from_slice(&[kind, flags]);
@@ -207,10 +218,11 @@ impl Frames {
         let _ = self.io.write_all(&frame).await;
     }
 
-    /// The next frame; none at the end of the connection. SETTINGS and PING are answered.
+    /// Reads the next frame. Returns `None` at the end of the connection. SETTINGS and PING are acknowledged, and
+    /// returned, too.
     ///
     /// # Panics
-    /// If the client does not begin with the preface of HTTP/2.
+    /// If the client does not send the connection preface of HTTP/2 first.
     pub async fn next(&mut self) -> Option<Frame> {
         if let Some(frame) = self.unread.pop_front() {
             return Some(frame);
@@ -244,7 +256,7 @@ impl Frames {
         Some(frame)
     }
 
-    /// The next frame of this kind; others are skipped.
+    /// Reads the next frame of type `kind` and skips others. Never completes if the connection ends first.
     pub async fn next_of(&mut self, kind: u8) -> Frame {
         loop {
             match self.next().await {
@@ -255,35 +267,35 @@ impl Frames {
         }
     }
 
-    /// The stream of the next request.
+    /// Reads the next request head and returns its stream identifier.
     pub async fn request(&mut self) -> u32 {
         self.next_of(HEADERS).await.stream
     }
 
-    /// Reads until the connection ends.
+    /// Reads and discards frames until the connection ends.
     pub async fn drain(&mut self) {
         while self.next().await.is_some() {}
     }
 
-    /// Answers 200 without fields; with `end`, without a body.
+    /// Sends a 200 response without headers. If `end` is true, the response has no body.
     pub async fn ok(&mut self, stream: u32, end: bool) {
         self.write(HEADERS, END_HEADERS | u8::from(end), stream, &[0x88]).await;
     }
 
-    /// Sends content; with `end`, the last of it.
+    /// Sends a DATA frame. If `end` is true, the frame is the last one of the stream.
     pub async fn data(&mut self, stream: u32, bytes: &[u8], end: bool) {
         self.write(DATA, u8::from(end), stream, bytes).await;
     }
 
-    /// Gives up a stream.
-    pub async fn reset(&mut self, stream: u32, reason: u32) {
-        self.write(RST_STREAM, 0, stream, &reason.to_be_bytes()).await;
+    /// Aborts a stream with RST_STREAM and an error code, such as [`CANCEL`].
+    pub async fn reset(&mut self, stream: u32, error_code: u32) {
+        self.write(RST_STREAM, 0, stream, &error_code.to_be_bytes()).await;
     }
 
-    /// Says that no stream above `last` was or will be processed.
-    pub async fn go_away(&mut self, last: u32, reason: u32) {
-        let mut payload = last.to_be_bytes().to_vec();
-        payload.extend_from_slice(&reason.to_be_bytes());
+    /// Sends GOAWAY: no stream above `last_stream` was or will be processed.
+    pub async fn go_away(&mut self, last_stream: u32, error_code: u32) {
+        let mut payload = last_stream.to_be_bytes().to_vec();
+        payload.extend_from_slice(&error_code.to_be_bytes());
         self.write(GOAWAY, 0, 0, &payload).await;
     }
 }

@@ -1,14 +1,13 @@
-//! Upstreams without sockets, for tests with a paused clock.
+//! In-memory upstreams, for tests with a paused clock.
 
 use std::{fmt, sync::Arc};
 
 use super::{RawConn, ReceivedRequest, Tasks, upstream::Shared, wire::Pipe, within};
 use crate::transport::{ByteStream, Connect, Connecting, Destination};
 
-/// A connector whose every connection leads to a script, in memory. What fails in a script fails the test, if it calls
-/// [`finish`](Self::finish).
+/// Connects each connection to a script, in memory. [`finish`](Self::finish) raises panics of scripts again.
 ///
-/// What was the upstream asked?
+/// This test checks the request that the upstream receives:
 ///
 /// ```
 /// use http::Request;
@@ -21,13 +20,15 @@ use crate::transport::{ByteStream, Connect, Connecting, Destination};
 /// let exact = ExactProxy::builder().connector(upstream.clone()).build()?;
 /// let app = ProxyApp::builder("http://app.example/v1").client(exact).build()?;
 ///
-/// app.oneshot(Request::get("/x").header("host", "a").header("remote-user", "forged").body(Body::empty())?).await?;
-/// assert_eq!((upstream.only_request().target(), upstream.only_request().header("remote-user")), ("/v1/x", None));
+/// let request = Request::get("/x").header("host", "a").header("remote-user", "forged");
+/// app.oneshot(request.body(Body::empty())?).await?;
+/// assert_eq!(upstream.only_request().target(), "/v1/x");
+/// assert_eq!(upstream.only_request().header("remote-user"), None);
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// With a paused clock, a test of what takes a minute takes none:
+/// With a paused clock, a test of a timeout of 60 s takes no time:
 ///
 /// ```
 /// use http::Request;
@@ -40,13 +41,15 @@ use crate::transport::{ByteStream, Connect, Connecting, Destination};
 /// let exact = ExactProxy::builder().connector(upstream.clone()).build()?;
 /// let app = ProxyApp::builder("http://app.example").client(exact).build()?;
 ///
-/// let asked = tokio::time::Instant::now();
-/// let response = app.oneshot(Request::get("/").header("host", "www.example.com").body(Body::empty())?).await?;
-/// assert_eq!((response.status().as_u16(), asked.elapsed().as_secs()), (504, 60));
+/// let start = tokio::time::Instant::now();
+/// let request = Request::get("/").header("host", "www.example.com").body(Body::empty())?;
+/// let response = app.oneshot(request).await?;
+/// assert_eq!((response.status().as_u16(), start.elapsed().as_secs()), (504, 60));
 /// upstream.finish();
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "mock")]
 #[derive(Clone)]
 pub struct InMemoryUpstream {
     run: Arc<dyn Fn(RawConn) + Send + Sync>,
@@ -56,7 +59,7 @@ pub struct InMemoryUpstream {
 }
 
 impl InMemoryUpstream {
-    /// Runs `script` once for each connection.
+    /// Creates an upstream that runs `script` once for each connection.
     pub fn new<F, Fut>(script: F) -> Self
     where
         F: Fn(RawConn) -> Fut + Send + Sync + 'static,
@@ -68,36 +71,43 @@ impl InMemoryUpstream {
         Self { run, shared: Arc::default(), buffer: 64 * 1024, tasks }
     }
 
-    /// Holds this many bytes each way, 64 KiB otherwise.
+    /// Sets the size of the buffer in each direction of a connection, in bytes. Default: 64 KiB.
+    #[doc(alias = "buffer")]
     #[must_use]
     pub fn holding(mut self, bytes: usize) -> Self {
         self.buffer = bytes;
         self
     }
 
-    /// How many connections were opened so far.
+    /// Returns the number of connections opened so far.
     pub fn connections(&self) -> usize {
         self.shared.connections()
     }
 
-    /// Every request that scripts have read so far.
+    /// Returns the requests that scripts have read so far.
     pub fn requests(&self) -> Vec<ReceivedRequest> {
         self.shared.requests()
     }
 
-    /// The one request so far; fails if there are more, or none.
+    /// Returns the only request so far.
+    ///
+    /// # Panics
+    /// If there was no request, or more than one.
     #[track_caller]
     pub fn only_request(&self) -> ReceivedRequest {
         self.shared.only_request()
     }
 
-    /// Waits until `count` requests came; fails after [`DEADLINE`](super::DEADLINE).
+    /// Waits until scripts have read `count` requests.
+    ///
+    /// # Panics
+    /// After [`DEADLINE`](super::DEADLINE).
     #[track_caller]
     pub fn wait_requests(&self, count: usize) -> impl Future<Output = ()> + '_ {
         within("a request at the upstream", self.shared.until_seen(count))
     }
 
-    /// Stops the scripts.
+    /// Aborts the scripts.
     ///
     /// # Panics
     /// With the first panic of a script.

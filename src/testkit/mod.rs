@@ -1,18 +1,18 @@
-//! Peers that misbehave, for the tests of what is built with this crate (feature `testkit`, for dev-dependencies).
+//! Test utilities: clients, servers and upstreams that misbehave on purpose, for tests of code that uses this crate
+//! (feature `testkit`, for dev-dependencies).
 //!
-//! A proxy is judged by what it does when the other side does wrong. The peers with which this crate is tested are here for the tests of
-//! handlers, hooks and settings of one's own:
+//! These are the peers that the tests of this crate use. Use them to test your own handlers, hooks and settings:
 //!
-//! | | is | over |
+//! | type | description | transport |
 //! |---|---|---|
-//! | [`RawUpstream`] | an upstream that records every byte it receives and answers as ill-mannered as it is told | TCP, TLS, unix sockets |
+//! | [`RawUpstream`] | an upstream that records every byte it receives and follows a script | TCP, TLS, unix sockets |
 //! | [`InMemoryUpstream`] | the same as a connector | memory |
-//! | [`http2::Http2Upstream`] | an HTTP/2 upstream that is scripted frame by frame, as a connector | memory |
-//! | [`scripts`] | what upstreams are told: stale closes, resets at a byte, glued `101`s, … | |
-//! | [`Gate`] | a connector whose connections break just when they are used | another connector |
-//! | [`RawClient`] | a client that writes bytes as it likes, and tells a whole response from one that is cut | TCP, unix sockets, any stream |
-//! | [`InMemoryServer`] | [`serve`](crate::serve()), with a handler | memory |
-//! | [`echo()`] | an application that answers with what it saw | |
+//! | [`http2::Http2Upstream`] | an HTTP/2 upstream with a script of frames, as a connector | memory |
+//! | [`scripts`] | ready-made scripts: stale closes, resets at a byte, a `101` with data in the same write, … | |
+//! | [`Gate`] | a connector whose connections break at the moment of a write | another connector |
+//! | [`RawClient`] | a client that writes arbitrary bytes and distinguishes complete responses from truncated ones | TCP, unix sockets, any stream |
+//! | [`InMemoryServer`] | [`serve`](crate::serve()) with a handler | memory |
+//! | [`echo()`] | an application that responds with the request it received, as JSON | |
 //!
 //! ```toml
 //! [dev-dependencies]
@@ -21,7 +21,7 @@
 //! ```
 //!
 //! # Example
-//! Does a client notice that the answer it got through our proxy is not all of it?
+//! This test checks that a client can detect a response that the upstream truncated:
 //!
 //! ```
 //! use nexthop::{
@@ -35,28 +35,30 @@
 //! let answer = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello peer";
 //! let upstream = InMemoryUpstream::new(scripts::reset_at(answer, answer.len() - 6));
 //!
-//! // What is to be tested, behind a server.
+//! // The code under test, on a server.
 //! let exact = ExactProxy::builder().connector(upstream.clone()).build()?;
 //! let app = ProxyApp::builder("http://app.example").client(exact).build()?;
 //! let (server, _) = InMemoryServer::serve(app, |serve| serve);
 //!
 //! let mut client = server.client().await;
 //! client.send("GET / HTTP/1.1\r\nHost: www.example.com\r\n\r\n").await;
-//! assert!(client.try_response(true).await.is_err(), "a part is not taken for the whole");
+//! assert!(client.try_response(true).await.is_err(), "a truncated response");
 //!
-//! upstream.finish(); // raises a panic of the script, if there was one
+//! upstream.finish(); // propagates a panic of the script
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! # Time
-//! With `#[tokio::test(start_paused = true)]`, a test of what takes an hour takes no time: the clock moves on as soon as every task
-//! waits for it. That does not go together with sockets, for which tasks wait without the clock's knowing; hence the peers in memory.
+//! With `#[tokio::test(start_paused = true)]`, a test of an hour-long timeout takes no time: the clock advances as soon
+//! as every task waits for it. A paused clock does not work with sockets, because it also advances while tasks wait for
+//! them. Use the in-memory peers.
 //!
 //! # Panics
-//! What fails, fails the test: by a panic that names the line of the test, or, in a script, by one that is raised again when the peer
-//! is dropped or finished. What a test awaits of a [`RawClient`] or a [`RawUpstream`] takes no longer than [`DEADLINE`]; a client that is
-//! [`patient`](RawClient::patient) waits for a day, of a clock that should be paused. Scripts wait for as long as the test goes on.
+//! A failure fails the test with a panic that reports the line of the test. A panic of a script is raised again when
+//! the peer is dropped or finished. Each operation of a [`RawClient`] or [`RawUpstream`] that a test awaits takes at
+//! most [`DEADLINE`]; with [`patient`](RawClient::patient) at most a day, for use with a paused clock. Operations of
+//! scripts have no deadline.
 
 #![allow(clippy::unwrap_used, reason = "a test kit fails the test that uses it")]
 
@@ -81,7 +83,6 @@ pub use conn::RawConn;
 pub use echo::{Echo, EchoService, echo};
 pub use gate::Gate;
 pub use memory::InMemoryUpstream;
-pub use scripts::Playing;
 #[cfg(feature = "serve")]
 pub use server::{InMemoryServer, Streams};
 pub use tasks::{DEADLINE, Tasks, within, within_limit};

@@ -1,28 +1,29 @@
-//! Scripts for what upstreams do to proxies, each for [`RawUpstream`](super::RawUpstream) as well as
+//! Scripts that simulate behavior of upstreams, for [`RawUpstream`](super::RawUpstream) and
 //! [`InMemoryUpstream`](super::InMemoryUpstream).
 //!
-//! | script | what the upstream does | a proxy should |
+//! | script | behavior of the upstream | expected of a proxy |
 //! |---|---|---|
-//! | [`answers`] | answers, and keeps its connections | use them again |
-//! | [`closes_stale`] | closes a connection that had served, on the next request | send again what may be sent again |
-//! | [`reset_at`], [`cut_at`] | breaks off within a response | not pass it on as whole |
-//! | [`truncated_chunk`] | the same within a chunk | the same |
-//! | [`glued_101`] | sends the first bytes of a tunnel together with its `101` | lose none of them |
-//! | [`early_413`] | refuses a body of which it reads nothing, and goes | pass the answer on |
-//! | [`slow_reader`] | takes a body slowly | hold its client back, and not give up |
-//! | [`slow_writer`] | gives a response slowly | pass on what is there |
-//! | [`silent`] | never answers | give up some time |
-//! | [`garbage`] | speaks something else | answer for it |
+//! | [`answers`] | answers, and keeps its connections open | reuses connections |
+//! | [`closes_stale`] | closes a reused connection on the next request | retries if that is safe |
+//! | [`reset_at`], [`cut_at`] | closes the connection within a response | does not forward the response as complete |
+//! | [`truncated_chunk`] | closes the connection within a chunk | does not forward the response as complete |
+//! | [`glued_101`] | sends the first bytes of a tunnel in the same write as the `101` | loses no bytes |
+//! | [`early_413`] | rejects a request before reading its body, and closes | forwards the response |
+//! | [`slow_reader`] | reads a body slowly | applies backpressure, and does not time out |
+//! | [`slow_writer`] | sends a response slowly | forwards each part at once |
+//! | [`silent`] | never responds | times out |
+//! | [`garbage`] | speaks another protocol | answers with an error |
 //!
-//! For HTTP/2 there is [`http2::goes_away`](super::http2::goes_away). Other scripts are written as quickly:
+//! For HTTP/2 there is [`http2::goes_away`](super::http2::goes_away). A custom script is an async function:
 //!
 //! ```
 //! use nexthop::testkit::{RawConn, RawUpstream};
 //!
-//! /// Two answers to one request.
+//! /// Sends two responses to one request.
 //! async fn doubles(mut conn: RawConn) {
 //!     conn.request().await;
-//!     conn.write("HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n").await;
+//!     conn.write("HTTP/1.1 204 No Content\r\n\r\n").await;
+//!     conn.write("HTTP/1.1 204 No Content\r\n\r\n").await;
 //! }
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -39,19 +40,20 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use super::{RawConn, ReceivedRequest};
 use crate::message::{extended::switch, upgrade::handshake};
 
-/// A script at work on one connection.
+/// Future of a script that runs on one connection.
 pub type Playing = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Answers the n-th request of each connection with the n-th of `answers`, the last one again and again, and keeps the connection.
+/// Answers the n-th request of each connection with the n-th of `answers`, repeats the last answer, and keeps the
+/// connection open.
 ///
 /// # Panics
-/// If there are no answers.
+/// If `answers` is empty.
 #[track_caller]
 pub fn answers<A: Into<Vec<u8>>>(
     answers: impl IntoIterator<Item = A>,
 ) -> impl Fn(RawConn) -> Playing + Clone + Send + Sync + 'static {
     let answers: Arc<[Vec<u8>]> = answers.into_iter().map(Into::into).collect();
-    assert!(!answers.is_empty(), "an answer is needed");
+    assert!(!answers.is_empty(), "at least one answer is required");
     move |mut conn: RawConn| -> Playing {
         let answers = answers.clone();
         Box::pin(async move {
@@ -63,8 +65,8 @@ pub fn answers<A: Into<Vec<u8>>>(
     }
 }
 
-/// Answers the first request of each connection with `answer` as if it kept the connection, and closes it without a word when it has
-/// read the head of the second.
+/// Answers the first request of each connection with `answer`, and closes the connection without a response after the
+/// head of the second request.
 pub fn closes_stale(answer: impl Into<Bytes>) -> impl Fn(RawConn) -> Playing + Clone + Send + Sync + 'static {
     let answer = answer.into();
     move |mut conn: RawConn| -> Playing {
@@ -93,7 +95,7 @@ pub fn reset_at(
     }
 }
 
-/// Reads a request, writes the first `count` bytes of `response`, and closes the connection in order.
+/// Reads a request, writes the first `count` bytes of `response`, and closes the connection without a reset.
 pub fn cut_at(response: impl Into<Bytes>, count: usize) -> impl Fn(RawConn) -> Playing + Clone + Send + Sync + 'static {
     let response = first(response, count);
     move |mut conn: RawConn| -> Playing {
@@ -105,14 +107,17 @@ pub fn cut_at(response: impl Into<Bytes>, count: usize) -> impl Fn(RawConn) -> P
     }
 }
 
-/// Answers with the chunk `hello` and 3 bytes of one of 8, and closes the connection in order.
+/// Answers with the chunk `hello` and 3 of the 8 bytes of the next chunk, and closes the connection without a reset.
 pub fn truncated_chunk() -> impl Fn(RawConn) -> Playing + Clone + Send + Sync + 'static {
     let response = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n8\r\n wo";
     cut_at(response, response.len())
 }
 
-/// Takes any upgrade (to websocket with the right `Sec-WebSocket-Accept`), with `greeting` in the same write as the `101`, then sends back
-/// what comes through the tunnel. What asks for no upgrade gets a `101` without `Upgrade`, which is wrong.
+/// Accepts any upgrade with a `101` and `greeting` in the same write, and then echoes the bytes of the tunnel.
+///
+/// For WebSocket, `Sec-WebSocket-Accept` is correct. A request without an upgrade is answered with a `101` without
+/// `Upgrade`, which is invalid.
+#[doc(alias = "websocket")]
 pub fn glued_101(greeting: impl Into<Bytes>) -> impl Fn(RawConn) -> Playing + Clone + Send + Sync + 'static {
     let greeting = greeting.into();
     move |mut conn: RawConn| -> Playing {
@@ -137,8 +142,11 @@ pub fn glued_101(greeting: impl Into<Bytes>) -> impl Fn(RawConn) -> Playing + Cl
     }
 }
 
-/// Answers 413 when it has read the head of a request, says that it will close, and does, with the body unread. Over TCP, what was unread
-/// makes the close a reset, which may overtake the answer: a 502 is right, too, then. In memory, the answer always arrives.
+/// Answers with 413 and `Connection: close` after the head of a request, and closes the connection with the body
+/// unread.
+///
+/// Over TCP, unread bytes turn the close into a reset, which may overtake the response; a proxy may then answer with
+/// 502. In memory, the response always arrives.
 pub fn early_413() -> impl Fn(RawConn) -> Playing + Clone + Send + Sync + 'static {
     |mut conn: RawConn| -> Playing {
         Box::pin(async move {
@@ -148,20 +156,21 @@ pub fn early_413() -> impl Fn(RawConn) -> Playing + Clone + Send + Sync + 'stati
     }
 }
 
-/// Reads a request at most `bytes` at a time, waiting for `every` before each, then writes `answer`; so with each request of a connection.
+/// Reads each request slowly, and then writes `answer`. Each read waits for `interval` and takes at most `bytes`.
 ///
-/// How much a body is in advance of it depends on the buffers between: 64 KiB in memory, or as
-/// [`holding`](super::InMemoryUpstream::holding) says.
+/// The sender can be ahead by the size of the buffers in between: 64 KiB in memory, unless
+/// [`holding`](super::InMemoryUpstream::holding) sets another size.
+#[doc(alias = "backpressure")]
 pub fn slow_reader(
     bytes: usize,
-    every: Duration,
+    interval: Duration,
     answer: impl Into<Bytes>,
 ) -> impl Fn(RawConn) -> Playing + Clone + Send + Sync + 'static {
     let answer = answer.into();
     move |mut conn: RawConn| -> Playing {
         let answer = answer.clone();
         Box::pin(async move {
-            conn.read_slowly(bytes, every);
+            conn.read_slowly(bytes, interval);
             loop {
                 conn.request().await;
                 conn.write(&answer).await;
@@ -170,7 +179,8 @@ pub fn slow_reader(
     }
 }
 
-/// Reads a request, then writes `response` at most `bytes` at a time, waiting for `every` before each, and closes the connection in order.
+/// Reads a request, writes `response` slowly, and closes the connection without a reset. Each write waits for
+/// `interval` and sends at most `bytes`.
 ///
 /// # Panics
 /// If `bytes` is 0.
@@ -178,23 +188,24 @@ pub fn slow_reader(
 pub fn slow_writer(
     response: impl Into<Bytes>,
     bytes: usize,
-    every: Duration,
+    interval: Duration,
 ) -> impl Fn(RawConn) -> Playing + Clone + Send + Sync + 'static {
-    assert!(bytes > 0, "nothing at a time takes for ever");
+    assert!(bytes > 0, "bytes must be greater than zero");
     let response = response.into();
     move |mut conn: RawConn| -> Playing {
         let response = response.clone();
         Box::pin(async move {
             conn.request().await;
             for piece in response.chunks(bytes) {
-                tokio::time::sleep(every).await;
+                tokio::time::sleep(interval).await;
                 conn.write(piece).await;
             }
         })
     }
 }
 
-/// Reads a request and says nothing, for as long as its peer stays.
+/// Reads a request and sends nothing until the peer closes the connection.
+#[doc(alias = "timeout")]
 pub fn silent() -> impl Fn(RawConn) -> Playing + Clone + Send + Sync + 'static {
     |mut conn: RawConn| -> Playing {
         Box::pin(async move {
@@ -204,7 +215,7 @@ pub fn silent() -> impl Fn(RawConn) -> Playing + Clone + Send + Sync + 'static {
     }
 }
 
-/// Reads a request and greets it like a mail server.
+/// Reads a request and responds with the greeting of a mail server (SMTP).
 pub fn garbage() -> impl Fn(RawConn) -> Playing + Clone + Send + Sync + 'static {
     let greeting = "220 mail.example ESMTP\r\n\r\n";
     cut_at(greeting, greeting.len())

@@ -14,7 +14,8 @@ use crate::{
     serve::{Accepted, Drained, Serve},
 };
 
-/// [`serve`](crate::serve()) on streams in memory: the handler that is to be tested, behind a server whose clock can be paused.
+/// Runs [`serve`](crate::serve()) on in-memory streams: a server for the handler under test, which works with a paused
+/// clock.
 ///
 /// ```
 /// use nexthop::testkit::{InMemoryServer, echo};
@@ -23,10 +24,10 @@ use crate::{
 /// # async fn main() {
 /// let (server, _) = InMemoryServer::serve(echo(), |serve| serve);
 /// let mut client = server.client().await;
-/// let saw = client.exchange("GET /page HTTP/1.1\r\nHost: a\r\n\r\n").await.echo();
-/// assert_eq!((saw.uri.as_str(), saw.header("host")), ("/page", Some("a")));
+/// let received = client.exchange("GET /page HTTP/1.1\r\nHost: a\r\n\r\n").await.echo();
+/// assert_eq!((received.uri.as_str(), received.header("host")), ("/page", Some("a")));
 ///
-/// // A client that says no more is shown out after a while, of which this test takes no part.
+/// // The server closes the idle connection after 30 s, without a delay in this test.
 /// client.closed().await;
 /// # }
 /// ```
@@ -37,7 +38,8 @@ pub struct InMemoryServer {
 }
 
 impl InMemoryServer {
-    /// Serves with settings, such as `|serve| serve.header_timeout(…)`. What it ended with comes through the receiver.
+    /// Starts a server for `service`. `settings` configures it, as in `|serve| serve.header_timeout(…)`. The receiver
+    /// returns the result of the server when it ends.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -64,12 +66,15 @@ impl InMemoryServer {
         (memory, end)
     }
 
-    /// A connected client that does not mind how far the paused clock goes.
+    /// Connects a client, which is [`patient`](RawClient::patient).
+    ///
+    /// # Panics
+    /// If the server has ended.
     pub async fn client(&self) -> RawClient {
         RawClient::over(self.stream().await).patient()
     }
 
-    /// A connected stream, with room for 64 KiB each way.
+    /// Connects a stream, with a buffer of 64 KiB in each direction.
     ///
     /// # Panics
     /// If the server has ended.
@@ -86,5 +91,5 @@ impl Drop for InMemoryServer {
     }
 }
 
-/// What [`InMemoryServer`] listens on.
+/// Listener of an [`InMemoryServer`].
 pub type Streams = mpsc::Receiver<Accepted<DuplexStream>>;

@@ -1,4 +1,4 @@
-//! Background tasks that fail their test, and waits that end.
+//! Background tasks that fail their test, and waits with a deadline.
 
 use std::{
     any::Any,
@@ -9,34 +9,36 @@ use std::{
 
 use tokio::task::AbortHandle;
 
-/// How long anything may take before the test fails instead of hanging: 20 s. It should never decide what a test asserts.
+/// Maximum duration of each operation, after which the test fails instead of hanging: 20 s. No assertion of a test
+/// should depend on it.
+#[doc(alias = "timeout")]
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Awaits `future`, for at most [`DEADLINE`].
+/// Awaits `future` for at most [`DEADLINE`].
 ///
 /// # Panics
-/// With the caller's line and `what`, when the time is over.
+/// After the deadline, with the caller's line and the name of the `operation`.
 #[track_caller]
-pub fn within<F: Future>(what: &'static str, future: F) -> impl Future<Output = F::Output> {
-    within_limit(DEADLINE, what, future)
+pub fn within<F: Future>(operation: &'static str, future: F) -> impl Future<Output = F::Output> {
+    within_limit(DEADLINE, operation, future)
 }
 
-/// The same with another limit: for what is much work, or for a paused clock.
+/// Awaits `future` for at most `limit`: for long operations, or for a paused clock.
 ///
 /// # Panics
-/// With the caller's line and `what`, when the time is over.
+/// After `limit`, with the caller's line and the name of the `operation`.
 #[track_caller]
-pub fn within_limit<F: Future>(limit: Duration, what: &'static str, future: F) -> impl Future<Output = F::Output> {
+pub fn within_limit<F: Future>(limit: Duration, operation: &'static str, future: F) -> impl Future<Output = F::Output> {
     let at = Location::caller();
     async move {
         match tokio::time::timeout(limit, future).await {
             Ok(output) => output,
-            Err(_) => panic!("{at}: {what} took longer than {limit:?}"),
+            Err(_) => panic!("{at}: {operation} took longer than {limit:?}"),
         }
     }
 }
 
-/// Background tasks of a test: [`finish`](Self::finish) stops them, and raises the first panic of one again.
+/// Runs background tasks of a test. [`finish`](Self::finish) stops them and raises the first panic of a task again.
 #[derive(Clone, Debug, Default)]
 pub struct Tasks(Arc<Mutex<Running>>);
 
@@ -47,7 +49,10 @@ struct Running {
 }
 
 impl Tasks {
-    /// Starts a task.
+    /// Spawns a task.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
         let task = tokio::spawn(future);
         self.0.lock().unwrap().aborts.push(task.abort_handle());
@@ -61,10 +66,10 @@ impl Tasks {
         });
     }
 
-    /// Stops every task.
+    /// Aborts all tasks.
     ///
     /// # Panics
-    /// With the first panic of a task, unless the thread is panicking already.
+    /// With the first panic of a task, unless the thread is already panicking.
     pub fn finish(&self) {
         let mut running = self.0.lock().unwrap();
         running.aborts.drain(..).for_each(|task| task.abort());

@@ -1,10 +1,11 @@
-//! Who a scripted upstream is, behind TLS.
+//! [`ServerTls`]: the TLS identity of a scripted upstream.
 
 use std::sync::Arc;
 
 use rustls::ServerConfig;
 
-/// What makes the settings of a TLS server: the ones that there are, or a test authority of one's own.
+/// Creates the TLS configuration of a [`RawUpstream`](super::RawUpstream). Implemented by rustls' `ServerConfig`;
+/// implement it for a test CA.
 ///
 /// ```
 /// use http::Request;
@@ -28,7 +29,7 @@ use rustls::ServerConfig;
 /// # }
 /// ```
 pub trait ServerTls {
-    /// Settings for a server that offers the protocols `alpn`, such as `h2`.
+    /// Returns the configuration of a server that offers the protocols `alpn`, such as `h2`.
     fn server_config(&self, alpn: &[&str]) -> ServerConfig;
 }
 

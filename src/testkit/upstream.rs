@@ -1,4 +1,4 @@
-//! An upstream on loopback that is scripted byte for byte.
+//! [`RawUpstream`]: a scripted upstream on a socket.
 
 use std::{
     fmt,
@@ -19,8 +19,8 @@ use super::{
     within,
 };
 
-/// A scripted upstream on loopback. It records the exact bytes of every request and does what its script says, which is an async
-/// function run once per connection:
+/// Listens on loopback or a unix socket, records the exact bytes of each request, and runs a script, which is an async
+/// function, once for each connection:
 ///
 /// ```
 /// use nexthop::testkit::{RawClient, RawUpstream};
@@ -28,9 +28,9 @@ use super::{
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
 /// let upstream = RawUpstream::tcp(|mut conn| async move {
-///     conn.request().await; // read and recorded
+///     conn.request().await; // reads and records it
 ///     conn.write("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhel").await;
-///     conn.reset(); // or return: close
+///     conn.reset(); // or return, which closes the connection
 /// });
 /// let mut client = RawClient::tcp(upstream.addr()).await;
 /// client.send("GET /page HTTP/1.1\r\nHost: a\r\n\r\n").await;
@@ -39,8 +39,9 @@ use super::{
 /// # }
 /// ```
 ///
-/// A script that calls [`RawConn::request`] on a closed connection ends there, quietly. One that panics fails the test: `Drop` raises the
-/// panic again. Ready-made ones are in [`scripts`](super::scripts).
+/// A script that calls [`RawConn::request`] on a closed connection ends without an error. If a script panics, dropping
+/// the upstream raises the panic again. The module [`scripts`](super::scripts) contains ready-made scripts.
+#[doc(alias = "mock server")]
 pub struct RawUpstream {
     place: Place,
     shared: Arc<Shared>,
@@ -65,37 +66,40 @@ pub(super) struct Shared {
     changed: Notify,
 }
 
-/// One request as it came over the wire.
+/// Holds a request as it was received on the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReceivedRequest {
-    /// Which connection it came on, from 0.
+    /// Index of the connection at its upstream, from 0.
     pub connection: usize,
-    /// Request line and fields, up to and with the empty line.
+    /// Request line and headers, including the empty line at the end.
     pub head: String,
-    /// The body with its framing, as on the wire.
+    /// Body with its framing, as on the wire.
     pub wire_body: Vec<u8>,
-    /// The body without framing.
+    /// Body without framing.
     pub body: Vec<u8>,
 }
 
 impl ReceivedRequest {
-    /// The request line.
+    /// Returns the request line.
     pub fn line(&self) -> &str {
         self.head.lines().next().unwrap_or_default()
     }
 
-    /// The target in the request line.
+    /// Returns the request target.
     pub fn target(&self) -> &str {
         self.line().split(' ').nth(1).unwrap_or_default()
     }
 
-    /// Every value of a field, in order.
+    /// Returns all values of a header, in order.
     pub fn headers(&self, name: &str) -> Vec<&str> {
         fields(&self.head, name)
     }
 
-    /// The one value of a field; fails if it is there twice.
+    /// Returns the value of a header, if present.
+    ///
+    /// # Panics
+    /// If the header occurs more than once.
     #[track_caller]
     pub fn header(&self, name: &str) -> Option<&str> {
         field(&self.head, name)
@@ -105,7 +109,7 @@ impl ReceivedRequest {
 // === impl RawUpstream ===
 
 impl RawUpstream {
-    /// Listens on a TCP port of 127.0.0.1 and runs `script` on every connection.
+    /// Listens on a free TCP port of 127.0.0.1 and runs `script` for each connection.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -127,7 +131,8 @@ impl RawUpstream {
         upstream
     }
 
-    /// The same behind TLS, offering the protocols `alpn`. A connection whose handshake fails never reaches the script.
+    /// Listens on a free TCP port of 127.0.0.1 with TLS, offers the protocols `alpn`, and runs `script` for each
+    /// connection whose handshake succeeds.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -155,7 +160,8 @@ impl RawUpstream {
         upstream
     }
 
-    /// The same on a unix socket in a directory of its own, which goes with it.
+    /// Listens on a unix socket in a temporary directory and runs `script` for each connection. The directory is
+    /// removed when the upstream is dropped.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -179,10 +185,10 @@ impl RawUpstream {
         upstream
     }
 
-    /// A well-behaved one over TCP, with the script [`answers`](super::scripts::answers).
+    /// Listens as [`tcp`](Self::tcp) does, with the script [`answers`](super::scripts::answers).
     ///
     /// # Panics
-    /// Outside of a tokio runtime, and if there are no answers.
+    /// Outside of a tokio runtime, and if `answers` is empty.
     #[track_caller]
     pub fn answering<A: Into<Vec<u8>>>(answers: impl IntoIterator<Item = A>) -> Self {
         Self::tcp(super::scripts::answers(answers))
@@ -192,61 +198,79 @@ impl RawUpstream {
         Self { place, shared: Arc::default(), tasks: Tasks::default() }
     }
 
-    /// Its TCP address; fails if it listens on a unix socket.
+    /// Returns the TCP address.
+    ///
+    /// # Panics
+    /// If the upstream listens on a unix socket.
     #[track_caller]
     pub fn addr(&self) -> SocketAddr {
         match &self.place {
             Place::Tcp(addr) => *addr,
             #[cfg(unix)]
-            Place::Unix { .. } => panic!("it listens on a unix socket"),
+            Place::Unix { .. } => panic!("the upstream listens on a unix socket"),
         }
     }
 
-    /// Its unix socket; fails if it listens on a TCP port.
+    /// Returns the path of the unix socket.
+    ///
+    /// # Panics
+    /// If the upstream listens on a TCP port.
     #[cfg(unix)]
     #[track_caller]
     pub fn path(&self) -> &std::path::Path {
         match &self.place {
             Place::Unix { path, .. } => path,
-            Place::Tcp(_) => panic!("it listens on a TCP port"),
+            Place::Tcp(_) => panic!("the upstream listens on a TCP port"),
         }
     }
 
-    /// `http://ADDR` and `path_and_query`; fails if it listens on a unix socket.
+    /// Returns `http://ADDR` followed by `path_and_query`.
+    ///
+    /// # Panics
+    /// If the upstream listens on a unix socket.
     #[track_caller]
     pub fn url(&self, path_and_query: &str) -> String {
         format!("http://{}{path_and_query}", self.addr())
     }
 
-    /// Every request so far.
+    /// Returns the requests that scripts have read so far.
     pub fn requests(&self) -> Vec<ReceivedRequest> {
         self.shared.requests()
     }
 
-    /// The one request so far; fails if there are more, or none.
+    /// Returns the only request so far.
+    ///
+    /// # Panics
+    /// If there was no request, or more than one.
     #[track_caller]
     pub fn only_request(&self) -> ReceivedRequest {
         self.shared.only_request()
     }
 
-    /// How many connections it was given so far.
+    /// Returns the number of connections accepted so far.
     pub fn connections(&self) -> usize {
         self.shared.connections()
     }
 
-    /// How many connections are open on its side.
+    /// Returns the number of connections that are open on the upstream's side.
     pub fn open(&self) -> usize {
         self.shared.open.load(Ordering::SeqCst)
     }
 
-    /// Waits until `count` requests came; fails after [`DEADLINE`](super::DEADLINE).
+    /// Waits until scripts have read `count` requests.
+    ///
+    /// # Panics
+    /// After [`DEADLINE`](super::DEADLINE).
     #[track_caller]
     pub fn wait_requests(&self, count: usize) -> impl Future<Output = ()> + '_ {
         within("a request at the upstream", self.shared.until_seen(count))
     }
 
-    /// Waits until every connection is closed on its side: the script ended, or is over because the peer left. Fails after
-    /// [`DEADLINE`](super::DEADLINE).
+    /// Waits until all connections are closed on the upstream's side, because their scripts returned or the peers
+    /// closed them.
+    ///
+    /// # Panics
+    /// After [`DEADLINE`](super::DEADLINE).
     #[track_caller]
     pub fn wait_closed(&self) -> impl Future<Output = ()> + '_ {
         within(
@@ -305,7 +329,7 @@ impl Shared {
     #[track_caller]
     pub(super) fn only_request(&self) -> ReceivedRequest {
         let seen = self.requests();
-        assert_eq!(seen.len(), 1, "requests seen: {seen:#?}");
+        assert_eq!(seen.len(), 1, "expected exactly one request: {seen:#?}");
         seen.into_iter().next().unwrap()
     }
 

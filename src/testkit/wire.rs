@@ -209,7 +209,7 @@ pub(super) fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 /// The one value of these, if there is any; fails if there are more.
 #[track_caller]
 pub(super) fn only<'a>(name: &str, values: &[&'a str]) -> Option<&'a str> {
-    assert!(values.len() < 2, "{name} is there {} times: {values:?}", values.len());
+    assert!(values.len() < 2, "expected at most one {name} header, got {}: {values:?}", values.len());
     values.first().copied()
 }
 

@@ -7,7 +7,10 @@ use http_body_util::BodyExt;
 use nexthop::{
     Body, ErrorKind, ExactProxy, ProxyApp, TransparentProxy,
     exact::HttpVersions,
-    testkit::{Playing, http2, scripts},
+    testkit::{
+        http2,
+        scripts::{self, Playing},
+    },
     tunnel::Upgraded,
 };
 use tokio::{
