@@ -6,20 +6,27 @@ use tokio::time::Instant;
 
 use super::spec::within_reach;
 
-/// How soon a child that could not be started, or ended soon after, is started again.
+/// Sets the delay before a child that failed is started again, and the circuit breaker.
 ///
-/// The first time after 0.1 s, then twice as long each time, up to 30 s. After five failures within 60 s (the cut-off) nobody waits any
-/// more: for 30 s, requests are answered at once with 503 and `Retry-After`; the first one after that is a probe.
-/// A child that has been ready for 10 s has proved itself: its end is no failure, and it is started again at once.
+/// A child fails if it cannot be started or ends soon after. The default delay is 0.1 s after the first failure,
+/// doubles with each further failure, and is at most 30 s. Five failures within 60 s open the circuit breaker: for 30
+/// s, requests are answered at once with 503 and `Retry-After`. The first request after that is a probe, which starts
+/// one child. A child that was ready for 10 s is healthy: its end is no failure, and a new one is started at once.
 ///
 /// ```
 /// use std::time::Duration;
 /// use nexthop::spawn::Backoff;
 ///
-/// // For tests that kill children.
-/// let quick = Backoff::default().delays(Duration::from_millis(1), Duration::from_millis(10)).no_circuit_breaker();
+/// // Short delays, for tests that kill children.
+/// let quick = Backoff::default()
+///     .delays(Duration::from_millis(1), Duration::from_millis(10))
+///     .no_circuit_breaker();
 /// # let _ = quick;
 /// ```
+#[doc(alias = "restart policy")]
+#[doc(alias = "exponential backoff")]
+#[doc(alias = "circuit breaker")]
+#[doc(alias = "respawn")]
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Backoff {
@@ -54,26 +61,29 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The delay after the first failure, and the longest one.
-    pub fn delays(mut self, first: Duration, most: Duration) -> Self {
-        self.first = within_reach(first);
-        self.most = within_reach(most.max(first));
+    /// Sets the delay after the first failure and the maximum delay. Default: 100 ms and 30 s.
+    ///
+    /// A `max` that is less than `initial` counts as `initial`.
+    pub fn delays(mut self, initial: Duration, max: Duration) -> Self {
+        self.first = within_reach(initial);
+        self.most = within_reach(max.max(initial));
         self
     }
 
-    /// Gives up for `pause` after `failures` within a span of time. At least one.
+    /// Sets the circuit breaker: after `failures` (at least one) within the period `within`, requests are answered with
+    /// 503 for `pause`. Default: 5 failures within 60 s, 30 s pause.
     pub fn circuit_breaker(mut self, failures: usize, within: Duration, pause: Duration) -> Self {
         self.circuit_breaker = Some(CircuitBreaker { failures: failures.max(1), within, pause: within_reach(pause) });
         self
     }
 
-    /// Never gives up.
+    /// Disables the circuit breaker: children are started again without end, with the delays.
     pub fn no_circuit_breaker(mut self) -> Self {
         self.circuit_breaker = None;
         self
     }
 
-    /// How long a child must have been ready so that its end is no failure.
+    /// Sets how long a child must be ready to count as healthy, so that its end is no failure. Default: 10 s.
     pub fn healthy_after(mut self, time: Duration) -> Self {
         self.proven = time;
         self

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{app::ProxyAppBuilder, error::ConfigError, exact::ExactProxy};
 
-/// Settings of a [`SpawnApp`].
+/// Configures a [`SpawnApp`]. Made by [`SpawnApp::builder`].
 #[derive(Clone)]
 #[must_use]
 pub struct SpawnAppBuilder {
@@ -84,61 +84,74 @@ impl SpawnAppBuilder {
         }
     }
 
-    /// What the app is called in the log. Default: the program.
+    /// Sets the name of the app in the log. Default: the program.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// How the child comes to its socket, where the command names neither `__PORT__` nor `__SOCKET__`.
+    /// Sets how the child gets its listening socket. Required if the command contains neither `__PORT__` nor
+    /// `__SOCKET__`, an error otherwise.
+    #[doc(alias = "socket activation")]
+    #[doc(alias = "LISTEN_FDS")]
     pub fn listen(mut self, listen: ListenMode) -> Self {
         self.listen = Some(listen);
         self
     }
 
-    /// The address at which the child listens, by port. Default: 127.0.0.1. A program that listens on `localhost` may mean `::1`.
+    /// Sets the IP address at which the child listens, for children that listen by port. Default: 127.0.0.1.
+    ///
+    /// A program that listens on `localhost` may use `::1`.
     pub fn address(mut self, ip: IpAddr) -> Self {
         self.ip = ip;
         self
     }
 
-    /// Sends requests to whoever listens on the child's port. Default: only if the listening socket belongs to the child's process group,
-    /// which is looked at once for each child (on Linux).
+    /// Skips the check that the socket that listens on the child's port belongs to the child's process group. Default:
+    /// checked, once for each child, on Linux.
     ///
-    /// Dangerous: any user of the machine can listen on a port, and would get the requests, with all that they say of clients. It is for
-    /// programs whose server leaves the group (`setsid`), which will not be stopped with it either.
+    /// Dangerous: any user of the machine can listen on a port, and would receive the requests with all their data
+    /// about clients. The setting is for programs whose server leaves the process group (`setsid`); such a server is
+    /// not stopped with the group, either.
     pub fn dangerous_accept_any_listener(mut self) -> Self {
         self.unproven = true;
         self
     }
 
-    /// When a child counts as ready. Default: when it listens.
+    /// Sets the readiness check. Default: [`Ready::listens`].
+    #[doc(alias = "health check")]
+    #[doc(alias = "readiness probe")]
     pub fn ready(mut self, ready: Ready) -> Self {
         self.ready = ready;
         self
     }
 
-    /// How long a child may take to become ready; then it is stopped, and has failed. Default: 60 s.
+    /// Sets the timeout for a child to become ready; after it, the child is stopped and has failed. Default: 60 s.
     pub fn start_timeout(mut self, limit: Duration) -> Self {
         self.start_timeout = limit;
         self
     }
 
-    /// The path of the child's below which requests go. Default: none.
+    /// Sets a path that is prepended to the path of each request. Default: none. The path begins with `/`.
     pub fn base_path(mut self, path: impl Into<String>) -> Self {
         self.base_path = path.into();
         self
     }
 
-    /// Sets the client that sends the requests: its timeouts, limits and HTTP versions. Each child gets a connection pool of its own with
-    /// these settings; the pool is closed with the child. Default: [`ExactProxy::new`].
+    /// Sets the client that sends the requests: its timeouts, limits and HTTP versions. Default: [`ExactProxy::new`].
+    ///
+    /// Each child gets a connection pool of its own with these settings; the pool is closed with the child. A client
+    /// with an upstream proxy or a connector of its own is an error.
     pub fn client(mut self, client: ExactProxy) -> Self {
         self.client = client;
         self
     }
 
-    /// Configures the [`ProxyApp`](crate::ProxyApp) to each child: forwarding fields, hooks, carried keys. Called once for each child; what
-    /// it says of `exact` is not used.
+    /// Configures the [`ProxyApp`](crate::ProxyApp) for each child: forwarding headers, hooks, carried keys. Default:
+    /// unchanged.
+    ///
+    /// The function is called once for each child. A [`client`](ProxyAppBuilder::client) that it sets is replaced by
+    /// that of this builder.
     ///
     /// ```
     /// use nexthop::{protocol::ForwardedHeaders, spawn::{Command, SpawnApp}};
@@ -154,96 +167,123 @@ impl SpawnAppBuilder {
         self
     }
 
-    /// Signs each request (RFC 9421) with a random key that only this child knows: it finds it under the id `child` in a file of lines,
-    /// whose path stands in the variable `NEXTHOP_SECRET_FILE` and in place of `__SECRET_FILE__`
-    /// ([`Secret::from_private_file`](crate::secret::Secret::from_private_file) reads it). Default: unsigned.
+    /// Signs each request (RFC 9421) with a random key that only this process and the child have. Default: unsigned.
     ///
-    /// So a child need not believe what others on this machine send to it. Bodies are covered, which costs.
+    /// The key is in a file, with the id `child`. The child finds the path of the file in the environment variable
+    /// `NEXTHOP_SECRET_FILE` and in place of `__SECRET_FILE__`, and reads it with
+    /// [`Secret::from_private_file`](crate::secret::Secret::from_private_file). A child that verifies the signature
+    /// trusts no request of other programs on this machine. The signature covers bodies, which costs time.
+    #[doc(alias = "hmac")]
     pub fn sign_requests(mut self) -> Self {
         self.sign = true;
         self
     }
 
-    /// How long requests that are on their way are waited for before a child is asked to end. Default: 30 s.
+    /// Sets how long to wait for requests in flight before a child is asked to end. Default: 30 s.
     pub fn drain_timeout(mut self, limit: Duration) -> Self {
         self.drain = limit;
         self
     }
 
-    /// How long a child and its process group may take to end after `TERM`; then it is `KILL`. Default: 10 s.
+    /// Sets the time from `SIGTERM` to `SIGKILL` for a child and its process group. Default: 10 s.
+    #[doc(alias = "grace period")]
+    #[doc(alias = "SIGTERM")]
     pub fn stop_timeout(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
 
-    /// Stops the children when there was no request, no open response body and no tunnel for this long, or up to an eighth longer.
-    /// Default: never.
+    /// Stops the children after this time without a request, an open response body or a tunnel. Default: never. `None`
+    /// disables it.
+    ///
+    /// The children may run up to an eighth of the time longer, at most 1 s.
+    #[doc(alias = "scale to zero")]
     pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.idle = limit.into();
         self
     }
 
-    /// How many children serve at the same time; a request goes to the one with the fewest. Default: 1.
+    /// Sets how many children serve at the same time. Default: 1. Each request goes to the child with the fewest
+    /// requests in flight.
+    #[doc(alias = "workers")]
+    #[doc(alias = "load balancing")]
     pub fn replicas(mut self, replicas: usize) -> Self {
         self.replicas = replicas;
         self
     }
 
-    /// Replaces a child that has served this many requests, by one that is ready before. Default: never.
+    /// Replaces a child that has served this many requests; its successor is ready before the child stops. Default:
+    /// never.
     pub fn max_requests(mut self, requests: u32) -> Self {
         self.max_requests = Some(requests);
         self
     }
 
-    /// Replaces a child that is this old, or up to a second older, in the same way. Default: never.
+    /// Replaces a child of this age, or up to 1 s more, in the same way as [`max_requests`](Self::max_requests).
+    /// Default: never.
     pub fn max_age(mut self, age: Duration) -> Self {
         self.max_age = Some(age);
         self
     }
 
-    /// Replaces a child whose process group has more resident memory than this, in the same way; looked at once a second. What processes
-    /// share counts for each of them. Default: never. Linux only, elsewhere a mistake.
+    /// Replaces a child whose process group has more resident memory than this, in the same way as
+    /// [`max_requests`](Self::max_requests). Default: never.
+    ///
+    /// The memory is checked once a second; memory that processes share counts for each of them. Linux only: elsewhere,
+    /// `build()` returns an error.
+    #[doc(alias = "memory limit")]
     pub fn max_rss_bytes(mut self, bytes: u64) -> Self {
         self.max_rss_bytes = Some(bytes);
         self
     }
 
-    /// How soon a child that failed is started again. Default: [`Backoff::default`].
+    /// Sets the delays before a child that failed is started again, and the circuit breaker. Default:
+    /// [`Backoff::default`].
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.backoff = backoff;
         self
     }
 
-    /// How many requests may wait for a child; another one is answered with 503 at once. Default: 1,024.
+    /// Sets how many requests may wait for a child; further ones are answered with 503 at once. Default: 1,024.
+    #[doc(alias = "queue")]
     pub fn max_waiting(mut self, requests: usize) -> Self {
         self.queue = requests;
         self
     }
 
-    /// How long a request waits for a child, through failed starts and their delays; then it is answered with 503. The same once more, in
-    /// all, for one whose child has died. Default: 60 s.
+    /// Sets how long a request waits for a child, through failed starts and their delays; then it is answered with 503.
+    /// Default: 60 s.
+    ///
+    /// A request whose child has died waits for up to the same time again, for all its retries together.
+    #[doc(alias = "queue timeout")]
     pub fn wait_timeout(mut self, limit: Duration) -> Self {
         self.queue_timeout = limit;
         self
     }
 
-    /// How often a request is sent to another child that was on its way to one when that died, if it is safe to repeat
-    /// ([module](crate::spawn)). 0: never. Default: 3, so that a request that kills whoever reads it costs four children, one less than
-    /// the failures after which [`Backoff`] gives up.
+    /// Sets how often a request that was sent to a child that died is retried on another child, if a retry is
+    /// [safe](crate::spawn#retries). Default: 3. 0 disables retries.
+    ///
+    /// With the default, a request that crashes each child costs four children, one less than the failures that open
+    /// the circuit breaker of [`Backoff`].
     pub fn max_retries(mut self, retries: u32) -> Self {
         self.retries = retries;
         self
     }
 
-    /// A page for browsers while no child is ready: the answer to a `GET` that accepts `text/html`, with 503, `Retry-After` and `Refresh`
-    /// of a second. Default: they wait like others.
+    /// Sets an HTML page for browsers while no child is ready. Default: none; requests of browsers wait like others.
+    ///
+    /// It is the response to a `GET` that accepts `text/html`, with 503 and with `Retry-After` and `Refresh` of 1 s.
+    #[doc(alias = "loading page")]
     pub fn placeholder(mut self, html: impl Into<Bytes>) -> Self {
         self.placeholder = Some(html.into());
         self
     }
 
-    /// Where the private directory is made, for sockets and secrets. Its path must be short: that of a unix socket has 107 bytes at the
-    /// most. Default: the system's directory for temporary files.
+    /// Sets the parent of the private directory for sockets and secrets. Default: the system's directory for temporary
+    /// files.
+    ///
+    /// Its path must be short: the path of a unix socket has at most 107 bytes.
     pub fn runtime_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
         self
@@ -255,18 +295,22 @@ impl SpawnAppBuilder {
         self
     }
 
-    /// Checks everything that can be known before a child runs. Nothing is started.
+    /// Builds the service, after checking all that can be checked before a child runs. Starts no child.
     ///
     /// # Errors
-    /// [`ConfigError`]: no program; no way to listen, or two; a limit of no time or nothing; what [`exact`](Self::exact) and
-    /// [`proxy`](Self::proxy) find wrong.
+    /// [`ConfigError`] if there is no program, if the child has no or two ways to listen, if a timeout or number is
+    /// zero that must not be zero, if `base_path` does not begin with `/`, if [`client`](Self::client) has an upstream
+    /// proxy or a connector, or if [`proxy`](Self::proxy) configures something invalid.
     pub fn build(self) -> Result<SpawnApp, ConfigError> {
         self.command.check()?;
         let way = Way::choose(&self.command, self.listen)?;
         self.ready.check_config()?;
         let by_line = matches!(way, Way::Announced(_)) && matches!(self.ready.0, Kind::Line(_));
         if by_line {
-            return Err(ConfigError::conflict("listen, ready", "a line that names the port says that it is ready"));
+            return Err(ConfigError::conflict(
+                "listen, ready",
+                "a line that announces the port cannot be combined with Ready::line",
+            ));
         }
         let times = [
             ("start_timeout", Some(self.start_timeout)),
@@ -276,7 +320,7 @@ impl SpawnAppBuilder {
         ];
         for (name, limit) in times {
             if limit == Some(Duration::ZERO) {
-                return Err(ConfigError::invalid(name, "0s", "no time at all"));
+                return Err(ConfigError::invalid(name, "0s", "must be greater than zero"));
             }
         }
         let numbers = [
@@ -286,22 +330,24 @@ impl SpawnAppBuilder {
         ];
         for (name, number) in numbers {
             if number == Some(0) {
-                return Err(ConfigError::invalid(name, "0", "no child could ever serve"));
+                return Err(ConfigError::invalid(name, "0", "must be at least 1"));
             }
         }
-        if self.max_rss_bytes.is_some() && cfg!(not(target_os = "linux")) {
-            return Err(ConfigError::invalid("max_rss_bytes", "", "only Linux tells"));
+        if let Some(bytes) = self.max_rss_bytes
+            && cfg!(not(target_os = "linux"))
+        {
+            return Err(ConfigError::invalid("max_rss_bytes", bytes.to_string(), "supported on Linux only"));
         }
         if self.command.mentions(SECRET_FILE) && !self.sign {
-            return Err(ConfigError::conflict("__SECRET_FILE__", "goes together with sign_requests()"));
+            return Err(ConfigError::conflict("__SECRET_FILE__", "requires sign_requests()"));
         }
         if !(self.base_path.is_empty() || self.base_path.starts_with('/')) {
-            return Err(ConfigError::invalid("base_path", self.base_path, "does not begin with /"));
+            return Err(ConfigError::invalid("base_path", self.base_path, "must begin with /"));
         }
         if !self.client.sibling().is_direct() {
             return Err(ConfigError::conflict(
                 "client",
-                "a child is reached at its own address: an upstream proxy or a connector cannot be used",
+                "must connect directly: an upstream proxy or a connector cannot be used",
             ));
         }
         let directory = self.directory.unwrap_or_else(std::env::temp_dir);

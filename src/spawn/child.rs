@@ -83,7 +83,7 @@ impl Birth {
             Ok(alive) => self.see_through(alive).await,
             Err(error) => {
                 let cause = ExitCause::SpawnFailed(error.to_string());
-                tracing::warn!(name = &*self.spec.name, %error, "a child cannot be started");
+                tracing::warn!(name = &*self.spec.name, %error, "cannot start a child process");
                 (Exit { status: None, cause }, None)
             }
         };
@@ -228,8 +228,8 @@ impl Birth {
         let exit = Exit { status, cause };
         let (name, pid) = (&*output.name, output.pid);
         match exit.cause {
-            ExitCause::Stopped => tracing::debug!(name, pid, "a child has ended: {exit}"),
-            _ => tracing::warn!(name, pid, last_output = output.last_words(), "a child has failed: {exit}"),
+            ExitCause::Stopped => tracing::debug!(name, pid, "child process stopped: {exit}"),
+            _ => tracing::warn!(name, pid, last_output = output.last_words(), "child process failed: {exit}"),
         }
         exit
     }
@@ -311,7 +311,7 @@ async fn notified(socket: &tokio::net::UnixDatagram) {
                 }
             }
             Err(error) => {
-                tracing::debug!(%error, "a notification cannot be read");
+                tracing::debug!(%error, "cannot read from the notify socket");
                 sleep(Duration::from_millis(10)).await;
             }
         }

@@ -9,28 +9,34 @@ use std::{
 
 use crate::error::ConfigError;
 
-/// The program that is started, its arguments and its surroundings.
+/// Describes the program to run: its arguments, environment, working directory, user and limits.
 ///
-/// Arguments go to the program as they are: no shell reads them. In each argument and in each value of [`env`](Self::env) that is valid
-/// UTF-8 these are replaced:
+/// Arguments are passed to the program as they are; no shell interprets them. In each argument and in each value of
+/// [`env`](Self::env) that is valid UTF-8, placeholders are replaced:
 ///
-/// | placeholder | by |
+/// | placeholder | replacement |
 /// |---|---|
-/// | `__PORT__` | the port that the program is to listen on, at [`address`](super::SpawnAppBuilder::address) |
-/// | `__SOCKET__` | the path of the unix socket that it is to listen on, in a private directory |
-/// | `__PORT_FILE__` | the file that it is to write its port to ([`PortAnnouncement::from_file`](super::PortAnnouncement::from_file)) |
+/// | `__PORT__` | the port that the program must listen on, at [`address`](super::SpawnAppBuilder::address) |
+/// | `__SOCKET__` | the path of the unix socket that the program must listen on, in a private directory |
+/// | `__PORT_FILE__` | the file that the program writes its port to ([`PortAnnouncement::from_file`](super::PortAnnouncement::from_file)) |
 /// | `__SECRET_FILE__` | the file with the key that requests are signed with ([`sign_requests`](super::SpawnAppBuilder::sign_requests)) |
 ///
-/// The environment is this process's, but for `LISTEN_PID`, `LISTEN_FDS`, `LISTEN_FDNAMES`, `NOTIFY_SOCKET`, `WATCHDOG_PID` and
-/// `WATCHDOG_USEC`, which speak of this process. Standard input is `/dev/null`, output goes to the log, and no other descriptor is passed on.
+/// The program inherits this process's environment except `LISTEN_PID`, `LISTEN_FDS`, `LISTEN_FDNAMES`,
+/// `NOTIFY_SOCKET`, `WATCHDOG_PID` and `WATCHDOG_USEC`, which are about this process. Standard input is `/dev/null`,
+/// output is logged, and no other descriptor is inherited.
 ///
 /// ```
 /// use nexthop::spawn::Command;
 ///
-/// let command = Command::new("gunicorn").args(["shop:app", "--bind", "127.0.0.1:__PORT__"]).env("SHOP_CONFIG", "/etc/shop.ini");
+/// let command = Command::new("gunicorn")
+///     .args(["shop:app", "--bind", "127.0.0.1:__PORT__"])
+///     .env("SHOP_CONFIG", "/etc/shop.ini");
+/// # #[cfg(unix)]
 /// let script = Command::shell("exec uvicorn shop:app --port \"$PORT\"").env("PORT", "__PORT__");
-/// # let _ = (command, script);
+/// # let _ = command;
 /// ```
+#[doc(alias = "process")]
+#[doc(alias = "child process")]
 #[derive(Clone)]
 #[must_use]
 pub struct Command {
@@ -50,18 +56,21 @@ pub struct Command {
     limits: Vec<(Resource, u64)>,
 }
 
-/// What a program can be limited in. Limits hold for its children, too, and cannot be raised again.
+/// Names a resource that [`Command::limit`] limits. A limit applies to the program's children, too, and cannot be
+/// raised again.
+#[doc(alias = "ulimit")]
+#[doc(alias = "setrlimit")]
 #[cfg(unix)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Resource {
-    /// Seconds of CPU time, for each process.
+    /// CPU time in seconds, for each process.
     CpuSeconds,
-    /// KiB of address space, for each process.
+    /// Address space in KiB, for each process.
     AddressSpaceKib,
-    /// Open descriptors, for each process.
+    /// Number of open descriptors, for each process.
     OpenFiles,
-    /// Processes and threads of its user.
+    /// Number of processes and threads of the program's user.
     Processes,
 }
 
@@ -84,76 +93,83 @@ impl Command {
         }
     }
 
-    /// Runs the first of `argv` with the others as its arguments. An empty list is found wrong by `build()`.
+    /// Runs the first element of `argv` with the others as its arguments. An empty list makes `build()` fail.
     pub fn from_argv<A: Into<OsString>>(argv: impl IntoIterator<Item = A>) -> Self {
         Self { argv: argv.into_iter().map(Into::into).collect(), ..Self::new("") }
     }
 
-    /// Runs a script by `/bin/sh -c`. Placeholders in it are not replaced: have them replaced in the environment, and quote the variable.
-    /// Begin its last command with `exec`, so that signals need not go through the shell.
+    /// Runs a script with `/bin/sh -c`.
+    ///
+    /// Placeholders in the script are not replaced: put them into an environment variable, and quote the variable in
+    /// the script. Begin the last command with `exec`, so that signals reach the program and not the shell.
     #[cfg(unix)]
     pub fn shell(script: impl Into<OsString>) -> Self {
         Self { argv: vec!["/bin/sh".into(), "-c".into(), script.into()], verbatim: 3, ..Self::new("") }
     }
 
-    /// One more argument.
+    /// Adds an argument.
     pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
         self.argv.push(arg.into());
         self
     }
 
-    /// More arguments.
+    /// Adds arguments.
     pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.argv.extend(args.into_iter().map(Into::into));
         self
     }
 
-    /// The directory that it runs in. Default: this process's.
+    /// Sets the working directory. Default: that of this process.
     pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
         self
     }
 
-    /// A variable of its environment.
+    /// Sets an environment variable. Placeholders in the value are replaced.
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.insert(name.into(), Some(value.into()));
         self
     }
 
-    /// A variable that it does not get, also where this process has it.
+    /// Removes an environment variable that the program would inherit from this process.
     pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
         self.env.insert(name.into(), None);
         self
     }
 
-    /// Passes nothing of this process's environment on, but what [`env_pass`](Self::env_pass) names.
+    /// Clears the inherited environment, except the variables that [`env_pass`](Self::env_pass) names. Default:
+    /// inherited.
     pub fn env_clear(mut self) -> Self {
         self.clear = true;
         self
     }
 
-    /// Variables that are passed on though the environment is [cleared](Self::env_clear).
+    /// Names variables that the program inherits although the environment is [cleared](Self::env_clear).
     pub fn env_pass<N: Into<OsString>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.passed.extend(names.into_iter().map(Into::into));
         self
     }
 
-    /// The user that it runs as; this process must be root. Supplementary groups are dropped. The private directory becomes that user's.
+    /// Sets the user id that the program runs as. Default: that of this process, which must be root to change it.
+    ///
+    /// Supplementary groups are dropped. The user becomes the owner of the child's private directory.
     #[cfg(unix)]
     pub fn uid(mut self, uid: u32) -> Self {
         self.uid = Some(uid);
         self
     }
 
-    /// The group that it runs as; this process must be root.
+    /// Sets the group id that the program runs as. Default: that of this process, which must be root to change it.
     #[cfg(unix)]
     pub fn gid(mut self, gid: u32) -> Self {
         self.gid = Some(gid);
         self
     }
 
-    /// Limits what it may use (`setrlimit`, both limits), by the `ulimit` of `/bin/sh`, which then becomes the program. One that cannot be
-    /// set is a failed start.
+    /// Limits a resource: sets the soft and the hard limit (`setrlimit`). Default: the limits of this process.
+    ///
+    /// `/bin/sh` sets the limit with `ulimit` and then executes the program in its place. If a limit cannot be set, the
+    /// start fails.
     #[cfg(unix)]
     pub fn limit(mut self, resource: Resource, amount: u64) -> Self {
         self.limits.push((resource, amount));
@@ -163,10 +179,10 @@ impl Command {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let has_nul = |text: &OsStr| text.as_encoded_bytes().contains(&0);
         if self.argv.first().is_none_or(|program| program.is_empty()) {
-            return Err(ConfigError::missing("command", "there is nothing to run"));
+            return Err(ConfigError::missing("command", "no program to run"));
         }
         if let Some(arg) = self.argv.iter().find(|arg| has_nul(arg)) {
-            return Err(ConfigError::invalid("command", arg.to_string_lossy(), "holds a zero byte"));
+            return Err(ConfigError::invalid("command", arg.to_string_lossy(), "contains a NUL byte"));
         }
         for (name, value) in &self.env {
             let bad = name.is_empty() || name.as_encoded_bytes().contains(&b'=') || has_nul(name);
@@ -174,7 +190,7 @@ impl Command {
                 return Err(ConfigError::invalid(
                     "env",
                     name.to_string_lossy(),
-                    "not the name of a variable, or a zero byte",
+                    "is not a valid name, or name or value contains a NUL byte",
                 ));
             }
         }

@@ -19,7 +19,7 @@ use crate::{
     transport::Hold,
 };
 
-/// The answer of a [`SpawnApp`](super::SpawnApp) to one request.
+/// Resolves to the response of a [`SpawnApp`](super::SpawnApp) or [`KeyedSpawnApp`](super::KeyedSpawnApp).
 #[must_use = "futures do nothing unless polled"]
 pub struct SpawnAppFuture {
     /// The request on a child, or all that is rarer, in a box.
@@ -132,7 +132,7 @@ async fn move_on(mut failed: Failed, mut lease: Lease) -> Response<Body> {
             Ok(lease) => lease,
             Err(refused) => return refused.answer(),
         };
-        tracing::debug!(error = %failed.error(), "sending to another child what one has lost");
+        tracing::debug!(error = %failed.error(), "retrying a request on another child");
         if let Some(extensions) = failed.extensions_mut()
             && extensions.remove::<Hold>().is_some()
         {

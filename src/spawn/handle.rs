@@ -11,62 +11,72 @@ use super::{
 };
 use crate::error::Error;
 
-/// Starts, stops and watches the children of a [`SpawnApp`](super::SpawnApp). Cheap to clone.
+/// Starts, stops and observes the children of a [`SpawnApp`](super::SpawnApp). Cheap to clone.
 ///
-/// Each of the orders waits until it is done, and is carried out even if its future is dropped.
+/// Each async method completes when its operation is done. The operation continues if the future is dropped.
 ///
 /// # Errors
-/// `Unavailable`: the child failed (its [`Exit`](super::Exit) is the source's text), another order was in the way, or it was shut down.
+/// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the child failed (the text of its [`Exit`](super::Exit)
+/// is the error's source), if another operation took precedence, or if the app was shut down.
 #[derive(Clone)]
 pub struct Handle(pub(super) Arc<Front>);
 
 impl Handle {
-    /// Starts the children, unless they run, also where they have failed too often. Done when one of them is ready.
+    /// Starts the children unless they run, even if the circuit breaker is open. Completes when one child is ready.
     pub async fn start(&self) -> Result<(), Error> {
         self.0.order(What::Start).await
     }
 
-    /// Stops the children: no new requests, those that are on their way are waited for
-    /// ([`drain_timeout`](super::SpawnAppBuilder::drain_timeout)), then the process groups are asked to end
-    /// ([`stop_timeout`](super::SpawnAppBuilder::stop_timeout)) and killed. Done when all are reaped. The next request starts one again.
+    /// Stops the children gracefully. Completes when all are reaped. The next request starts a child again.
+    ///
+    /// The children get no new requests. Requests in flight have the
+    /// [`drain_timeout`](super::SpawnAppBuilder::drain_timeout) to complete. Then the process groups are sent `SIGTERM`
+    /// and, after the [`stop_timeout`](super::SpawnAppBuilder::stop_timeout), `SIGKILL`.
     pub async fn stop(&self) -> Result<(), Error> {
         self.0.order(What::Stop).await
     }
 
-    /// Kills the children, also those that are being stopped. Done when all are reaped.
+    /// Kills the children at once, including those that are being stopped. Completes when all are reaped.
     pub async fn kill(&self) -> Result<(), Error> {
         self.0.order(What::Kill).await
     }
 
-    /// Stops the children and starts others, one after the other. Requests wait meanwhile.
+    /// Stops the children gracefully, then starts new ones; requests wait in between. Completes when one new child is
+    /// ready.
     pub async fn restart(&self) -> Result<(), Error> {
         self.0.order(What::Restart).await
     }
 
-    /// Starts a new generation beside the one that serves, and has it take over when it is ready. If it does not become ready, the old one
-    /// goes on, and this is an error. Where nothing runs, there is nothing to do.
+    /// Replaces the children without downtime: starts a new generation, and switches to it when all its children are
+    /// ready.
+    ///
+    /// If the new generation does not become ready, the old one keeps serving, and an error is returned. If no child is
+    /// ready yet, a start in progress is awaited; if no child runs, nothing is done.
+    #[doc(alias = "rolling restart")]
+    #[doc(alias = "zero downtime")]
     pub async fn reload(&self) -> Result<(), Error> {
         self.0.order(What::Reload).await
     }
 
-    /// Stops the children for good: from now on requests are answered with 503.
+    /// Stops the children gracefully and for good: from now on, requests are answered with 503.
+    #[doc(alias = "graceful shutdown")]
     pub async fn shut_down(&self) -> Result<(), Error> {
         self.0.order(What::ShutDown).await
     }
 
-    /// What there is now.
+    /// Returns the current status of the app and its children.
     #[must_use]
     pub fn status(&self) -> Status {
         self.0.status()
     }
 
-    /// The last 200 lines that the children printed.
+    /// Returns the last 200 lines of output of the children, oldest first.
     #[must_use]
     pub fn output(&self) -> Vec<Line> {
         self.0.public.spec.kept.lines()
     }
 
-    /// What happens from now on.
+    /// Subscribes to the events from now on.
     #[must_use]
     pub fn events(&self) -> Events {
         Events(self.0.public.events.subscribe())
@@ -79,20 +89,22 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// The events of an app, in their order.
+/// Receives the events of an app, in their order. Made by [`Handle::events`].
 #[derive(Debug)]
 pub struct Events(Receiver<Event>);
 
 impl Events {
-    /// The next one; none when the app is gone. One who is more than 1,024 behind misses the oldest.
+    /// Waits for the next event. Returns `None` after the app was dropped.
+    ///
+    /// A receiver that is more than 1,024 events behind misses the oldest ones.
     ///
     /// # Cancel safety
-    /// Nothing is lost by dropping the future.
+    /// No event is lost if the future is dropped.
     pub async fn next(&mut self) -> Option<Event> {
         loop {
             match self.0.recv().await {
                 Ok(event) => return Some(event),
-                Err(RecvError::Lagged(missed)) => tracing::debug!(missed, "events were not read in time"),
+                Err(RecvError::Lagged(missed)) => tracing::debug!(missed, "a receiver of events missed some of them"),
                 Err(RecvError::Closed) => return None,
             }
         }

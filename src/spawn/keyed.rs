@@ -34,14 +34,14 @@ use crate::{
     ext::OriginalRequest,
 };
 
-/// Forwards each request to the app of its key, which is made when somebody asks for it: one for each host, or for each user.
+/// Forwards each request to the [`SpawnApp`] of its key, such as the host or the user. Each app is created on demand.
 ///
-/// * A request without a key, or with one for which there is no app, is answered with 421, and starts nothing.
-/// * There are no more apps than [`max_apps`](KeyedSpawnAppBuilder::max_apps). For another one, the one that was unused for the longest is
-///   stopped. Where all are in use, the answer is 503.
-/// * The rest is [`SpawnApp`]'s.
+/// * A request without a key, or with a key that has no app, is answered with 421 and starts nothing.
+/// * There are at most [`max_apps`](KeyedSpawnAppBuilder::max_apps) apps. If one more is needed, the least recently
+///   used app without requests is stopped. If all are in use, the request is answered with 503.
+/// * Everything else is as for [`SpawnApp`].
 ///
-/// Cheap to clone. With the last clone, the children are stopped.
+/// Cheap to clone. When the last clone is dropped, the children are stopped.
 ///
 /// ```
 /// use nexthop::{Body, spawn::{Command, KeyedSpawnApp, SpawnApp}};
@@ -50,8 +50,11 @@ use crate::{
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), nexthop::BoxError> {
 /// let app = KeyedSpawnApp::by_host(|host| match host {
-///     "shop.example" => Some(SpawnApp::builder(Command::new("python3").args(["/srv/shop.py", "__PORT__"]))),
-///     _ => None, // what nobody has configured starts nothing
+///     "shop.example" => {
+///         let command = Command::new("python3").args(["/srv/shop.py", "__PORT__"]);
+///         Some(SpawnApp::builder(command))
+///     }
+///     _ => None, // other hosts start nothing
 /// })
 /// .build()?;
 /// let stranger = http::Request::get("/").header("host", "other.example").body(Body::empty())?;
@@ -59,6 +62,8 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "multi-tenant")]
+#[doc(alias = "virtual host")]
 #[derive(Clone)]
 pub struct KeyedSpawnApp(Arc<Inner>);
 
@@ -83,7 +88,7 @@ struct Entry {
 type Key = dyn for<'a> Fn(&'a Parts) -> Option<Cow<'a, str>> + Send + Sync;
 type Make = dyn Fn(&str) -> Option<SpawnAppBuilder> + Send + Sync;
 
-/// Settings of a [`KeyedSpawnApp`].
+/// Configures a [`KeyedSpawnApp`]. Made by [`KeyedSpawnApp::builder`] and [`KeyedSpawnApp::by_host`].
 #[must_use]
 pub struct KeyedSpawnAppBuilder {
     key: Box<Key>,
@@ -92,19 +97,24 @@ pub struct KeyedSpawnAppBuilder {
 }
 
 impl KeyedSpawnApp {
-    /// `key` finds the key of a request, and `make` the app for a key. `make` is asked again for each request whose key has no app: what it
-    /// looks up must be at hand. Keys come from clients: `make` must know them, and not build commands or paths of them unseen.
+    /// Configures an app for each key: `key` returns the key of a request, and `make` returns the app for a key.
+    ///
+    /// `make` is called for each request whose key has no app, so that it must not block. Keys come from clients:
+    /// `make` must compare them with known keys, and must not build commands or paths from unchecked keys.
     ///
     /// ```
     /// use std::borrow::Cow;
     /// use nexthop::spawn::{Command, KeyedSpawnApp, SpawnApp};
     ///
     /// #[derive(Clone)]
-    /// struct User(String); // put into the extensions by a login in front
+    /// struct User(String); // inserted into the extensions by an authentication layer
     ///
     /// let app = KeyedSpawnApp::builder(
     ///     |request| request.extensions.get::<User>().map(|user| Cow::from(&user.0)),
-    ///     |user| Some(SpawnApp::builder(Command::new("notebook").args(["--for", user, "--socket", "__SOCKET__"]))),
+    ///     |user| {
+    ///         let command = Command::new("notebook").args(["--for", user]);
+    ///         Some(SpawnApp::builder(command.args(["--socket", "__SOCKET__"])))
+    ///     },
     /// )
     /// .max_apps(100)
     /// .build()?;
@@ -117,19 +127,22 @@ impl KeyedSpawnApp {
         KeyedSpawnAppBuilder { key: Box::new(key), make: Box::new(make), max_apps: 32 }
     }
 
-    /// By the host that the client asked, in lower case, without a port and without a last dot: as `ProxyMiddleware` restored it, else as
-    /// the target or `Host` says.
+    /// Configures an app for each host, in lower case, without port and without a trailing dot.
+    ///
+    /// The host is the one that `ProxyMiddleware` restored, otherwise that of the request's target, otherwise that of
+    /// `Host`.
     pub fn by_host(make: impl Fn(&str) -> Option<SpawnAppBuilder> + Send + Sync + 'static) -> KeyedSpawnAppBuilder {
         Self::builder(host, make)
     }
 
-    /// The keys that have an app now, and their handles.
+    /// Returns the keys that have an app now, with the handles of the apps.
     #[must_use]
     pub fn handles(&self) -> Vec<(Arc<str>, Handle)> {
         self.0.apps.load().iter().map(|(key, entry)| (key.clone(), entry.app.handle())).collect()
     }
 
-    /// Stops all children for good: from now on requests are answered with 503.
+    /// Stops all children gracefully and for good: from now on, requests are answered with 503. Errors are logged.
+    #[doc(alias = "graceful shutdown")]
     pub async fn shut_down(&self) {
         self.0.is_closed.store(true, Ordering::Release);
         // Whoever is adding one has either seen that or is done.
@@ -138,26 +151,27 @@ impl KeyedSpawnApp {
         let stops: JoinSet<_> = handles.map(|(_, handle)| async move { handle.shut_down().await }).collect();
         for outcome in stops.join_all().await {
             if let Err(error) = outcome {
-                tracing::warn!(%error, "a backend could not be shut down");
+                tracing::warn!(%error, "cannot shut down a backend");
             }
         }
     }
 }
 
 impl KeyedSpawnAppBuilder {
-    /// How many apps there are at the most, those that are being stopped not counted. Default: 32.
+    /// Sets the maximum number of apps, not counting those that are being stopped. Default: 32.
     pub fn max_apps(mut self, apps: usize) -> Self {
         self.max_apps = apps;
         self
     }
 
-    /// Makes the service. The apps themselves are built when they are asked for; what is wrong with one is logged, and answered with 500.
+    /// Builds the service. Each app is built on demand; if that fails, the error is logged and the request is answered
+    /// with 500.
     ///
     /// # Errors
-    /// [`ConfigError::Invalid`] if there may be no app.
+    /// [`ConfigError::Invalid`] if [`max_apps`](Self::max_apps) is 0.
     pub fn build(self) -> Result<KeyedSpawnApp, ConfigError> {
         if self.max_apps == 0 {
-            return Err(ConfigError::invalid("max_apps", "0", "no child could ever serve"));
+            return Err(ConfigError::invalid("max_apps", "0", "must be at least 1"));
         }
         Ok(KeyedSpawnApp(Arc::new(Inner {
             key: self.key,
@@ -175,7 +189,13 @@ impl KeyedSpawnAppBuilder {
 impl Inner {
     /// The app for a request; the answer, if there is none.
     fn find(&self, parts: &Parts) -> Result<Arc<Entry>, Box<Response<Body>>> {
-        let misdirected = || Box::new(answer(Error::new(ErrorKind::Misdirected, "not served here"), None, None));
+        let misdirected = || {
+            Box::new(answer(
+                Error::new(ErrorKind::Misdirected, "no backend is configured for this request"),
+                None,
+                None,
+            ))
+        };
         let Some(key) = (self.key)(parts) else { return Err(misdirected()) };
         let found = self.apps.load().get(&*key).cloned();
         let entry = match found {
@@ -203,13 +223,14 @@ impl Inner {
             let unused = apps.iter().filter(|(_, entry)| entry.is_unused());
             let oldest = unused.min_by_key(|(_, entry)| entry.used.load(Ordering::Relaxed)).map(|(key, _)| key.clone());
             let Some(oldest) = oldest else {
-                return Err(Box::new(refused("all backends that there may be are in use", SECOND).answer()));
+                return Err(Box::new(refused("the maximum number of backends is in use", SECOND).answer()));
             };
             // Dropped with whoever still looks at it, it is stopped.
             apps.remove(&oldest);
         }
         let app = builder.beside(&self.sites).build().map_err(|error| {
-            let error = Error::new(ErrorKind::Internal, "the backend's configuration is wrong").with_source(error);
+            let error =
+                Error::new(ErrorKind::Internal, "the configuration of the backend is invalid").with_source(error);
             Box::new(answer(error, None, None))
         })?;
         let entry = Arc::new(Entry { app, used: AtomicU64::new(0) });

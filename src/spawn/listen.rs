@@ -10,21 +10,27 @@ use std::{
 use super::{command::Command, output::Finder};
 use crate::error::ConfigError;
 
-/// How a child whose command names neither `__PORT__` nor `__SOCKET__` comes to its socket.
+/// Selects how a child gets its listening socket, if its command contains neither `__PORT__` nor `__SOCKET__`.
+#[doc(alias = "socket activation")]
+#[doc(alias = "LISTEN_FDS")]
+#[doc(alias = "systemd")]
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ListenMode {
-    /// It is given a listening TCP socket as descriptor 3, with `LISTEN_FDS=1` and `LISTEN_PID` (`sd_listen_fds(3)`), bound to a free port
-    /// of [`address`](super::SpawnAppBuilder::address). No other program can take that port, and no connection is refused while it starts.
-    /// `uvicorn --fd 3`, `gunicorn`, `server.listen({fd: 3})` in Node. Unix only.
+    /// The child inherits a listening TCP socket as descriptor 3, with `LISTEN_FDS=1` and `LISTEN_PID`
+    /// (`sd_listen_fds(3)`).
+    ///
+    /// The socket is bound to a free port of [`address`](super::SpawnAppBuilder::address). No other program can bind
+    /// that port, and no connection is refused while the child starts. It works with `uvicorn --fd 3`, `gunicorn`, and
+    /// `server.listen({fd: 3})` in Node. Unix only.
     Inherited,
-    /// The same with a unix socket in a private directory.
+    /// The child inherits a listening unix socket in a private directory, in the same way. Unix only.
     InheritedUnix,
-    /// It chooses a port itself, at [`address`](super::SpawnAppBuilder::address), and says which.
+    /// The child binds a port of its choice at [`address`](super::SpawnAppBuilder::address), and announces the port.
     Announced(PortAnnouncement),
 }
 
-/// How a child says which port it has chosen.
+/// Describes how a child announces the port that it has bound.
 #[derive(Clone)]
 pub struct PortAnnouncement(pub(super) Said);
 
@@ -35,7 +41,7 @@ pub(super) enum Said {
 }
 
 impl PortAnnouncement {
-    /// In a line of its output, by the digits that come right after `text`.
+    /// Reads the port from the digits that directly follow `text` in a line of the child's output.
     ///
     /// ```
     /// use nexthop::spawn::{ListenMode, PortAnnouncement};
@@ -54,12 +60,13 @@ impl PortAnnouncement {
         })
     }
 
-    /// In the first line of its output, on either stream, in which `find` finds it.
+    /// Reads the port with `find` from the first line of output, on either stream, for which `find` returns a port.
     pub fn from_line(find: impl Fn(&str) -> Option<u16> + Send + Sync + 'static) -> Self {
         Self(Said::Line(Arc::new(find)))
     }
 
-    /// In the file whose path stands in place of `__PORT_FILE__`: a number and a line end. The file does not exist before.
+    /// Reads the port from the file whose path replaces `__PORT_FILE__`. The child creates the file: a number and a
+    /// line end.
     #[must_use]
     pub fn from_file() -> Self {
         Self(Said::File)
@@ -75,7 +82,7 @@ impl fmt::Debug for PortAnnouncement {
     }
 }
 
-/// Where a child listens.
+/// Holds the address at which a child listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Address {
@@ -114,14 +121,17 @@ impl Way {
             (None, true, false) => Self::Port,
             (None, false, true) => Self::Socket,
             (None, true, true) => {
-                return Err(ConfigError::conflict("__PORT__, __SOCKET__", "a child listens in one place"));
+                return Err(ConfigError::conflict(
+                    "__PORT__, __SOCKET__",
+                    "a child listens on a port or a socket, not on both",
+                ));
             }
             (None, false, false) => {
-                let why = "the command names neither __PORT__ nor __SOCKET__";
+                let why = "the command contains neither __PORT__ nor __SOCKET__";
                 return Err(ConfigError::missing("listen", why));
             }
             (Some(_), true, _) | (Some(_), _, true) => {
-                let why = "the command names __PORT__ or __SOCKET__ already";
+                let why = "the command already contains __PORT__ or __SOCKET__";
                 return Err(ConfigError::conflict("listen", why));
             }
             (Some(ListenMode::Inherited), ..) => Self::Inherited,
@@ -130,10 +140,17 @@ impl Way {
         };
         let by_file = matches!(&way, Self::Announced(PortAnnouncement(Said::File)));
         if by_file != command.mentions(PORT_FILE) {
-            return Err(ConfigError::conflict("__PORT_FILE__", "goes together with PortAnnouncement::from_file()"));
+            return Err(ConfigError::conflict(
+                "__PORT_FILE__",
+                "must be used together with PortAnnouncement::from_file()",
+            ));
         }
         if cfg!(not(unix)) && !matches!(way, Self::Port | Self::Announced(_)) {
-            return Err(ConfigError::invalid("listen", format!("{way:?}"), "this system can do it by port only"));
+            return Err(ConfigError::invalid(
+                "listen",
+                format!("{way:?}"),
+                "supported on unix only; use __PORT__ or Announced",
+            ));
         }
         Ok(way)
     }
@@ -216,7 +233,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.directory) {
-            tracing::debug!(%error, "a child's directory cannot be removed");
+            tracing::debug!(%error, "cannot remove the private directory of a child");
         }
     }
 }

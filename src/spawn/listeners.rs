@@ -16,7 +16,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// goes through all places for connections, of which there are the more the more memory there is, and takes milliseconds.
 pub(super) fn listeners(address: SocketAddr) -> BTreeSet<u64> {
     asked(address).unwrap_or_else(|error| {
-        tracing::debug!(%error, "the kernel cannot be asked who listens");
+        tracing::debug!(%error, "cannot query sock_diag for listening sockets, reading /proc/net instead");
         listed(address)
     })
 }
@@ -35,7 +35,7 @@ pub(super) fn asked(address: SocketAddr) -> io::Result<BTreeSet<u64>> {
             let length = (&socket).read(&mut bytes)?;
             let datagram = bytes.get(..length).unwrap_or_default();
             let is_last = take_apart(datagram, address, &mut inodes)
-                .unwrap_or_else(|| Err(io::Error::new(io::ErrorKind::InvalidData, "not an answer of sock_diag")))?;
+                .unwrap_or_else(|| Err(io::Error::new(io::ErrorKind::InvalidData, "malformed sock_diag response")))?;
             if is_last {
                 break;
             }

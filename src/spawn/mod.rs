@@ -1,8 +1,8 @@
-//! [`SpawnApp`]: backends that start on demand and can be trusted to stop.
+//! Starts backend processes on demand, forwards requests to them, and stops them: [`SpawnApp`].
 //!
-//! A service that runs another program, in whatever language, and forwards to it: the first request starts it, and waits until it is ready.
-//! A child that dies is started again, one that nobody uses is stopped ([`idle_timeout`](SpawnAppBuilder::idle_timeout)), and none outlives
-//! this process, however that ends.
+//! The first request starts the program, in whatever language it is written, and waits until it is ready. A child that
+//! dies is started again, a child that is idle is stopped ([`idle_timeout`](SpawnAppBuilder::idle_timeout)), and no
+//! child outlives this process, however this process ends.
 //!
 //! ```
 //! use nexthop::{Body, spawn::{Command, SpawnApp, State}};
@@ -10,8 +10,10 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), nexthop::BoxError> {
-//! # if std::process::Command::new("python3").arg("--version").output().is_err() { return Ok(()) }
-//! let app = SpawnApp::builder(Command::new("python3").args(["-m", "http.server", "--bind", "127.0.0.1", "__PORT__"])).build()?;
+//! # let python = std::process::Command::new("python3").arg("--version").output();
+//! # if python.is_err() { return Ok(()) }
+//! let command = Command::new("python3").args(["-m", "http.server"]);
+//! let app = SpawnApp::builder(command.args(["--bind", "127.0.0.1", "__PORT__"])).build()?;
 //! let handle = app.handle();
 //! assert_eq!(handle.status().state, State::Stopped);
 //!
@@ -23,67 +25,78 @@
 //! # }
 //! ```
 //!
-//! # Where the child listens
-//! | the command names | or `listen` says | the child | who else could answer |
+//! # Listening socket
+//! | in the command | [`listen`](SpawnAppBuilder::listen) | the child | other programs that could answer |
 //! |---|---|---|---|
-//! | `__PORT__` | | binds a port that was free a moment ago | a program that was quicker; on Linux it is found out before anything is sent to it |
-//! | `__SOCKET__` | | binds a unix socket in a directory that nobody else can enter | nobody |
-//! | | [`ListenMode::Inherited`] | takes over a listening TCP socket, descriptor 3 (`LISTEN_FDS=1`) | nobody |
-//! | | [`ListenMode::InheritedUnix`] | takes over a listening unix socket | nobody |
-//! | | [`ListenMode::Announced`] | binds any port, and says which, in a line or a file | as for `__PORT__` |
+//! | `__PORT__` | | binds a port that was free a moment before | one that binds the port first; on Linux, this is detected before anything is sent |
+//! | `__SOCKET__` | | binds a unix socket in a directory that other users cannot enter | none |
+//! | | [`ListenMode::Inherited`] | inherits a listening TCP socket as descriptor 3 (`LISTEN_FDS=1`) | none |
+//! | | [`ListenMode::InheritedUnix`] | inherits a listening unix socket as descriptor 3 | none |
+//! | | [`ListenMode::Announced`] | binds any port, and announces it in a line of output or a file | as for `__PORT__` |
 //!
-//! With an inherited socket there is no race and no refused connection. On systems other than Linux, the proof for ports is that the child
-//! is alive when somebody answers. A child that was beaten to its port has failed, and the next one gets another port.
+//! With an inherited socket there is no race and no refused connection. On systems other than Linux, the ownership of a
+//! port is not checked; the child only has to be alive when a program answers at the port. A child that lost the race
+//! for its port has failed, and the next one gets another port.
 //!
-//! # What it does
-//! | [`State`] | requests | goes on to |
+//! # States
+//! | [`State`] | requests | next state |
 //! |---|---|---|
 //! | `Stopped` | wait, and start a child | `Starting` |
-//! | `Starting` | wait, up to 1,024 of them, each for 60 s | `Ready` when [`Ready`] says so; `Backoff` if it fails |
-//! | `Ready` | are forwarded | `Draining` when idle or told to stop; `Backoff` if it dies early, else `Starting` |
-//! | `Draining` | new ones wait; those on their way are finished | `Stopping` |
-//! | `Stopping` | wait for a fresh start | `Stopped`, once all of the group is gone and the child is reaped |
-//! | `Backoff` | wait | `Starting` after a [delay](Backoff); `Failed` after too many |
+//! | `Starting` | wait, up to 1,024 requests, each for up to 60 s | `Ready` as [`Ready`] defines; `Backoff` if the child fails |
+//! | `Ready` | are forwarded | `Draining` if idle or stopped; `Backoff` if the child dies early, otherwise `Starting` |
+//! | `Draining` | new ones wait; those in flight are completed | `Stopping` |
+//! | `Stopping` | wait for a new child | `Stopped`, once the process group is gone and the child is reaped |
+//! | `Backoff` | wait | `Starting` after a [delay](Backoff); `Failed` after too many failures |
 //! | `Failed` | are answered with 503 and `Retry-After` | `Starting` with the first request after the pause |
 //!
-//! A request that has found no child has not been sent anywhere: it waits through failed starts. One that was on its way when its child
-//! died is sent to the next child if that repeats nothing: if not a byte of it was sent, or, up to three times
-//! ([`max_retries`](SpawnAppBuilder::max_retries)), if its method is idempotent (RFC 9110 §9.2.2), no byte of a response has come, and its
-//! body is still there ([`replay_max_bytes`](crate::exact::ExactProxyBuilder::replay_max_bytes)). Others are 502. A child gets a pool of
-//! connections of its own, so that none leads to a dead one.
+//! # Retries
+//! A request that waits for a child has not been sent anywhere, so that it waits through failed starts. A request that
+//! is in flight when its child dies is retried on the next child if a retry is safe:
+//!
+//! * if no byte of the request was sent;
+//! * up to three times ([`max_retries`](SpawnAppBuilder::max_retries)), if its method is idempotent (RFC 9110 §9.2.2),
+//!   no byte of a response has arrived, and its body is still available
+//!   ([`replay_max_bytes`](crate::exact::ExactProxyBuilder::replay_max_bytes)).
+//!
+//! Other requests are answered with 502. Each child has a connection pool of its own, so that no pooled connection
+//! leads to a dead child.
 //!
 //! # Stopping
-//! The child leads a process group. It is sent `TERM`, and `KILL` after the [grace](SpawnAppBuilder::stop_timeout), and so are its children.
-//! When this process ends without having stopped them (it returns, panics, is killed), a shell that was started beside the first child does
-//! the same. What leaves the group (`setsid`) is out of reach. Have a server that ends orderly await
+//! The child leads a process group, which includes the child's own children. The group is sent `SIGTERM`, and `SIGKILL`
+//! after the [stop timeout](SpawnAppBuilder::stop_timeout). If this process ends without stopping its children (because
+//! it returns, panics or is killed), a shell that was started beside the first child stops them in the same way. A
+//! process that leaves the group (`setsid`) is not stopped. A server that shuts down in an orderly way awaits
 //! [`Handle::shut_down`] last.
 //!
 //! # Replicas and generations
-//! [`replicas`](SpawnAppBuilder::replicas) children serve together. [`Handle::reload`] and [`max_requests`](SpawnAppBuilder::max_requests),
-//! [`max_age`](SpawnAppBuilder::max_age) and [`max_rss_bytes`](SpawnAppBuilder::max_rss_bytes) start the new children before the old ones
-//! go; a new one that fails leaves the old one where it is.
+//! [`replicas`](SpawnAppBuilder::replicas) children serve at the same time. [`Handle::reload`],
+//! [`max_requests`](SpawnAppBuilder::max_requests), [`max_age`](SpawnAppBuilder::max_age) and
+//! [`max_rss_bytes`](SpawnAppBuilder::max_rss_bytes) start new children before the old ones are stopped. If a new child
+//! fails, the old one keeps serving.
 //!
 //! # Keyed children
-//! [`KeyedSpawnApp`] has an app for each key, such as a host or a user: started when somebody asks for it, as many as there may be.
+//! [`KeyedSpawnApp`] has an app for each key, such as a host or a user, up to a maximum number. Each is created on
+//! demand.
 //!
 //! # Output
-//! Lines of both streams go to `tracing`, as `INFO` of the target `nexthop::spawn::output` with name, pid and stream; the last 200 are kept
-//! ([`Handle::output`]). The last lines of a child that failed are in the warning about it. No client is told of them.
-
+//! Each line of the child's standard output and standard error is logged through `tracing` at level `INFO`, target
+//! `nexthop::spawn::output`, with the fields name, pid and stream. The last 200 lines are kept ([`Handle::output`]). If
+//! a child fails, the warning contains its last 20 lines. No output is sent to clients.
 //!
 //! # Windows
 //! | | unix | Windows |
 //! |---|---|---|
 //! | listening | as above | by port: `__PORT__` or [`ListenMode::Announced`] |
-//! | being ready | as [`Ready`] has it | all of it but `Ready::notify` |
-//! | a stop | `TERM`, the grace, `KILL` | the end, at once, without the grace |
-//! | who goes with a child | its process group | its job object: all that it has started |
-//! | this process ends | children are stopped by a shell | children end with it |
+//! | readiness | all of [`Ready`] | all but `Ready::notify` |
+//! | stopping | `SIGTERM`, the stop timeout, `SIGKILL` | terminated at once, without the stop timeout |
+//! | stopped with a child | its process group | its job object: all processes that it started |
+//! | if this process ends | a shell stops the children | the children end with it |
 //! | users, limits, scripts | `Command::uid`, `gid`, `limit`, `shell` | none |
-//! | `max_rss_bytes`, proof of a port's owner | Linux | none |
+//! | `max_rss_bytes`, check of a port's owner | Linux | none |
 //!
-//! A console program would be asked to end by `CTRL_BREAK`. What sends it can only be called by `unsafe` code, which this crate has none of,
-//! and reaches only those that share this process's console; no crate that is well kept has a safe function for it.
+//! A Windows console program could be asked to stop with `CTRL_BREAK`. The function that sends it requires `unsafe`
+//! code, which this crate does not contain, and reaches only processes that share this process's console. No
+//! well-maintained crate offers a safe wrapper.
 
 mod backoff;
 mod builder;

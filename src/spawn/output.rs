@@ -11,7 +11,7 @@ use tokio::{
     sync::watch,
 };
 
-/// Where a line was printed.
+/// Names the stream that a line was printed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OutputStream {
@@ -21,13 +21,13 @@ pub enum OutputStream {
     Stderr,
 }
 
-/// A line that a child printed.
+/// Holds a line of a child's output. `Display` prints the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Line {
-    /// Where.
+    /// The stream that the line was printed to.
     pub stream: OutputStream,
-    /// Without its end. Bytes that are not UTF-8 are replaced, and what is over 8 KiB is left out.
+    /// The text without its line end, cut after 8 KiB. Bytes that are not UTF-8 are replaced.
     pub text: String,
 }
 

@@ -93,7 +93,7 @@ impl Process {
         self.over = true;
         self.guardian.remove(self.id());
         if ended.is_err() {
-            tracing::warn!(pid = self.id(), "a child that was killed does not end");
+            tracing::warn!(pid = self.id(), "a child process does not exit after SIGKILL");
             return None;
         }
         self.child.wait().await.ok()

@@ -43,7 +43,7 @@ impl Process {
     /// Ends the job.
     pub(super) async fn finish(mut self) -> Option<ExitStatus> {
         if let Err(error) = self.child.start_kill() {
-            tracing::debug!(%error, "a job cannot be ended");
+            tracing::debug!(%error, "cannot terminate the job object of a child");
         }
         timeout(Duration::from_secs(10), self.child.wait()).await.ok()?.ok()
     }

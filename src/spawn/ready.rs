@@ -18,13 +18,24 @@ use crate::{
     error::ConfigError,
 };
 
-/// When a child that was started counts as ready. Until then requests wait.
+/// Selects the readiness check: when a child that was started counts as ready. Until then, requests wait.
 ///
-/// Default: when it accepts a connection; with an [inherited](super::ListenMode::Inherited) socket, to which anybody can connect before, when it
-/// answers `OPTIONS *`, whatever it says (RFC 9110 §9.3.7: a ping).
+/// Default: [`listens`](Self::listens).
 ///
-/// What must be asked for is asked at once, and again each time that another eighth of the wait so far has passed, 1 ms at the least and
-/// 250 ms at the most; `GET` and `OPTIONS` without what [`proxy`](super::SpawnAppBuilder::proxy) says. The end of the child ends the wait.
+/// Connections, requests and [`check`](Self::check) are tried at once and then repeatedly, each attempt with a timeout
+/// of 5 s. The pause between attempts is an eighth of the wait so far, at least 1 ms and at most 250 ms. Requests have
+/// `Host: localhost`, and the settings of [`proxy`](super::SpawnAppBuilder::proxy) do not apply to them; they are
+/// signed if [`sign_requests`](super::SpawnAppBuilder::sign_requests) is set. The wait ends if the child exits.
+///
+/// ```
+/// use nexthop::spawn::{Command, Ready, SpawnApp};
+///
+/// let shop = || SpawnApp::builder(Command::new("shop").arg("--port=__PORT__"));
+/// assert!(shop().ready(Ready::http("/health")).build().is_ok());
+/// assert!(shop().ready(Ready::http("no-path")).build().is_err());
+/// ```
+#[doc(alias = "health check")]
+#[doc(alias = "readiness probe")]
 #[derive(Clone, Default)]
 pub struct Ready(pub(super) Kind);
 
@@ -46,39 +57,43 @@ pub(super) enum Kind {
 type Check = dyn Fn(Address) -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync;
 
 impl Ready {
-    /// When it accepts a connection.
+    /// The child is ready when it accepts a connection.
+    ///
+    /// With an [inherited](super::ListenMode::Inherited) socket, the kernel accepts connections before the child runs.
+    /// Then the child is ready when it answers `OPTIONS *`, with any status (RFC 9110 §9.3.7: a ping).
     #[must_use]
     pub fn listens() -> Self {
         Self(Kind::Listens)
     }
 
-    /// When it answers `GET` for this path with a status from 200 to 399.
+    /// The child is ready when it answers `GET` for this path with a status from 200 to 399.
     #[must_use]
     pub fn http(path: impl Into<String>) -> Self {
         Self::http_status(path, 200..=399)
     }
 
-    /// When it answers `GET` for this path with one of these statuses.
+    /// The child is ready when it answers `GET` for this path with one of these statuses.
     #[must_use]
     pub fn http_status(path: impl Into<String>, statuses: RangeInclusive<u16>) -> Self {
         Self(Kind::Http { target: path.into(), statuses })
     }
 
-    /// When it prints a line that holds `text`, on either stream.
+    /// The child is ready when it prints a line that contains `text`, on either stream.
     #[must_use]
     pub fn line(text: impl Into<String>) -> Self {
         let text = text.into();
         Self(Kind::Line(Arc::new(move |line| line.contains(&text))))
     }
 
-    /// When it says `READY=1` to the socket that `NOTIFY_SOCKET` names (`sd_notify(3)`).
+    /// The child is ready when it sends `READY=1` to the socket at `NOTIFY_SOCKET` (`sd_notify(3)`).
+    #[doc(alias = "sd_notify")]
     #[cfg(unix)]
     #[must_use]
     pub fn notify() -> Self {
         Self(Kind::Notify)
     }
 
-    /// When `check` says so, which is asked again and again, with 5 s for each answer.
+    /// The child is ready when `check` returns true.
     pub fn check<F, Fut>(check: F) -> Self
     where
         F: Fn(Address) -> Fut + Send + Sync + 'static,
@@ -91,7 +106,7 @@ impl Ready {
         if let Kind::Http { target, .. } = &self.0
             && !(target.starts_with('/') && target.parse::<Uri>().is_ok())
         {
-            return Err(ConfigError::invalid("ready", target, "not a path"));
+            return Err(ConfigError::invalid("ready", target, "must be a path that begins with /"));
         }
         Ok(())
     }

@@ -23,26 +23,36 @@ use super::{
 };
 use crate::{body::Body, error::BoxError};
 
-/// Forwards every request to a child process, which the first one starts. See the [module](crate::spawn).
+/// Forwards each request to a child process, which the first request starts. The [module](crate::spawn) describes it.
 ///
-/// * In: as for [`ProxyApp`](crate::ProxyApp), which does the forwarding.
-/// * Out: `Ok`, always. 503 with `Retry-After` where no child is to be had; the rest is `ProxyApp`'s.
+/// * Input: as for [`ProxyApp`](crate::ProxyApp), which forwards the requests.
+/// * Output: always `Ok`. The response is 503 with `Retry-After` if no child is available; everything else is as for
+///   `ProxyApp`.
 ///
-/// Cheap to clone; clones share the children. With the last clone, the last [`Handle`] and the last waiting request, they are stopped.
-/// Always ready.
+/// Cheap to clone; clones share the children. The children are stopped when the last clone, the last [`Handle`] and the
+/// last waiting request are dropped. The service is always ready.
+///
+/// # Errors
+/// None. Errors become responses: `Unavailable` (503) if too many requests wait, no child is ready in time, the circuit
+/// breaker is open, or the app was shut down; others as for `ProxyApp`.
 ///
 /// # Cancel safety
-/// Dropping the future of a request that waits frees its place in the queue, and lets the start go on. After that it is as with `ProxyApp`.
+/// Dropping the future of a waiting request frees its place in the queue; the start of the child continues. Once the
+/// request is sent, the future behaves as that of `ProxyApp`.
+#[doc(alias = "on-demand")]
+#[doc(alias = "lazy start")]
+#[doc(alias = "process manager")]
 #[derive(Clone)]
 pub struct SpawnApp(pub(super) Arc<Front>);
 
 impl SpawnApp {
-    /// Runs `command`, with the defaults.
+    /// Configures an app that runs `command`. [`SpawnAppBuilder::build`] starts nothing; the first request does.
     pub fn builder(command: Command) -> SpawnAppBuilder {
         SpawnAppBuilder::new(command)
     }
 
-    /// Starts, stops and watches the children. Keeps them, as a clone of the service does.
+    /// Returns a handle that starts, stops and observes the children. Like a clone of the service, it keeps them
+    /// running.
     #[must_use]
     pub fn handle(&self) -> Handle {
         Handle(self.0.clone())

@@ -143,11 +143,11 @@ impl Front {
             match moment.state {
                 _ if moment.closed => return Err(refused("the backend was shut down", SECOND)),
                 State::Failed if left.is_some_and(|left| !left.is_zero()) => {
-                    return Err(self.failing("the backend fails again and again", left.unwrap_or(SECOND)));
+                    return Err(self.failing("the backend has failed repeatedly", left.unwrap_or(SECOND)));
                 }
                 _ => self.demand(),
             }
-            let late = |_| self.failing("no backend was ready in time", SECOND);
+            let late = |_| self.failing("no backend became ready in time", SECOND);
             timeout_at(deadline, moments.changed()).await.map_err(late)?.map_err(|_| gone())?;
         }
     }
@@ -244,7 +244,7 @@ impl<'a> Place<'a> {
         let enter = |waiting| if waiting < max { Some(waiting + 1) } else { None };
         match public.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, enter) {
             Ok(_) => Ok(Self(public)),
-            Err(_) => Err(refused("too many requests wait for the backend", SECOND)),
+            Err(_) => Err(refused("too many requests are waiting for the backend", SECOND)),
         }
     }
 }

@@ -2,52 +2,53 @@
 
 use std::{fmt, process::ExitStatus, time::Duration};
 
-/// What an app does.
+/// Names the state of an app or a child. The [module](crate::spawn#states) lists the transitions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum State {
     /// No child runs. A request starts one.
     #[default]
     Stopped,
-    /// A child was started and is not ready; requests wait.
+    /// A child was started and is not ready yet. Requests wait.
     Starting,
-    /// Requests are forwarded.
+    /// A child is ready. Requests are forwarded.
     Ready,
-    /// No new requests are given to the child; those that it has are waited for.
+    /// The child gets no new requests; those in flight are completed.
     Draining,
-    /// The child was asked to end.
+    /// The child was asked to end. Requests wait.
     Stopping,
-    /// The last child failed; the next is started after a delay. Requests wait.
+    /// The last child failed; the next one is started after a delay. Requests wait.
     Backoff,
-    /// Too many have failed. Requests are answered with 503 for a while; the first one after that starts a child.
+    /// Too many children failed: the circuit breaker is open. Requests are answered with 503; the first one after the
+    /// pause starts a child.
     Failed,
 }
 
-/// How a child ended.
+/// Reports how a child ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Exit {
-    /// Its exit status; none if it was never there, or the system did not tell.
+    /// The exit status. `None` if the child was never started, or if the system did not report the status.
     pub status: Option<ExitStatus>,
-    /// What it ended of.
+    /// The cause of the end.
     pub cause: ExitCause,
 }
 
-/// Why a child ended.
+/// Names the cause of a child's end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExitCause {
-    /// It was told to: it was idle, too old, replaced, or somebody asked for it.
+    /// The child was stopped: it was idle, too old or replaced, or the app or its [`Handle`](super::Handle) stopped it.
     Stopped,
-    /// It ended by itself while it served.
+    /// The child exited by itself while it was ready.
     Exited,
-    /// It ended before it was ready.
+    /// The child exited before it was ready.
     ExitedWhileStarting,
-    /// It could not be started at all; the system's reason.
+    /// The child could not be started. Contains the reason.
     SpawnFailed(String),
-    /// It was not ready in time.
+    /// The child was not ready within the start timeout.
     StartTimeout,
-    /// Somebody else answers at its port.
+    /// Another program listens on the child's port.
     ForeignListener,
 }
 
@@ -55,11 +56,11 @@ impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.cause {
             ExitCause::Stopped => "stopped",
-            ExitCause::Exited => "it ended by itself",
-            ExitCause::ExitedWhileStarting => "it ended before it was ready",
-            ExitCause::SpawnFailed(why) => return write!(f, "it could not be started: {why}"),
-            ExitCause::StartTimeout => "it was not ready in time",
-            ExitCause::ForeignListener => "another program answers at its port",
+            ExitCause::Exited => "the child exited by itself",
+            ExitCause::ExitedWhileStarting => "the child exited before it was ready",
+            ExitCause::SpawnFailed(why) => return write!(f, "the child could not be started: {why}"),
+            ExitCause::StartTimeout => "the child was not ready within the start timeout",
+            ExitCause::ForeignListener => "another program listens on the child's port",
         })?;
         match &self.status {
             Some(status) => write!(f, " ({status})"),
@@ -68,94 +69,94 @@ impl fmt::Display for Exit {
     }
 }
 
-/// An app at one moment.
+/// Reports the state of an app at one moment.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Status {
-    /// What it does.
+    /// The state of the app.
     pub state: State,
-    /// How long it has done so.
+    /// The time in this state.
     pub since: Duration,
-    /// In [`State::Backoff`] and [`State::Failed`]: when a child may be started.
+    /// The time until a child may be started, in [`State::Backoff`] and [`State::Failed`].
     pub retry_in: Option<Duration>,
-    /// The number of the generation that serves, or is to serve: 1, and one more with each reload.
+    /// The number of the generation that serves or will serve: 1, incremented by each reload.
     pub generation: u64,
-    /// Children that were started so far.
+    /// The number of children started so far.
     pub started: u64,
-    /// Those of them that were started in place of one that failed.
+    /// The number of restarts after a child ended unexpectedly.
     pub restarts: u64,
-    /// Requests, bodies and tunnels on their way.
+    /// The number of requests, response bodies and tunnels in flight.
     pub in_flight: usize,
-    /// Requests that wait for a child.
+    /// The number of requests that wait for a child.
     pub waiting: usize,
-    /// Those that there are, the ones that are going among them.
+    /// The children, including those that are being stopped.
     pub children: Vec<ChildStatus>,
-    /// How the last one that ended did so.
+    /// The end of the child that ended last.
     pub last_exit: Option<Exit>,
 }
 
-/// A child at one moment.
+/// Reports the state of a child at one moment.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ChildStatus {
-    /// Its number: each child of an app has another.
+    /// The child's number, unique within its app.
     pub id: u64,
-    /// Its generation.
+    /// The child's generation.
     pub generation: u64,
-    /// Its process id, which is also that of its process group; none before it runs.
+    /// The child's process id, which on unix is also its process group id. `None` before it runs.
     pub pid: Option<u32>,
     /// [`State::Starting`], [`State::Ready`], [`State::Draining`] or [`State::Stopping`].
     pub state: State,
-    /// How long it has been there.
+    /// The time since the child was started.
     pub age: Duration,
-    /// Requests, bodies and tunnels on their way to and from it.
+    /// The number of requests, response bodies and tunnels in flight with this child.
     pub in_flight: usize,
 }
 
-/// Something that happened to an app.
+/// Reports a change of an app or one of its children.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// The app does something else now.
+    /// The state of the app changed to this one.
     State(State),
-    /// A child runs, and is not ready yet.
+    /// A child was started and is not ready yet.
     #[non_exhaustive]
     Started {
-        /// Its number.
+        /// The child's number.
         child: u64,
-        /// Its generation.
+        /// The child's generation.
         generation: u64,
-        /// Its process id.
+        /// The child's process id.
         pid: u32,
     },
-    /// A child is ready.
+    /// A child became ready.
     #[non_exhaustive]
     Ready {
-        /// Its number.
+        /// The child's number.
         child: u64,
-        /// Its generation.
+        /// The child's generation.
         generation: u64,
     },
-    /// A child has ended and was reaped.
+    /// A child ended and was reaped.
     #[non_exhaustive]
     Exited {
-        /// Its number.
+        /// The child's number.
         child: u64,
-        /// Its generation.
+        /// The child's generation.
         generation: u64,
-        /// How.
+        /// How the child ended.
         exit: Exit,
     },
-    /// A new generation serves.
+    /// A new generation took over.
     #[non_exhaustive]
     Reloaded {
-        /// Its number.
+        /// The number of the new generation.
         generation: u64,
     },
-    /// A new generation could not be made ready; the old one goes on.
+    /// A new generation did not become ready; the old one keeps serving.
     #[non_exhaustive]
     ReloadFailed {
-        /// The number that it would have had.
+        /// The number that the new generation would have had.
         generation: u64,
     },
 }

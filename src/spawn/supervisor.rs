@@ -290,7 +290,8 @@ impl Supervisor {
                     // As long as others serve, nobody need know.
                     BackoffDecision::GiveUp(until) if !is_alone => self.not_before = Some(until),
                     BackoffDecision::GiveUp(until) => {
-                        tracing::warn!(name = &*self.public.spec.name, pause = ?(until - now), "a backend fails again and again");
+                        let name = &*self.public.spec.name;
+                        tracing::warn!(name, pause = ?(until - now), "a backend has failed repeatedly, pausing restarts");
                         self.stop_all(Halt::Stop);
                         self.given_up = Some(until);
                     }

@@ -32,7 +32,7 @@ impl Supervisor {
         }
         self.public.moment.send_replace(now);
         if before.state != state {
-            tracing::debug!(name = &*self.public.spec.name, ?state, "a backend has changed");
+            tracing::debug!(name = &*self.public.spec.name, ?state, "the state of a backend changed");
             self.tell(Event::State(state));
         }
     }

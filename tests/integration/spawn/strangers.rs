@@ -28,7 +28,7 @@ async fn a_stranger_at_the_port_gets_no_request() {
     let app = SpawnApp::builder(command()).listen(ListenMode::Announced(report.clone())).build().unwrap();
     let error = within("the failure", app.handle().start()).await.unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string();
-    assert!(cause.contains("another program answers"), "{cause}");
+    assert!(cause.contains("another program listens"), "{cause}");
     assert!(!seen.is_finished());
     app.handle().shut_down().await.unwrap();
 
