@@ -95,11 +95,12 @@ impl ClassicSigner {
         Ok(Self(Arc::new(Signing { keyring, sender, counter: AtomicU64::new(0) })))
     }
 
-    /// Signs the head as it is now, before each attempt to send. Sets `X-WSGIProxy-Signature`, and `Date` to `now`: a client's own could
-    /// be far away.
+    /// Signs the head as it is now, before each attempt to send. Sets `X-WSGIProxy-Signature`, and `Date` to `now`: a
+    /// client's own could be far away.
     ///
     /// # Errors
-    /// `InvalidTarget` if there is no authority or more than one `Host`; `Internal` if `now` is before 1970 or after 9999.
+    /// `InvalidTarget` if there is no authority or more than one `Host`; `Internal` if `now` is before 1970 or after
+    /// 9999.
     #[doc(hidden)]
     pub fn sign(&self, parts: &mut Parts, now: SystemTime) -> Result<(), Error> {
         let count = self.0.counter.fetch_add(1, Ordering::Relaxed);
@@ -150,9 +151,9 @@ impl fmt::Debug for ClassicSigner {
 /// body is passed on unchecked. Cheap to clone; clones share one replay store.
 ///
 /// # Errors
-/// [`ProxyMiddleware`](crate::ProxyMiddleware) answers 403 ([`ErrorKind::Signature`]) if the signature is missing,
-/// malformed, wrong, expired or replayed, and 503 ([`ErrorKind::Unavailable`]) if the replay store is full or
-/// unreachable.
+/// [`ProxyMiddleware`](crate::ProxyMiddleware) answers 403 ([`ErrorKind::Signature`]) if the signature is missing and
+/// the trust policy requires one, or if it is malformed, wrong, expired or replayed, and 503
+/// ([`ErrorKind::Unavailable`]) if the replay store is full or unreachable.
 ///
 /// ```
 /// use http::{Request, Response};
@@ -197,10 +198,12 @@ impl ClassicVerifier {
         Self(Arc::new(Verifying { keyring, replay: Box::new(store) }))
     }
 
-    /// Verifies a request's head, and remembers its number. The request must be as it came in, its URI and `Host` too. Touches nothing.
+    /// Verifies a request's head, and remembers its number. The request must be as it came in, its URI and `Host` too.
+    /// Touches nothing.
     ///
     /// # Errors
-    /// `Signature` (403), with the reason as its source, for the log. `Unavailable` (503): the replay store is full or out of reach.
+    /// `Signature` (403), with the reason as its source, for the log. `Unavailable` (503): the replay store is full or
+    /// out of reach.
     #[doc(hidden)]
     pub fn verify(&self, parts: &Parts, now: SystemTime) -> Result<Verification, Error> {
         let keyring = &self.0.keyring;
@@ -269,7 +272,8 @@ impl<'a> Claim<'a> {
         Some(Self { host, path, number, mac: unhex(hex)?, signed })
     }
 
-    /// The number as a nonce of this crate if it is one; else the MAC, since a peer that counts from 0 counts so again after a restart.
+    /// The number as a nonce of this crate if it is one; else the MAC, since a peer that counts from 0 counts so again
+    /// after a restart.
     fn nonce(&self) -> String {
         let (sender, count) = ((self.number >> 64) as u64, self.number as u64);
         if sender == 0 {

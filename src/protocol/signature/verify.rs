@@ -48,9 +48,10 @@ use crate::{
 /// declared length is passed on only after the check.
 ///
 /// # Errors
-/// [`ProxyMiddleware`](crate::ProxyMiddleware) answers 403 ([`ErrorKind::Signature`]) if the signature is missing,
-/// malformed, wrong, expired or replayed, or does not cover a required component. The reason is in the log, not in the
-/// response. It answers 503 ([`ErrorKind::Unavailable`]) if the replay store is full or unreachable.
+/// [`ProxyMiddleware`](crate::ProxyMiddleware) answers 403 ([`ErrorKind::Signature`]) if the signature is missing and
+/// the trust policy requires one, or if it is malformed, wrong, expired or replayed, or does not cover a required
+/// component. The reason is in the log, not in the response. It answers 503 ([`ErrorKind::Unavailable`]) if the replay
+/// store is full or unreachable.
 ///
 /// # Deployment
 /// The clocks of both ends must agree within the [clock skew](VerifierBuilder::skew). If several processes verify under
@@ -130,11 +131,12 @@ impl Verifier {
         headers.contains_key(SIGNATURE_INPUT)
     }
 
-    /// Verifies a request's head, and remembers its nonce. The request must be as it came in, its URI and `Host` too. Touches nothing.
+    /// Verifies a request's head, and remembers its nonce. The request must be as it came in, its URI and `Host` too.
+    /// Touches nothing.
     ///
     /// # Errors
-    /// `Signature` (403): missing, malformed, wrong, too old, seen before, or leaves out what must be covered; the reason is the error's
-    /// source, for the log. `Unavailable` (503): the replay store is full or out of reach.
+    /// `Signature` (403): missing, malformed, wrong, too old, seen before, or leaves out what must be covered; the
+    /// reason is the error's source, for the log. `Unavailable` (503): the replay store is full or out of reach.
     #[doc(hidden)]
     pub fn verify<B: Body>(&self, parts: &Parts, body: &B, now: SystemTime) -> Result<Verification, Error> {
         let keyring = &self.0.keyring;
@@ -361,7 +363,8 @@ pub enum Verification {
 /// Waits for a replay store that is elsewhere.
 ///
 /// # Cancel safety
-/// The store may have remembered the nonce when this is dropped, so that the request, sent again as it is, would be refused.
+/// The store may have remembered the nonce when this is dropped, so that the request, sent again as it is, would be
+/// refused.
 ///
 /// # Errors
 /// `Signature` if the nonce was seen before, `Unavailable` if the store cannot say.
