@@ -1,11 +1,11 @@
 //! Instructions per request in user space, counted by callgrind: repeatable to a percent, whatever else the machine does.
 
-use std::{fs, io, net::SocketAddr, path::Path, process::Command};
+use std::{fs, io, path::Path, process::Command};
 
 use crate::{
     client::Client,
     process::find,
-    proxies::Proxy,
+    proxies::{Proxy, Setup},
     workload::{Until, Workload, load},
 };
 
@@ -18,12 +18,12 @@ pub fn missing() -> Option<&'static str> {
 }
 
 /// Counts, and leaves the profile in `target/callgrind/NAME-WORKLOAD`, for `callgrind_annotate`.
-pub async fn instructions(workload: &Workload, proxy: &Proxy, origin: SocketAddr) -> io::Result<u64> {
+pub async fn instructions(workload: &Workload, proxy: &Proxy, setup: &Setup) -> io::Result<u64> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/callgrind");
     fs::create_dir_all(&folder)?;
     let profile = folder.join(format!("{}-{}", proxy.name, workload.name));
     let out = format!("--callgrind-out-file={}", profile.display());
-    let running = proxy.start(origin, &["valgrind", "-q", "--tool=callgrind", &out].map(str::to_owned)).await?;
+    let running = proxy.start(setup, &["valgrind", "-q", "--tool=callgrind", &out].map(str::to_owned)).await?;
     let clients = Client::open(workload.kind, CONNECTIONS, &running.listening).await?;
     let (clients, _) = load(clients, Until::requests(WARM_UP)).await?;
     control("--zero", running.process.id())?;

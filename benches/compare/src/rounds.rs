@@ -1,11 +1,11 @@
 //! Interleaved rounds: in each, every proxy has the same load for a moment, and is compared with the baseline's moment of that round. What
 //! the machine does meanwhile then falls on all of them alike.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, time::Duration};
 
 use crate::{
     client::Client,
-    proxies::{BASELINE, Proxy, Running},
+    proxies::{BASELINE, Proxy, Running, Setup},
     workload::{IDLE_CONNECTIONS, Kind, Sample, Workload, measure},
 };
 
@@ -45,12 +45,12 @@ struct Contender {
 pub async fn compare(
     workload: &'static Workload,
     proxies: &[&'static Proxy],
-    origin: SocketAddr,
+    setup: &Setup,
     pace: &Pace,
 ) -> io::Result<Outcome> {
     let mut contenders = Vec::new();
     for proxy in proxies.iter().filter(|proxy| proxy.can(workload.kind)) {
-        let running = proxy.start(origin, &[]).await?;
+        let running = proxy.start(setup, &[]).await?;
         contenders.push(Contender { proxy, running, samples: Vec::new(), failure: None });
     }
     for _ in 0..pace.rounds {
@@ -98,10 +98,10 @@ fn quantile(share: f64, values: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// KiB of resident memory that one client connection adds, once it has had an answer and says nothing more; in a fresh process.
-pub async fn idle(proxies: &[&'static Proxy], origin: SocketAddr) -> io::Result<Vec<(&'static Proxy, f64)>> {
+pub async fn idle(proxies: &[&'static Proxy], setup: &Setup) -> io::Result<Vec<(&'static Proxy, f64)>> {
     let mut results = Vec::new();
     for proxy in proxies {
-        let running = proxy.start(origin, &[]).await?;
+        let running = proxy.start(setup, &[]).await?;
         let small = Kind::Get { fields: 0 };
         let mut clients = Client::open(small, 1, &running.listening).await?;
         let before = running.process.resident()?;

@@ -10,6 +10,8 @@ mod origin;
 #[path = "../../src/process.rs"]
 #[allow(dead_code)]
 mod process;
+#[path = "../../src/programs.rs"]
+mod programs;
 mod proxies;
 mod report;
 mod tls;
@@ -17,10 +19,11 @@ mod tls;
 #[allow(dead_code)]
 mod websocket;
 
-use std::{error::Error, fs, path::Path, process::Command, time::Duration};
+use std::{error::Error, fs, path::Path, time::Duration};
 
 use crate::{
     load::{Pace, WORKLOADS},
+    programs::Programs,
     proxies::{PROXIES, World},
     report::Report,
 };
@@ -34,9 +37,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         return Err(format!("{unknown} is neither --quick nor --save").into());
     }
     let has = |name: &str| args.iter().any(|arg| arg == name);
-    build()?;
+    let mut programs = Programs::default();
+    programs.build(Path::new(FOLDER))?;
     process::settle()?;
-    let world = World::new().await?;
+    let world = World::new(programs).await?;
     let length = Duration::from_millis(60);
     let pace = match has("--quick") {
         true => Pace { starts: 1, rounds: 25, length },
@@ -57,12 +61,4 @@ async fn main() -> Result<(), Box<dyn Error>> {
         fs::write(Path::new(FOLDER).join("RESULTS.md"), text)?;
     }
     Ok(())
-}
-
-/// `cargo run` builds the program it runs; the proxies are programs, too.
-fn build() -> Result<(), Box<dyn Error>> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Command::new(cargo);
-    build.args(["build", "--release", "--bins", "--manifest-path"]).arg(Path::new(FOLDER).join("Cargo.toml"));
-    if build.status()?.success() { Ok(()) } else { Err("the proxies do not build".into()) }
 }

@@ -3,12 +3,9 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    time::Duration,
 };
 
-use tokio::{net::TcpStream, time::sleep};
-
-use crate::{load::Kind, origin, process::Process, tls::Authorities};
+use crate::{load::Kind, origin, process::Process, programs::Programs, tls::Authorities};
 
 pub struct Proxy {
     pub name: &'static str,
@@ -26,6 +23,7 @@ pub struct World {
     pub plain: SocketAddr,
     pub secure: SocketAddr,
     pub authorities: Authorities,
+    programs: Programs,
 }
 
 pub struct Running {
@@ -34,11 +32,11 @@ pub struct Running {
 }
 
 impl World {
-    pub async fn new() -> io::Result<Self> {
+    pub async fn new(programs: Programs) -> io::Result<Self> {
         let authorities = Authorities::new()?;
         let plain = origin::start().await?;
         let secure = authorities.secure().await?;
-        Ok(Self { plain, secure, authorities })
+        Ok(Self { plain, secure, authorities, programs })
     }
 }
 
@@ -58,7 +56,7 @@ impl Proxy {
 
     pub async fn start(&self, kind: Kind, world: &World) -> io::Result<Running> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let program = std::env::current_exe()?.with_file_name(self.name).to_string_lossy().into_owned();
+        let program = world.programs.path(self.name)?;
         let tunnel = matches!(kind, Kind::Tunnel { .. });
         let (ca, trust) = (world.authorities.proxy_file(), world.authorities.origin_file());
         let listen = address.to_string();
@@ -72,16 +70,9 @@ impl Proxy {
             "tls_relay" => vec![listen, world.secure.to_string(), world.authorities.relay_file(), trust],
             _ => vec![listen, world.plain.to_string()],
         };
-        let mut process = Process::start(&[vec![program], args].concat())?;
-        for _ in 0..500 {
-            if TcpStream::connect(address).await.is_ok() {
-                return Ok(Running { process, address });
-            }
-            if process.is_gone()? {
-                break;
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
-        Err(io::Error::other(format!("{} does not listen", self.name)))
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", self.name));
+        let mut process = Process::start(&[vec![program], args].concat()).map_err(named)?;
+        process.listens(address).await.map_err(named)?;
+        Ok(Running { process, address })
     }
 }
