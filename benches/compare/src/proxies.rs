@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    environment::{first_line, locked},
     process::{Process, find},
     programs::Programs,
     workload::Kind,
@@ -15,6 +16,8 @@ use crate::{
 pub struct Proxy {
     pub name: &'static str,
     pub what: &'static str,
+    /// A footnote on the part of a proxy's work that this one leaves out.
+    pub incomplete: Option<&'static str>,
     /// The program that must be installed; its Debian package has the same name.
     needs: Option<&'static str>,
     http2: bool,
@@ -23,50 +26,40 @@ pub struct Proxy {
 
 /// The proxy that the others are compared with.
 pub const BASELINE: &str = "nginx";
+/// The proxy of this repository.
+pub const OWN: &str = "nexthop";
+
+const DEFAULT: Proxy = Proxy { name: "", what: "", incomplete: None, needs: None, http2: true, websocket: true };
 
 pub const PROXIES: &[Proxy] = &[
-    Proxy {
-        name: "ours",
-        what: "`examples/reverse_proxy.rs` of this crate",
-        needs: None,
-        http2: true,
-        websocket: true,
-    },
+    Proxy { name: OWN, what: "`examples/reverse_proxy.rs` of this repository", ..DEFAULT },
     Proxy {
         name: BASELINE,
-        what: "access log off, 128 connections kept to the origin, buffers of 64 KiB but for small requests",
+        what: "access log off, 128 connections kept to the origin, buffers of 64 KiB except for small requests",
         needs: Some("nginx"),
-        http2: true,
-        websocket: true,
+        ..DEFAULT
     },
     Proxy {
         name: "haproxy",
-        what: "`http-reuse always`, else the defaults (buffers of 16 KiB)",
+        what: "`http-reuse always`, otherwise the defaults (buffers of 16 KiB)",
         needs: Some("haproxy"),
-        http2: true,
-        websocket: true,
+        ..DEFAULT
     },
-    Proxy {
-        name: "axum-reverse-proxy",
-        what: "the crate, its default policy",
-        needs: None,
-        http2: true,
-        websocket: true,
-    },
+    Proxy { name: "axum-reverse-proxy", what: "the crate with its default policy", ..DEFAULT },
     Proxy {
         name: "axum-legacy",
-        what: "an axum handler around hyper-util's client: the obvious thing, defaults throughout (`TCP_NODELAY` off)",
-        needs: None,
-        http2: true,
+        what: "an axum handler that calls hyper-util's legacy client, defaults throughout (`TCP_NODELAY` off)",
+        incomplete: Some("forwards without removing or adding headers: not a complete proxy"),
         websocket: false,
+        ..DEFAULT
     },
-    Proxy { name: "pingora", what: "pingora-proxy, its defaults", needs: Some("cmake"), http2: true, websocket: true },
+    Proxy { name: "pingora", what: "pingora-proxy with its defaults", needs: Some("cmake"), ..DEFAULT },
     Proxy {
         name: "relay",
-        what: "`tokio::io::copy_bidirectional` with its buffers of 8 KiB; knows nothing of HTTP: the lower bound for small requests",
-        needs: None,
+        what: "`tokio::io::copy_bidirectional` with its buffers of 8 KiB; copies bytes, no HTTP",
+        incomplete: Some("copies bytes, no HTTP: the lower bound for small requests"),
         http2: false,
-        websocket: true,
+        ..DEFAULT
     },
 ];
 
@@ -100,6 +93,22 @@ impl Proxy {
     pub fn missing(&self) -> Option<String> {
         let needed = self.needs.filter(|needed| find(needed).is_none())?;
         Some(format!("{} is left out: `apt-get install {needed}`", self.name))
+    }
+
+    /// Returns the version of the installed program or of the locked crates.
+    pub fn version(&self) -> String {
+        let lock = include_str!("../Cargo.lock");
+        match self.name {
+            "nginx" | "haproxy" => {
+                let line = first_line(&find(self.name).unwrap_or_default().to_string_lossy(), &["-v"]);
+                let is_version = |word: &&str| word.starts_with(|c: char| c.is_ascii_digit());
+                line.split([' ', '/']).find(is_version).unwrap_or("unknown version").to_owned()
+            }
+            "pingora" => locked(include_str!("../pingora/Cargo.lock"), "pingora-proxy"),
+            "axum-legacy" => format!("axum {}, hyper-util {}", locked(lock, "axum"), locked(lock, "hyper-util")),
+            "relay" => format!("tokio {}", locked(lock, "tokio")),
+            name => locked(lock, name),
+        }
     }
 
     /// Starts the proxy in front of the origin, as the last argument of `wrapper` (empty, or valgrind's command).
