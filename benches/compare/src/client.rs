@@ -4,15 +4,12 @@ use std::{future::poll_fn, io, net::SocketAddr};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use tokio::{
-    io::AsyncWriteExt,
-    net::{TcpSocket, TcpStream},
-};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
     http1::{ACCEPT, Connection, PATTERN, SMALL},
     proxies::Listening,
-    transfer::{Mode, PACED_PART, Transfer},
+    transfer::{Mode, Transfer, connect},
     websocket,
     workload::Kind,
 };
@@ -102,15 +99,6 @@ impl Link {
             Kind::Http2 => unreachable!("eight clients share a connection"),
         }
     }
-}
-
-async fn connect(mode: Mode, address: SocketAddr) -> io::Result<Connection> {
-    let socket = TcpSocket::new_v4()?;
-    if mode == Mode::Paced {
-        // Else the kernel accepts megabytes on the client's behalf, and the proxy never has to wait.
-        socket.set_recv_buffer_size(PACED_PART as u32)?;
-    }
-    Connection::new(socket.connect(address).await?)
 }
 
 async fn exchange(

@@ -43,14 +43,42 @@ pub fn find(program: &str) -> Option<PathBuf> {
 
 pub struct Process(Child);
 
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Times {
+    /// User and system time.
+    pub cpu: Duration,
+    /// The time in which a thread was ready to run but something else had the core.
+    pub waiting: Duration,
+}
+
+impl Times {
+    /// Parses the contents of `schedstat`.
+    fn parse(text: &str) -> io::Result<Self> {
+        let mut numbers = text.split_whitespace().map(|word| word.parse().map(Duration::from_nanos));
+        match (numbers.next(), numbers.next()) {
+            (Some(Ok(cpu)), Some(Ok(waiting))) => Ok(Self { cpu, waiting }),
+            _ => Err(io::Error::other(format!("unexpected schedstat {text:?}"))),
+        }
+    }
+}
+
+impl std::ops::Sub for Times {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self { cpu: self.cpu - earlier.cpu, waiting: self.waiting - earlier.waiting }
+    }
+}
+
 impl Process {
-    /// Runs `command` on the proxies' core. The command must neither fork nor daemonize.
-    pub fn start(command: &[String]) -> io::Result<Self> {
+    /// Runs `command` on the proxies' core, with these environment variables. The command must neither fork nor daemonize.
+    pub fn start(command: &[String], variables: &[(&str, &str)]) -> io::Result<Self> {
         let (program, args) = command.split_first().ok_or_else(|| io::Error::other("no program to start"))?;
         pin(PROXY_CORE)?; // inherited by the child
         let child = Command::new(program)
             .args(args)
             .env("WORKERS", "1")
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
@@ -77,20 +105,21 @@ impl Process {
         self.0.id()
     }
 
-    /// Returns the user and system time of all live threads, in nanoseconds' precision.
-    pub fn cpu(&self) -> io::Result<Duration> {
-        let mut nanoseconds = 0;
+    /// Returns the scheduler's account of all live threads, in nanoseconds' precision.
+    pub fn times(&self) -> io::Result<Times> {
+        let mut sum = Times::default();
         for thread in fs::read_dir(format!("/proc/{}/task", self.id()))? {
-            let times = fs::read_to_string(thread?.path().join("schedstat"))?;
-            nanoseconds += first_number(&times)?;
+            let times = Times::parse(&fs::read_to_string(thread?.path().join("schedstat"))?)?;
+            sum.cpu += times.cpu;
+            sum.waiting += times.waiting;
         }
-        Ok(Duration::from_nanos(nanoseconds))
+        Ok(sum)
     }
 
     /// Returns the resident memory in KiB.
     pub fn resident(&self) -> io::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
-        first_number(status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default())
+        resident(&status).ok_or_else(|| io::Error::other("no VmRSS in /proc/PID/status"))
     }
 }
 
@@ -102,9 +131,8 @@ impl Drop for Process {
     }
 }
 
-fn first_number(text: &str) -> io::Result<u64> {
-    let number = text.split_whitespace().next().and_then(|word| word.parse().ok());
-    number.ok_or_else(|| io::Error::other(format!("no number in the /proc file: {text:?}")))
+fn resident(status: &str) -> Option<u64> {
+    status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?.parse().ok()
 }
 
 #[cfg(test)]
@@ -112,20 +140,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_number_of_a_proc_file_is_read() {
-        assert_eq!(first_number("   10880 kB").unwrap(), 10880);
-        assert!(first_number("").is_err());
+    fn the_files_of_proc_are_parsed() {
+        let times = Times { cpu: Duration::from_nanos(1500), waiting: Duration::from_nanos(20) };
+        assert_eq!(Times::parse("1500 20 3\n").unwrap(), times);
+        assert!(Times::parse("1500\n").is_err());
+        assert_eq!(resident("VmHWM:\t   20000 kB\nVmRSS:\t   10880 kB\n"), Some(10880));
+        assert_eq!(resident("Name:\tzombie\n"), None);
     }
 
     #[tokio::test]
     async fn a_program_that_does_not_exist_is_named() {
-        let error = Process::start(&["/nonexistent/proxy".to_owned()]).err().unwrap();
+        let error = Process::start(&["/nonexistent/proxy".to_owned()], &[]).err().unwrap();
         assert!(error.to_string().starts_with("cannot start /nonexistent/proxy: "), "{error}");
     }
 
     #[tokio::test]
     async fn a_process_that_ends_early_is_reported_with_its_status() {
-        let mut process = Process::start(&["false".to_owned()]).unwrap();
+        let mut process = Process::start(&["false".to_owned()], &[]).unwrap();
         let error = process.listens("127.0.0.1:1".parse().unwrap()).await.unwrap_err().to_string();
         assert!(error.contains("ended before it listened on 127.0.0.1:1 (exit status: 1)"), "{error}");
     }

@@ -18,7 +18,10 @@ pub struct Row {
     pub cpu_per_request: Duration,
     /// CPU time per request as a multiple of the baseline's, if the baseline was measured.
     pub ratio: Option<Spread>,
+    /// As in [`Sample`].
     pub utilization: f64,
+    /// As in [`Sample`].
+    pub disturbance: f64,
     pub requests_per_second: f64,
     pub median: Duration,
     pub percentile_99: Duration,
@@ -90,6 +93,7 @@ fn row(proxy: &'static Proxy, samples: &[Sample], baseline: Option<&[Sample]>, r
         cpu_per_request: seconds(|sample| sample.cpu_per_request.as_secs_f64()),
         ratio: baseline.and_then(ratios),
         utilization: of(|sample| sample.utilization),
+        disturbance: of(|sample| sample.disturbance),
         requests_per_second: of(|sample| sample.requests_per_second),
         median: seconds(|sample| sample.median.as_secs_f64()),
         percentile_99: seconds(|sample| sample.percentile_99.as_secs_f64()),
@@ -123,6 +127,7 @@ mod tests {
         let sample = |&cpu| Sample {
             cpu_per_request: Duration::from_micros(cpu),
             utilization: 0.9,
+            disturbance: 0.01,
             requests_per_second: 1e6 / cpu as f64,
             median: Duration::from_micros(cpu * 2),
             percentile_99: Duration::from_micros(cpu * 3),

@@ -1,9 +1,10 @@
 //! The ways in which a client sends and receives bodies.
 
-use std::{io, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpSocket,
     time::{Interval, MissedTickBehavior, interval},
 };
 
@@ -13,7 +14,7 @@ use crate::http1::Connection;
 pub enum Mode {
     /// Compares every byte of a body. For verification, outside of the timed rounds.
     Compare,
-    /// Counts the bytes and drops them, as cheaply as possible, so that the proxy waits for nobody.
+    /// Counts the bytes and drops them, as cheaply as possible, so that the proxy does not wait for the client.
     Count,
     /// Counts, but sends and receives at most [`PACED_PART`] per [`PACED_PERIOD`].
     Paced,
@@ -22,6 +23,16 @@ pub enum Mode {
 pub const PACED_PART: usize = 64 << 10;
 pub const PACED_PERIOD: Duration = Duration::from_millis(1);
 const SCRATCH: usize = 256 << 10;
+
+/// Opens a connection for a client of that mode.
+pub async fn connect(mode: Mode, address: SocketAddr) -> io::Result<Connection> {
+    let socket = TcpSocket::new_v4()?;
+    if mode == Mode::Paced {
+        // Else the kernel accepts megabytes on the client's behalf, and the proxy never has to wait.
+        socket.set_recv_buffer_size(PACED_PART as u32)?;
+    }
+    Connection::new(socket.connect(address).await?)
+}
 
 /// Sends and receives the bodies of one client in one [`Mode`].
 pub struct Transfer {

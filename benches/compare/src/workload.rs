@@ -103,6 +103,8 @@ pub struct Sample {
     pub cpu_per_request: Duration,
     /// The proxy's CPU time as a share of the time that passed: its share of its core.
     pub utilization: f64,
+    /// The share of the time in which the proxy was ready but other processes had its core.
+    pub disturbance: f64,
     pub requests_per_second: f64,
     pub median: Duration,
     pub percentile_99: Duration,
@@ -144,18 +146,19 @@ pub async fn measure(workload: &Workload, proxy: &Running, length: Duration) -> 
         Load::Wrk => return wrk::measure(workload.clients, proxy, length).await,
     };
     let clients = Client::open(workload.kind, mode, workload.clients, &proxy.listening).await?;
-    let (cpu, start) = (proxy.process.cpu()?, Instant::now());
+    let (before, start) = (proxy.process.times()?, Instant::now());
     let mut latencies = load(clients, Until::Time(start + length)).await?.1;
-    let (cpu, wall) = (proxy.process.cpu()? - cpu, start.elapsed());
+    let (times, wall) = (proxy.process.times()? - before, start.elapsed().as_secs_f64());
     latencies.sort_unstable();
     let count = latencies.len();
     let at = |share| quantile(&latencies, share).ok_or_else(|| io::Error::other("no request was answered"));
     Ok(Sample {
         median: at(0.5)?,
         percentile_99: at(0.99)?,
-        cpu_per_request: cpu / count as u32,
-        utilization: cpu.as_secs_f64() / wall.as_secs_f64(),
-        requests_per_second: count as f64 / wall.as_secs_f64(),
+        cpu_per_request: times.cpu / count as u32,
+        utilization: times.cpu.as_secs_f64() / wall,
+        disturbance: times.waiting.as_secs_f64() / wall,
+        requests_per_second: count as f64 / wall,
     })
 }
 

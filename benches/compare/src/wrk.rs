@@ -16,14 +16,15 @@ pub async fn measure(connections: usize, proxy: &Running, length: Duration) -> i
     let mut wrk = Command::new(find("wrk").ok_or_else(|| io::Error::other("wrk is not installed"))?);
     wrk.args(["-t1", "--latency", &format!("-c{connections}"), &format!("-d{seconds}s")]);
     wrk.arg(format!("http://{}/bulk", proxy.listening.http1)).kill_on_drop(true);
-    let (cpu, start) = (proxy.process.cpu()?, Instant::now());
+    let (before, start) = (proxy.process.times()?, Instant::now());
     let output = wrk.output().await?;
-    let (cpu, wall) = (proxy.process.cpu()? - cpu, start.elapsed());
+    let (times, wall) = (proxy.process.times()? - before, start.elapsed().as_secs_f64());
     let text = String::from_utf8_lossy(&output.stdout);
     let summary = Summary::parse(&text).map_err(|error| io::Error::other(format!("wrk: {error}")))?;
     Ok(Sample {
-        cpu_per_request: cpu / summary.requests,
-        utilization: cpu.as_secs_f64() / wall.as_secs_f64(),
+        cpu_per_request: times.cpu / summary.requests,
+        utilization: times.cpu.as_secs_f64() / wall,
+        disturbance: times.waiting.as_secs_f64() / wall,
         requests_per_second: f64::from(summary.requests) / summary.length.as_secs_f64(),
         median: summary.median,
         percentile_99: summary.percentile_99,

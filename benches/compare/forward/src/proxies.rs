@@ -1,11 +1,11 @@
-//! The proxies, and the world around them: an origin in clear text, the same behind TLS, and two authorities.
+//! The proxies, and their surroundings: an origin without TLS, the same with TLS, and two certificate authorities.
 
 use std::{
     io,
     net::{SocketAddr, TcpListener},
 };
 
-use crate::{load::Kind, origin, process::Process, programs::Programs, tls::Authorities};
+use crate::{environment::locked, load::Kind, origin, process::Process, programs::Programs, tls::Authorities};
 
 pub struct Proxy {
     pub name: &'static str,
@@ -13,10 +13,16 @@ pub struct Proxy {
 }
 
 pub const PROXIES: &[Proxy] = &[
-    Proxy { name: "ours", what: "`examples/forward_proxy.rs` of this crate; 1024 hosts kept" },
-    Proxy { name: "hudsucker", what: "as in its `noop` example; 1000 hosts kept" },
-    Proxy { name: "relay", what: "`tokio::io::copy_bidirectional`; knows no CONNECT and has one upstream" },
-    Proxy { name: "tls_relay", what: "the same between TLS and TLS, with one certificate" },
+    Proxy {
+        name: "nexthop",
+        what: "`examples/forward_proxy.rs` of this repository; caches certificates for 1024 hosts",
+    },
+    Proxy { name: "hudsucker", what: "as in its `noop` example; caches certificates for 1000 hosts" },
+    Proxy {
+        name: "relay",
+        what: "`tokio::io::copy_bidirectional`: copies bytes to one upstream, no HTTP and no `CONNECT`",
+    },
+    Proxy { name: "tls_relay", what: "the same with TLS on both sides and one certificate" },
 ];
 
 pub struct World {
@@ -41,6 +47,13 @@ impl World {
 }
 
 impl Proxy {
+    /// Returns the locked version of the crate it is made of.
+    pub fn version(&self) -> String {
+        let name = if self.is_relay() { "tokio" } else { self.name };
+        let version = locked(include_str!("../Cargo.lock"), name);
+        if self.is_relay() { format!("tokio {version}") } else { version }
+    }
+
     pub fn can(&self, kind: Kind) -> bool {
         match self.name {
             "relay" => matches!(kind, Kind::Tunnel { .. } | Kind::Absolute),
@@ -49,7 +62,7 @@ impl Proxy {
         }
     }
 
-    /// Carries everything to one place, unasked.
+    /// Whether it connects to one upstream without a request for it.
     pub fn is_relay(&self) -> bool {
         self.name.ends_with("relay")
     }
@@ -61,7 +74,7 @@ impl Proxy {
         let (ca, trust) = (world.authorities.proxy_file(), world.authorities.origin_file());
         let listen = address.to_string();
         let args: Vec<String> = match self.name {
-            "ours" => {
+            "nexthop" => {
                 let mut args = vec![listen, ca, "--trust".into(), trust, "--resolve".into(), "*=127.0.0.1".into()];
                 args.extend(tunnel.then(|| "--tunnel".into()));
                 args
@@ -71,7 +84,7 @@ impl Proxy {
             _ => vec![listen, world.plain.to_string()],
         };
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", self.name));
-        let mut process = Process::start(&[vec![program], args].concat()).map_err(named)?;
+        let mut process = Process::start(&[vec![program], args].concat(), &[]).map_err(named)?;
         process.listens(address).await.map_err(named)?;
         Ok(Running { process, address })
     }
