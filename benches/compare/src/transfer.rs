@@ -2,9 +2,10 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
+use rustix::net::{RecvFlags, recv};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::TcpSocket,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest},
+    net::{TcpSocket, TcpStream},
     time::{Interval, MissedTickBehavior, interval},
 };
 
@@ -24,6 +25,29 @@ pub const PACED_PART: usize = 64 << 10;
 pub const PACED_PERIOD: Duration = Duration::from_millis(1);
 const SCRATCH: usize = 256 << 10;
 
+/// A stream whose bytes can be dropped.
+pub trait Source: AsyncRead + Unpin + Send {
+    /// Drops at most as many bytes as `scratch` has, and returns how many. The contents of `scratch` do not matter, then or before.
+    fn skip(&mut self, scratch: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send {
+        async { self.read(scratch).await }
+    }
+}
+
+impl Source for TcpStream {
+    /// The kernel drops the bytes without a copy (`MSG_TRUNC`, tcp(7)), so that the load's core has time to keep the proxy busy.
+    async fn skip(&mut self, scratch: &mut [u8]) -> io::Result<usize> {
+        loop {
+            self.readable().await?;
+            let received = self.try_io(Interest::READABLE, || Ok(recv(&*self, &mut *scratch, RecvFlags::TRUNC)?));
+            match received {
+                Ok((_, size)) => return Ok(size),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
 /// Opens a connection for a client of that mode.
 pub async fn connect(mode: Mode, address: SocketAddr) -> io::Result<Connection> {
     let socket = TcpSocket::new_v4()?;
@@ -38,7 +62,7 @@ pub async fn connect(mode: Mode, address: SocketAddr) -> io::Result<Connection> 
 pub struct Transfer {
     mode: Mode,
     ticks: Interval,
-    /// Overwritten by each read that counts. Allocated by the first, since most clients get small bodies only.
+    /// The buffer of reads that count. Allocated by the first, since most clients get small bodies only.
     scratch: Vec<u8>,
 }
 
@@ -62,11 +86,7 @@ impl Transfer {
     }
 
     /// Receives a body of the length of `expected`. Only [`Mode::Compare`] looks at the bytes.
-    pub async fn receive<S: AsyncRead + Unpin>(
-        &mut self,
-        connection: &mut Connection<S>,
-        expected: &[u8],
-    ) -> io::Result<()> {
+    pub async fn receive<S: Source>(&mut self, connection: &mut Connection<S>, expected: &[u8]) -> io::Result<()> {
         if self.mode == Mode::Compare {
             return connection.expect(expected).await;
         }
@@ -80,7 +100,7 @@ impl Transfer {
             if self.scratch.len() < part {
                 self.scratch.resize(SCRATCH, 0);
             }
-            match connection.stream.read(&mut self.scratch[..part]).await? {
+            match connection.stream.skip(&mut self.scratch[..part]).await? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 size => left -= size,
             }
@@ -103,6 +123,8 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+
+    impl Source for io::Cursor<Vec<u8>> {}
 
     /// A connection with `buffered` already read and `unread` still to come.
     fn connection(buffered: &[u8], unread: Vec<u8>) -> Connection<io::Cursor<Vec<u8>>> {
@@ -130,6 +152,24 @@ mod tests {
         let mut connection = connection(b"12", vec![0; SCRATCH * 2]);
         Transfer::new(Mode::Count).receive(&mut connection, &vec![1; SCRATCH + 10]).await.unwrap();
         assert_eq!(connection.stream.position(), SCRATCH as u64 + 8);
+    }
+
+    #[tokio::test]
+    async fn counting_works_on_sockets() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (stream, accepted) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let mut peer = accepted.unwrap().0;
+        let mut connection = Connection::new(stream.unwrap()).unwrap();
+        let body = vec![7; SCRATCH * 4];
+        let mut transfer = Transfer::new(Mode::Count);
+        let send = async {
+            peer.write_all(&body).await.unwrap();
+            peer.write_all(b"next").await.unwrap();
+        };
+        tokio::join!(send, async { transfer.receive(&mut connection, &body).await.unwrap() });
+        assert!(connection.expect(b"next").await.is_ok());
+        drop(peer);
+        assert_eq!(transfer.receive(&mut connection, &body).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[tokio::test]

@@ -8,7 +8,10 @@ use std::{
 
 use bytes::Bytes;
 use rustls::pki_types::ServerName;
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
@@ -16,7 +19,7 @@ use crate::{
     load::Kind,
     proxies::{Running, World},
     tls::DOMAIN,
-    transfer::{self, Mode, Transfer},
+    transfer::{self, Mode, Source, Transfer},
 };
 
 pub enum Client {
@@ -24,6 +27,8 @@ pub enum Client {
     Secure { connection: Box<Connection<TlsStream<TcpStream>>>, transfer: Transfer, request: Bytes },
     Handshake { proxy: SocketAddr, port: u16, tls: TlsConnector, new: bool },
 }
+
+impl Source for TlsStream<TcpStream> {}
 
 impl Client {
     /// Opens a client, without a request. A relay is a tunnel from the beginning, without a `CONNECT`.
@@ -84,7 +89,7 @@ impl Client {
     }
 }
 
-async fn exchange<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
+async fn exchange<S: Source + AsyncWrite>(
     connection: &mut Connection<S>,
     transfer: &mut Transfer,
     request: &[u8],
