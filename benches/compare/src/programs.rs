@@ -24,6 +24,9 @@ impl Programs {
         eprintln!("building the proxies (takes minutes the first time): {command}");
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.args(args).arg(&manifest).arg("--message-format=json-render-diagnostics");
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_package(&name.to_string_lossy())) {
+            cargo.env_remove(name);
+        }
         let output = cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
         let output = output.map_err(|error| format!("cannot run cargo: {error}"))?;
         if !output.status.success() {
@@ -42,6 +45,12 @@ impl Programs {
         let path = self.0.get(name).ok_or_else(|| io::Error::other(format!("no binary {name:?} was built")))?;
         Ok(path.to_string_lossy().into_owned())
     }
+}
+
+/// Whether `cargo run` sets the variable for the program it runs. The build scripts of some crates (`ring`) run again if they see it change,
+/// and so do all builds that depend on them.
+fn is_of_package(variable: &str) -> bool {
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"].iter().any(|prefix| variable.starts_with(prefix))
 }
 
 /// The executables that cargo's JSON messages name.
@@ -65,6 +74,12 @@ mod tests {
 not JSON
 {"reason":"build-finished","success":true}"#;
         assert_eq!(executables(messages), [("relay".to_owned(), PathBuf::from("/t/release/relay"))]);
+    }
+
+    #[test]
+    fn variables_of_the_package_are_not_passed_on() {
+        assert!(is_of_package("CARGO_MANIFEST_DIR") && is_of_package("CARGO_PKG_NAME"));
+        assert!(!is_of_package("CARGO_TARGET_DIR") && !is_of_package("CARGO_HOME"));
     }
 
     #[test]
