@@ -1,11 +1,12 @@
-//! Instructions per request in user space, counted by callgrind: repeatable to a percent, whatever else the machine does.
+//! Instructions per request in user space, counted by callgrind: repeatable to a percent on a busy machine, too.
 
-use std::{fs, io, net::SocketAddr, path::Path, process::Command};
+use std::{fs, io, path::Path, process::Command};
 
 use crate::{
     client::Client,
     process::find,
-    proxies::Proxy,
+    proxies::{Proxy, Setup},
+    transfer::Mode,
     workload::{Until, Workload, load},
 };
 
@@ -13,18 +14,21 @@ const CONNECTIONS: usize = 16;
 const WARM_UP: u64 = 2000;
 const COUNTED: u64 = 4000;
 
-pub fn missing() -> Option<&'static str> {
-    find("valgrind").is_none().then_some("instructions are left out: `apt-get install valgrind`")
+/// Returns the reason why nothing can be counted here, if there is one.
+pub fn missing() -> Option<String> {
+    find("valgrind").is_none().then(|| "instructions are left out: `apt-get install valgrind`".to_owned())
 }
 
 /// Counts, and leaves the profile in `target/callgrind/NAME-WORKLOAD`, for `callgrind_annotate`.
-pub async fn instructions(workload: &Workload, proxy: &Proxy, origin: SocketAddr) -> io::Result<u64> {
+pub async fn instructions(workload: &Workload, proxy: &Proxy, setup: &Setup) -> io::Result<u64> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/callgrind");
     fs::create_dir_all(&folder)?;
     let profile = folder.join(format!("{}-{}", proxy.name, workload.name));
+    let valgrind = find("valgrind").unwrap_or_default().to_string_lossy().into_owned();
     let out = format!("--callgrind-out-file={}", profile.display());
-    let running = proxy.start(origin, &["valgrind", "-q", "--tool=callgrind", &out].map(str::to_owned)).await?;
-    let clients = Client::open(workload.kind, CONNECTIONS, &running.listening).await?;
+    let wrapper = [valgrind, "-q".to_owned(), "--tool=callgrind".to_owned(), out];
+    let running = proxy.start(setup, &wrapper).await?;
+    let clients = Client::open(workload.kind, Mode::Compare, CONNECTIONS, &running.listening).await?;
     let (clients, _) = load(clients, Until::requests(WARM_UP)).await?;
     control("--zero", running.process.id())?;
     let (_clients, _) = load(clients, Until::requests(COUNTED)).await?;
@@ -33,7 +37,7 @@ pub async fn instructions(workload: &Workload, proxy: &Proxy, origin: SocketAddr
     let text = fs::read_to_string(&dump)?;
     fs::rename(dump, profile)?;
     let total = text.lines().find_map(|line| line.strip_prefix("totals:")?.trim().parse::<u64>().ok());
-    Ok(total.ok_or(io::Error::other("callgrind's profile has no totals"))? / COUNTED)
+    Ok(total.ok_or_else(|| io::Error::other("callgrind's profile has no totals"))? / COUNTED)
 }
 
 fn control(order: &str, process: u32) -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! The load: clients of five kinds. An exchange is one request (or message) and its whole answer, every byte of it compared.
+//! The load: clients of four kinds. An exchange is one request (or message) and its whole response.
 
 use std::{future::poll_fn, io, net::SocketAddr};
 
@@ -9,14 +9,20 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 use crate::{
     http1::{ACCEPT, Connection, PATTERN, SMALL},
     proxies::Listening,
+    transfer::{Mode, Transfer, connect},
     websocket,
     workload::Kind,
 };
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ=="; // RFC 6455 §1.3
 
-pub enum Client {
-    /// One connection; the request's bytes, and the answer's body.
+pub struct Client {
+    link: Link,
+    transfer: Transfer,
+}
+
+enum Link {
+    /// One connection; the request's bytes, and the response's body.
     KeepAlive { connection: Connection, request: Bytes, expected: Bytes },
     /// A new connection for each exchange.
     Fresh { address: SocketAddr },
@@ -27,37 +33,65 @@ pub enum Client {
 }
 
 impl Client {
-    /// Opens `count` clients. Each has done one exchange by then, so the proxy is known to answer rightly and its pool is full.
-    pub async fn open(kind: Kind, count: usize, proxy: &Listening) -> io::Result<Vec<Self>> {
-        let mut clients = Vec::with_capacity(count);
-        while clients.len() < count {
+    /// Opens `count` clients. Each makes one exchange, so that the proxy's pool is full before anything is measured.
+    pub async fn open(kind: Kind, mode: Mode, count: usize, proxy: &Listening) -> io::Result<Vec<Self>> {
+        let mut links = Vec::with_capacity(count);
+        while links.len() < count {
             if kind == Kind::Http2 {
                 let requests = http2(proxy.http2).await?;
-                let client = |requests| Self::Http2 { requests, address: proxy.http2 };
-                clients.extend(std::iter::repeat_n(requests, 8).map(client));
+                let link = |requests| Link::Http2 { requests, address: proxy.http2 };
+                links.extend(std::iter::repeat_n(requests, 8).map(link));
             } else {
-                clients.push(Self::one(kind, proxy.http1).await?);
+                links.push(Link::open(kind, mode, proxy.http1).await?);
             }
         }
-        // All at once: one after the other would share a single connection to the origin, and opening the others would be measured.
+        // All at once: sequential requests would share one connection to the origin, and the others would open during the measurement.
         let mut first = tokio::task::JoinSet::new();
-        clients.into_iter().for_each(|mut client| {
+        for link in links {
+            let mut client = Self { link, transfer: Transfer::new(mode) };
             first.spawn(async move { client.exchange().await.map(|()| client) });
-        });
+        }
         first.join_all().await.into_iter().collect()
     }
 
-    async fn one(kind: Kind, address: SocketAddr) -> io::Result<Self> {
-        let connect = async || Connection::new(TcpStream::connect(address).await?);
-        let keep_alive =
-            async |request, expected| Ok(Self::KeepAlive { connection: connect().await?, request, expected });
+    pub async fn exchange(&mut self) -> io::Result<()> {
+        let transfer = &mut self.transfer;
+        match &mut self.link {
+            Link::KeepAlive { connection, request, expected } => {
+                exchange(connection, transfer, request, expected).await
+            }
+            Link::Fresh { address } => {
+                let mut connection = Connection::new(TcpStream::connect(*address).await?)?;
+                let request = format!("GET /small HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+                exchange(&mut connection, transfer, request.as_bytes(), SMALL).await
+            }
+            Link::Http2 { requests, address } => {
+                exchange_http2(requests, transfer, *address).await.map_err(io::Error::other)
+            }
+            Link::WebSocket { connection, frame, payload } => {
+                transfer.send(&mut connection.stream, frame).await?;
+                let header = websocket::header(connection).await?;
+                match header.size == payload.len() {
+                    true => transfer.receive(connection, payload).await,
+                    false => Err(io::Error::other(format!("a message of {} bytes", header.size))),
+                }
+            }
+        }
+    }
+}
+
+impl Link {
+    async fn open(kind: Kind, mode: Mode, address: SocketAddr) -> io::Result<Self> {
+        let keep_alive = async |request, expected| {
+            Ok(Self::KeepAlive { connection: connect(mode, address).await?, request, expected })
+        };
         match kind {
             Kind::Get { fields } => keep_alive(get("/small", address, fields), Bytes::from_static(SMALL)).await,
             Kind::Download => keep_alive(get("/bulk", address, 0), PATTERN.clone()).await,
             Kind::Echo => keep_alive(post("/echo", address), PATTERN.clone()).await,
             Kind::NewConnection => Ok(Self::Fresh { address }),
             Kind::WebSocket { size } => {
-                let mut connection = connect().await?;
+                let mut connection = connect(mode, address).await?;
                 upgrade(&mut connection, address).await?;
                 let payload = PATTERN.slice(..size);
                 Ok(Self::WebSocket { connection, frame: websocket::frame(&payload, true), payload })
@@ -65,34 +99,20 @@ impl Client {
             Kind::Http2 => unreachable!("eight clients share a connection"),
         }
     }
-
-    pub async fn exchange(&mut self) -> io::Result<()> {
-        match self {
-            Self::KeepAlive { connection, request, expected } => exchange(connection, request, expected).await,
-            Self::Fresh { address } => {
-                let mut connection = Connection::new(TcpStream::connect(*address).await?)?;
-                let request = format!("GET /small HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-                exchange(&mut connection, request.as_bytes(), SMALL).await
-            }
-            Self::Http2 { requests, address } => exchange_http2(requests, *address).await.map_err(io::Error::other),
-            Self::WebSocket { connection, frame, payload } => {
-                connection.stream.write_all(frame).await?;
-                match websocket::message(connection).await? == *payload {
-                    true => Ok(()),
-                    false => Err(io::Error::other("the message is not what was sent")),
-                }
-            }
-        }
-    }
 }
 
-async fn exchange(connection: &mut Connection, request: &[u8], expected: &[u8]) -> io::Result<()> {
-    connection.stream.write_all(request).await?;
+async fn exchange(
+    connection: &mut Connection,
+    transfer: &mut Transfer,
+    request: &[u8],
+    expected: &[u8],
+) -> io::Result<()> {
+    transfer.send(&mut connection.stream, request).await?;
     let head = connection.response().await?;
     if (head.status, head.length) != (200, expected.len()) {
-        return Err(io::Error::other(format!("answered {} with {} bytes", head.status, head.length)));
+        return Err(io::Error::other(format!("status {} with {} bytes", head.status, head.length)));
     }
-    connection.expect(expected).await?;
+    transfer.receive(connection, expected).await?;
     match connection.buffer.is_empty() {
         true => Ok(()),
         false => Err(io::Error::other("bytes after the response")),
@@ -124,7 +144,10 @@ async fn upgrade(connection: &mut Connection, host: SocketAddr) -> io::Result<()
     let head = connection.response().await?;
     match head.status == 101 && head.accept == ACCEPT {
         true => Ok(()),
-        false => Err(io::Error::other(format!("the upgrade was answered with {} {}", head.status, head.accept))),
+        false => Err(io::Error::other(format!(
+            "status {} to the upgrade, Sec-WebSocket-Accept {:?}",
+            head.status, head.accept
+        ))),
     }
 }
 
@@ -132,12 +155,13 @@ async fn http2(address: SocketAddr) -> io::Result<SendRequest<Bytes>> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let (requests, connection) = h2::client::handshake(stream).await.map_err(io::Error::other)?;
-    tokio::spawn(async move { connection.await.ok() }); // an error reaches the streams, too
+    tokio::spawn(async move { connection.await.ok() }); // the streams return its error
     Ok(requests)
 }
 
 async fn exchange_http2(
     requests: &mut SendRequest<Bytes>,
+    transfer: &Transfer,
     host: SocketAddr,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let request = http::Request::get(format!("http://{host}/small")).header("user-agent", "compare").body(())?;
@@ -145,7 +169,7 @@ async fn exchange_http2(
     let (response, _) = requests.send_request(request, true)?;
     let response = response.await?;
     if response.status() != 200 {
-        return Err(format!("answered {}", response.status()).into());
+        return Err(format!("status {}", response.status()).into());
     }
     let mut body = response.into_body();
     let mut received = Vec::with_capacity(SMALL.len());
@@ -154,7 +178,7 @@ async fn exchange_http2(
         body.flow_control().release_capacity(data.len())?;
         received.extend_from_slice(&data);
     }
-    match received == SMALL {
+    match transfer.accepts(&received, SMALL) {
         true => Ok(()),
         false => Err("the body is not what the origin sent".into()),
     }

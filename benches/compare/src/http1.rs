@@ -1,4 +1,4 @@
-//! As much HTTP/1.1 as an origin and a load generator need: heads by httparse, bodies with a `Content-Length`.
+//! The part of HTTP/1.1 that an origin and a load generator need: heads by httparse, bodies with a `Content-Length`.
 
 use std::{
     io::{self, ErrorKind},
@@ -13,10 +13,10 @@ use tokio::{
 
 pub const SMALL: &[u8] = b"Hello, world!";
 pub const BULK: usize = 1 << 20;
-pub const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="; // RFC 6455 §1.3: the answer to the key that the client sends
+pub const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="; // RFC 6455 §1.3: answers the client's key
 const MAX_FIELDS: usize = 64;
 
-/// 1 MiB that repeats nowhere, so that a chunk lost, doubled or misplaced is seen.
+/// 1 MiB without repetition, so that a lost, doubled or misplaced chunk is detected.
 pub static PATTERN: LazyLock<Bytes> = LazyLock::new(|| {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let next = move || {
@@ -28,7 +28,7 @@ pub static PATTERN: LazyLock<Bytes> = LazyLock::new(|| {
     std::iter::repeat_with(next).take(BULK / 8).flat_map(u64::to_le_bytes).collect()
 });
 
-/// What a request or response head says about what follows it.
+/// The fields of a request or response head that the benchmark uses.
 #[derive(Default)]
 pub struct Head {
     pub path: String,
@@ -39,7 +39,7 @@ pub struct Head {
     pub accept: String,
 }
 
-/// A connection and what was read of it but not yet used.
+/// A connection, and the bytes that were read from it but not used yet.
 pub struct Connection<S = TcpStream> {
     pub stream: S,
     pub buffer: BytesMut,
@@ -53,13 +53,13 @@ impl Connection {
 }
 
 impl<S: AsyncRead + Unpin> Connection<S> {
-    /// A connection of any other kind.
-    #[allow(dead_code, reason = "for `forward`, which shares this file")]
+    /// Wraps a stream of any other kind.
+    #[allow(dead_code, reason = "used by `forward`, which shares this file")]
     pub fn over(stream: S) -> Self {
         Self { stream, buffer: BytesMut::with_capacity(4096) }
     }
 
-    /// The next request's head; `None` at the end of the connection.
+    /// Returns the next request's head, or `None` at the end of the connection.
     pub async fn request(&mut self) -> io::Result<Option<Head>> {
         loop {
             let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
@@ -76,13 +76,13 @@ impl<S: AsyncRead + Unpin> Connection<S> {
         }
     }
 
-    /// The status of an answer to `CONNECT`, whose length means nothing.
-    #[allow(dead_code, reason = "for `forward`, which shares this file")]
+    /// Returns the status of a response to `CONNECT`, whose `Content-Length` has no meaning.
+    #[allow(dead_code, reason = "used by `forward`, which shares this file")]
     pub async fn tunnel(&mut self) -> io::Result<u16> {
         self.head(false).await.map(|head| head.status)
     }
 
-    /// The next response's head.
+    /// Returns the next response's head.
     pub async fn response(&mut self) -> io::Result<Head> {
         self.head(true).await
     }
@@ -119,6 +119,13 @@ impl<S: AsyncRead + Unpin> Connection<S> {
         Ok(())
     }
 
+    /// Drops up to `size` bytes that are already read, and returns how many.
+    pub fn discard_buffered(&mut self, size: usize) -> usize {
+        let size = size.min(self.buffer.len());
+        self.buffer.advance(size);
+        size
+    }
+
     /// Reads more; the end of the connection is an error.
     pub async fn fill(&mut self) -> io::Result<()> {
         match self.read().await? {
@@ -144,7 +151,7 @@ fn framing(fields: &[httparse::Header<'_>], needs_length: bool) -> io::Result<He
         } else if field.name.eq_ignore_ascii_case("sec-websocket-accept") {
             head.accept = String::from_utf8_lossy(field.value).into_owned();
         } else if field.name.eq_ignore_ascii_case("transfer-encoding") {
-            return Err(io::Error::other("a body in chunks, where its length was known"));
+            return Err(io::Error::other("a chunked body instead of a Content-Length"));
         }
     }
     if needs_length && length.is_none() {

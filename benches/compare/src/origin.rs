@@ -1,4 +1,4 @@
-//! The origin: answers from memory, on the load generator's own thread, so that the rest of its core is the load's.
+//! The origin: answers from memory, on the load generator's own thread, so that the load gets the rest of the core.
 
 use std::{io, net::SocketAddr};
 
@@ -12,25 +12,25 @@ use crate::{
     websocket,
 };
 
-/// Starts it and returns where it listens.
+/// Starts the origin and returns its address.
 ///
 /// * `/small`: 13 bytes.
 /// * `/bulk`: 1 MiB.
-/// * `/echo`: the request's body, once it was read to its end.
+/// * `/echo`: the request's body, after all of it was read.
 /// * `/websocket`: each message, sent back.
 pub async fn start() -> io::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            // How it ends is the client's to judge: a proxy may drop a connection whenever it likes.
+            // Errors are ignored: a proxy may drop a connection at any time, and the client checks every response.
             tokio::spawn(async move { serve(Connection::new(stream)?).await });
         }
     });
     Ok(address)
 }
 
-/// Answers what comes on one connection.
+/// Answers the requests of one connection.
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut connection: Connection<S>) -> io::Result<()> {
     let mut body = Vec::new();
     while let Some(head) = connection.request().await? {

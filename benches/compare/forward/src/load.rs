@@ -1,16 +1,18 @@
-//! Interleaved rounds: in each, every proxy has the same load for a moment, and is compared with the baseline's moment of that round. The
-//! moments are short, because the machine is not equally fast for long.
+//! Interleaved rounds: in each, every proxy gets the same load for a moment, and its cost is divided by the baseline's in the same round.
+//! The rounds are short because the machine's speed changes.
 
-use std::{
-    io,
-    time::{Duration, Instant},
+use std::{io, time::Duration};
+
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout},
 };
-
-use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
     client::Client,
     proxies::{PROXIES, Proxy, Running, World},
+    statistics::{Spread, median},
+    transfer::Mode,
 };
 
 #[derive(Clone, Copy, PartialEq)]
@@ -25,7 +27,9 @@ pub struct Workload {
     pub title: &'static str,
     pub kind: Kind,
     pub clients: usize,
-    /// What the others are compared with.
+    /// [`Mode::Count`] (a fast client) or [`Mode::Paced`] (a slow one).
+    pub mode: Mode,
+    /// The proxy that the others are compared with.
     pub baseline: &'static str,
 }
 
@@ -35,23 +39,31 @@ pub const WORKLOADS: &[Workload] = &[
     workload("CONNECT and handshake, host new each time, 8 at a time", Kind::Handshake { new: true }, 8, "hudsucker"),
     workload("GET http://… of 13 bytes, 32 connections", Kind::Absolute, 32, "hudsucker"),
     workload("blind tunnel, GET of 13 bytes, 32 tunnels", Kind::Tunnel { bulk: false }, 32, "relay"),
-    workload("blind tunnel, GET of 1 MiB, 4 tunnels", Kind::Tunnel { bulk: true }, 4, "relay"),
+    workload("blind tunnel, GET of 1 MiB, 4 tunnels, fast client", Kind::Tunnel { bulk: true }, 4, "relay"),
+    Workload {
+        mode: Mode::Paced,
+        ..workload("blind tunnel, GET of 1 MiB, 4 tunnels, slow client", Kind::Tunnel { bulk: true }, 4, "relay")
+    },
 ];
 
 const fn workload(title: &'static str, kind: Kind, clients: usize, baseline: &'static str) -> Workload {
-    Workload { title, kind, clients, baseline }
+    Workload { title, kind, clients, mode: Mode::Count, baseline }
 }
 
 /// Medians over the rounds.
 pub struct Row {
     pub proxy: &'static Proxy,
     pub cpu: Duration,
-    pub ratio: f64,
-    pub quartiles: (f64, f64),
+    pub ratio: Spread,
+    /// The proxy's CPU time as a share of the time that passed.
+    pub utilization: f64,
+    /// The share of the time in which the proxy was ready but other processes had its core.
+    pub disturbance: f64,
     pub per_second: f64,
 }
 
-/// How long is measured.
+/// The number and length of the rounds.
+#[derive(Clone, Copy)]
 pub struct Pace {
     pub starts: usize,
     pub rounds: usize,
@@ -64,18 +76,20 @@ struct Contender {
     clients: Vec<Client>,
 }
 
-/// What came out of a round.
+/// The results of one round of one proxy.
 struct Sample {
-    /// Seconds of CPU time for each exchange.
+    /// Seconds of CPU time per exchange.
     cpu: f64,
-    /// Exchanges.
+    /// As in [`Row`].
+    utilization: f64,
+    disturbance: f64,
     per_second: f64,
 }
 
-/// Of each proxy, in the order of the rounds.
+/// The samples of each proxy, in the order of the rounds.
 type Samples = Vec<(&'static Proxy, Vec<Sample>)>;
 
-/// Starts the proxies several times, since where a process finds its memory makes it faster or slower for good.
+/// Starts the proxies several times, because the placement of a process's memory changes its speed for as long as it lives.
 pub async fn compare(workload: &Workload, world: &World, pace: &Pace) -> io::Result<Vec<Row>> {
     let mut samples = Samples::new();
     for _ in 0..pace.starts {
@@ -83,20 +97,24 @@ pub async fn compare(workload: &Workload, world: &World, pace: &Pace) -> io::Res
     }
     let baseline = samples.iter().find(|(proxy, _)| proxy.name == workload.baseline);
     let (_, baseline) = baseline.ok_or(io::Error::other("no baseline"))?;
-    let mut rows: Vec<Row> = samples.iter().map(|(proxy, own)| row(proxy, own, baseline)).collect();
+    let rows = samples.iter().map(|(proxy, own)| row(proxy, own, baseline));
+    let mut rows = rows.collect::<Option<Vec<_>>>().ok_or(io::Error::other("no rounds"))?;
     rows.sort_by_key(|row| PROXIES.iter().position(|proxy| proxy.name == row.proxy.name));
     Ok(rows)
 }
 
-/// One start of each, and what they do from then on.
+/// Starts each proxy once, verifies its responses, and measures it.
 async fn rounds(workload: &Workload, world: &World, pace: &Pace, samples: &mut Samples) -> io::Result<()> {
+    let Workload { kind, mode, clients: count, .. } = *workload;
     let mut contenders = Vec::new();
-    for proxy in PROXIES.iter().filter(|proxy| proxy.can(workload.kind)) {
-        let running = proxy.start(workload.kind, world).await?;
-        let clients = open(workload.kind, workload.clients, proxy, &running, world).await?;
+    for proxy in PROXIES.iter().filter(|proxy| proxy.can(kind)) {
+        let named = |error: io::Error| io::Error::other(format!("{}: {error}", proxy.name));
+        let running = proxy.start(kind, world).await?;
+        verify(open(kind, Mode::Compare, count, proxy, &running, world).await.map_err(named)?).await.map_err(named)?;
+        let clients = open(kind, mode, count, proxy, &running, world).await.map_err(named)?;
         contenders.push(Contender { proxy, running, clients });
     }
-    // One more than is counted: in the first, memory and caches are filled.
+    // The first round fills memory and caches, and does not count.
     for round in 0..=pace.rounds {
         for contender in &mut contenders {
             let sample = measure(contender, pace.length).await;
@@ -108,32 +126,41 @@ async fn rounds(workload: &Workload, world: &World, pace: &Pace, samples: &mut S
                 }
             }
         }
-        contenders.rotate_left(1); // nobody always follows the same one
+        contenders.rotate_left(1); // so that the order of the proxies changes
     }
     Ok(())
 }
 
-fn row(proxy: &'static Proxy, own: &[Sample], baseline: &[Sample]) -> Row {
-    let ratios = || own.iter().zip(baseline).map(|(own, its)| own.cpu / its.cpu);
-    Row {
-        proxy,
-        cpu: Duration::from_secs_f64(quantile(0.5, own.iter().map(|sample| sample.cpu))),
-        ratio: quantile(0.5, ratios()),
-        quartiles: (quantile(0.25, ratios()), quantile(0.75, ratios())),
-        per_second: quantile(0.5, own.iter().map(|sample| sample.per_second)),
+/// Compares every byte of some responses to concurrent requests. Nothing is measured.
+async fn verify(clients: Vec<Client>) -> io::Result<()> {
+    const EXCHANGES: usize = 8; // per client
+    let mut running = JoinSet::new();
+    for mut client in clients {
+        running.spawn(async move {
+            for _ in 0..EXCHANGES {
+                client.exchange().await?;
+            }
+            io::Result::Ok(())
+        });
     }
+    timeout(Duration::from_secs(60), running.join_all()).await?.into_iter().collect()
 }
 
-/// The value below which that share of the (at least one) values lies.
-fn quantile(share: f64, values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values[((values.len() - 1) as f64 * share).round() as usize]
+fn row(proxy: &'static Proxy, own: &[Sample], baseline: &[Sample]) -> Option<Row> {
+    let of = |value: fn(&Sample) -> f64| median(own.iter().map(value));
+    Some(Row {
+        proxy,
+        cpu: Duration::from_secs_f64(of(|sample| sample.cpu)),
+        ratio: Spread::of(own.iter().zip(baseline).map(|(own, its)| own.cpu / its.cpu))?,
+        utilization: of(|sample| sample.utilization),
+        disturbance: of(|sample| sample.disturbance),
+        per_second: of(|sample| sample.per_second),
+    })
 }
 
 /// One round of one proxy.
 async fn measure(contender: &mut Contender, length: Duration) -> io::Result<Sample> {
-    let (cpu, start) = (contender.running.process.cpu()?, Instant::now());
+    let (before, start) = (contender.running.process.times()?, Instant::now());
     let mut running = JoinSet::new();
     for mut client in contender.clients.drain(..) {
         running.spawn(async move {
@@ -151,19 +178,31 @@ async fn measure(contender: &mut Contender, length: Duration) -> io::Result<Samp
         contender.clients.push(client);
         total += count;
     }
-    let (cpu, wall) = (contender.running.process.cpu()? - cpu, start.elapsed());
+    let (times, wall) = (contender.running.process.times()? - before, start.elapsed().as_secs_f64());
     if total == 0 {
-        return Err(io::Error::other("nothing was answered"));
+        return Err(io::Error::other("no request was answered"));
     }
-    let total = total as f64;
-    Ok(Sample { cpu: cpu.as_secs_f64() / total, per_second: total / wall.as_secs_f64() })
+    let (total, cpu) = (total as f64, times.cpu.as_secs_f64());
+    Ok(Sample {
+        cpu: cpu / total,
+        utilization: cpu / wall,
+        disturbance: times.waiting.as_secs_f64() / wall,
+        per_second: total / wall,
+    })
 }
 
-/// Clients that have each done one exchange.
-async fn open(kind: Kind, count: usize, proxy: &Proxy, running: &Running, world: &World) -> io::Result<Vec<Client>> {
+/// Opens clients. Each makes one exchange.
+async fn open(
+    kind: Kind,
+    mode: Mode,
+    count: usize,
+    proxy: &Proxy,
+    running: &Running,
+    world: &World,
+) -> io::Result<Vec<Client>> {
     let mut clients = Vec::with_capacity(count);
     for _ in 0..count {
-        let mut client = Client::open(kind, running.address, proxy.is_relay(), world).await?;
+        let mut client = Client::open(kind, mode, running, proxy.is_relay(), world).await?;
         client.exchange().await?;
         clients.push(client);
     }
@@ -181,17 +220,17 @@ pub const HOSTS: usize = 10_000;
 
 pub async fn memory(proxy: &Proxy, world: &World) -> io::Result<Memory> {
     let running = proxy.start(Kind::Intercepted, world).await?;
-    let mut held = open(Kind::Intercepted, 20, proxy, &running, world).await?;
+    let mut held = open(Kind::Intercepted, Mode::Count, 20, proxy, &running, world).await?;
     let before = running.process.resident()?;
-    held.extend(open(Kind::Intercepted, IDLE_TUNNELS, proxy, &running, world).await?);
+    held.extend(open(Kind::Intercepted, Mode::Count, IDLE_TUNNELS, proxy, &running, world).await?);
     let per_tunnel_kib = running.process.resident()?.saturating_sub(before) as f64 / IDLE_TUNNELS as f64;
     drop(held);
 
     let running = proxy.start(Kind::Intercepted, world).await?;
-    open(Kind::Intercepted, 20, proxy, &running, world).await?;
+    open(Kind::Intercepted, Mode::Count, 20, proxy, &running, world).await?;
     let mib = |running: &Running| io::Result::Ok(running.process.resident()? as f64 / 1024.0);
     let mut hosts_mib = [mib(&running)?, 0.0, 0.0];
-    let mut client = Client::open(Kind::Handshake { new: true }, running.address, false, world).await?;
+    let mut client = Client::open(Kind::Handshake { new: true }, Mode::Count, &running, false, world).await?;
     for host in 0..HOSTS {
         client.exchange().await?;
         if host + 1 == 2_000 {

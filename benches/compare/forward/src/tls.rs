@@ -1,5 +1,5 @@
-//! The authorities: one that the proxies mint with and the clients believe, one that the origin has its certificate from and the proxies
-//! believe. Both are made for the run.
+//! Two certificate authorities: one that the proxies issue certificates with and the clients trust, and one that issued the origin's
+//! certificate and that the proxies trust. Both are generated for the run.
 
 use std::{fs, io, net::SocketAddr, sync::Arc};
 
@@ -48,7 +48,7 @@ impl Authorities {
         let builder = builder.with_safe_default_protocol_versions().map_err(io::Error::other)?;
         let mut client = builder.with_root_certificates(roots).with_no_client_auth();
         client.alpn_protocols = vec![b"http/1.1".to_vec()];
-        client.resumption = Resumption::disabled(); // every handshake is a whole one
+        client.resumption = Resumption::disabled(); // so that every handshake is a full one
         Ok(Self { folder, origin: Arc::new(server), client: Arc::new(client).into() })
     }
 
@@ -56,21 +56,22 @@ impl Authorities {
         self.client.clone()
     }
 
-    /// The key and the certificate that proxies mint with.
+    /// Returns the file with the key and certificate of the proxies' authority.
     pub fn proxy_file(&self) -> String {
         self.folder.path().join("proxy.pem").to_string_lossy().into_owned()
     }
 
-    /// The key and the certificate of one that mints none.
+    /// Returns the file with a key and certificate for every host, for a proxy that issues none.
     pub fn relay_file(&self) -> String {
         self.folder.path().join("relay.pem").to_string_lossy().into_owned()
     }
 
+    /// Returns the file with the certificate of the origin's authority.
     pub fn origin_file(&self) -> String {
         self.folder.path().join("origin.pem").to_string_lossy().into_owned()
     }
 
-    /// The origin behind TLS.
+    /// Starts the origin with TLS and returns its address.
     pub async fn secure(&self) -> io::Result<SocketAddr> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let (address, acceptor) = (listener.local_addr()?, TlsAcceptor::from(self.origin.clone()));
@@ -96,7 +97,7 @@ fn authority(name: &str) -> io::Result<CertifiedIssuer<'static, KeyPair>> {
     CertifiedIssuer::self_signed(params, key).map_err(io::Error::other)
 }
 
-/// A certificate for every host.
+/// Issues a certificate for every host.
 fn leaf(authority: &CertifiedIssuer<'static, KeyPair>) -> io::Result<(Certificate, KeyPair)> {
     let key = KeyPair::generate().map_err(io::Error::other)?;
     let names = vec![DOMAIN.to_owned(), format!("*.{DOMAIN}")];

@@ -1,5 +1,5 @@
-//! The proxy one writes in ten minutes: an axum handler that gives the request to hyper-util's pooled client, as in axum's own
-//! `reverse-proxy` example. Defaults throughout, so Nagle's algorithm stays on and no field is removed. Arguments: LISTEN UPSTREAM.
+//! The shortest reverse proxy on axum: a handler that passes the request to hyper-util's pooled client, as in axum's own `reverse-proxy`
+//! example. Defaults throughout, so Nagle's algorithm stays on and no header is removed. Arguments: LISTEN UPSTREAM.
 
 use axum::{
     Router,

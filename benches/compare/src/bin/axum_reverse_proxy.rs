@@ -9,6 +9,6 @@ async fn main() -> std::io::Result<()> {
     let (Some(listen), Some(upstream)) = (args.next(), args.next()) else {
         return Err(std::io::Error::other("usage: axum-reverse-proxy LISTEN UPSTREAM"));
     };
-    let app: Router = ReverseProxy::new("/", &format!("http://{upstream}")).into();
+    let app: Router = ReverseProxy::new("/", format!("http://{upstream}")).into();
     axum::serve(tokio::net::TcpListener::bind(listen).await?, app).await
 }

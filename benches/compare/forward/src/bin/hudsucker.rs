@@ -1,4 +1,5 @@
-//! hudsucker as in its `noop` example, with what ours is given, too: the authority, whom to believe, and that every host is on loopback.
+//! hudsucker as in its `noop` example, with the settings that nexthop gets, too: the certificate authority, the trusted root, and loopback as
+//! the address of every host.
 //! Arguments: LISTEN CA_PEM ORIGIN_CA_PEM (intercept|tunnel).
 
 use std::{
@@ -41,7 +42,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: hudsucker LISTEN CA_PEM ORIGIN_CA_PEM (intercept|tunnel)".into());
     };
     let ca = fs::read_to_string(ca)?;
-    let certificate = ca.find("-----BEGIN CERTIFICATE-----").ok_or("CA_PEM holds no certificate")?;
+    let certificate = ca.find("-----BEGIN CERTIFICATE-----").ok_or("CA_PEM contains no certificate")?;
     let issuer = Issuer::from_ca_cert_pem(&ca[certificate..], KeyPair::from_pem(&ca)?)?;
 
     let mut roots = RootCertStore::empty();
@@ -54,7 +55,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     });
     let mut http = HttpConnector::new_with_resolver(here);
     http.enforce_http(false);
-    http.set_nodelay(true); // as ours has it
+    http.set_nodelay(true); // as nexthop does
     let connector = hyper_rustls::HttpsConnectorBuilder::new()
         .with_tls_config(config)
         .https_or_http()
