@@ -1,4 +1,4 @@
-//! [`ExactProxyBuilder`]: limits, and what becomes of them.
+//! [`ExactProxyBuilder`]: settings, checked and assembled into an [`ExactProxy`].
 
 mod connecting;
 
@@ -24,7 +24,8 @@ use crate::{
 /// Builds an [`ExactProxy`]: TLS, DNS and dialling, timeouts, connection pool, HTTP/2, bodies, observation.
 ///
 /// All settings have defaults for production use. Setters of timeouts take a [`Duration`] or an `Option<Duration>`;
-/// `None` disables the timeout. Progress restarts a timeout, so a long stream is not cut as long as data flows.
+/// `None` disables the timeout. Data and interim responses restart the timeouts of responses, bodies and tunnels, so a
+/// long stream is not cut while data flows.
 ///
 /// * TLS, DNS, dialling: [`tls`](Self::tls), [`dns_resolver`](Self::dns_resolver), [`dial_policy`](Self::dial_policy),
 ///   [`upstream_proxy`](Self::upstream_proxy), [`send_proxy_protocol`](Self::send_proxy_protocol),
@@ -79,8 +80,8 @@ impl ExactProxyBuilder {
     ///
     /// After it, the request fails with `Timeout` (504), retryable.
     #[doc(alias = "dial timeout")]
-    pub fn connect_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.limits.connect = limit.into();
+    pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.limits.connect = timeout.into();
         self
     }
 
@@ -90,8 +91,8 @@ impl ExactProxyBuilder {
     /// It ends the attempt to connect to one address. Independently of it, the next address is tried after 250 ms (RFC
     /// 8305, happy eyeballs).
     #[doc(alias = "happy eyeballs")]
-    pub fn address_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.connector.tcp.attempt = limit.into();
+    pub fn address_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.connector.tcp.attempt = timeout.into();
         self
     }
 
@@ -101,8 +102,8 @@ impl ExactProxyBuilder {
     /// After it, the request fails with `Timeout` (504).
     #[doc(alias = "request timeout")]
     #[doc(alias = "read timeout")]
-    pub fn response_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.limits.response_head = limit.into();
+    pub fn response_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.limits.response_head = timeout.into();
         self
     }
 
@@ -114,8 +115,8 @@ impl ExactProxyBuilder {
     #[doc(alias = "idle timeout")]
     #[doc(alias = "read timeout")]
     #[doc(alias = "write timeout")]
-    pub fn body_idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.limits.body_idle = limit.into();
+    pub fn body_idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.limits.body_idle = timeout.into();
         self
     }
 
@@ -125,8 +126,8 @@ impl ExactProxyBuilder {
     /// After one side has ended, the timeout is at most one minute. Both ends are closed when it expires, or up to a
     /// quarter of the timeout later. With `None`, a tunnel lasts until both sides have ended.
     #[doc(alias = "websocket")]
-    pub fn tunnel_idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.limits.tunnel_idle = limit.into();
+    pub fn tunnel_idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.limits.tunnel_idle = timeout.into();
         self
     }
 
@@ -134,8 +135,8 @@ impl ExactProxyBuilder {
     ///
     /// After it, the body is sent, as RFC 9110 §10.1.1 allows.
     #[doc(alias = "100-continue")]
-    pub fn expect_continue_timeout(mut self, limit: Duration) -> Self {
-        self.limits.expect_continue = limit;
+    pub fn expect_continue_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.expect_continue = timeout;
         self
     }
 
@@ -167,8 +168,8 @@ impl ExactProxyBuilder {
     /// Default: 10 s. `None` disables it.
     ///
     /// After it, the request fails with `Unavailable` (503) in [`Phase::Queue`](crate::Phase::Queue), retryable.
-    pub fn pool_wait_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.limits.pool_wait = limit.into();
+    pub fn pool_wait_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.limits.pool_wait = timeout.into();
         self
     }
 
@@ -196,8 +197,8 @@ impl ExactProxyBuilder {
     ///
     /// A shorter `timeout` in the upstream's `Keep-Alive` header takes precedence.
     #[doc(alias = "keep-alive timeout")]
-    pub fn pool_idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.limits.pool_idle = limit.into();
+    pub fn pool_idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.limits.pool_idle = timeout.into();
         self
     }
 
@@ -205,8 +206,8 @@ impl ExactProxyBuilder {
     ///
     /// Useful to follow DNS changes and to rebalance long-lived connections.
     #[doc(alias = "max connection lifetime")]
-    pub fn pool_max_age(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.limits.max_age = limit.into();
+    pub fn pool_max_age(mut self, age: impl Into<Option<Duration>>) -> Self {
+        self.limits.max_age = age.into();
         self
     }
 
@@ -243,8 +244,8 @@ impl ExactProxyBuilder {
     ///
     /// After it, the connection is closed, and each request on it fails with `Upstream` (502).
     #[cfg(feature = "http2")]
-    pub fn http2_ping_timeout(mut self, limit: Duration) -> Self {
-        self.limits.http2.ping_timeout = limit;
+    pub fn http2_ping_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.http2.ping_timeout = timeout;
         self
     }
 

@@ -82,7 +82,10 @@ async fn every_address_that_failed_is_told_of_but_not_named() {
     assert_eq!((error.kind(), error.phase()), (ErrorKind::Connect, Phase::Connect));
     let source = std::error::Error::source(&error).unwrap();
     let text = source.to_string();
-    assert!(text.starts_with("none of 2 addresses connects: ") && text.matches("refused").count() == 2, "{text}");
+    assert!(
+        text.starts_with("none of 2 addresses accepted a connection: ") && text.matches("refused").count() == 2,
+        "{text}"
+    );
     assert!(!text.contains("127.0.0.1"), "{text}");
     let last = source.source().unwrap().downcast_ref::<io::Error>().unwrap();
     assert_eq!(last.kind(), io::ErrorKind::ConnectionRefused);

@@ -299,7 +299,7 @@ async fn nothing_that_is_told_holds_a_path_a_query_or_a_field() {
     spans[1].has(&[("http.request.resend_count", "1")]);
     spans[2].has(&[("http.request.method", "_OTHER")]);
     let text = capture.text();
-    assert!(text.contains("sending again") && !text.to_lowercase().contains("hush"), "{text}");
+    assert!(text.contains("retrying on") && !text.to_lowercase().contains("hush"), "{text}");
 }
 
 #[tokio::test]
