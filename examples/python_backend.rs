@@ -54,7 +54,7 @@ async fn main() -> Result<(), BoxError> {
 
 /// Starts the backend, which prints its address when it is ready.
 async fn start(secret: &Path) -> Result<(Child, String), BoxError> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/python_backend.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python_backend.py");
     let mut command = Command::new("python3");
     let mut child = command.arg(script).arg(secret).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
     let output = child.stdout.take().ok_or("its output is not ours")?;
