@@ -2,9 +2,9 @@
 //! library, and forwards to it.
 //!
 //! ```text
-//! cargo run --release --example python_backend              # needs python3; prints the curl lines to try, with its ports:
+//! cargo run --release --features python --example python_backend              # needs python3; prints the curl lines to try, with its ports:
 //! curl -d some=data 'http://127.0.0.1:PORT/python/cart?id=7'
-//! cargo run --release --example python_backend -- --once    # sends one request through, one past the front, and exits
+//! cargo run --release --features python --example python_backend -- --once    # sends one request through, one past the front, and exits
 //! ```
 
 use std::{io::Write, path::Path, process::Stdio};
