@@ -11,7 +11,7 @@ use http_body_util::Empty;
 use nexthop::{
     protocol::{
         keyring::Keyring,
-        signature::{Covering, Signer, Stamp, Verdict, Verifier},
+        signature::{AttemptSigner, BodySigning, Signer, Verification, Verifier},
     },
     secret::Secret,
 };
@@ -45,14 +45,14 @@ fn outgoing() -> Parts {
     request.body(()).unwrap().into_parts().0
 }
 
-fn stamp(signer: &Signer) -> Stamp {
+fn stamp(signer: &Signer) -> AttemptSigner {
     match signer.cover(&mut http::HeaderMap::new(), Empty::<Bytes>::new()) {
-        Covering::Ready(stamp, _) => stamp,
+        BodySigning::Ready(stamp, _) => stamp,
         _ => unreachable!("there is no body"),
     }
 }
 
-fn received(mut parts: Parts, stamp: &Stamp, now: SystemTime) -> Parts {
+fn received(mut parts: Parts, stamp: &AttemptSigner, now: SystemTime) -> Parts {
     stamp.sign(&mut parts, now).unwrap();
     parts.uri = parts.uri.path_and_query().unwrap().as_str().parse().unwrap();
     parts
@@ -77,14 +77,14 @@ fn benches(criterion: &mut Criterion) {
         bencher.iter_batched_ref(
             || received(parts.clone(), &stamp, now),
             |parts| match verifier.verify(black_box(parts), &Empty::<Bytes>::new(), now).unwrap() {
-                Verdict::Now(verified) => verified,
+                Verification::Now(verified) => verified,
                 _ => unreachable!("a local store knows at once"),
             },
             BatchSize::SmallInput,
         );
     });
     criterion.bench_function("restore_8_fields", |bencher| {
-        let Verdict::Now(verified) =
+        let Verification::Now(verified) =
             verifier.verify(&received(parts.clone(), &stamp, now), &Empty::<Bytes>::new(), now).unwrap()
         else {
             unreachable!("a local store knows at once")

@@ -116,7 +116,7 @@ async fn warm(how: &str, requests: u32) -> Result<(), BoxError> {
         while TcpStream::connect(address).is_err() {
             std::thread::yield_now();
         }
-        let plain = ProxyApp::builder(format!("http://{address}").parse()?).build()?;
+        let plain = ProxyApp::builder(format!("http://{address}")).build()?;
         for _ in 0..requests {
             send(plain.clone()).await?;
         }

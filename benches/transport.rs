@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderValue, Request, Version};
 use http_body_util::BodyExt;
 use nexthop::{
     Body, ExactProxy, ProxyApp,
-    message::{forwarded, hop, target::join},
-    transport::{Connect, Connecting, Destination, Stream},
+    internals::{forwarded, hop, target::join},
+    net::{ByteStream, Connect, Connecting, Destination},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tower::{Service, ServiceExt};
@@ -23,7 +23,7 @@ impl Connect for Upstream {
     fn connect(&self, _: &Destination) -> Connecting {
         let (ours, theirs) = tokio::io::duplex(256 * 1024);
         tokio::spawn(answer(theirs, self.0));
-        Box::pin(async move { Ok(Box::new(ours) as Box<dyn Stream>) })
+        Box::pin(async move { Ok(Box::new(ours) as Box<dyn ByteStream>) })
     }
 }
 
@@ -55,8 +55,8 @@ fn exchanges(c: &mut Criterion) {
     let mut group = c.benchmark_group("exchange");
     for (name, fields, bytes) in [("small", 0, 13), ("30 more fields", 30, 13), ("1 MiB down", 0, 1 << 20)] {
         let exact = || ExactProxy::builder().connector(Upstream(bytes)).build().unwrap();
-        let (client, href) = (exact(), "http://upstream.test".parse().unwrap());
-        let app = ProxyApp::builder(href).exact(exact()).build().unwrap();
+        let (client, href) = (exact(), "http://upstream.test");
+        let app = ProxyApp::builder(href).client(exact()).build().unwrap();
         group.throughput(Throughput::Bytes(bytes as u64));
         group.bench_function(format!("ExactProxy, {name}"), |b| {
             b.to_async(&runtime).iter_batched(

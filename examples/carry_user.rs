@@ -40,7 +40,7 @@ async fn main() -> Result<(), BoxError> {
     let back = TcpListener::bind("127.0.0.1:0").await?;
     let front = TcpListener::bind(std::env::args().nth(1).as_deref().unwrap_or("127.0.0.1:3000")).await?;
 
-    let proxy = ProxyApp::builder(format!("http://{}", back.local_addr()?).parse()?)
+    let proxy = ProxyApp::builder(format!("http://{}", back.local_addr()?))
         .carried(carried()?)
         .signer(Signer::builder(keys.clone()).build()?)
         .build()?;

@@ -14,9 +14,9 @@ use std::{collections::HashMap, io, net::SocketAddr, path::PathBuf};
 
 use nexthop::{
     BoxError, ExactProxy, ForwardProxy,
-    ca::Authority,
-    forward::Decision,
-    transport::{Resolve, Resolving, Tls},
+    ca::CertificateAuthority,
+    forward::ConnectAction,
+    net::{DnsLookup, DnsResolver, Tls},
 };
 use tokio::{net::TcpListener, runtime::Builder, signal::ctrl_c};
 use tower::Layer;
@@ -32,8 +32,8 @@ struct Options {
 /// Knows where some hosts are, and asks the system for others.
 struct Places(HashMap<String, String>);
 
-impl Resolve for Places {
-    fn resolve(&self, host: &str, port: u16) -> Resolving {
+impl DnsResolver for Places {
+    fn resolve(&self, host: &str, port: u16) -> DnsLookup {
         let place = self.0.get(host).or_else(|| self.0.get("*")).cloned();
         let host = host.to_owned();
         Box::pin(async move {
@@ -59,7 +59,7 @@ fn main() -> Result<(), BoxError> {
 }
 
 async fn run(options: Options) -> Result<(), BoxError> {
-    let authority = Authority::builder().name("nexthop forward proxy").file(&options.ca).build()?;
+    let authority = CertificateAuthority::builder().name("nexthop forward proxy").file(&options.ca).build()?;
     let certificate = options.ca.with_file_name("ca-certificate.pem");
     std::fs::write(&certificate, authority.certificate_pem())?;
 
@@ -68,20 +68,20 @@ async fn run(options: Options) -> Result<(), BoxError> {
         exact = exact.tls(Tls::roots_pem(&std::fs::read(path)?)?);
     }
     if !options.places.is_empty() {
-        exact = exact.resolver(Places(options.places));
+        exact = exact.dns_resolver(Places(options.places));
     }
     let exact = exact.build()?;
     let listener = TcpListener::bind(options.listen).await?;
     let mut proxy = ForwardProxy::builder()
-        .authority(authority)
-        .exact(exact.clone())
+        .certificate_authority(authority)
+        .client(exact.clone())
         .connect_ports(None)
         .dangerous_dial_anywhere() // only programs on this machine may use it
-        .own_address(listener.local_addr()?)
+        .local_addresses(listener.local_addr()?)
         .max_new_hosts(None)
         .verbose_errors(true);
     if options.tunnel {
-        proxy = proxy.on_connect(|_| Decision::Tunnel);
+        proxy = proxy.on_connect(|_| ConnectAction::Tunnel);
     }
     println!("http://{} {}", listener.local_addr()?, certificate.display());
     let stop = async {

@@ -12,7 +12,7 @@
 //! proxy's own site. Instead of `-k`, give what the fourth prints to `--cacert`.
 
 use axum::{Router, http::Uri, routing::get};
-use nexthop::{BoxError, ForwardProxy, ca::Authority, ext::ProxyRequest, forward::Resolver};
+use nexthop::{BoxError, ForwardProxy, ca::CertificateAuthority, ext::ProxyRequest, forward::Resolver};
 use tokio::net::TcpListener;
 use tower::Layer;
 
@@ -27,7 +27,7 @@ async fn main() -> Result<(), BoxError> {
     let proxy = ForwardProxy::builder()
         .resolver(Resolver::fixed("/prefix/"))
         .proxy_host("wsgiprox")
-        .authority(Authority::builder().name("wsgiprox https proxy CA").build()?)
+        .certificate_authority(CertificateAuthority::builder().name("wsgiprox https proxy CA").build()?)
         .connect_ports(None) // nothing is dialled
         .build()?;
 

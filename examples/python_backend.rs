@@ -33,7 +33,7 @@ async fn main() -> Result<(), BoxError> {
     file.write_all(STANDARD.encode(random).as_bytes())?;
 
     let (_child, backend) = start(file.path()).await?; // killed when dropped
-    let proxy = ProxyApp::builder(backend.parse()?)
+    let proxy = ProxyApp::builder(backend.as_str())
         .carried(CarriedKeys::builder().json::<User>("user").build()?)
         .signer(Signer::builder(Keyring::new("front-1", Secret::from_file(file.path())?)?).build()?)
         .build()?;

@@ -8,7 +8,7 @@
 
 use axum::http::{Request, Uri};
 use axum::{Extension, Router, middleware::map_request, routing::any};
-use nexthop::ext::{RequestOrigin, TrustedBy};
+use nexthop::ext::{OriginalRequest, TrustedBy};
 use nexthop::protocol::{carry::CarriedKeys, keyring::Keyring, signature::Signer};
 use nexthop::{Body, BoxError, ExactProxy, ProxyApp, ProxyMiddleware, middleware::Trust, secret::Secret};
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,7 @@ async fn main() -> Result<(), BoxError> {
 
     // The front: logs its users in, and forwards everything below /shop.
     let signer = Signer::builder(keys).build()?;
-    let proxy = ProxyApp::builder(format!("http://{shop_addr}").parse()?).carried(carried).signer(signer).build()?;
+    let proxy = ProxyApp::builder(format!("http://{shop_addr}")).carried(carried).signer(signer).build()?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let front_addr = listener.local_addr()?;
     let front = nexthop::serve(listener, Router::new().nest_service("/shop", proxy).layer(map_request(log_in)));
@@ -58,7 +58,7 @@ async fn log_in<B>(mut request: Request<B>) -> Request<B> {
 }
 
 /// The shop's one page: the client's view of the request, and how it is known.
-async fn what_it_saw(origin: RequestOrigin, Extension(User(user)): Extension<User>, uri: Uri) -> String {
+async fn what_it_saw(origin: OriginalRequest, Extension(User(user)): Extension<User>, uri: Uri) -> String {
     let client = origin.client().map_or("unknown".into(), |client| client.to_string());
     let (scheme, host) = (origin.scheme(), origin.host().map_or("unknown", |host| host.as_str()));
     let seen = format!("client      {client}\nscheme      {scheme}\nhost        {host}\n");

@@ -16,7 +16,7 @@ use std::{
 
 use http::{Request, Response};
 use http_body_util::BodyExt;
-use nexthop::{Body, BoxError, Error, ExactProxy, ForwardProxy, ca::Authority, ext::ProxyRequest, transport::Tls};
+use nexthop::{Body, BoxError, Error, ExactProxy, ForwardProxy, ca::CertificateAuthority, ext::ProxyRequest, net::Tls};
 use tokio::{net::TcpListener, time::Instant};
 use tower::{Layer, Service, layer::layer_fn};
 
@@ -88,7 +88,11 @@ async fn main() -> Result<(), BoxError> {
         proxy = proxy.dangerous_dial_anywhere();
     }
     let exact = exact.build()?;
-    let proxy = proxy.exact(exact.clone()).connect_ports(None).authority(Authority::builder().build()?).build()?;
+    let proxy = proxy
+        .client(exact.clone())
+        .connect_ports(None)
+        .certificate_authority(CertificateAuthority::builder().build()?)
+        .build()?;
     let listener = TcpListener::bind(listen).await?;
     println!("http://{}", listener.local_addr()?);
     let recorded = layer_fn(Recorder).layer(exact);

@@ -19,9 +19,9 @@ use axum::{
 };
 use nexthop::{
     BoxError, ProxyMiddleware,
-    ext::RequestOrigin,
-    middleware::{Restore, Trust},
-    protocol::Family,
+    ext::OriginalRequest,
+    middleware::{RestoredHeaders, Trust},
+    protocol::ForwardedHeaders,
 };
 use tokio::net::TcpListener;
 use tower::Layer;
@@ -34,8 +34,8 @@ async fn main() -> Result<(), BoxError> {
     let trust = if args.next().as_deref() == Some("nobody") { Trust::none() } else { Trust::peers(["loopback"])? };
     let layer = ProxyMiddleware::builder()
         .trust(trust)
-        .family(Family::XForwarded)
-        .restore(Restore::default().host().prefix()) // besides the client and the scheme
+        .read_headers(ForwardedHeaders::XForwarded)
+        .restore(RestoredHeaders::default().host().prefix()) // besides the client and the scheme
         .build()?;
 
     // Around the router, not `Router::layer`: that would run after routing, when the path has been looked at.
@@ -45,13 +45,13 @@ async fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Knows nothing of proxies, but for `RequestOrigin`, which tells it all at once.
+/// Knows nothing of proxies, but for `OriginalRequest`, which tells it all at once.
 async fn page(
     ConnectInfo(client): ConnectInfo<SocketAddr>,
     OriginalUri(url): OriginalUri,
     uri: Uri,
     headers: HeaderMap,
-    origin: RequestOrigin,
+    origin: OriginalRequest,
 ) -> String {
     format!(
         "client {client} by {} asked {:?} for {url}, here {uri}\nfields left: {:?}\n{origin:#?}\n",

@@ -37,7 +37,7 @@ async fn run(options: Options) -> Result<(), BoxError> {
     if let Some(limit) = options.timeout {
         exact = exact.connect_timeout(limit).response_timeout(limit).body_idle_timeout(limit);
     }
-    let app = ProxyApp::builder(options.upstream.parse()?).exact(exact.build()?).build()?;
+    let app = ProxyApp::builder(&options.upstream).client(exact.build()?).build()?;
     let listener = TcpListener::bind(options.listen).await?;
     println!("http://{} -> {}", listener.local_addr()?, options.upstream);
     let stop = async {

@@ -12,7 +12,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use nexthop::{
     BoxError,
-    spawn::{Command, Listen, SpawnApp},
+    spawn::{Command, ListenMode, SpawnApp},
 };
 use tokio::{net::TcpListener, signal::ctrl_c};
 
@@ -28,7 +28,7 @@ async fn main() -> Result<(), BoxError> {
 
     let mut builder = SpawnApp::builder(Command::from_argv(command)).idle_timeout(Duration::from_secs(idle));
     if !names_its_place {
-        builder = builder.listen(Listen::Inherited);
+        builder = builder.listen(ListenMode::Inherited);
     }
     let app = builder.build()?;
     let handle = app.handle();

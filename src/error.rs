@@ -38,9 +38,9 @@ pub enum ErrorKind {
     /// The body's length is not known, and the upstream was said to take no chunks (411).
     LengthRequired,
     /// The request came back to a proxy it has been through (508).
-    Loop,
+    LoopDetected,
     /// The method is not in the list of allowed ones (405).
-    Method,
+    MethodNotAllowed,
     /// The request is for a host that is not served here, or for `https` on a connection in clear text (421).
     Misdirected,
     /// The proxy may be used only by those who say who they are (407).
@@ -52,7 +52,7 @@ pub enum ErrorKind {
     /// The signature is missing, malformed, stale, replayed or wrong (403).
     Signature,
     /// The request's target or `Host` cannot be used (400).
-    Target,
+    InvalidTarget,
     /// The upstream did not answer in time (504).
     Timeout,
     /// The body is larger than allowed (413).
@@ -70,7 +70,7 @@ pub enum ErrorKind {
 #[non_exhaustive]
 pub enum Phase {
     /// Its head was looked at; nobody else has heard of it.
-    Decide,
+    Validate,
     /// It waited for one of the connections or streams that there may be, or for what another request opens.
     Queue,
     /// The upstream's name was resolved.
@@ -89,7 +89,7 @@ pub enum Phase {
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, reason: impl Into<Cow<'static, str>>) -> Self {
-        Self(Arc::new(Inner { kind, phase: Phase::Decide, sent: false, reason: reason.into(), source: None }))
+        Self(Arc::new(Inner { kind, phase: Phase::Validate, sent: false, reason: reason.into(), source: None }))
     }
 
     /// Takes an error of a body apart: one of ours keeps its kind, any other becomes `kind`.
@@ -132,9 +132,9 @@ impl Error {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self.0.kind {
-            ErrorKind::RequestBody | ErrorKind::Target => StatusCode::BAD_REQUEST,
+            ErrorKind::RequestBody | ErrorKind::InvalidTarget => StatusCode::BAD_REQUEST,
             ErrorKind::Denied | ErrorKind::Signature => StatusCode::FORBIDDEN,
-            ErrorKind::Method => StatusCode::METHOD_NOT_ALLOWED,
+            ErrorKind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             ErrorKind::ProxyAuthentication => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
             ErrorKind::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -146,7 +146,7 @@ impl Error {
             ErrorKind::Connect | ErrorKind::Upstream => StatusCode::BAD_GATEWAY,
             ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             ErrorKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
-            ErrorKind::Loop => StatusCode::LOOP_DETECTED,
+            ErrorKind::LoopDetected => StatusCode::LOOP_DETECTED,
         }
     }
 
@@ -192,8 +192,10 @@ impl StdError for Error {
     }
 }
 
-/// What is wrong with a configuration, found once, by `build()`; names the offending text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Reports an invalid configuration, from `build()`; names the offending text.
+///
+/// `Debug` prints the same text as `Display`, so that `fn main() -> Result<(), ConfigError>` reports a readable message.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// Two settings exclude each other.
@@ -270,6 +272,12 @@ impl fmt::Display for ConfigError {
             Self::Secret { from, why } => write!(f, "secret from {from}: {why}"),
             Self::Tls { why } => write!(f, "tls: {why}"),
         }
+    }
+}
+
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) use proxy_request::{Tunnelled, bare};
 /// The socket's peer, as the operating system names it.
 ///
 /// Put there by [`serve`](crate::serve()) or another acceptor, once per request; believed. Never a claimed address: `ProxyMiddleware`
-/// restores the client beside it, into [`RequestOrigin`]. Absent means unknown, and unknown is never trusted.
+/// restores the client beside it, into [`OriginalRequest`]. Absent means unknown, and unknown is never trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PeerAddr {
@@ -206,7 +206,7 @@ impl fmt::Debug for OnInformational {
 /// Put there by `ProxyMiddleware` on every request it lets through; believed. Cannot be made outside this crate, so an application that
 /// finds one knows that the decision was taken.
 #[derive(Clone, Debug)]
-pub struct RequestOrigin {
+pub struct OriginalRequest {
     pub(crate) peer: Option<PeerAddr>,
     pub(crate) client: Option<IpAddr>,
     pub(crate) client_port: Option<u16>,
@@ -217,7 +217,7 @@ pub struct RequestOrigin {
     pub(crate) trusted_by: TrustedBy,
 }
 
-impl RequestOrigin {
+impl OriginalRequest {
     /// The socket's peer, if the acceptor named it.
     #[must_use]
     pub fn peer(&self) -> Option<&PeerAddr> {
@@ -311,7 +311,7 @@ impl Hop {
 #[non_exhaustive]
 pub enum TrustedBy {
     /// Nobody: what the socket says is all there is.
-    Nobody,
+    None,
     /// The socket's peer is in a trusted network, or is a trusted user on a unix socket.
     Peer,
     /// A valid signature, made with the key of this id.
@@ -330,7 +330,7 @@ impl TrustedBy {
     /// True if anybody vouched at all.
     #[must_use]
     pub fn is_trusted(&self) -> bool {
-        !matches!(self, Self::Nobody)
+        !matches!(self, Self::None)
     }
 }
 

@@ -1,40 +1,62 @@
-//! Both ends of an HTTP hop, for tower, hyper and axum.
+//! A reverse proxy, forward proxy and HTTP client for tower, hyper and axum.
 //!
-//! A front program forwards a client's request; a back program sees it as the client made it, and believes only what is vouched for.
-//! This crate is the sending end, the receiving end, what both agree on, and the transport between them.
+//! Each proxy is a tower `Service` or `Layer` that you mount in your own program. This is a whole axum program whose route `/shop` is
+//! served by another program (feature `axum`):
 //!
-//! ```text
-//! front   client -> serve -> [ForwardProxy] -> your router -> ProxyApp | SpawnApp -> ExactProxy -> pool, HTTP/1.1 or 2, TLS -> upstream
-//!                                                             strip, rewrite, carry, sign
-//! back    front  -> serve -> ProxyMiddleware -> your app
-//!                            verify, decode, restore, strip the rest
+//! ```no_run
+//! #[tokio::main]
+//! async fn main() -> Result<(), nexthop::BoxError> {
+//!     let shop = nexthop::ProxyApp::builder("http://127.0.0.1:9000").build()?;
+//!     let app = axum::Router::new().nest_service("/shop", shop);
+//!     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//!     nexthop::serve(listener, app).await;
+//!     Ok(())
+//! }
 //! ```
 //!
-//! | you want to | take | it is |
+//! | task | type | kind |
 //! |---|---|---|
-//! | send a request exactly as it is, or need an HTTP client | [`ExactProxy`] | a `Service`, fails with [`Error`] |
-//! | send requests where they say, or all to one host | [`TransparentProxy`] | a `Service`, answers |
-//! | forward a part of your site to another program | [`ProxyApp`] | a `Service`, answers |
-//! | know who the client is, behind a proxy | [`ProxyMiddleware`] | a `Layer` |
-//! | start another program on its first request, and forward to it | [`spawn::SpawnApp`] | a `Service`, answers |
-//! | be the proxy that browsers and programs are set to | [`ForwardProxy`] | a `Layer` |
-//! | make certificates for what is intercepted | [`ca::Authority`] | a value |
-//! | accept connections so that the above can be trusted | [`serve()`] | a function |
-//! | test what you build against peers that misbehave | [`testkit`] | upstreams, clients, scripts |
+//! | forward a part of your site to another program: a reverse proxy | [`ProxyApp`] | `Service`, infallible |
+//! | get the client's address, scheme and host behind a proxy | [`ProxyMiddleware`] | `Layer` |
+//! | send a request exactly as it is: an HTTP client | [`ExactProxy`] | `Service`, returns [`Error`] |
+//! | send each request to the host it names | [`TransparentProxy`] | `Service`, infallible |
+//! | start another program on its first request, and forward to it | [`spawn::SpawnApp`] | `Service`, infallible |
+//! | be the proxy of browsers and programs: a forward proxy | [`ForwardProxy`] | `Layer` |
+//! | intercept TLS: issue certificates for hosts | [`ca::CertificateAuthority`] | value |
+//! | accept connections, with peer addresses, timeouts and graceful shutdown | [`serve()`] | function |
+//! | test your proxy against misbehaving peers | [`testkit`] | upstreams, clients, scripts |
 //!
-//! The [`cookbook`] has whole answers: a front door, moving off an old system, prefixes, several upstreams, error pages, HTTPS, gRPC,
-//! WebSockets, somebody else's front, Kubernetes, children per host, recording, and what has which name here for those who come from other
-//! libraries.
+//! ```text
+//! front end  client -> serve -> [ForwardProxy] -> router -> ProxyApp | SpawnApp -> ExactProxy -> upstream
+//! backend    front end -> serve -> ProxyMiddleware -> app
+//! ```
 //!
-//! Everything composes in a tower stack: request bodies are any [`http_body::Body`] of [`Bytes`](bytes::Bytes), answers have the one
-//! [`Body`]. Nothing buffers a body, nothing decodes a path, and nobody is trusted unless you say so.
+//! Everything composes in a tower stack: request bodies are any [`http_body::Body`](https://docs.rs/http-body/1/http_body/trait.Body.html)
+//! of [`Bytes`](https://docs.rs/bytes/1/bytes/struct.Bytes.html), response bodies are [`Body`]. Bodies are streamed, paths are never
+//! decoded, and nothing is trusted by default.
+//!
+//! # Cookbook
+//!
+//! Complete recipes; their examples are compiled, and run where they need no network.
+//!
+//! | topic | recipes |
+//! |---|---|
+//! | start | [reverse proxy in front of several programs](cookbook::front_door), [mount an app under a prefix](cookbook::mount_under_a_prefix), [trusted proxies](cookbook::trusted_proxies) |
+//! | serve | [HTTPS](cookbook::https), [WebSockets](cookbook::websockets), [gRPC](cookbook::grpc), [Kubernetes](cookbook::kubernetes) |
+//! | secure | [identity headers](cookbook::identity_headers), [trusted proxies](cookbook::trusted_proxies) |
+//! | operate | [load balancing](cookbook::load_balancing), [error pages](cookbook::error_pages), [one backend per host](cookbook::backend_per_host), [record and replay](cookbook::record_and_replay) |
+//! | migrate | [from other proxies and libraries](cookbook::migrating), [from a legacy system, route by route](cookbook::strangler_fig) |
+//!
+//! # A signed hop
+//!
+//! If both ends use this crate, a signature authenticates the front end, and values travel with the request:
 //!
 //! ```
 //! use axum::{Router, routing::get};
 //! use http::Request;
 //! use nexthop::{
 //!     Body, ProxyApp, ProxyMiddleware,
-//!     ext::RequestOrigin,
+//!     ext::OriginalRequest,
 //!     middleware::Trust,
 //!     protocol::{keyring::Keyring, signature::Signer},
 //!     secret::Secret,
@@ -45,60 +67,62 @@
 //! # async fn main() -> Result<(), nexthop::BoxError> {
 //! let keys = Keyring::new("front-1", Secret::random()?)?;
 //!
-//! // The back: an axum app that is told by a signature who the client is.
-//! let page = |origin: RequestOrigin| async move { format!("{} below {}", origin.scheme(), origin.prefix()) };
+//! // The backend: an axum app behind a layer that verifies the signature.
+//! let page = async |original: OriginalRequest| {
+//!     format!("{} below {}", original.scheme(), original.prefix())
+//! };
 //! let app = Router::new().route("/hello", get(page));
-//! let app = ProxyMiddleware::builder().trust(Trust::signature(keys.clone())).build()?.layer(app);
+//! let trust = Trust::signature(keys.clone());
+//! let app = ProxyMiddleware::builder().trust(trust).build()?.layer(app);
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-//! let back = listener.local_addr()?;
+//! let backend = format!("http://{}", listener.local_addr()?);
 //! tokio::spawn(nexthop::serve(listener, app).into_future());
 //!
-//! // The front: one part of its site is the back's.
-//! let proxy = ProxyApp::builder(format!("http://{back}").parse()?).signer(Signer::builder(keys).build()?).build()?;
-//! let front = Router::new().nest_service("/shop", proxy);
+//! // The front end: the backend is a part of its site.
+//! let proxy = ProxyApp::builder(backend).signer(Signer::builder(keys).build()?).build()?;
+//! let site = Router::new().nest_service("/shop", proxy);
 //!
-//! let request = Request::get("/shop/hello").header("host", "www.example.com").body(axum::body::Body::empty())?;
-//! let response = front.oneshot(request).await?;
+//! let request = Request::get("/shop/hello").header("host", "www.example.com");
+//! let response = site.oneshot(request.body(axum::body::Body::empty())?).await?;
 //! assert_eq!(axum::body::to_bytes(response.into_body(), 1024).await?, "http below /shop");
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! # Errors
-//! [`ConfigError`] at `build()`, naming the text that was wrong; [`Error`] per request, whose [`status`](Error::status) is what it is
-//! answered with. A body that fails after its head ends in an error, and the client's connection is cut: no answer that is short looks
+//! [`ConfigError`] at `build()`, naming the invalid text; [`Error`] per request, with the response status in [`status`](Error::status). If a
+//! body fails after its head was sent, the stream ends in an error and the client's connection is closed: a truncated response never looks
 //! complete.
 //!
 //! # Features
-//! | feature | default | what it adds |
+//! | feature | default | adds |
 //! |---|---|---|
 //! | `serve` | yes | [`serve()`]: the accept side |
 //! | `http2` | yes | HTTP/2: on the accept side (prior knowledge, or ALPN behind a TLS acceptor) and towards upstreams (ALPN, or prior knowledge) |
 //! | `aws-lc-rs` | yes | `tls` with the aws-lc-rs provider |
-//! | `ring` | | `tls` with the ring provider, lighter to build |
-//! | `proxy-protocol` | with `serve` | the client's address at the head of connections to upstreams: [`transport::ProxyProtocolVersion`] |
-//! | `tls` | with a provider | https upstreams: [`transport::Tls`] |
-//! | `axum` | | for apps on axum: [extractors](mod@axum); `ConnectInfo` and `OriginalUri` behind `ProxyMiddleware`; the prefix that `nest_service` took off, in `ProxyApp` |
-//! | `config` | | serde types from which services and layers are built: [`config`] |
-//! | `metrics` | | figures through the `metrics` facade: [`transport::observe`] |
-//! | `forward` | | [`ForwardProxy`]: whole URLs and `CONNECT` |
-//! | `intercept` | | `forward`, with TLS looked into by an authority of one's own: [`ca`] |
-//! | `pkcs12` | | `intercept`, with the authority's certificate as a PKCS #12 file, too |
-//! | `wildcards` | | `intercept`, with one certificate for a domain and all names right below it |
-//! | `socks` | | upstreams reached through a SOCKS5 proxy: [`transport::UpstreamProxy`] |
+//! | `ring` | | `tls` with the ring provider, which builds faster |
+//! | `proxy-protocol` | with `serve` | the PROXY protocol towards upstreams: [`net::ProxyProtocolVersion`] |
+//! | `tls` | with a provider | https upstreams: [`net::Tls`] |
+//! | `axum` | | for axum programs: [extractors](mod@axum); `ConnectInfo` and `OriginalUri` behind `ProxyMiddleware`; the prefix that `nest_service` removed, in `ProxyApp` |
+//! | `config` | | serde types that build the services and layers: [`config`] |
+//! | `metrics` | | metrics through the `metrics` facade: [`observe`] |
+//! | `forward` | | [`ForwardProxy`]: absolute URLs and `CONNECT` |
+//! | `intercept` | | `forward` with TLS interception: [`ca`] |
+//! | `pkcs12` | | `intercept` with the CA certificate as a PKCS #12 file |
+//! | `wildcards` | | `intercept` with one certificate per domain instead of one per host |
+//! | `socks` | | upstreams through a SOCKS5 proxy: [`net::UpstreamProxy`] |
 //! | `postcard` | | binary carried keys |
-//! | `spawn` | | backends that are child processes, started on the first request: [`spawn`] |
-//! | `bincode` | | binary carried keys in a format that nobody maintains |
-//! | `classic-signature` | | `X-WSGIProxy-Signature`, for a peer that knows no other |
-//! | `testkit` | | peers that misbehave, for your tests: [`testkit`] |
+//! | `spawn` | | child processes as backends, started on the first request: [`spawn`] |
+//! | `bincode` | | binary carried keys in a format that is no longer maintained |
+//! | `classic-signature` | | `X-WSGIProxy-Signature`, for a peer that supports no other signature |
+//! | `testkit` | | misbehaving peers for your tests: [`testkit`] |
 //! | `full` | | all but `ring`, `bincode` and `testkit` |
 //!
 //! # Limits
-//! Interim responses other than `100` cannot be passed on by hyper's server,
-//! nor trailers that are not announced.
+//! hyper's server cannot send interim responses (1xx) other than `100`, nor trailers that were not announced in `Trailer`.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// The pages tell of all parts; what a build is without cannot be linked to.
+// Pages link to items of all features; a build without a feature cannot resolve those links.
 #![cfg_attr(not(all(feature = "full", feature = "testkit")), allow(rustdoc::broken_intra_doc_links))]
 #![warn(
     missing_docs,
@@ -116,7 +140,13 @@ pub mod ext;
 pub mod message;
 pub mod protocol;
 
-pub mod transport;
+mod transport;
+
+pub mod net;
+#[doc(inline)]
+pub use transport::observe;
+pub mod pool;
+pub mod tunnel;
 
 mod body;
 pub mod secret;
@@ -146,15 +176,26 @@ pub mod testkit;
 
 #[cfg(any(doc, doctest))]
 pub mod cookbook;
+#[doc(hidden)]
+pub mod internals;
 
+#[doc(inline)]
 pub use app::ProxyApp;
+#[doc(inline)]
 pub use body::Body;
+#[doc(inline)]
 pub use error::{BoxError, ConfigError, Error, ErrorKind, Phase};
+#[doc(inline)]
 pub use exact::{ExactProxy, TransparentProxy};
 #[cfg(feature = "forward")]
+#[doc(inline)]
 pub use forward::ForwardProxy;
+#[doc(inline)]
+pub use message::target::UpstreamUrl;
+#[doc(inline)]
 pub use middleware::ProxyMiddleware;
 #[cfg(feature = "serve")]
+#[doc(inline)]
 pub use serve::serve;
 
 #[cfg(doctest)]

@@ -3,7 +3,7 @@
 
 use http::{HeaderMap, HeaderValue, header::FORWARDED};
 use libfuzzer_sys::fuzz_target;
-use nexthop::message::forwarded::{MAX_BYTES, elements, parse_node, write_elements};
+use nexthop::internals::forwarded::{MAX_BYTES, elements, parse_node, write_elements};
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = parse_node(bytes);

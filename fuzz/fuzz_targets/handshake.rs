@@ -3,10 +3,7 @@
 
 use http::{Method, Version};
 use libfuzzer_sys::fuzz_target;
-use nexthop::message::{
-    extended::{accept, extended_connect, switch, write_handshake},
-    upgrade::{check_switch, handshake},
-};
+use nexthop::internals::handshake::{accept, check_switch, extended_connect, handshake, switch, write_handshake};
 use nexthop_fuzz::fields;
 
 /// Fields of a request, an empty line, fields of the response, an empty line, the name of a protocol.

@@ -3,7 +3,7 @@
 
 use http::{HeaderMap, HeaderName, Version};
 use libfuzzer_sys::fuzz_target;
-use nexthop::message::{forwarded, hop};
+use nexthop::internals::{forwarded, hop};
 use nexthop_fuzz::fields;
 
 fuzz_target!(|text: &[u8]| {

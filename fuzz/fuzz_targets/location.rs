@@ -4,7 +4,7 @@
 
 use http::uri::Scheme;
 use libfuzzer_sys::fuzz_target;
-use nexthop::message::{location::Mapping, target::Prefix};
+use nexthop::{internals::location::Mapping, message::Prefix};
 use nexthop_fuzz::fields;
 
 fuzz_target!(|text: &[u8]| {

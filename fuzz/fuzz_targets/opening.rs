@@ -12,22 +12,22 @@ use http::{Request, Response};
 use libfuzzer_sys::fuzz_target;
 use nexthop::{
     Body, ForwardProxy,
-    forward::{Access, Decision, Opening, Verdict},
+    forward::{Access, ConnectAction, DetectedProtocol, AccessDecision},
 };
 use nexthop_fuzz::{Client, block_on, cut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tower::Layer;
 
 /// What the policy was shown, if it was asked at all.
-async fn opening(pieces: &[Bytes]) -> Option<Opening> {
+async fn opening(pieces: &[Bytes]) -> Option<DetectedProtocol> {
     let seen = Arc::new(Mutex::new(None));
     let sees = seen.clone();
     let layer = ForwardProxy::builder()
-        .access(Access::function(|_| Verdict::Allow))
-        .on_connect(|_| Decision::Peek)
-        .on_opening(move |_, opening| {
+        .access(Access::function(|_| AccessDecision::Allow))
+        .on_connect(|_| ConnectAction::Peek)
+        .on_detected(move |_, opening| {
             *sees.lock().expect("not poisoned") = Some(opening.clone());
-            Decision::Deny
+            ConnectAction::Deny
         })
         .build()
         .expect("a proxy");

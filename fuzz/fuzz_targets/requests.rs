@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use libfuzzer_sys::fuzz_target;
 use nexthop::{
     Body, ExactProxy, ProxyApp,
-    transport::{Connect, Connecting, Destination, Stream},
+    net::{Connect, Connecting, Destination, ByteStream},
 };
 use nexthop_fuzz::{Client, block_on, cut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -42,7 +42,7 @@ impl Connect for Log {
     fn connect(&self, _: &Destination) -> Connecting {
         let (ours, theirs) = tokio::io::duplex(1024 * 1024);
         tokio::spawn(upstream(theirs, self.clone()));
-        Box::pin(async move { Ok(Box::new(ours) as Box<dyn Stream>) })
+        Box::pin(async move { Ok(Box::new(ours) as Box<dyn ByteStream>) })
     }
 }
 
@@ -162,7 +162,7 @@ fuzz_target!(|input: ([u16; 2], &[u8])| {
         let exact =
             ExactProxy::builder().connector(forwarded.clone()).expect_continue_timeout(std::time::Duration::ZERO);
         let exact = exact.build().expect("a proxy");
-        let app = ProxyApp::builder("http://h".parse().expect("a URL")).exact(exact).build().expect("a proxy");
+        let app = ProxyApp::builder("http://h").client(exact).build().expect("a proxy");
         Client::of(app, |serve| serve, None).await.say(&pieces).await;
 
         let alone = alone.take();

@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use libfuzzer_sys::fuzz_target;
 use nexthop::{
     Body, ExactProxy,
-    transport::{Connect, Connecting, Destination, Stream},
+    net::{Connect, Connecting, Destination, ByteStream},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tower::ServiceExt;
@@ -56,7 +56,7 @@ impl Wire {
 impl Connect for Wire {
     fn connect(&self, _: &Destination) -> Connecting {
         let io = self.open();
-        Box::pin(async move { Ok(Box::new(io) as Box<dyn Stream>) })
+        Box::pin(async move { Ok(Box::new(io) as Box<dyn ByteStream>) })
     }
 }
 

@@ -12,7 +12,7 @@ use libfuzzer_sys::{arbitrary, fuzz_target};
 use nexthop::{
     Body, ExactProxy,
     ext::ConnectTo,
-    transport::{Connect, Connecting, Destination, Stream, Upgraded},
+    net::{Connect, Connecting, Destination, ByteStream}, tunnel::Upgraded,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tower::ServiceExt;
@@ -49,7 +49,7 @@ impl Connect for Wire {
             // The client may leave before it was answered.
             let _ = wire.answer(theirs).await;
         });
-        Box::pin(async move { Ok(Box::new(ours) as Box<dyn Stream>) })
+        Box::pin(async move { Ok(Box::new(ours) as Box<dyn ByteStream>) })
     }
 }
 

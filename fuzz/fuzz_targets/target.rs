@@ -2,13 +2,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nexthop::message::target::{Href, Prefix, join, split, split_query};
+use nexthop::{UpstreamUrl, internals::target::{join, split, split_query}, message::Prefix};
 
 fuzz_target!(|text: &str| {
     let mut lines = text.split('\n');
     let (base, path) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
     let (query, extra) = (lines.next(), lines.next());
-    let _ = base.parse::<Href>();
+    let _ = base.parse::<UpstreamUrl>();
     let _ = Prefix::from_bytes(path.as_bytes());
     let Ok(base) = Prefix::from_bytes(base.as_bytes()) else { return };
     if !path.starts_with('/') || path.contains(['?', '#']) {

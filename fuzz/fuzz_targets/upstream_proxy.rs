@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use libfuzzer_sys::{arbitrary, fuzz_target};
 use nexthop::{
     Body, ExactProxy,
-    transport::{Connect, Connecting, Destination, Stream},
+    net::{Connect, Connecting, Destination, ByteStream},
 };
 use nexthop_fuzz::{Pieces, block_on, cut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -29,7 +29,7 @@ impl Connect for Turns {
     fn connect(&self, _: &Destination) -> Connecting {
         let (ours, theirs) = tokio::io::duplex(1024 * 1024);
         tokio::spawn(self.clone().answer(theirs));
-        Box::pin(async move { Ok(Box::new(ours) as Box<dyn Stream>) })
+        Box::pin(async move { Ok(Box::new(ours) as Box<dyn ByteStream>) })
     }
 }
 

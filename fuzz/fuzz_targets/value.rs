@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nexthop::protocol::value::{decode, encode};
+use nexthop::internals::value::{decode, encode};
 
 fuzz_target!(|bytes: &[u8]| {
     let coded = encode(bytes);

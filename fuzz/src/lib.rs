@@ -12,7 +12,7 @@ use nexthop::{
     BoxError,
     ext::PeerAddr,
     serve::{Accepted, Drained, Serve},
-    transport::{Connect, Connecting, Destination, Stream},
+    net::{Connect, Connecting, Destination, ByteStream},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
@@ -115,7 +115,7 @@ impl Connect for Pieces {
             // Who asked may leave before it was answered.
             let _ = pieces.answer(theirs).await;
         });
-        Box::pin(async move { Ok(Box::new(ours) as Box<dyn Stream>) })
+        Box::pin(async move { Ok(Box::new(ours) as Box<dyn ByteStream>) })
     }
 }
 

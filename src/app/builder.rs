@@ -7,20 +7,20 @@ use crate::protocol::signature::classic::ClassicSigner;
 use crate::{
     app::{
         forwarded::Common,
-        hooks::{Hooks, RequestHook, ResponseHook, Rewritten},
+        hooks::{Hooks, IntoHookResult, RequestHook, ResponseHook},
         seal::Seal,
         service::{ProxyApp, Settings},
-        settings::{ForwardedFor, HostField, PathPrefix, Via},
-        upstream::Upstream,
+        settings::{ForwardedFor, HostHeader, PathPrefix, Via},
+        upstream::{IntoUpstream, Upstream},
     },
     body::Body,
     error::ConfigError,
     exact::ExactProxy,
     message::{
-        target::{Href, is_host},
+        target::{UpstreamUrl, is_host},
         via::Pseudonym,
     },
-    protocol::{Family, carry::CarriedKeys, signature::Signer},
+    protocol::{ForwardedHeaders, carry::CarriedKeys, signature::Signer},
     transport::Destination,
 };
 
@@ -28,12 +28,12 @@ use crate::{
 #[derive(Clone)]
 #[must_use]
 pub struct ProxyAppBuilder {
-    upstream: Upstream,
-    exact: ExactProxy,
-    host: HostField,
+    upstream: Result<Upstream, ConfigError>,
+    client: ExactProxy,
+    host: HostHeader,
     prefix: PathPrefix,
     scheme: Option<Scheme>,
-    families: Vec<Family>,
+    families: Vec<ForwardedHeaders>,
     forwarded_for: ForwardedFor,
     via: Via,
     methods: Option<Vec<Method>>,
@@ -48,15 +48,25 @@ pub struct ProxyAppBuilder {
     hooks: Hooks,
 }
 
+impl ProxyApp {
+    /// Returns a builder for a proxy to `upstream`: a URL (`&str`, `String` or [`UpstreamUrl`]), or an
+    /// [`UpstreamSelector`](super::UpstreamSelector) that selects one for each request.
+    ///
+    /// A text that is no valid URL is reported by [`build`](ProxyAppBuilder::build).
+    pub fn builder(upstream: impl IntoUpstream) -> ProxyAppBuilder {
+        ProxyAppBuilder::new(upstream.into_upstream())
+    }
+}
+
 impl ProxyAppBuilder {
-    pub(super) fn new(upstream: Upstream) -> Self {
+    fn new(upstream: Result<Upstream, ConfigError>) -> Self {
         Self {
             upstream,
-            exact: ExactProxy::new(),
-            host: HostField::default(),
+            client: ExactProxy::new(),
+            host: HostHeader::default(),
             prefix: PathPrefix::default(),
             scheme: None,
-            families: vec![Family::default()],
+            families: vec![ForwardedHeaders::default()],
             forwarded_for: ForwardedFor::default(),
             via: Via::default(),
             methods: None,
@@ -80,13 +90,13 @@ impl ProxyAppBuilder {
     }
 
     /// What sends the requests: its connections, timeouts, limits and TLS. Default: [`ExactProxy::new`].
-    pub fn exact(mut self, exact: ExactProxy) -> Self {
-        self.exact = exact;
+    pub fn client(mut self, client: ExactProxy) -> Self {
+        self.client = client;
         self
     }
 
     /// What stands in `Host`. Default: the upstream's own.
-    pub fn host(mut self, host: HostField) -> Self {
+    pub fn host(mut self, host: HostHeader) -> Self {
         self.host = host;
         self
     }
@@ -104,11 +114,11 @@ impl ProxyAppBuilder {
         self
     }
 
-    /// The families of forwarding fields that are written; of none, no such field is. Default: [`Family::WsgiProxy`], which is also what
+    /// The families of forwarding fields that are written; of none, no such field is. Default: [`ForwardedHeaders::WsgiProxy`], which is also what
     /// `ProxyMiddleware` reads by default, because no other can say which part of the target the upstream's URL put there.
     ///
     /// Fields of all families that came from outside are removed, whichever are written.
-    pub fn families(mut self, families: impl IntoIterator<Item = Family>) -> Self {
+    pub fn forwarded_headers(mut self, families: impl IntoIterator<Item = ForwardedHeaders>) -> Self {
         self.families.clear();
         for family in families {
             // Each once: its fields must not come twice.
@@ -140,7 +150,7 @@ impl ProxyAppBuilder {
     }
 
     /// Request fields that are not forwarded, in any case and any spelling of `-`.
-    pub fn suppress_fields<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+    pub fn suppress_headers<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.suppressed.extend(names.into_iter().map(|name| {
             let name = name.as_ref();
             HeaderName::from_bytes(name.as_bytes()).map_err(|_| name.to_owned())
@@ -153,7 +163,7 @@ impl ProxyAppBuilder {
     ///
     /// Dangerous: an upstream that trusts this proxy believes them. A user that the application in front has found out belongs into a
     /// [carried key](Self::carried), or into a field that a [hook](Self::rewrite_request) writes.
-    pub fn dangerous_pass_identity_fields(mut self) -> Self {
+    pub fn dangerous_keep_identity_headers(mut self) -> Self {
         self.pass_identity = true;
         self
     }
@@ -197,18 +207,18 @@ impl ProxyAppBuilder {
     /// [`ext::ConnectTo`](crate::ext::ConnectTo) leads elsewhere), before our forwarding fields are added. What the closure puts in place
     /// of one of those stays.
     ///
-    /// Its extensions are the client's request's: [`PeerAddr`](crate::ext::PeerAddr), [`RequestOrigin`](crate::ext::RequestOrigin) behind
+    /// Its extensions are the client's request's: [`PeerAddr`](crate::ext::PeerAddr), [`OriginalRequest`](crate::ext::OriginalRequest) behind
     /// `ProxyMiddleware`, and whatever a layer in front put there. `Host` and URI are the upstream's by now; what the client wrote there
-    /// is to be had from `RequestOrigin`, or in [`choosing`](ProxyApp::choosing).
+    /// is to be had from `OriginalRequest`, or in an [`UpstreamSelector`](super::UpstreamSelector).
     ///
     /// It may answer itself, with a `Response<Body>` or a box of one (axum's are made so by `.map(Body::new)`), and fail with an
-    /// [`Error`](crate::Error), such as that of [`set_path`](crate::message::target::set_path):
+    /// [`Error`](crate::Error), such as that of [`set_path`](crate::message::set_path):
     ///
     /// ```
     /// use http::{Response, StatusCode};
-    /// use nexthop::{Body, ProxyApp, message::target::set_path};
+    /// use nexthop::{Body, ProxyApp, message::set_path};
     ///
-    /// let app = ProxyApp::builder("http://127.0.0.1:8080".parse()?)
+    /// let app = ProxyApp::builder("http://127.0.0.1:8080")
     ///     .rewrite_request(|request| {
     ///         request.headers.remove("cookie"); // nothing to return
     ///     })
@@ -230,7 +240,7 @@ impl ProxyAppBuilder {
     pub fn rewrite_request<F, R>(mut self, rewrite: F) -> Self
     where
         F: Fn(&mut request::Parts) -> R + Send + Sync + 'static,
-        R: Rewritten,
+        R: IntoHookResult,
     {
         self.hooks.request.push(RequestHook::Now(Arc::new(move |parts| rewrite(parts).into_result())));
         self
@@ -243,7 +253,7 @@ impl ProxyAppBuilder {
     /// # use http::HeaderValue;
     /// # use nexthop::ProxyApp;
     /// # async fn look_up(_: &str) -> HeaderValue { HeaderValue::from_static("7") }
-    /// let app = ProxyApp::builder("http://127.0.0.1:8080".parse()?)
+    /// let app = ProxyApp::builder("http://127.0.0.1:8080")
     ///     .rewrite_request_async(|mut request| async move {
     ///         let tenant = look_up(request.uri.path()).await;
     ///         request.headers.insert("x-tenant", tenant);
@@ -267,7 +277,7 @@ impl ProxyAppBuilder {
     pub fn rewrite_response<F, R>(mut self, rewrite: F) -> Self
     where
         F: Fn(&mut response::Parts) -> R + Send + Sync + 'static,
-        R: Rewritten,
+        R: IntoHookResult,
     {
         self.hooks.response.push(ResponseHook::Now(Arc::new(move |parts| rewrite(parts).into_result())));
         self
@@ -290,13 +300,14 @@ impl ProxyAppBuilder {
     /// that is no
     /// token, a fixed `Host` that is not valid, two ways to sign; an https upstream without the feature `tls`; no randomness to be had.
     pub fn build(self) -> Result<ProxyApp, ConfigError> {
-        if let Upstream::Fixed(href) = &self.upstream
+        let upstream = self.upstream?;
+        if let Some(href) = upstream.fixed()
             && *href.scheme() == Scheme::HTTPS
             && !cfg!(feature = "tls")
         {
             return Err(ConfigError::invalid("href", href.to_string(), "https needs the feature tls"));
         }
-        if let HostField::Fixed(host) = &self.host
+        if let HostHeader::Fixed(host) = &self.host
             && !is_host(host.as_bytes())
         {
             return Err(ConfigError::invalid("host", String::from_utf8_lossy(host.as_bytes()), "not a host and port"));
@@ -308,10 +319,10 @@ impl ProxyAppBuilder {
         }
         let suppressed = self.suppressed.into_iter().map(|name| match name {
             Ok(name) if name == http::header::HOST => {
-                Err(ConfigError::invalid("suppress_fields", "host", "a request is not valid without it"))
+                Err(ConfigError::invalid("suppress_headers", "host", "a request is not valid without it"))
             }
             Ok(name) => Ok(name),
-            Err(text) => Err(ConfigError::invalid("suppress_fields", text, "not a field name")),
+            Err(text) => Err(ConfigError::invalid("suppress_headers", text, "not a field name")),
         });
         #[cfg(not(feature = "classic-signature"))]
         let seal = self.signer.map(Seal::Signer);
@@ -324,14 +335,14 @@ impl ProxyAppBuilder {
         };
         let allow = self.methods.as_deref().map(allow).transpose()?;
         let decided = seal.is_none() && !self.hooks.any_for_requests() && !self.hooks.any_later();
-        let destination = self.upstream.fixed().filter(|_| decided).map(destination).transpose()?;
+        let destination = upstream.fixed().filter(|_| decided).map(destination).transpose()?;
         let via = pseudonym(self.via)?;
-        let common = self.upstream.fixed().map(|href| Common::of(&self.families, href, via.as_ref()));
+        let common = upstream.fixed().map(|href| Common::of(&self.families, href, via.as_ref()));
         Ok(ProxyApp::new(Settings {
-            upstream: self.upstream,
+            upstream,
             destination,
             common,
-            exact: self.exact,
+            client: self.client,
             host: self.host,
             prefix: self.prefix,
             scheme: self.scheme,
@@ -357,7 +368,7 @@ fn allow(methods: &[Method]) -> Result<HeaderValue, ConfigError> {
     HeaderValue::from_str(&list).map_err(|_| ConfigError::invalid("allowed_methods", list, "not a list of methods"))
 }
 
-fn destination(href: &Href) -> Result<Destination, ConfigError> {
+fn destination(href: &UpstreamUrl) -> Result<Destination, ConfigError> {
     let uri =
         Uri::builder().scheme(href.scheme().clone()).authority(href.authority().clone()).path_and_query("/").build();
     let refuse = |why: &dyn fmt::Display| ConfigError::invalid("href", href.to_string(), why.to_string());

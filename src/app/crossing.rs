@@ -17,7 +17,7 @@ use crate::{
     message::{
         fields::Fields,
         location::{self, Mapping},
-        target::Href,
+        target::UpstreamUrl,
         via,
     },
     transport::Destination,
@@ -28,7 +28,7 @@ use crate::{
 pub(crate) struct Crossing {
     pub(super) settings: Arc<Settings>,
     pub(super) front: Front,
-    pub(super) href: Href,
+    pub(super) href: UpstreamUrl,
     pub(super) told: Told,
 }
 
@@ -48,7 +48,7 @@ pub(super) enum Told {
 }
 
 impl Crossing {
-    pub(super) fn new(settings: &Arc<Settings>, front: Front, href: Href) -> Self {
+    pub(super) fn new(settings: &Arc<Settings>, front: Front, href: UpstreamUrl) -> Self {
         Self { settings: settings.clone(), front, href, told: Told::Later }
     }
 
@@ -88,8 +88,8 @@ impl Crossing {
     pub(super) async fn send(self, parts: request::Parts, body: Body) -> Crossed {
         let settings = self.settings.clone();
         let result = match &settings.seal {
-            None => send(&settings.exact, parts, body, ()).await,
-            Some(seal) => seal.send(&settings.exact, parts, body).await,
+            None => send(&settings.client, parts, body, ()).await,
+            Some(seal) => seal.send(&settings.client, parts, body).await,
         };
         match result {
             Ok(mut response) => {

@@ -6,14 +6,14 @@ use http::{Extensions, HeaderName, HeaderValue, Version, uri::Scheme};
 
 use crate::{
     app::{front::Front, settings::ForwardedFor},
-    ext::{Hop, PeerAddr, RequestOrigin},
+    ext::{Hop, OriginalRequest, PeerAddr},
     message::{
         fields::Fields,
         forwarded::{Element, write_elements, write_list},
-        target::Href,
+        target::UpstreamUrl,
         via::{self, Pseudonym},
     },
-    protocol::{Family, names},
+    protocol::{ForwardedHeaders, names},
     transport::http1::Lines,
 };
 
@@ -26,7 +26,7 @@ pub(super) struct Way<'a> {
 
 impl<'a> Way<'a> {
     pub(super) fn of(extensions: &'a Extensions, rule: ForwardedFor) -> Self {
-        let origin = extensions.get::<RequestOrigin>();
+        let origin = extensions.get::<OriginalRequest>();
         let hop = |ip: IpAddr| Hop::Addr(ip, None);
         match (rule, origin) {
             (ForwardedFor::Omit, _) => Self { before: &[], last: None },
@@ -61,41 +61,41 @@ fn peer(extensions: &Extensions) -> Option<IpAddr> {
 }
 
 /// Writes what the fields of each family say of this request. What is there already was written by a hook, and stays.
-pub(super) fn write(out: &mut impl Fields, families: &[Family], way: &Way<'_>, front: &Front) {
+pub(super) fn write(out: &mut impl Fields, families: &[ForwardedHeaders], way: &Way<'_>, front: &Front) {
     let host = front.host.as_ref();
     let prefix = || (!front.prefix.is_empty()).then(|| front.prefix.to_value());
     // Two families have it, and nobody looks whether it is there already where it is written with the head.
-    if families.iter().any(|family| matches!(family, Family::WsgiProxy | Family::XForwarded)) {
+    if families.iter().any(|family| matches!(family, ForwardedHeaders::WsgiProxy | ForwardedHeaders::XForwarded)) {
         list(out, way);
     }
     for family in families {
         match family {
-            Family::WsgiProxy => {
+            ForwardedHeaders::WsgiProxy => {
                 put(out, names::X_FORWARDED_SERVER, host);
                 put(out, names::X_FORWARDED_SCRIPT_NAME, prefix().as_ref());
             }
-            Family::XForwarded => {
+            ForwardedHeaders::XForwarded => {
                 put(out, names::X_FORWARDED_HOST, host);
                 put(out, names::X_FORWARDED_PORT, port(front).as_ref());
                 put(out, names::X_FORWARDED_PREFIX, prefix().as_ref());
             }
-            Family::Forwarded => put(out, names::FORWARDED, Some(&elements(way, front))),
+            ForwardedHeaders::Rfc7239 => put(out, names::FORWARDED, Some(&elements(way, front))),
         }
     }
 }
 
 /// Writes what they say of every request that came by this scheme and goes to this upstream.
-pub(super) fn write_common(out: &mut impl Fields, families: &[Family], scheme: &Scheme, href: &Href) {
+pub(super) fn write_common(out: &mut impl Fields, families: &[ForwardedHeaders], scheme: &Scheme, href: &UpstreamUrl) {
     let scheme = HeaderValue::from_static(if *scheme == Scheme::HTTPS { "https" } else { "http" });
     for family in families {
         match family {
-            Family::WsgiProxy => {
+            ForwardedHeaders::WsgiProxy => {
                 put(out, names::X_FORWARDED_SCHEME, Some(&scheme));
                 put(out, names::X_TRAVERSAL_PATH, href.path_value());
                 put(out, names::X_TRAVERSAL_QUERY_STRING, href.query_value());
             }
-            Family::XForwarded => put(out, names::X_FORWARDED_PROTO, Some(&scheme)),
-            Family::Forwarded => {}
+            ForwardedHeaders::XForwarded => put(out, names::X_FORWARDED_PROTO, Some(&scheme)),
+            ForwardedHeaders::Rfc7239 => {}
         }
     }
 }
@@ -108,7 +108,7 @@ pub(super) struct Common {
 }
 
 impl Common {
-    pub(super) fn of(families: &[Family], href: &Href, via: Option<&Pseudonym>) -> Self {
+    pub(super) fn of(families: &[ForwardedHeaders], href: &UpstreamUrl, via: Option<&Pseudonym>) -> Self {
         let lines = |scheme| {
             let mut lines = Vec::new();
             let out = &mut Lines::to(&mut lines);

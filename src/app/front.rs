@@ -7,7 +7,7 @@ use http::{HeaderValue, Version, request, uri::Scheme};
 use crate::{
     app::settings::PathPrefix,
     error::{Error, ErrorKind},
-    ext::{OverTls, RequestOrigin},
+    ext::{OriginalRequest, OverTls},
     message::target::{Prefix, split},
 };
 
@@ -26,14 +26,14 @@ pub(super) struct Front {
 
 /// The path of a request in two parts: where this proxy is mounted, and what goes to the upstream.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Mount<'a> {
+pub(super) struct PathSplit<'a> {
     pub(super) prefix: Cow<'a, str>,
     pub(super) path: Cow<'a, str>,
 }
 
 /// The scheme the client used: as restored where somebody vouched for it, else as configured, else as `ProxyMiddleware` or the acceptor
 /// says.
-pub(super) fn scheme(parts: &request::Parts, origin: Option<&RequestOrigin>, configured: Option<&Scheme>) -> Scheme {
+pub(super) fn scheme(parts: &request::Parts, origin: Option<&OriginalRequest>, configured: Option<&Scheme>) -> Scheme {
     match (origin, configured) {
         (Some(origin), Some(_)) if origin.trusted_by().is_trusted() => origin.scheme().clone(),
         (_, Some(configured)) => configured.clone(),
@@ -43,26 +43,26 @@ pub(super) fn scheme(parts: &request::Parts, origin: Option<&RequestOrigin>, con
     }
 }
 
-impl<'a> Mount<'a> {
+impl<'a> PathSplit<'a> {
     /// # Errors
-    /// `Target` (400): the path is not below the prefix that is to be stripped.
+    /// `InvalidTarget` (400): the path is not below the prefix that is to be stripped.
     pub(super) fn of(
         parts: &'a request::Parts,
-        origin: Option<&'a RequestOrigin>,
+        origin: Option<&'a OriginalRequest>,
         rule: &PathPrefix,
     ) -> Result<Self, Error> {
         let path = parts.uri.path();
-        let outer = origin.map_or("", RequestOrigin::prefix);
+        let outer = origin.map_or("", OriginalRequest::prefix);
         // `*` is not below anything.
         let taken = if path == "*" { Taken { prefix: "", path } } else { Taken::by_routers(parts, outer) };
         match rule {
-            PathPrefix::Mounted => Ok(Self { prefix: concat(outer, taken.prefix), path: taken.path.into() }),
+            PathPrefix::FromRouter => Ok(Self { prefix: concat(outer, taken.prefix), path: taken.path.into() }),
             PathPrefix::Keep => Ok(Self { prefix: outer.into(), path: concat(taken.prefix, taken.path) }),
             PathPrefix::Strip(strip) => {
                 let prefix = concat(outer, taken.prefix);
                 let rest = if path == "*" { Some(path) } else { split(taken.path, strip.as_str()) };
                 let path =
-                    rest.ok_or_else(|| Error::new(ErrorKind::Target, "path is outside of what is served here"))?;
+                    rest.ok_or_else(|| Error::new(ErrorKind::InvalidTarget, "path is outside of what is served here"))?;
                 let prefix = if strip.is_empty() { prefix } else { format!("{prefix}{strip}").into() };
                 Ok(Self { prefix, path: path.into() })
             }

@@ -19,7 +19,7 @@ use crate::{
 
 /// The answer of a [`ProxyApp`](crate::app::ProxyApp) to one request. Dropping it cancels the exchange with the upstream.
 #[must_use = "futures do nothing unless polled"]
-pub struct ProxyFuture(pub(super) State);
+pub struct ProxyAppFuture(pub(super) State);
 
 #[expect(clippy::large_enum_variant, reason = "the large one is the common one")]
 pub(crate) enum State {
@@ -44,7 +44,7 @@ pub(crate) trait Escort {
 
 impl Escort for () {}
 
-impl Passage for ProxyFuture {
+impl Passage for ProxyAppFuture {
     type Escort = ();
 
     fn new(state: State, (): ()) -> Self {
@@ -58,7 +58,7 @@ impl State {
     }
 }
 
-impl Future for ProxyFuture {
+impl Future for ProxyAppFuture {
     type Output = Result<Response<Body>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -80,8 +80,8 @@ impl Future for ProxyFuture {
     }
 }
 
-impl fmt::Debug for ProxyFuture {
+impl fmt::Debug for ProxyAppFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProxyFuture").finish_non_exhaustive()
+        f.debug_struct("ProxyAppFuture").finish_non_exhaustive()
     }
 }

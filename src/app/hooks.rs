@@ -8,7 +8,12 @@ use crate::{body::Body, error::Error, exact::answer};
 ///
 /// Implemented for `()` and for `Result<(), E>` where `E` is a box of a `Response<Body>`, the response itself (of which clippy thinks that it
 /// is large), or an [`Error`], which is answered like those of the service; not to be implemented elsewhere.
-pub trait Rewritten: sealed::Sealed {
+#[diagnostic::on_unimplemented(
+    message = "a rewriting closure cannot return `{Self}`",
+    label = "this closure returns a value that is no outcome",
+    note = "end the closure with `;` so that it returns `()`, or return a `Result<(), E>` where `E` is a `Response<Body>` or an `Error`"
+)]
+pub trait IntoHookResult: sealed::Sealed {
     #[doc(hidden)]
     fn into_result(self) -> Result<(), Answer>;
 }
@@ -20,13 +25,13 @@ mod sealed {
     impl<E> Sealed for Result<(), E> {}
 }
 
-impl Rewritten for () {
+impl IntoHookResult for () {
     fn into_result(self) -> Result<(), Answer> {
         Ok(())
     }
 }
 
-impl<E: Into<Answer>> Rewritten for Result<(), E> {
+impl<E: Into<Answer>> IntoHookResult for Result<(), E> {
     fn into_result(self) -> Result<(), Answer> {
         self.map_err(Into::into)
     }

@@ -30,13 +30,13 @@ impl Loss {
 
 /// Sends, where the response is awaited in an async function.
 pub(super) async fn send(
-    exact: &ExactProxy,
+    client: &ExactProxy,
     parts: request::Parts,
     body: Body,
     prepare: impl Prepare,
 ) -> Result<Response<Body>, Loss> {
     #[cfg_attr(not(feature = "spawn"), expect(unused_mut, reason = "only what may be sent elsewhere is asked back"))]
-    let mut exchange = exact.send(parts, body, prepare);
+    let mut exchange = client.send(parts, body, prepare);
     #[cfg(not(feature = "spawn"))]
     return exchange.await.map_err(Loss::of);
     #[cfg(feature = "spawn")]

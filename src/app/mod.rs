@@ -13,8 +13,8 @@
 //! | `nest_service("/api", proxy)` | `/v1/x` | `/api` (feature `axum` only, see [`PathPrefix`]) |
 //! | the same, with [`PathPrefix::Keep`] | `/v1/api/x` (feature `axum` only) | |
 //!
-//! The upstream is told of the client by the [family](ProxyAppBuilder::families) that `ProxyMiddleware` reads by default. Most other
-//! programs read another: for those, say `.families([Family::XForwarded])`.
+//! The upstream is told of the client by the [family](ProxyAppBuilder::forwarded_headers) that `ProxyMiddleware` reads by default. Most other
+//! programs read another: for those, say `.forwarded_headers([ForwardedHeaders::XForwarded])`.
 //!
 //! What happens to a request, in this order:
 //!
@@ -23,10 +23,10 @@
 //! 2. What concerns only the client's connection is taken off, by every `Connection` line ([`hop`](crate::message::hop)). Then every
 //!    field of ours that came from outside ([`is_owned`](crate::protocol::names::is_owned)), every field by which a stranger names a user
 //!    ([`is_identity`](crate::protocol::names::is_identity); where `ProxyMiddleware` is in front, it has decided), and every
-//!    [suppressed](ProxyAppBuilder::suppress_fields) one, in any spelling of `-`; the first two also in trailers.
+//!    [suppressed](ProxyAppBuilder::suppress_headers) one, in any spelling of `-`; the first two also in trailers.
 //! 3. The target is joined below the upstream's path, byte for byte ([`target`](crate::message::target)), and `Host` is written.
 //! 4. The [request hooks](ProxyAppBuilder::rewrite_request) run, in the order they were given.
-//! 5. The forwarding fields of the chosen [families](ProxyAppBuilder::families), `Via` and the carried keys are added. A client cannot
+//! 5. The forwarding fields of the chosen [families](ProxyAppBuilder::forwarded_headers), `Via` and the carried keys are added. A client cannot
 //!    name them in `Connection`, and what a hook wrote there stays.
 //! 6. The request is signed, anew for each attempt to send it.
 //!
@@ -39,7 +39,7 @@
 //! proxy must not see has to guard it itself, or a [hook](ProxyAppBuilder::rewrite_request) has to.
 //!
 //! # Who the client is
-//! What [`ProxyMiddleware`](crate::middleware) in front restored ([`ext::RequestOrigin`](crate::ext::RequestOrigin)); else the socket's
+//! What [`ProxyMiddleware`](crate::middleware) in front restored ([`ext::OriginalRequest`](crate::ext::OriginalRequest)); else the socket's
 //! peer ([`ext::PeerAddr`](crate::ext::PeerAddr), put there by [`serve`](crate::serve()) or another acceptor); else, with the feature
 //! `axum`, what `ConnectInfo<SocketAddr>` says. With none of these nothing is claimed: no `X-Forwarded-For` is sent.
 //!
@@ -73,7 +73,7 @@
 //! use tower::ServiceExt;
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), nexthop::BoxError> {
-//! let app = ProxyApp::builder("http://127.0.0.1:8080/app".parse()?)
+//! let app = ProxyApp::builder("http://127.0.0.1:8080/app")
 //!     .allowed_methods([Method::GET, Method::HEAD])
 //!     .rewrite_request(|request| {
 //!         request.headers.remove("cookie");
@@ -108,12 +108,12 @@ mod upstream;
 pub use builder::ProxyAppBuilder;
 #[cfg(feature = "forward")]
 pub(crate) use builder::pseudonym;
-pub use future::ProxyFuture;
+pub use future::ProxyAppFuture;
 #[cfg(feature = "spawn")]
 pub(crate) use future::{Escort, Passage, State};
-pub use hooks::Rewritten;
+pub use hooks::IntoHookResult;
 #[cfg(feature = "spawn")]
 pub(crate) use salvage::Failed;
 pub use service::ProxyApp;
-pub use settings::{ForwardedFor, HostField, PathPrefix, Via};
-pub use upstream::Choice;
+pub use settings::{ForwardedFor, HostHeader, PathPrefix, Via};
+pub use upstream::{IntoSelection, IntoUpstream, UpstreamSelector};

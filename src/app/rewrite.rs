@@ -7,16 +7,16 @@ use http::{
 
 use crate::{
     app::{
-        front::{Front, Mount, scheme},
+        front::{Front, PathSplit, scheme},
         outgoing::too_large,
         service::Settings,
     },
     error::{Error, ErrorKind},
-    ext::{ConnectTo, ConnectWith, InClear, RequestOrigin, is_of_connection},
+    ext::{ConnectTo, ConnectWith, InClear, OriginalRequest, is_of_connection},
     message::{
         framing::check_framing,
         hop::{self, Found, Nominated},
-        target::{Href, Prefix, check_host, form},
+        target::{Prefix, UpstreamUrl, check_host, form},
         via,
     },
     protocol::names::{is_identity, is_owned, is_same_name, may_matter},
@@ -35,7 +35,7 @@ pub(super) fn check(
     settings: &Settings,
 ) -> Result<Option<HeaderValue>, Error> {
     if settings.methods.as_ref().is_some_and(|methods| !methods.contains(&parts.method)) {
-        return Err(Error::new(ErrorKind::Method, "method is not allowed here"));
+        return Err(Error::new(ErrorKind::MethodNotAllowed, "method is not allowed here"));
     }
     if parts.method == Method::CONNECT {
         return Err(Error::new(ErrorKind::Unsupported, "CONNECT is for forward proxies"));
@@ -55,7 +55,7 @@ pub(super) fn check(
         check_framing(&parts.headers)?;
     }
     if found.has_via() && settings.via.as_ref().is_some_and(|us| via::has_been_here(&parts.headers, us)) {
-        return Err(Error::new(ErrorKind::Loop, "request has been here before"));
+        return Err(Error::new(ErrorKind::LoopDetected, "request has been here before"));
     }
     if declared > settings.max_body_bytes {
         return Err(too_large());
@@ -69,7 +69,8 @@ pub(super) fn strip(parts: &mut request::Parts, found: Found, settings: &Setting
     let (_, nominated) = hop::strip_found(&mut parts.headers, parts.version, found);
     let is_told_more = !is_of_connection(&parts.extensions);
     // What `ProxyMiddleware` has left was vouched for.
-    let keeps_identity = settings.pass_identity || (is_told_more && parts.extensions.get::<RequestOrigin>().is_some());
+    let keeps_identity =
+        settings.pass_identity || (is_told_more && parts.extensions.get::<OriginalRequest>().is_some());
     let is_unwanted = |name: &HeaderName| {
         (may_matter(name) && (is_owned(name) || (!keeps_identity && is_identity(name))))
             || settings.suppressed.iter().any(|other| is_same_name(name, other))
@@ -97,11 +98,11 @@ pub(super) fn aim(
     parts: &mut request::Parts,
     found: Found,
     host: Option<HeaderValue>,
-    href: &Href,
+    href: &UpstreamUrl,
     settings: &Settings,
 ) -> Result<Front, Error> {
     let origin = parts.extensions.get();
-    let mount = Mount::of(parts, origin, &settings.prefix)?;
+    let mount = PathSplit::of(parts, origin, &settings.prefix)?;
     let prefix = Prefix::from_bytes(mount.prefix.as_bytes())?;
     let target = match parts.uri.path_and_query() {
         // The whole target is what came: nothing to join, nothing to read again.
@@ -121,7 +122,7 @@ pub(super) fn aim(
         uri.authority = Some(href.authority().clone());
         uri.path_and_query = Some(target);
         parts.uri = Uri::from_parts(uri)
-            .map_err(|error| Error::new(ErrorKind::Target, "target is not valid").with_source(error))?;
+            .map_err(|error| Error::new(ErrorKind::InvalidTarget, "target is not valid").with_source(error))?;
     }
     // The next hop's version is for the next hop's connection to say.
     parts.version = Version::HTTP_11;

@@ -12,7 +12,7 @@ use http::{Extensions, Response, Uri, header::HOST};
 
 use super::{
     crossing::{Crossed, Crossing, Told},
-    future::{ProxyFuture, State},
+    future::{ProxyAppFuture, State},
     service::ProxyApp,
 };
 use crate::{body::Body, error::Error, exact::Salvage};
@@ -60,7 +60,7 @@ impl State {
         Self::boxed(async { Crossed::Answer(answer.await) })
     }
 
-    /// As with [`ProxyFuture`], but for a request that has no response the outcome is what `recover` makes of it, and `arrived` sees a
+    /// As with [`ProxyAppFuture`], but for a request that has no response the outcome is what `recover` makes of it, and `arrived` sees a
     /// response's head before anybody else does; both with `escort`. A response is moved often enough on its way: it is looked at where it is.
     pub(crate) fn poll_or<E>(
         &mut self,
@@ -106,7 +106,7 @@ impl State {
     }
 }
 
-impl ProxyFuture {
+impl ProxyAppFuture {
     /// The response, or the request.
     pub(crate) async fn or_give_back(mut self) -> Result<Response<Body>, Failed> {
         let mut lost = None;
@@ -130,7 +130,7 @@ impl ProxyApp {
     ///
     /// # Errors
     /// The failure itself, if the request is not whole.
-    pub(crate) fn take_over(&self, mut failed: Failed) -> Result<ProxyFuture, Failed> {
+    pub(crate) fn take_over(&self, mut failed: Failed) -> Result<ProxyAppFuture, Failed> {
         let settings = self.inner();
         let (Some(whole), Some(href)) = (failed.whole.take(), settings.upstream.fixed()) else { return Err(failed) };
         let Salvage { mut parts, body, head, .. } = *whole;
@@ -159,9 +159,9 @@ impl ProxyApp {
         };
         let crossing = Crossing { settings: settings.clone(), front, href: href.clone(), told };
         Ok(if settings.seal.is_some() || settings.hooks.any_later() {
-            ProxyFuture(State::boxed(crossing.send(parts, body)))
+            ProxyAppFuture(State::boxed(crossing.send(parts, body)))
         } else {
-            ProxyFuture(State::Exchange(settings.exact.send(parts, body, crossing).with_head(head)))
+            ProxyAppFuture(State::Exchange(settings.client.send(parts, body, crossing).with_head(head)))
         })
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     body::{Body, read_within},
     error::Error,
     exact::{ExactProxy, Prepare},
-    protocol::signature::{Covering, Signer, Stamp},
+    protocol::signature::{AttemptSigner, BodySigning, Signer},
 };
 
 /// How requests are signed.
@@ -26,29 +26,31 @@ impl Seal {
     /// Brings the body into the form in which it is covered, and sends the request, signed anew for each attempt.
     pub(super) async fn send(
         &self,
-        exact: &ExactProxy,
+        client: &ExactProxy,
         mut parts: request::Parts,
         body: Body,
     ) -> Result<Response<Body>, Loss> {
         match self {
             Self::Signer(signer) => {
                 let (stamp, body) = match signer.cover(&mut parts.headers, body) {
-                    Covering::Ready(stamp, body) => (stamp, body),
-                    Covering::Reading(reading) => read_within(exact.body_timeout(), reading).await.map_err(Loss::of)?,
+                    BodySigning::Ready(stamp, body) => (stamp, body),
+                    BodySigning::Reading(reading) => {
+                        read_within(client.body_timeout(), reading).await.map_err(Loss::of)?
+                    }
                 };
                 // Trailers that were made for this signature are not to be signed again.
                 let again = !stamp.covers_trailers();
-                let sent = send(exact, parts, Body::new(body), Signing(stamp)).await;
+                let sent = send(client, parts, Body::new(body), Signing(stamp)).await;
                 sent.map_err(|loss| if again { loss } else { Loss::of(loss.error) })
             }
             #[cfg(feature = "classic-signature")]
-            Self::Classic(signer) => send(exact, parts, body, ClassicSigning(signer)).await,
+            Self::Classic(signer) => send(client, parts, body, ClassicSigning(signer)).await,
         }
     }
 }
 
 /// Signs before each attempt: a nonce that was sent once is refused as replayed.
-struct Signing(Stamp);
+struct Signing(AttemptSigner);
 
 impl Prepare for Signing {
     fn prepare(&mut self, _attempt: u32, parts: &mut request::Parts) -> Result<(), Error> {

@@ -12,23 +12,22 @@ use tower_service::Service;
 
 use crate::{
     app::{
-        builder::ProxyAppBuilder,
         crossing::Crossing,
         forwarded::Common,
         front::Front,
-        future::{Escort, Passage, ProxyFuture, State},
+        future::{Escort, Passage, ProxyAppFuture, State},
         hooks::{Answer, Hooks},
         outgoing::outgoing,
         rewrite,
         seal::Seal,
-        settings::{ForwardedFor, HostField, PathPrefix},
-        upstream::{Choice, Upstream},
+        settings::{ForwardedFor, HostHeader, PathPrefix},
+        upstream::Upstream,
     },
     body::Body,
     error::{BoxError, Error},
     exact::{ExactProxy, answer, extended, nominated::without},
-    message::{hop::Nominated, max_forwards::is_last_hop, target::Href, via::Pseudonym},
-    protocol::{Family, carry::CarriedKeys},
+    message::{hop::Nominated, max_forwards::is_last_hop, target::UpstreamUrl, via::Pseudonym},
+    protocol::{ForwardedHeaders, carry::CarriedKeys},
     transport::Destination,
 };
 
@@ -49,11 +48,11 @@ pub(super) struct Settings {
     pub(super) destination: Option<Destination>,
     /// What is said of all requests alike, where they all go there.
     pub(super) common: Option<Common>,
-    pub(super) exact: ExactProxy,
-    pub(super) host: HostField,
+    pub(super) client: ExactProxy,
+    pub(super) host: HostHeader,
     pub(super) prefix: PathPrefix,
     pub(super) scheme: Option<Scheme>,
-    pub(super) families: Vec<Family>,
+    pub(super) families: Vec<ForwardedHeaders>,
     pub(super) forwarded_for: ForwardedFor,
     pub(super) via: Option<Pseudonym>,
     pub(super) methods: Option<Vec<Method>>,
@@ -68,39 +67,6 @@ pub(super) struct Settings {
 }
 
 impl ProxyApp {
-    /// Forwards to one upstream.
-    pub fn builder(href: Href) -> ProxyAppBuilder {
-        ProxyAppBuilder::new(Upstream::Fixed(href))
-    }
-
-    /// Forwards to the upstream that the function names for each request, or answers with what it gives instead (a 503 where there is
-    /// none). Where there always is one, it returns just that: `move |_| upstream.clone()`.
-    ///
-    /// It sees the request as the client made it, but for the fields that are not believed: path and `Host` are the client's. Parse the
-    /// URLs once, and clone them for each request. Where the choice must be waited for, let a layer in front put what it found into the
-    /// request's extensions, and choose by that.
-    ///
-    /// ```
-    /// use http::Response;
-    /// use nexthop::{Body, ProxyApp, message::target::Href};
-    ///
-    /// let (old, new): (Href, Href) = ("http://127.0.0.1:8080".parse()?, "http://127.0.0.1:8081/v2".parse()?);
-    /// let app = ProxyApp::choosing(move |request| match request.headers.get("host") {
-    ///     Some(host) if host == "old.example" => Ok(old.clone()),
-    ///     Some(host) if host == "new.example" => Ok(new.clone()),
-    ///     _ => Err(Box::new(Response::new(Body::from("who?\n")))),
-    /// })
-    /// .build()?;
-    /// # Ok::<(), nexthop::ConfigError>(())
-    /// ```
-    pub fn choosing<F, C>(choose: F) -> ProxyAppBuilder
-    where
-        F: Fn(&request::Parts) -> C + Send + Sync + 'static,
-        C: Choice,
-    {
-        ProxyAppBuilder::new(Upstream::Chosen(Arc::new(move |parts| choose(parts).into_result())))
-    }
-
     pub(super) fn new(settings: Settings) -> Self {
         Self(Arc::new(settings))
     }
@@ -134,7 +100,7 @@ impl ProxyApp {
         }
         match crossing.prepare(&mut parts) {
             Ok(()) => {
-                let mut exchange = settings.exact.send(parts, body, crossing);
+                let mut exchange = settings.client.send(parts, body, crossing);
                 exchange.begin();
                 P::new(State::Exchange(exchange), escort)
             }
@@ -150,13 +116,13 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = ProxyFuture;
+    type Future = ProxyAppFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> ProxyFuture {
+    fn call(&mut self, request: Request<B>) -> ProxyAppFuture {
         self.send(request, ())
     }
 }
@@ -168,7 +134,7 @@ impl Settings {
         parts: &mut request::Parts,
         declared: u64,
         escort: &impl Escort,
-    ) -> Result<(Front, Href, Nominated), Refusal> {
+    ) -> Result<(Front, UpstreamUrl, Nominated), Refusal> {
         let extended = extended::receive(parts);
         let found = rewrite::scan(&parts.headers);
         let host = rewrite::check(parts, found, declared, self)?;
@@ -182,17 +148,17 @@ impl Settings {
         if extended {
             extended::announce(parts)?;
         }
-        let href = self.upstream.choose(parts).map_err(Refusal::Answer)?;
+        let href = self.upstream.select(parts).map_err(Refusal::Answer)?;
         let front = rewrite::aim(parts, found, host, &href, self)?;
         Ok((front, href, nominated))
     }
 
     /// The `Host` the upstream is sent.
-    pub(super) fn host<'a>(&'a self, front: &'a Front, href: &'a Href) -> &'a HeaderValue {
+    pub(super) fn host<'a>(&'a self, front: &'a Front, href: &'a UpstreamUrl) -> &'a HeaderValue {
         match &self.host {
-            HostField::Fixed(host) => host,
-            HostField::Keep => front.host.as_ref().unwrap_or_else(|| href.host()),
-            HostField::Replace => href.host(),
+            HostHeader::Fixed(host) => host,
+            HostHeader::Keep => front.host.as_ref().unwrap_or_else(|| href.host()),
+            HostHeader::Replace => href.host(),
         }
     }
 
@@ -206,7 +172,7 @@ impl Settings {
     }
 
     /// `upstream` is the one that was chosen, if it came to that.
-    pub(super) fn answer(&self, error: Error, upstream: Option<&Href>) -> Response<Body> {
+    pub(super) fn answer(&self, error: Error, upstream: Option<&UpstreamUrl>) -> Response<Body> {
         answer(error, self.allow.as_ref(), upstream.or_else(|| self.upstream.fixed()))
     }
 }

@@ -7,7 +7,7 @@ use crate::message::target::Prefix;
 /// What stands in `Host` on the way to the upstream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum HostField {
+pub enum HostHeader {
     /// The host and port of the upstream's URL. The default.
     #[default]
     Replace,
@@ -47,14 +47,14 @@ pub enum Via {
 
 /// Which part of the path is where this proxy is mounted, and whether the upstream gets to see it.
 ///
-/// What a router took off is known where the feature `axum` is on, from axum's `OriginalUri`. Without it, `Mounted` and `Keep` both take
+/// What a router took off is known where the feature `axum` is on, from axum's `OriginalUri`. Without it, `FromRouter` and `Keep` both take
 /// the path as they find it: below `nest_service` the upstream is then told no prefix, and its `Location` and cookies lack it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PathPrefix {
     /// What the router took off is the prefix; the upstream gets the path without it. The default.
     #[default]
-    Mounted,
+    FromRouter,
     /// The upstream gets the path as the client sent it, also what the router took off; there is no prefix of this proxy's own.
     Keep,
     /// This prefix is taken off, behind what the router took off. Paths outside of it are answered with 400.

@@ -9,7 +9,7 @@ use tower::ServiceExt;
 use super::{ProxyApp, ProxyAppBuilder, rewrite};
 use crate::{
     Body, Error,
-    ext::{Hop, PeerAddr, RequestOrigin, TrustedBy},
+    ext::{Hop, OriginalRequest, PeerAddr, TrustedBy},
 };
 
 mod aiming;
@@ -19,7 +19,7 @@ mod refusing;
 
 fn app() -> ProxyAppBuilder {
     // Port 1 on loopback: whatever is sent there finds nobody.
-    ProxyApp::builder("http://127.0.0.1:1/app?k=1".parse().unwrap())
+    ProxyApp::builder("http://127.0.0.1:1/app?k=1")
 }
 
 fn get(uri: &str) -> request::Parts {
@@ -30,8 +30,8 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-fn origin(peer: Option<&str>, client: Option<&str>, hops: &[&str], trusted_by: TrustedBy) -> RequestOrigin {
-    RequestOrigin {
+fn origin(peer: Option<&str>, client: Option<&str>, hops: &[&str], trusted_by: TrustedBy) -> OriginalRequest {
+    OriginalRequest {
         peer: peer.map(|peer| PeerAddr::Tcp((ip(peer), 4711).into())),
         client: client.map(ip),
         client_port: None,
@@ -60,7 +60,7 @@ fn the_service_can_be_shared_and_sent() {
     fn check<T: Clone + Send + Sync + 'static>() {}
     fn send<T: Send + 'static>() {}
     check::<ProxyApp>();
-    send::<super::ProxyFuture>();
+    send::<super::ProxyAppFuture>();
     assert!(format!("{:?}", app().build().unwrap()).contains("127.0.0.1:1"));
 }
 

@@ -4,7 +4,7 @@ use ::axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use http::request::Parts;
 
 use super::Rejection;
-use crate::ext::{Carried, PeerAddr, RequestOrigin};
+use crate::ext::{Carried, OriginalRequest, PeerAddr};
 
 /// The client's address: the claimed one where the claim is trusted, else the socket's peer. Never one of 127.0.0.1 for want of a better.
 ///
@@ -24,7 +24,7 @@ pub struct ClientIp(pub IpAddr);
 #[expect(clippy::exhaustive_structs, reason = "taken apart in a handler's arguments")]
 pub struct CarriedKey<T>(pub T);
 
-impl<S: Sync> FromRequestParts<S> for RequestOrigin {
+impl<S: Sync> FromRequestParts<S> for OriginalRequest {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
@@ -32,7 +32,7 @@ impl<S: Sync> FromRequestParts<S> for RequestOrigin {
     }
 }
 
-impl<S: Sync> OptionalFromRequestParts<S> for RequestOrigin {
+impl<S: Sync> OptionalFromRequestParts<S> for OriginalRequest {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
@@ -101,13 +101,13 @@ impl<S: Sync> OptionalFromRequestParts<S> for PeerAddr {
 
 /// The peer that was frozen when the origin was decided, since it is the one that was trusted or not.
 fn peer(parts: &Parts) -> Option<&PeerAddr> {
-    match parts.extensions.get::<RequestOrigin>() {
+    match parts.extensions.get::<OriginalRequest>() {
         Some(origin) => origin.peer(),
         None => PeerAddr::of(&parts.extensions),
     }
 }
 
-fn origin<Wanted>(parts: &Parts) -> Result<&RequestOrigin, Rejection> {
+fn origin<Wanted>(parts: &Parts) -> Result<&OriginalRequest, Rejection> {
     parts.extensions.get().ok_or_else(|| log(Rejection::NoMiddleware, type_name::<Wanted>()))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | extractor | is | `Option` of it |
 //! |---|---|---|
-//! | [`RequestOrigin`] | where the request came from, as `ProxyMiddleware` decided | `None` without `ProxyMiddleware` |
+//! | [`OriginalRequest`] | where the request came from, as `ProxyMiddleware` decided | `None` without `ProxyMiddleware` |
 //! | [`ClientIp`] | the client's address | `None` where nobody knows it |
 //! | [`CarriedKey<T>`](CarriedKey) | the value of a carried key, by its type | `None` where it was not carried |
 //! | [`Carried`] | the keys carried by name alone; empty where there are none | |
@@ -114,4 +114,4 @@ pub use extract::{CarriedKey, ClientIp};
 pub use rejection::Rejection;
 
 #[cfg(doc)]
-use crate::ext::{Carried, PeerAddr, RequestOrigin};
+use crate::ext::{Carried, OriginalRequest, PeerAddr};

@@ -4,9 +4,9 @@ use ::axum::extract::{ConnectInfo, FromRequestParts};
 use http::{Request, request::Parts, uri::Scheme};
 
 use super::*;
-use crate::ext::{Carried, PeerAddr, RequestOrigin, TrustedBy};
+use crate::ext::{Carried, OriginalRequest, PeerAddr, TrustedBy};
 
-fn request(origin: Option<RequestOrigin>) -> Parts {
+fn request(origin: Option<OriginalRequest>) -> Parts {
     let (mut parts, ()) = Request::new(()).into_parts();
     if let Some(origin) = origin {
         parts.extensions.insert(origin);
@@ -14,8 +14,8 @@ fn request(origin: Option<RequestOrigin>) -> Parts {
     parts
 }
 
-fn origin(client: Option<IpAddr>) -> RequestOrigin {
-    RequestOrigin {
+fn origin(client: Option<IpAddr>) -> OriginalRequest {
+    OriginalRequest {
         peer: Some(peer()),
         client,
         client_port: None,
@@ -23,7 +23,7 @@ fn origin(client: Option<IpAddr>) -> RequestOrigin {
         host: None,
         prefix: String::new(),
         hops: Vec::new(),
-        trusted_by: TrustedBy::Nobody,
+        trusted_by: TrustedBy::None,
     }
 }
 
@@ -37,21 +37,21 @@ async fn extract<T: FromRequestParts<()>>(mut parts: Parts) -> Result<T, T::Reje
 
 #[tokio::test]
 async fn rejects_what_no_middleware_has_seen() {
-    assert_eq!(extract::<RequestOrigin>(request(None)).await.unwrap_err(), Rejection::NoMiddleware);
+    assert_eq!(extract::<OriginalRequest>(request(None)).await.unwrap_err(), Rejection::NoMiddleware);
     assert_eq!(extract::<ClientIp>(request(None)).await, Err(Rejection::NoMiddleware));
     assert_eq!(extract::<Option<ClientIp>>(request(None)).await, Err(Rejection::NoMiddleware));
     assert_eq!(extract::<CarriedKey<u8>>(request(None)).await, Err(Rejection::NoMiddleware));
     assert_eq!(extract::<Option<CarriedKey<u8>>>(request(None)).await, Err(Rejection::NoMiddleware));
     assert_eq!(extract::<Carried>(request(None)).await, Err(Rejection::NoMiddleware));
     assert_eq!(extract::<PeerAddr>(request(None)).await, Err(Rejection::NoPeer));
-    assert!(extract::<Option<RequestOrigin>>(request(None)).await.unwrap().is_none());
+    assert!(extract::<Option<OriginalRequest>>(request(None)).await.unwrap().is_none());
     assert!(extract::<Option<PeerAddr>>(request(None)).await.unwrap().is_none());
 }
 
 #[tokio::test]
 async fn extracts_the_client_and_the_peer() {
     let ip = IpAddr::from([198, 51, 100, 7]);
-    assert_eq!(extract::<RequestOrigin>(request(Some(origin(Some(ip))))).await.unwrap().client(), Some(ip));
+    assert_eq!(extract::<OriginalRequest>(request(Some(origin(Some(ip))))).await.unwrap().client(), Some(ip));
     assert_eq!(extract::<ClientIp>(request(Some(origin(Some(ip))))).await, Ok(ClientIp(ip)));
     assert_eq!(extract::<ClientIp>(request(Some(origin(None)))).await, Err(Rejection::UnknownClient));
     assert_eq!(extract::<Option<ClientIp>>(request(Some(origin(None)))).await, Ok(None));

@@ -1,4 +1,4 @@
-//! [`Authority`]: certificates for whichever host is asked for.
+//! [`CertificateAuthority`]: certificates for whichever host is asked for.
 
 use std::{
     fmt,
@@ -9,7 +9,7 @@ use std::{
 use rustls::ServerConfig;
 
 use super::{
-    builder::AuthorityBuilder,
+    builder::CertificateAuthorityBuilder,
     cache::{Cache, Fresh},
     certificate::Certificate,
     host::Host,
@@ -25,9 +25,9 @@ use crate::error::{BoxError, Error, ErrorKind};
 /// # Deployment
 /// Whoever has its key can stand between its clients and any host, so the key is shown to nobody: not by a method, not in `Debug`, not by
 /// any form of the [`Certificate`]. Install the certificate only where TLS is meant to be intercepted, and restrict it with
-/// [`name_constraints`](AuthorityBuilder::name_constraints) where the hosts are known.
+/// [`name_constraints`](CertificateAuthorityBuilder::name_constraints) where the hosts are known.
 #[derive(Clone)]
-pub struct Authority(pub(super) Arc<Inner>);
+pub struct CertificateAuthority(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) issuer: Issuer,
@@ -39,10 +39,10 @@ pub(super) struct Inner {
     pub(super) suffixes: Option<super::wildcards::Suffixes>,
 }
 
-impl Authority {
+impl CertificateAuthority {
     /// Starts with a new authority in memory.
-    pub fn builder() -> AuthorityBuilder {
-        AuthorityBuilder::default()
+    pub fn builder() -> CertificateAuthorityBuilder {
+        CertificateAuthorityBuilder::default()
     }
 
     /// The TLS settings that answer for `host`: a host name or an address (an IPv6 one with or without brackets), without a port.
@@ -51,7 +51,7 @@ impl Authority {
     /// done right here; with an authority that signs by RSA, off the tasks' threads.
     ///
     /// # Errors
-    /// `Target` (400) if no certificate can be for such a host, `Denied` (403) if this authority may not vouch for it, `Internal` (500) if
+    /// `InvalidTarget` (400) if no certificate can be for such a host, `Denied` (403) if this authority may not vouch for it, `Internal` (500) if
     /// its own certificate is over, or signing fails.
     ///
     /// # Cancel safety
@@ -151,8 +151,11 @@ fn unsigned(error: BoxError) -> Error {
     Error::new(ErrorKind::Internal, "no certificate can be made for the host").with_source(error)
 }
 
-impl fmt::Debug for Authority {
+impl fmt::Debug for CertificateAuthority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authority").field("certificate", self.certificate()).field("stats", &self.stats()).finish()
+        f.debug_struct("CertificateAuthority")
+            .field("certificate", self.certificate())
+            .field("stats", &self.stats())
+            .finish()
     }
 }

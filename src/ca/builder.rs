@@ -1,4 +1,4 @@
-//! [`AuthorityBuilder`]: where an authority comes from, and what its certificates look like.
+//! [`CertificateAuthorityBuilder`]: where an authority comes from, and what its certificates look like.
 
 use std::{
     fmt,
@@ -11,7 +11,7 @@ use rustls::crypto::CryptoProvider;
 use zeroize::Zeroizing;
 
 use super::{
-    authority::{Authority, Inner},
+    authority::{CertificateAuthority, Inner},
     cache::Cache,
     constraints::Constraints,
     file,
@@ -21,10 +21,10 @@ use super::{
 };
 use crate::error::ConfigError;
 
-/// Settings of an [`Authority`].
+/// Settings of an [`CertificateAuthority`].
 #[derive(Clone)]
 #[must_use]
-pub struct AuthorityBuilder {
+pub struct CertificateAuthorityBuilder {
     source: Source,
     name: String,
     constraints: Option<Vec<String>>,
@@ -44,7 +44,7 @@ enum Source {
     Given { certificate: Vec<u8>, key: Zeroizing<Vec<u8>> },
 }
 
-impl AuthorityBuilder {
+impl CertificateAuthorityBuilder {
     /// Keeps the authority in a file: key and certificate as PEM, to be read by the owner alone.
     ///
     /// Made with the directories it needs if it is not there, readable by no one else from its first moment. What is there is used, if it
@@ -133,7 +133,7 @@ impl AuthorityBuilder {
     /// [`ConfigError::Secret`] for a file or an identity that cannot be used, naming it; [`ConfigError::Invalid`] for a name, a time or a
     /// number out of range, or constraints or suffixes that cannot be read; [`ConfigError::Conflict`] for constraints that the authority
     /// does not have; [`ConfigError::Tls`] without a crypto provider.
-    pub fn build(self) -> Result<Authority, ConfigError> {
+    pub fn build(self) -> Result<CertificateAuthority, ConfigError> {
         self.check()?;
         let now = SystemTime::now();
         let wanted = self.constraints.as_deref().map(Constraints::only).transpose()?;
@@ -152,7 +152,7 @@ impl AuthorityBuilder {
         if wanted.is_some_and(|wanted| wanted != issuer.constraints) {
             return Err(ConfigError::conflict("name_constraints", "the authority's certificate holds others"));
         }
-        Ok(Authority(Arc::new(Inner {
+        Ok(CertificateAuthority(Arc::new(Inner {
             issuer,
             template: server::template(self.provider, self.http1_only)?,
             cache: Cache::new(self.cache_capacity),
@@ -183,7 +183,7 @@ impl AuthorityBuilder {
     }
 }
 
-impl Default for AuthorityBuilder {
+impl Default for CertificateAuthorityBuilder {
     fn default() -> Self {
         Self {
             source: Source::Memory,
@@ -200,8 +200,8 @@ impl Default for AuthorityBuilder {
     }
 }
 
-impl fmt::Debug for AuthorityBuilder {
+impl fmt::Debug for CertificateAuthorityBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuthorityBuilder").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("CertificateAuthorityBuilder").field("name", &self.name).finish_non_exhaustive()
     }
 }

@@ -21,7 +21,7 @@ impl Host {
     /// have although they should not. A name whose last label is a number is none: resolvers take it for an address.
     ///
     /// # Errors
-    /// `Target` (400).
+    /// `InvalidTarget` (400).
     pub(super) fn parse(text: &str) -> Result<Self, Error> {
         if let Some(inner) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
             return inner.parse::<Ipv6Addr>().map(|ip| Self::Ip(ip.into())).map_err(|_| unusable());
@@ -62,7 +62,7 @@ fn is_number(label: &str) -> bool {
 }
 
 fn unusable() -> Error {
-    Error::new(ErrorKind::Target, "the host cannot be the name of a certificate")
+    Error::new(ErrorKind::InvalidTarget, "the host cannot be the name of a certificate")
 }
 
 /// RFC 1035 §2.3.4: 255 bytes on the wire are 253 characters.

@@ -14,12 +14,12 @@
 //! certificate, and are nobody's file name.
 //!
 //! ```
-//! use nexthop::ca::Authority;
+//! use nexthop::ca::CertificateAuthority;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), nexthop::BoxError> {
 //! // `.file("ca.pem")` keeps it.
-//! let authority = Authority::builder().name("test proxy").build()?;
+//! let authority = CertificateAuthority::builder().name("test proxy").build()?;
 //! let settings = authority.server_config("www.example.com").await?;
 //! assert_eq!(settings.alpn_protocols, [&b"h2"[..], b"http/1.1"]);
 //! authority.server_config("WWW.example.com.").await?;
@@ -47,7 +47,7 @@ mod stats;
 #[cfg(feature = "wildcards")]
 mod wildcards;
 
-pub use authority::Authority;
-pub use builder::AuthorityBuilder;
+pub use authority::CertificateAuthority;
+pub use builder::CertificateAuthorityBuilder;
 pub use certificate::Certificate;
 pub use stats::CacheStats;

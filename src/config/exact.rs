@@ -46,7 +46,7 @@ const NUMBERS: &[(&str, Set<usize>)] = &[
     ("pool_max_idle_total", ExactProxyBuilder::pool_max_idle_total),
     ("pool_max_connections", ExactProxyBuilder::pool_max_connections),
     ("pool_max_waiting", ExactProxyBuilder::pool_max_waiting),
-    ("pool_max_uses", |builder, uses| builder.pool_max_uses(uses as u64)),
+    ("pool_max_requests", |builder, uses| builder.pool_max_requests(uses as u64)),
     ("max_response_head_bytes", ExactProxyBuilder::max_response_head_bytes),
     ("replay_max_bytes", ExactProxyBuilder::replay_max_bytes),
     ("replay_budget_bytes", ExactProxyBuilder::replay_budget_bytes),

@@ -4,15 +4,15 @@ use http::HeaderName;
 use serde::Deserialize;
 
 use super::{
-    Mistakes,
-    shared::FAMILIES,
+    ConfigErrors,
+    shared::FORWARDED_HEADERS,
     table::{Reading, Table},
 };
 #[cfg(feature = "classic-signature")]
 use crate::protocol::signature::classic::ClassicVerifier;
 use crate::{
     error::ConfigError,
-    middleware::{ForceHost, Mount, ProxyMiddleware, ProxyMiddlewareBuilder, Restore, Trust},
+    middleware::{ForceHost, ProxyMiddleware, ProxyMiddlewareBuilder, RestoredHeaders, Trust},
     protocol::signature::Verifier,
 };
 
@@ -26,7 +26,7 @@ use crate::{
 /// | `secret_id` | text: the id of a file's one secret |
 /// | `private_secret_file` | flag: refuse a file that others than its owner can read |
 /// | `signature_max_age`, `signature_skew` | time |
-/// | `dangerous_uncovered` | `large` or `all`: bodies that no signature need cover |
+/// | `dangerous_unsigned_bodies` | `large` or `all`: bodies that no signature need cover |
 #[cfg_attr(
     feature = "classic-signature",
     doc = "| `dangerous_classic_signature` | flag: accept `X-WSGIProxy-Signature` too, see [`Trust::dangerous_classic_signature`] |"
@@ -41,10 +41,10 @@ use crate::{
 ///
 /// | key | |
 /// |---|---|
-/// | `family` | `wsgiproxy` (the default), `x-forwarded` or `forwarded` |
+/// | `forwarded_headers` | `wsgiproxy` (the default), `x-forwarded` or `forwarded` |
 /// | `restore` | list of `client`, `scheme`, `host`, `port`, `prefix`; empty for nothing; by default `client scheme` |
 /// | `allowed_hosts` | list |
-/// | `identity_fields` | list of field names |
+/// | `identity_headers` | list of field names |
 #[cfg_attr(feature = "axum", doc = "| `peer_from_connect_info` | flag |")]
 /// | `string_keys`, `unicode_keys`, `json_keys` | lists of names, carried in [`ext::Carried`](crate::ext::Carried) |
 ///
@@ -52,7 +52,7 @@ use crate::{
 ///
 /// | key | |
 /// |---|---|
-/// | `prefix` or `pop_prefix` | text: see [`Mount`] |
+/// | `prefix` or `pop_prefix` | text: see [`prefix`](ProxyMiddlewareBuilder::prefix) and [`pop_prefix`](ProxyMiddlewareBuilder::pop_prefix) |
 /// | `scheme` | `http` or `https` |
 /// | `host`, or `domain` and `port` | text: see [`ForceHost`] |
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -63,8 +63,8 @@ impl ProxyMiddlewareConfig {
     /// Checks everything, and makes the layer.
     ///
     /// # Errors
-    /// All [`Mistakes`].
-    pub fn build(&self) -> Result<ProxyMiddleware, Mistakes> {
+    /// All [`ConfigErrors`].
+    pub fn build(&self) -> Result<ProxyMiddleware, ConfigErrors> {
         let mut reading = Reading::new(self.0.clone());
         let mut builder = ProxyMiddleware::builder();
         if let Some(trust) = reading.trust() {
@@ -131,7 +131,7 @@ impl Reading {
         let keys = self.keyring(&[
             ("signature_max_age", max_age.is_some()),
             ("signature_skew", skew.is_some()),
-            ("dangerous_uncovered", uncovered.is_some()),
+            ("dangerous_unsigned_bodies", uncovered.is_some()),
             ("dangerous_classic_signature", classic),
         ])?;
         let mut verifier = Verifier::builder(keys.clone());
@@ -144,7 +144,7 @@ impl Reading {
             verifier = verifier.skew(skew);
         }
         if let Some(which) = uncovered {
-            verifier = verifier.dangerous_accept_uncovered(which);
+            verifier = verifier.dangerous_accept_unsigned_bodies(which);
         }
         let signed = Trust::verifier(verifier.build().ok()?);
         #[cfg(feature = "classic-signature")]
@@ -184,21 +184,21 @@ impl Reading {
     }
 
     fn beliefs(&mut self, mut builder: ProxyMiddlewareBuilder) -> ProxyMiddlewareBuilder {
-        if let Some(family) = self.word("family", FAMILIES) {
-            builder = builder.family(family);
+        if let Some(family) = self.word("forwarded_headers", FORWARDED_HEADERS) {
+            builder = builder.read_headers(family);
         }
-        let restore = self.words::<fn(Restore) -> Restore>(
+        let restore = self.words::<fn(RestoredHeaders) -> RestoredHeaders>(
             "restore",
             &[
-                ("client", Restore::client),
-                ("scheme", Restore::scheme),
-                ("host", Restore::host),
-                ("port", Restore::port),
-                ("prefix", Restore::prefix),
+                ("client", RestoredHeaders::client),
+                ("scheme", RestoredHeaders::scheme),
+                ("host", RestoredHeaders::host),
+                ("port", RestoredHeaders::port),
+                ("prefix", RestoredHeaders::prefix),
             ],
         );
         if let Some(words) = restore {
-            builder = builder.restore(words.into_iter().fold(Restore::none(), |restore, also| also(restore)));
+            builder = builder.restore(words.into_iter().fold(RestoredHeaders::none(), |restore, also| also(restore)));
         }
         if let Some(hosts) = self.list("allowed_hosts") {
             for host in &hosts {
@@ -207,7 +207,7 @@ impl Reading {
             builder = builder.allowed_hosts(hosts);
         }
         builder = builder
-            .identity_fields(self.parsed_list::<HeaderName>("identity_fields", "a field name").unwrap_or_default());
+            .identity_headers(self.parsed_list::<HeaderName>("identity_headers", "a field name").unwrap_or_default());
         if let Some(keys) = self.carried_keys() {
             builder = builder.carried(keys);
         }
@@ -222,18 +222,17 @@ impl Reading {
     }
 
     fn overrides(&mut self, mut builder: ProxyMiddlewareBuilder) -> ProxyMiddlewareBuilder {
-        let mount = match (self.text("prefix"), self.text("pop_prefix")) {
-            (None, None) => None,
-            (Some(text), None) => Some(("prefix", Mount::Prefix(text))),
-            (None, Some(text)) => Some(("pop_prefix", Mount::PopPrefix(text))),
-            (Some(_), Some(_)) => {
-                self.exclude("prefix", "pop_prefix");
-                None
+        match (self.text("prefix"), self.text("pop_prefix")) {
+            (None, None) => {}
+            (Some(text), None) => {
+                self.check("prefix", ProxyMiddleware::builder().prefix(&text).build());
+                builder = builder.prefix(text);
             }
-        };
-        if let Some((key, mount)) = mount {
-            self.check(key, ProxyMiddleware::builder().mount(mount.clone()).build());
-            builder = builder.mount(mount);
+            (None, Some(text)) => {
+                self.check("pop_prefix", ProxyMiddleware::builder().pop_prefix(&text).build());
+                builder = builder.pop_prefix(text);
+            }
+            (Some(_), Some(_)) => self.exclude("prefix", "pop_prefix"),
         }
         if let Some(scheme) = self.text("scheme") {
             self.check("scheme", ProxyMiddleware::builder().scheme(&scheme).build());

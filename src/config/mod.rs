@@ -11,17 +11,17 @@
 //! * A *flag* is `true`, `yes`, `on`, `1` or `false`, `no`, `off`, `0`.
 //! * A *time* is a whole number with its unit: `500ms`, `10s`, `5m`, `1h`; `off` turns the limit off.
 //!
-//! A key that is not set has the default of the builder's setting. `build()` reports all [`Mistakes`] at once, each with its key and text;
+//! A key that is not set has the default of the builder's setting. `build()` reports all [`ConfigErrors`] at once, each with its key and text;
 //! a key that is not known, or occurs twice, is a mistake too.
 //!
-//! For configurations of one's own, an [`Href`](crate::message::target::Href) is read from a text by itself.
+//! For configurations of one's own, an [`UpstreamUrl`](crate::UpstreamUrl) is read from a text by itself.
 //!
 //! ```
 //! use nexthop::config::ProxyMiddlewareConfig;
 //!
 //! let config: ProxyMiddlewareConfig = serde_json::from_str(r#"{
 //!     "trust_ips": "10.0.0.0/8 loopback",
-//!     "family": "x-forwarded",
+//!     "forwarded_headers": "x-forwarded",
 //!     "restore": ["client", "scheme", "host"],
 //!     "allowed_hosts": ["example.com", "*.example.com"]
 //! }"#)?;
@@ -31,13 +31,13 @@
 //! let mistakes: Vec<_> = config.build().unwrap_err().iter().map(ToString::to_string).collect();
 //! assert_eq!(mistakes.len(), 2);
 //! assert!(mistakes[0].starts_with(r#"trust_ips "10.0.0.0/33": "#));
-//! assert!(mistakes[1].starts_with(r#"setting "schema": is not known"#));
+//! assert!(mistakes[1].starts_with(r#"setting "schema": unknown key"#));
 //! # Ok::<(), nexthop::BoxError>(())
 //! ```
 
+mod errors;
 mod exact;
 mod middleware;
-mod mistakes;
 mod nearest;
 mod proxy_app;
 #[cfg(feature = "serve")]
@@ -48,8 +48,8 @@ mod spawn;
 mod table;
 mod transparent;
 
+pub use errors::ConfigErrors;
 pub use middleware::ProxyMiddlewareConfig;
-pub use mistakes::Mistakes;
 pub use proxy_app::ProxyAppConfig;
 #[cfg(feature = "serve")]
 pub use serve::ServeConfig;

@@ -18,9 +18,10 @@ mod tests {
 
     #[test]
     fn what_is_spelt_alike_is_meant_and_nothing_is_made_up() {
-        let known = ["href", "families", "allowed_hosts", "max_body_bytes", "pool_idle_timeout", "pool_max_idle"];
+        let known =
+            ["href", "forwarded_headers", "allowed_hosts", "max_body_bytes", "pool_idle_timeout", "pool_max_idle"];
         for (key, meant) in [
-            ("family", Some("families")),
+            ("forward_headers", Some("forwarded_headers")),
             ("allowed_host", Some("allowed_hosts")),
             ("max_body", Some("max_body_bytes")),
             ("hrefs", Some("href")),

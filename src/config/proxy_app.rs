@@ -2,14 +2,14 @@ use http::{HeaderValue, Method, uri::Scheme};
 use serde::Deserialize;
 
 use super::{
-    Mistakes,
-    shared::FAMILIES,
+    ConfigErrors,
+    shared::FORWARDED_HEADERS,
     table::{Reading, Table},
 };
 use crate::{
-    app::{ForwardedFor, HostField, PathPrefix, ProxyApp, ProxyAppBuilder, Via},
+    app::{ForwardedFor, HostHeader, PathPrefix, ProxyApp, ProxyAppBuilder, Via},
     error::ConfigError,
-    message::target::{Href, Prefix},
+    message::target::{Prefix, UpstreamUrl},
     protocol::signature::Signer,
 };
 
@@ -23,8 +23,8 @@ use crate::{
 /// | `host` or `preserve_host` | text: what to write into `Host`; flag: leave what the client wrote |
 /// | `strip_prefix` or `keep_prefix` | text: a prefix that the upstream does not get; flag: it gets what routers took off too. See [`PathPrefix`] |
 /// | `allowed_request_methods` (or `allowed_methods`) | list; all but `TRACE` where it is empty |
-/// | `suppress_http_headers` (or `suppress_fields`) | list of field names that are not forwarded |
-/// | `dangerous_pass_identity_fields` | flag: see [`ProxyAppBuilder::dangerous_pass_identity_fields`] |
+/// | `suppress_http_headers` (or `suppress_headers`) | list of field names that are not forwarded |
+/// | `dangerous_keep_identity_headers` | flag: see [`ProxyAppBuilder::dangerous_keep_identity_headers`] |
 /// | `max_body_bytes` | number |
 /// | `map_responses` | flag: map `Location` and cookies to the client's view; by default yes |
 /// | `via` | `random` (the default), `off`, or a name |
@@ -33,14 +33,14 @@ use crate::{
 ///
 /// | key | |
 /// |---|---|
-/// | `families` | list of `wsgiproxy`, `x-forwarded`, `forwarded`; empty for none; by default `wsgiproxy` |
+/// | `forwarded_headers` | list of `wsgiproxy`, `x-forwarded`, `forwarded`; empty for none; by default `wsgiproxy` |
 /// | `forwarded_for` | `append` (the default), `replace` or `omit` |
 /// | `public_scheme` | `http` or `https` |
 /// | `string_keys`, `unicode_keys`, `json_keys` | lists of names, carried from [`ext::Carried`](crate::ext::Carried) |
 /// | `secret_file` | text: the file of secrets, see [`Secret::from_file`](crate::secret::Secret::from_file); requests are then signed |
 /// | `secret_id` | text: the id of a file's one secret |
 /// | `private_secret_file` | flag: refuse a file that others than its owner can read |
-/// | `dangerous_uncovered` | `large` or `all`: bodies that no signature covers |
+/// | `dangerous_unsigned_bodies` | `large` or `all`: bodies that no signature covers |
 ///
 /// Limits and connections, as [`ExactProxyBuilder`](crate::exact::ExactProxyBuilder) has them:
 ///
@@ -48,11 +48,11 @@ use crate::{
 /// |---|---|
 /// | `connect_timeout`, `address_timeout`, `response_timeout`, `body_idle_timeout`, `tunnel_idle_timeout`, `expect_continue_timeout` | time |
 /// | `pool_idle_timeout`, `pool_max_age`, `pool_wait_timeout`, `tcp_keepalive` | time |
-/// | `pool_max_idle`, `pool_max_idle_total`, `pool_max_uses`, `pool_max_connections`, `pool_max_waiting` | number |
+/// | `pool_max_idle`, `pool_max_idle_total`, `pool_max_requests`, `pool_max_connections`, `pool_max_waiting` | number |
 /// | `max_response_head_bytes`, `replay_max_bytes`, `replay_budget_bytes` | number |
 /// | `chunked_requests` | flag: false for an upstream of HTTP/1.0 |
 /// | `local_address` | text: the IP address that connections come from |
-/// | `upstream_proxy` | text: another proxy to go through, see [`UpstreamProxy`](crate::transport::UpstreamProxy) |
+/// | `upstream_proxy` | text: another proxy to go through, see [`UpstreamProxy`](crate::net::UpstreamProxy) |
 /// | `upstream_proxy_credentials_file` | text: a file that holds `user:password` for it |
 #[cfg_attr(feature = "proxy-protocol", doc = "| `send_proxy_protocol` | `v1` or `v2` |")]
 #[cfg_attr(feature = "http2", doc = "| `http_versions` | `auto` (the default), `http1`, `http2` |")]
@@ -95,15 +95,15 @@ impl ProxyAppConfig {
     /// Checks everything, and makes the service with a pool of connections of its own.
     ///
     /// # Errors
-    /// All [`Mistakes`].
-    pub fn build(&self) -> Result<ProxyApp, Mistakes> {
+    /// All [`ConfigErrors`].
+    pub fn build(&self) -> Result<ProxyApp, ConfigErrors> {
         let mut reading = Reading::new(self.0.clone());
         let href = reading.href();
         // Settings can only be put on a builder, and a builder needs an upstream: without one, this stands in until the mistakes are told.
         let mut builder = ProxyApp::builder(href.map_or_else(|| "http://localhost".parse(), Ok)?);
         builder = reading.proxy_app(builder);
         if let Some(exact) = reading.exact() {
-            builder = builder.exact(exact);
+            builder = builder.client(exact);
         }
         reading.finish()?;
         Ok(builder.build()?)
@@ -117,13 +117,13 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for ProxyAppConfig {
 }
 
 impl Reading {
-    fn href(&mut self) -> Option<Href> {
+    fn href(&mut self) -> Option<UpstreamUrl> {
         let key = self.either("href", "address");
         let Some(text) = self.text(key) else {
             self.fail(ConfigError::missing(key, "it says where requests are sent"));
             return None;
         };
-        let href: Href = self.check(key, text.parse())?;
+        let href: UpstreamUrl = self.check(key, text.parse())?;
         self.check(key, ProxyApp::builder(href.clone()).build());
         Some(href)
     }
@@ -138,9 +138,9 @@ impl Reading {
     fn target(&mut self, builder: ProxyAppBuilder) -> ProxyAppBuilder {
         let builder = match (self.text("host"), self.flag("preserve_host").unwrap_or(false)) {
             (None, false) => builder,
-            (None, true) => builder.host(HostField::Keep),
+            (None, true) => builder.host(HostHeader::Keep),
             (Some(text), false) => match HeaderValue::from_str(&text) {
-                Ok(value) => self.set("host", builder, |builder| builder.host(HostField::Fixed(value.clone()))),
+                Ok(value) => self.set("host", builder, |builder| builder.host(HostHeader::Fixed(value.clone()))),
                 Err(_) => {
                     self.fail(ConfigError::invalid("host", text, "is not a host and port"));
                     builder
@@ -171,12 +171,12 @@ impl Reading {
         if !methods.is_empty() {
             builder = builder.allowed_methods(methods);
         }
-        let fields_key = self.either("suppress_http_headers", "suppress_fields");
+        let fields_key = self.either("suppress_http_headers", "suppress_headers");
         for name in self.list(fields_key).unwrap_or_default() {
-            builder = self.set(fields_key, builder, |builder| builder.suppress_fields([&name]));
+            builder = self.set(fields_key, builder, |builder| builder.suppress_headers([&name]));
         }
-        if self.flag("dangerous_pass_identity_fields") == Some(true) {
-            builder = builder.dangerous_pass_identity_fields();
+        if self.flag("dangerous_keep_identity_headers") == Some(true) {
+            builder = builder.dangerous_keep_identity_headers();
         }
         if let Some(bytes) = self.parsed("max_body_bytes", "a number of bytes") {
             builder = builder.max_body_bytes(bytes);
@@ -192,8 +192,8 @@ impl Reading {
     }
 
     fn word_to_upstream(&mut self, mut builder: ProxyAppBuilder) -> ProxyAppBuilder {
-        if let Some(families) = self.words("families", FAMILIES) {
-            builder = builder.families(families);
+        if let Some(families) = self.words("forwarded_headers", FORWARDED_HEADERS) {
+            builder = builder.forwarded_headers(families);
         }
         let rules =
             [("append", ForwardedFor::Append), ("replace", ForwardedFor::Replace), ("omit", ForwardedFor::Omit)];
@@ -207,10 +207,10 @@ impl Reading {
             builder = builder.carried(keys);
         }
         let uncovered = self.uncovered();
-        let Some(keyring) = self.keyring(&[("dangerous_uncovered", uncovered.is_some())]) else { return builder };
+        let Some(keyring) = self.keyring(&[("dangerous_unsigned_bodies", uncovered.is_some())]) else { return builder };
         let mut signer = Signer::builder(keyring);
         if let Some(which) = uncovered {
-            signer = signer.dangerous_uncovered(which);
+            signer = signer.dangerous_unsigned_bodies(which);
         }
         match self.check("secret_file", signer.build()) {
             Some(signer) => builder.signer(signer),
@@ -225,7 +225,7 @@ impl Reading {
         builder: ProxyAppBuilder,
         setting: impl Fn(ProxyAppBuilder) -> ProxyAppBuilder,
     ) -> ProxyAppBuilder {
-        let alone = "http://localhost".parse().and_then(|href| setting(ProxyApp::builder(href)).build());
+        let alone = setting(ProxyApp::builder("http://localhost")).build();
         self.check(key, alone);
         setting(builder)
     }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{
-    Mistakes,
+    ConfigErrors,
     table::{Reading, Table},
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
 /// | key | |
 /// |---|---|
 /// | `header_timeout`, `write_timeout`, `handshake_timeout`, `tcp_keepalive`, `drain_timeout` | time, or `off` |
-/// | `max_head_bytes`, `max_target_bytes`, `max_fields`, `max_connections` | number, at least 1 |
+/// | `max_head_bytes`, `max_target_bytes`, `max_headers`, `max_connections` | number, at least 1 |
 /// | `keep_alive` | flag |
 /// | `proxy_protocol` | `forbidden` (the default) or `required` |
 #[cfg_attr(feature = "http2", doc = "| `http2` | flag |")]
@@ -45,8 +45,8 @@ impl ServeConfig {
     /// Checks everything, and puts it on a server that has not started.
     ///
     /// # Errors
-    /// All [`Mistakes`].
-    pub fn apply<L, S>(&self, mut serve: Serve<L, S>) -> Result<Serve<L, S>, Mistakes> {
+    /// All [`ConfigErrors`].
+    pub fn apply<L, S>(&self, mut serve: Serve<L, S>) -> Result<Serve<L, S>, ConfigErrors> {
         type Set<L, S, T> = fn(Serve<L, S>, T) -> Serve<L, S>;
         let times: [(_, Set<L, S, Option<Duration>>); 5] = [
             ("header_timeout", Serve::header_timeout),
@@ -58,7 +58,7 @@ impl ServeConfig {
         let numbers: [(_, Set<L, S, usize>); 4] = [
             ("max_head_bytes", Serve::max_head_bytes),
             ("max_target_bytes", Serve::max_target_bytes),
-            ("max_fields", Serve::max_fields),
+            ("max_headers", Serve::max_headers),
             ("max_connections", Serve::max_connections),
         ];
         let flags: &[(_, Set<L, S, bool>)] = &[

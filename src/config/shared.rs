@@ -5,23 +5,26 @@ use serde::{Deserialize, Deserializer, de};
 use super::table::Reading;
 use crate::{
     error::ConfigError,
-    message::target::Href,
+    message::target::UpstreamUrl,
     protocol::{
-        Family,
+        ForwardedHeaders,
         carry::{CarriedKeys, CarriedKeysBuilder},
         keyring::Keyring,
-        signature::Uncovered,
+        signature::UnsignedBodies,
     },
     secret::Secret,
 };
 
-pub(super) const FAMILIES: &[(&str, Family)] =
-    &[("wsgiproxy", Family::WsgiProxy), ("x-forwarded", Family::XForwarded), ("forwarded", Family::Forwarded)];
+pub(super) const FORWARDED_HEADERS: &[(&str, ForwardedHeaders)] = &[
+    ("wsgiproxy", ForwardedHeaders::WsgiProxy),
+    ("x-forwarded", ForwardedHeaders::XForwarded),
+    ("forwarded", ForwardedHeaders::Rfc7239),
+];
 
 type AddKey = fn(CarriedKeysBuilder, String) -> CarriedKeysBuilder;
 
 /// From a text, as `parse` reads it.
-impl<'de> Deserialize<'de> for Href {
+impl<'de> Deserialize<'de> for UpstreamUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
@@ -71,7 +74,7 @@ impl Reading {
         }
     }
 
-    pub(super) fn uncovered(&mut self) -> Option<Uncovered> {
-        self.word("dangerous_uncovered", &[("large", Uncovered::Large), ("all", Uncovered::All)])
+    pub(super) fn uncovered(&mut self) -> Option<UnsignedBodies> {
+        self.word("dangerous_unsigned_bodies", &[("large", UnsignedBodies::Large), ("all", UnsignedBodies::All)])
     }
 }

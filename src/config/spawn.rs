@@ -3,7 +3,7 @@ use std::{net::IpAddr, time::Duration};
 use serde::Deserialize;
 
 use super::{
-    Mistakes,
+    ConfigErrors,
     table::{Reading, Table},
 };
 #[cfg(unix)]
@@ -11,7 +11,7 @@ use crate::spawn::Resource;
 use crate::{
     app::ProxyApp,
     error::ConfigError,
-    spawn::{Backoff, Command, Listen, Ready, Report, SpawnApp, SpawnAppBuilder},
+    spawn::{Backoff, Command, ListenMode, PortAnnouncement, Ready, SpawnApp, SpawnAppBuilder},
 };
 
 /// A [`SpawnApp`], as a file describes it. See the [module](super) for how values are written.
@@ -32,7 +32,7 @@ use crate::{
 ///
 /// | key | |
 /// |---|---|
-/// | `listen` or `port_after` | `inherited`, `inherited_unix` or `port_file`; text: the line of its output that says its port. See [`Listen`] |
+/// | `listen` or `port_after` | `inherited`, `inherited_unix` or `port_file`; text: the line of its output that says its port. See [`ListenMode`] |
 /// | `listen_address` | text: the IP address that it listens at, by port |
 /// | `ready`, `ready_path` or `ready_line` | `listens` (the default) or `notify`; text: a path that it answers, or what a line holds. See [`Ready`] |
 /// | `base_path` | text |
@@ -42,7 +42,7 @@ use crate::{
 ///
 /// | key | |
 /// |---|---|
-/// | `start_timeout`, `wait_timeout`, `drain_timeout`, `grace`, `idle_timeout`, `max_age` | time; `idle_timeout` may be `off` |
+/// | `start_timeout`, `wait_timeout`, `drain_timeout`, `stop_timeout`, `idle_timeout`, `max_age` | time; `idle_timeout` may be `off` |
 /// | `replicas`, `max_requests`, `max_rss_bytes`, `max_waiting`, `max_retries` | number |
 /// | `placeholder_file` | text: a file with the page that browsers see while no child is ready |
 /// | `name`, `runtime_dir` | text |
@@ -51,10 +51,10 @@ use crate::{
 ///
 /// | key | |
 /// |---|---|
-/// | `backoff_first`, `backoff_most` | time: the delay after the first failure, and the longest one |
-/// | `cut_off_failures` | number: how many failures are the end; or `off` |
-/// | `cut_off_within`, `cut_off_pause` | time: within which they happen, and for which nobody waits then |
-/// | `proven_after` | time: how long a child must have been ready so that its end is no failure |
+/// | `backoff_initial`, `backoff_max` | time: the delay after the first failure, and the longest one |
+/// | `circuit_breaker_failures` | number: how many failures are the end; or `off` |
+/// | `circuit_breaker_within`, `circuit_breaker_pause` | time: within which they happen, and for which nobody waits then |
+/// | `healthy_after` | time: how long a child must have been ready so that its end is no failure |
 ///
 /// All keys of [`ProxyAppConfig`](super::ProxyAppConfig) but `href` and its like hold for the requests. The defaults are those of [`SpawnAppBuilder`].
 ///
@@ -66,7 +66,7 @@ use crate::{
 ///     "env": ["SHOP_CONFIG=/etc/shop.ini"],
 ///     "ready_path": "/health",
 ///     "idle_timeout": "5m",
-///     "families": "x-forwarded"
+///     "forwarded_headers": "x-forwarded"
 /// }"#)?;
 /// let app = config.build()?;
 /// # Ok::<(), nexthop::BoxError>(())
@@ -82,7 +82,7 @@ const TIMES: &[(&str, SetTime)] = &[
     ("start_timeout", SpawnAppBuilder::start_timeout),
     ("wait_timeout", SpawnAppBuilder::wait_timeout),
     ("drain_timeout", SpawnAppBuilder::drain_timeout),
-    ("grace", SpawnAppBuilder::grace),
+    ("stop_timeout", SpawnAppBuilder::stop_timeout),
     ("max_age", SpawnAppBuilder::max_age),
 ];
 
@@ -105,8 +105,8 @@ impl SpawnAppConfig {
     /// Checks everything that can be known before a child runs, and makes the service. Nothing is started.
     ///
     /// # Errors
-    /// All [`Mistakes`].
-    pub fn build(&self) -> Result<SpawnApp, Mistakes> {
+    /// All [`ConfigErrors`].
+    pub fn build(&self) -> Result<SpawnApp, ConfigErrors> {
         let mut reading = Reading::new(self.0.clone());
         let mut builder = SpawnApp::builder(reading.command());
         for &(key, set) in TIMES {
@@ -131,8 +131,11 @@ impl SpawnAppConfig {
         builder = builder.backoff(reading.backoff());
         builder = reading.place(builder);
         // It stands for each child until there is one.
-        let template = reading.proxy_app(ProxyApp::builder("http://localhost".parse()?));
-        builder = builder.exact(reading.exact_settings()).proxy(move |child| template.clone().towards(child));
+        let template = reading.proxy_app(ProxyApp::builder("http://localhost"));
+        if let Some(client) = reading.exact() {
+            builder = builder.client(client);
+        }
+        builder = builder.proxy(move |child| template.clone().towards(child));
         reading.finish()?;
         Ok(builder.build()?)
     }
@@ -185,29 +188,29 @@ impl Reading {
     }
 
     fn backoff(&mut self) -> Backoff {
-        let (first, most) = (self.fixed_time("backoff_first"), self.fixed_time("backoff_most"));
-        let failures = self.cut_off_failures();
-        let (within, pause) = (self.fixed_time("cut_off_within"), self.fixed_time("cut_off_pause"));
+        let (first, most) = (self.fixed_time("backoff_initial"), self.fixed_time("backoff_max"));
+        let failures = self.circuit_breaker_failures();
+        let (within, pause) = (self.fixed_time("circuit_breaker_within"), self.fixed_time("circuit_breaker_pause"));
         let mut backoff = Backoff::of(first, most);
         match failures {
             Some(None) if within.is_some() || pause.is_some() => {
                 self.fail(ConfigError::conflict(
-                    "cut_off_within, cut_off_pause",
-                    "mean nothing where cut_off_failures is off",
+                    "circuit_breaker_within, circuit_breaker_pause",
+                    "mean nothing where circuit_breaker_failures is off",
                 ));
             }
-            Some(None) => backoff = backoff.no_cut_off(),
-            _ => backoff = backoff.cut_off_of(failures.flatten(), within, pause),
+            Some(None) => backoff = backoff.no_circuit_breaker(),
+            _ => backoff = backoff.circuit_breaker_of(failures.flatten(), within, pause),
         }
-        match self.fixed_time("proven_after") {
-            Some(time) => backoff.proven_after(time),
+        match self.fixed_time("healthy_after") {
+            Some(time) => backoff.healthy_after(time),
             None => backoff,
         }
     }
 
     /// Outer `None` where it is not set, inner where it is `off`.
-    fn cut_off_failures(&mut self) -> Option<Option<usize>> {
-        const KEY: &str = "cut_off_failures";
+    fn circuit_breaker_failures(&mut self) -> Option<Option<usize>> {
+        const KEY: &str = "circuit_breaker_failures";
 
         let text = self.text(KEY)?;
         match text.parse() {
@@ -223,14 +226,14 @@ impl Reading {
     /// Where a child is, who may be there, and when it is ready.
     fn place(&mut self, mut builder: SpawnAppBuilder) -> SpawnAppBuilder {
         let ways = [
-            ("inherited", Listen::Inherited),
-            ("inherited_unix", Listen::InheritedUnix),
-            ("port_file", Listen::Reported(Report::file())),
+            ("inherited", ListenMode::Inherited),
+            ("inherited_unix", ListenMode::InheritedUnix),
+            ("port_file", ListenMode::Announced(PortAnnouncement::from_file())),
         ];
         match (self.word("listen", &ways), self.text("port_after")) {
             (Some(_), Some(_)) => self.exclude("listen", "port_after"),
             (Some(way), None) => builder = builder.listen(way),
-            (None, Some(text)) => builder = builder.listen(Listen::Reported(Report::after(text))),
+            (None, Some(text)) => builder = builder.listen(ListenMode::Announced(PortAnnouncement::after_text(text))),
             (None, None) => {}
         }
         if let Some(ip) = self.parsed::<IpAddr>("listen_address", "an IP address") {

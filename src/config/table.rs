@@ -9,7 +9,7 @@ use std::{
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::{Mistakes, nearest::nearest};
+use super::{ConfigErrors, nearest::nearest};
 use crate::error::ConfigError;
 
 /// The settings of one service or layer.
@@ -162,18 +162,18 @@ impl Reading {
     }
 
     /// All that was wrong, with the keys that nobody asked for.
-    pub(super) fn finish(mut self) -> Result<(), Mistakes> {
+    pub(super) fn finish(mut self) -> Result<(), ConfigErrors> {
         let known = self.asked.join(", ");
         // The value is left out: it may be a secret under a wrong key.
         let unknown = self.values.into_keys().map(|key| {
             let why = match nearest(&key, &self.asked) {
-                Some(meant) => format!("is not known; is {meant} meant? Known are {known}"),
-                None => format!("is not known; known are {known}"),
+                Some(meant) => format!("unknown key; did you mean {meant}?"),
+                None => format!("unknown key; known keys: {known}"),
             };
             ConfigError::invalid("setting", key, why)
         });
         self.mistakes.extend(unknown);
-        Mistakes::check(self.mistakes)
+        ConfigErrors::check(self.mistakes)
     }
 
     /// How many there were so far.

@@ -1,7 +1,7 @@
 use serde::Deserialize;
 
 use super::{
-    Mistakes,
+    ConfigErrors,
     table::{Reading, Table},
 };
 use crate::exact::TransparentProxy;
@@ -32,8 +32,8 @@ impl TransparentProxyConfig {
     /// Checks everything, and makes the service with a pool of connections of its own.
     ///
     /// # Errors
-    /// All [`Mistakes`].
-    pub fn build(&self) -> Result<TransparentProxy, Mistakes> {
+    /// All [`ConfigErrors`].
+    pub fn build(&self) -> Result<TransparentProxy, ConfigErrors> {
         let mut reading = Reading::new(self.0.clone());
         let mut builder = TransparentProxy::builder();
         if let Some(host) = reading.text("force_host") {
@@ -52,7 +52,7 @@ impl TransparentProxyConfig {
             builder = builder.via(name);
         }
         if let Some(exact) = reading.exact() {
-            builder = builder.exact(exact);
+            builder = builder.client(exact);
         }
         reading.finish()?;
         Ok(builder.build()?)

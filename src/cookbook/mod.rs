@@ -1,4 +1,12 @@
-//! Whole answers to what people build with this crate, one page each. Their examples are compiled, and run where they need no network.
+//! Complete recipes, one page each. Their examples are compiled, and run where they need no network.
+//!
+//! | topic | recipes |
+//! |---|---|
+//! | start | [`front_door`]: a signed front end for several programs; [`mount_under_a_prefix`]; [`trusted_proxies`] |
+//! | serve | [`https`], [`websockets`], [`grpc`], [`kubernetes`] |
+//! | secure | [`identity_headers`]: authenticate in front of an upstream; [`trusted_proxies`] |
+//! | operate | [`load_balancing`], [`error_pages`], [`backend_per_host`], [`record_and_replay`] |
+//! | migrate | [`migrating`] from other proxies and libraries; [`strangler_fig`]: replace a legacy system route by route |
 
 macro_rules! pages {
     ($($page:ident)*) => {$(
@@ -8,17 +16,18 @@ macro_rules! pages {
 }
 
 pages! {
-    behind_a_front
-    children_per_host
+    backend_per_host
     error_pages
     front_door
     grpc
     https
+    identity_headers
     kubernetes
+    load_balancing
+    migrating
     mount_under_a_prefix
-    moving_here
     record_and_replay
-    several_upstreams
     strangler_fig
+    trusted_proxies
     websockets
 }

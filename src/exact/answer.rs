@@ -8,17 +8,17 @@ use http::{
 use crate::{
     body::Body,
     error::{Error, ErrorKind},
-    message::target::Href,
+    message::target::UpstreamUrl,
 };
 
 /// Answers with the error's status and a short text, and logs one line. `allow` is told to a client whose method is refused; `upstream`
 /// is for the log alone.
-pub(crate) fn answer(error: Error, allow: Option<&HeaderValue>, upstream: Option<&Href>) -> Response<Body> {
+pub(crate) fn answer(error: Error, allow: Option<&HeaderValue>, upstream: Option<&UpstreamUrl>) -> Response<Body> {
     log(&error, upstream);
     let mut response = Response::new(text(&error).into());
     *response.status_mut() = error.status();
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    if error.kind() == ErrorKind::Method
+    if error.kind() == ErrorKind::MethodNotAllowed
         && let Some(allow) = allow
     {
         response.headers_mut().insert(ALLOW, allow.clone());
@@ -38,11 +38,11 @@ fn text(error: &Error) -> String {
     }
 }
 
-fn log(error: &Error, upstream: Option<&Href>) {
+fn log(error: &Error, upstream: Option<&UpstreamUrl>) {
     let (kind, phase, status) = (error.kind(), error.phase(), error.status().as_u16());
     let source = std::error::Error::source(error).map(tracing::field::display);
     // Only where to connect: a path and a query may hold what is nobody's business.
-    let socket = upstream.and_then(Href::socket).map(|path| tracing::field::display(path.display()));
+    let socket = upstream.and_then(UpstreamUrl::socket).map(|path| tracing::field::display(path.display()));
     let upstream = upstream.filter(|_| socket.is_none()).map(|href| tracing::field::display(href.authority()));
     if error.status().is_server_error() {
         tracing::warn!(upstream, socket, ?kind, ?phase, status, source, "request failed: {error}");

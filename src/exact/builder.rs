@@ -21,9 +21,29 @@ use crate::{
     },
 };
 
-/// Settings of an [`ExactProxy`]. Each has a default that suits a proxy in production.
+/// Builds an [`ExactProxy`]: TLS, DNS and dialling, timeouts, connection pool, HTTP/2, bodies, observation.
 ///
-/// Limits of time are [`Duration`]s, reset by progress, and turned off by `None`.
+/// All settings have defaults for production use. Setters of timeouts take a [`Duration`] or an `Option<Duration>`;
+/// `None` disables the timeout. Progress restarts a timeout, so a long stream is not cut as long as data flows.
+///
+/// * TLS, DNS, dialling: [`tls`](Self::tls), [`dns_resolver`](Self::dns_resolver), [`dial_policy`](Self::dial_policy),
+///   [`upstream_proxy`](Self::upstream_proxy), [`send_proxy_protocol`](Self::send_proxy_protocol),
+///   [`local_address`](Self::local_address), [`tcp_keepalive`](Self::tcp_keepalive), [`connector`](Self::connector).
+/// * Timeouts: [`connect_timeout`](Self::connect_timeout), [`address_timeout`](Self::address_timeout),
+///   [`response_timeout`](Self::response_timeout), [`body_idle_timeout`](Self::body_idle_timeout),
+///   [`tunnel_idle_timeout`](Self::tunnel_idle_timeout), [`expect_continue_timeout`](Self::expect_continue_timeout).
+/// * Connection pool: [`pool_max_connections`](Self::pool_max_connections),
+///   [`pool_max_waiting`](Self::pool_max_waiting), [`pool_wait_timeout`](Self::pool_wait_timeout),
+///   [`pool_max_idle`](Self::pool_max_idle), [`pool_max_idle_total`](Self::pool_max_idle_total),
+///   [`pool_idle_timeout`](Self::pool_idle_timeout), [`pool_max_age`](Self::pool_max_age),
+///   [`pool_max_requests`](Self::pool_max_requests).
+/// * HTTP/2: [`http_versions`](Self::http_versions), [`http2_ping_interval`](Self::http2_ping_interval),
+///   [`http2_ping_timeout`](Self::http2_ping_timeout), [`http2_stream_window_bytes`](Self::http2_stream_window_bytes).
+/// * Messages: [`max_response_head_bytes`](Self::max_response_head_bytes),
+///   [`chunked_requests`](Self::chunked_requests), [`keep_hop_by_hop`](Self::keep_hop_by_hop).
+/// * Retries: [`replay_max_bytes`](Self::replay_max_bytes), [`replay_budget_bytes`](Self::replay_budget_bytes).
+/// * Observation: [`on_exchange`](Self::on_exchange), [`on_pool_event`](Self::on_pool_event),
+///   [`metrics`](Self::metrics).
 #[derive(Clone, Default)]
 #[must_use]
 pub struct ExactProxyBuilder {
@@ -55,154 +75,205 @@ impl Default for Replay {
 }
 
 impl ExactProxyBuilder {
-    /// Time to resolve, connect and shake hands: 10 s. After it, `Timeout` (504), retryable.
+    /// Sets the connect timeout: DNS, TCP and TLS together. Default: 10 s. `None` disables it.
+    ///
+    /// After it, the request fails with `Timeout` (504), retryable.
+    #[doc(alias = "dial timeout")]
     pub fn connect_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.limits.connect = limit.into();
         self
     }
 
-    /// Time from the last byte of the request to the head of the response: 60 s. After it, `Timeout` (504).
+    /// Sets the timeout for each address of an upstream. Default: none; only [`connect_timeout`](Self::connect_timeout)
+    /// applies.
+    ///
+    /// It ends the attempt to connect to one address. Independently of it, the next address is tried after 250 ms (RFC
+    /// 8305, happy eyeballs).
+    #[doc(alias = "happy eyeballs")]
+    pub fn address_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.connector.tcp.attempt = limit.into();
+        self
+    }
+
+    /// Sets the timeout from the last byte of the request to the head of the response. Default: 60 s. `None` disables
+    /// it.
+    ///
+    /// After it, the request fails with `Timeout` (504).
+    #[doc(alias = "request timeout")]
+    #[doc(alias = "read timeout")]
     pub fn response_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.limits.response_head = limit.into();
         self
     }
 
-    /// Time without a frame of a body, each way: 60 s. After it, `RequestTimeout` (408) for the client's body, `Timeout` (504) for the
-    /// upstream's; a response that has begun ends in an error. Event streams that are silent for longer need another limit, or none.
+    /// Sets the timeout between two frames of a body, for each direction. Default: 60 s. `None` disables it.
+    ///
+    /// After it, the request fails with `RequestTimeout` (408) if the client's body is late, and with `Timeout` (504)
+    /// if the upstream does not read or send. A response that has begun ends in an error. Event streams with longer
+    /// pauses need a longer timeout, or `None`.
+    #[doc(alias = "idle timeout")]
+    #[doc(alias = "read timeout")]
+    #[doc(alias = "write timeout")]
     pub fn body_idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.limits.body_idle = limit.into();
         self
     }
 
-    /// Time without a byte either way through a tunnel: 1 h, and no more than a minute once one side has ended. After it, and at most a
-    /// quarter later, both its ends are closed. With `None`, tunnels last until both sides have ended.
+    /// Sets the timeout without a byte in either direction of a tunnel (websocket, `CONNECT`). Default: 1 h. `None`
+    /// disables it.
+    ///
+    /// After one side has ended, the timeout is at most one minute. Both ends are closed when it expires, or up to a
+    /// quarter of the timeout later. With `None`, a tunnel lasts until both sides have ended.
+    #[doc(alias = "websocket")]
     pub fn tunnel_idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.limits.tunnel_idle = limit.into();
         self
     }
 
-    /// How long the body of a request with `Expect: 100-continue` is held back for the upstream's word: 1 s, as RFC 9110 §10.1.1 allows.
+    /// Sets how long the body of a request with `Expect: 100-continue` waits for the upstream's `100`. Default: 1 s.
+    ///
+    /// After it, the body is sent, as RFC 9110 §10.1.1 allows.
+    #[doc(alias = "100-continue")]
     pub fn expect_continue_timeout(mut self, limit: Duration) -> Self {
         self.limits.expect_continue = limit;
         self
     }
 
-    /// How long an unused connection is kept: 90 s. Less, where the upstream says so in `Keep-Alive`.
-    pub fn pool_idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.limits.pool_idle = limit.into();
-        self
-    }
-
-    /// Unused connections kept to one destination: 128. By each thread, or in all with [`pool_max_connections`](Self::pool_max_connections).
-    /// The one unused for the longest is closed for another. With 0, each connection serves one request.
-    pub fn pool_max_idle(mut self, connections: usize) -> Self {
-        self.limits.max_idle = connections;
-        self
-    }
-
-    /// Unused connections kept to all destinations together: 1024. Counted, and closed, as for [`pool_max_idle`](Self::pool_max_idle).
-    pub fn pool_max_idle_total(mut self, connections: usize) -> Self {
-        self.limits.max_idle_total = connections;
-        self
-    }
-
-    /// Requests that one connection of HTTP/1.1 serves: any number. Fewer, where the upstream says so in `Keep-Alive`.
-    pub fn pool_max_uses(mut self, requests: u64) -> Self {
-        self.limits.max_uses = Some(requests);
-        self
-    }
-
-    /// Connections to one destination, whether being opened, in use (tunnels, too) or unused: any number.
+    /// Sets the maximum number of connections to one destination, whether connecting, in use (tunnels included) or
+    /// idle. Default: no maximum.
     ///
-    /// A request that finds all of them in use waits for one, or over HTTP/2 for a stream of one, first come, first served. Requests on
-    /// several runtimes close and open connections for each other where they must, since a connection serves only the runtime that opened
-    /// it. The pool then has one lock instead of one for each thread.
+    /// If all are in use, a request waits in a queue, first come, first served, for a connection or, over HTTP/2, for a
+    /// stream. Requests on several runtimes close and open connections for each other where necessary, because a
+    /// connection serves only the runtime that opened it. With a maximum, the pool has one lock instead of one per
+    /// thread.
+    #[doc(alias = "max connections")]
+    #[doc(alias = "concurrency limit")]
     pub fn pool_max_connections(mut self, connections: usize) -> Self {
         self.limits.max_connections = Some(connections);
         self
     }
 
-    /// How long a request waits for one of [`pool_max_connections`](Self::pool_max_connections): 10 s. After it, `Unavailable` (503) in
-    /// [`Phase::Queue`](crate::Phase::Queue), retryable.
-    pub fn pool_wait_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.limits.pool_wait = limit.into();
-        self
-    }
-
-    /// How many requests wait for a connection to one destination: 1024. Another one is `Unavailable` (503) at once.
+    /// Sets how many requests may wait for a connection to one destination. Default: 1,024.
+    ///
+    /// Further requests fail at once with `Unavailable` (503). Applies with
+    /// [`pool_max_connections`](Self::pool_max_connections).
+    #[doc(alias = "queue length")]
     pub fn pool_max_waiting(mut self, requests: usize) -> Self {
         self.limits.max_waiting = requests;
         self
     }
 
-    /// Calls `listener` whenever something happens to a connection. It must neither block nor panic, for requests wait for it.
+    /// Sets how long a request may wait for a connection, with [`pool_max_connections`](Self::pool_max_connections).
+    /// Default: 10 s. `None` disables it.
     ///
-    /// ```
-    /// use nexthop::ExactProxy;
-    ///
-    /// let proxy = ExactProxy::builder().on_pool_event(|event| println!("{:?}: {:?}", event.destination.host(), event.change)).build();
-    /// # assert!(proxy.is_ok());
-    /// ```
-    pub fn on_pool_event(mut self, listener: impl Fn(&PoolEvent<'_>) + Send + Sync + 'static) -> Self {
-        self.listener = Some(Arc::new(listener));
+    /// After it, the request fails with `Unavailable` (503) in [`Phase::Queue`](crate::Phase::Queue), retryable.
+    pub fn pool_wait_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.limits.pool_wait = limit.into();
         self
     }
 
-    /// Calls `hook` at the end of each exchange, whatever ended it: for access logs and figures of one's own. It must not block, for the
-    /// next request of the connection waits for it. A panic in it is caught and logged.
+    /// Sets the maximum number of idle connections to one destination, per thread. Default: 128. With 0, each
+    /// connection serves one request.
     ///
-    /// ```
-    /// use nexthop::ExactProxy;
-    ///
-    /// let proxy = ExactProxy::builder().on_exchange(|exchange| {
-    ///     let (status, total) = (exchange.status.map_or(499, |status| status.as_u16()), exchange.timings.total);
-    ///     println!("{} {} {status} {} bytes in {total:?}", exchange.method, exchange.uri.path(), exchange.received);
-    /// });
-    /// # assert!(proxy.build().is_ok());
-    /// ```
-    pub fn on_exchange(mut self, hook: impl Fn(&ExchangeSummary) + Send + Sync + 'static) -> Self {
-        self.hook = Some(Arc::new(hook));
+    /// With [`pool_max_connections`](Self::pool_max_connections), the maximum applies to all threads together. The
+    /// connection that has been idle for the longest is closed for a new one.
+    #[doc(alias = "keep-alive")]
+    #[doc(alias = "pool_max_idle_per_host")]
+    pub fn pool_max_idle(mut self, connections: usize) -> Self {
+        self.limits.max_idle = connections;
         self
     }
 
-    /// Counts exchanges and connections through the `metrics` facade, labelled with this name of the proxy: nothing is counted. Which
-    /// figures there are is said [there](crate::transport::observe). They go to the recorder that is installed when
-    /// [`build`](Self::build) is called.
-    #[cfg(feature = "metrics")]
-    pub fn metrics(mut self, name: impl Into<String>) -> Self {
-        self.metrics = Some(name.into().into());
+    /// Sets the maximum number of idle connections to all destinations together, per thread. Default: 1,024.
+    ///
+    /// Counted and closed as with [`pool_max_idle`](Self::pool_max_idle).
+    pub fn pool_max_idle_total(mut self, connections: usize) -> Self {
+        self.limits.max_idle_total = connections;
         self
     }
 
-    /// Age after which a connection serves no other request: none.
+    /// Sets how long an idle connection is kept. Default: 90 s. `None` disables it.
+    ///
+    /// A shorter `timeout` in the upstream's `Keep-Alive` header takes precedence.
+    #[doc(alias = "keep-alive timeout")]
+    pub fn pool_idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.limits.pool_idle = limit.into();
+        self
+    }
+
+    /// Sets the age after which a connection serves no further request. Default: none.
+    ///
+    /// Useful to follow DNS changes and to rebalance long-lived connections.
+    #[doc(alias = "max connection lifetime")]
     pub fn pool_max_age(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.limits.max_age = limit.into();
         self
     }
 
-    /// Bytes in the head of a response, and in its trailers: 64 KiB. A longer one is `Upstream` (502).
+    /// Sets how many requests one connection serves; over HTTP/2, how many streams it opens. Default: no maximum.
+    ///
+    /// A smaller `max` in the upstream's `Keep-Alive` header takes precedence over HTTP/1.1.
+    pub fn pool_max_requests(mut self, requests: u64) -> Self {
+        self.limits.max_requests = Some(requests);
+        self
+    }
+
+    /// Sets the HTTP versions spoken with upstreams. Default: [`HttpVersions::Auto`].
+    #[doc(alias = "h2c")]
+    #[doc(alias = "grpc")]
+    #[cfg(feature = "http2")]
+    pub fn http_versions(mut self, versions: HttpVersions) -> Self {
+        self.versions = versions;
+        self
+    }
+
+    /// Sets how long an HTTP/2 connection with open streams may be silent before a `PING` is sent. Default: 20 s.
+    /// `None` disables it.
+    ///
+    /// One `PING` is sent per period of silence, and further ones at least 5 minutes apart, because gRPC servers treat
+    /// more of them as an attack.
+    #[doc(alias = "keep-alive")]
+    #[cfg(feature = "http2")]
+    pub fn http2_ping_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.limits.http2.ping_interval = interval.into();
+        self
+    }
+
+    /// Sets how long to wait for the acknowledgement of a `PING`. Default: 10 s.
+    ///
+    /// After it, the connection is closed, and each request on it fails with `Upstream` (502).
+    #[cfg(feature = "http2")]
+    pub fn http2_ping_timeout(mut self, limit: Duration) -> Self {
+        self.limits.http2.ping_timeout = limit;
+        self
+    }
+
+    /// Sets the flow-control window of each HTTP/2 stream, in bytes. Default: 512 KiB. Valid: 65,535 bytes to 20 MiB.
+    ///
+    /// The window limits the bytes of one response that are in flight or not read yet. The window of a connection is
+    /// 100 times as large, for the maximum of 100 streams on it, so a client that does not read does not block other
+    /// streams.
+    #[doc(alias = "flow control")]
+    #[cfg(feature = "http2")]
+    pub fn http2_stream_window_bytes(mut self, bytes: u32) -> Self {
+        self.limits.http2.stream_window = bytes;
+        self
+    }
+
+    /// Sets the maximum size of a response's head, and of its trailers, in bytes. Default: 64 KiB.
+    ///
+    /// A larger one fails with `Upstream` (502).
+    #[doc(alias = "max header size")]
     pub fn max_response_head_bytes(mut self, bytes: usize) -> Self {
         self.limits.max_head = bytes;
         self
     }
 
-    /// Bytes of a streamed request body that are kept until the response's head arrives, so that an idempotent request can be sent again
-    /// after a pooled connection was lost: 64 KiB. A longer body is not sent again. With 0, none is kept.
-    pub fn replay_max_bytes(mut self, bytes: usize) -> Self {
-        self.replay.per_request = bytes;
-        self
-    }
-
-    /// The same for all requests together, with what it costs to keep each frame: 16 MiB. While it is used up, streamed bodies are not kept
-    /// and not sent again.
-    pub fn replay_budget_bytes(mut self, bytes: usize) -> Self {
-        self.replay.in_all = bytes;
-        self
-    }
-
-    /// Whether bodies of unknown length are sent: true, in chunks over HTTP/1.1. Whoever names an upstream says by that that it takes them
-    /// ([RFC 9112 §6.1]). For one of HTTP/1.0, which does not, say false: such requests are answered with `LengthRequired` (411), and
-    /// nothing is sent.
+    /// Sets whether request bodies of unknown length are sent, in chunks over HTTP/1.1. Default: true.
+    ///
+    /// Set it to false for an HTTP/1.0 upstream, which does not support chunks ([RFC 9112 §6.1] requires a sender to
+    /// know that the upstream does). Requests with such a body then fail with `LengthRequired` (411), and nothing is
+    /// sent.
     ///
     /// [RFC 9112 §6.1]: https://www.rfc-editor.org/rfc/rfc9112#section-6.1
     pub fn chunked_requests(mut self, chunked: bool) -> Self {
@@ -210,49 +281,97 @@ impl ExactProxyBuilder {
         self
     }
 
-    /// Which versions of HTTP are spoken with upstreams: [`HttpVersions::Auto`].
-    #[cfg(feature = "http2")]
-    pub fn http_versions(mut self, versions: HttpVersions) -> Self {
-        self.versions = versions;
-        self
-    }
-
-    /// How long an upstream may be silent on an HTTP/2 connection with open streams before it is asked whether it is still there: 20 s.
-    /// It is asked once then, and while it stays silent again not before 5 minutes have passed, because gRPC servers take more for an
-    /// attack.
-    #[cfg(feature = "http2")]
-    pub fn http2_ping_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
-        self.limits.http2.ping_interval = interval.into();
-        self
-    }
-
-    /// How long it has to answer that: 10 s. After it, the connection is closed, and each request on it fails with `Upstream` (502).
-    #[cfg(feature = "http2")]
-    pub fn http2_ping_timeout(mut self, limit: Duration) -> Self {
-        self.limits.http2.ping_timeout = limit;
-        self
-    }
-
-    /// Bytes of one HTTP/2 response that may be on their way or not read yet: 512 KiB, from 65,535 to 20 MiB. The window of a connection is
-    /// a hundred times that, for as many streams as are opened on it at the most, so that a client that does not read holds up no other.
-    #[cfg(feature = "http2")]
-    pub fn http2_stream_window_bytes(mut self, bytes: u32) -> Self {
-        self.limits.http2.stream_window = bytes;
-        self
-    }
-
-    /// Sends and returns the fields that concern one connection only (RFC 9110 §7.6.1) as they are, for a client that sets them itself.
-    /// Framing fields are written anew all the same. A proxy must not do this: not the default.
+    /// Keeps the hop-by-hop headers (RFC 9110 §7.6.1) of requests and responses. Default: they are removed.
+    ///
+    /// For clients that set these headers themselves; a proxy must not do this. Framing headers are written from the
+    /// body in any case.
+    #[doc(alias = "hop-by-hop headers")]
     pub fn keep_hop_by_hop(mut self) -> Self {
         self.keep_hop_by_hop = true;
         self
     }
 
-    /// Makes the service, with a pool of its own.
+    /// Sets how many bytes of a streamed request body are recorded for a retry. Default: 64 KiB. With 0, none is
+    /// recorded.
+    ///
+    /// The record lasts until the head of the response arrives. With it, an idempotent request is retried after a
+    /// pooled connection was lost. A request whose body is longer is not retried.
+    #[doc(alias = "retry")]
+    pub fn replay_max_bytes(mut self, bytes: usize) -> Self {
+        self.replay.per_request = bytes;
+        self
+    }
+
+    /// Sets how many bytes of request bodies are recorded for all requests together, including the overhead of each
+    /// frame. Default: 16 MiB.
+    ///
+    /// While the budget is used up, streamed bodies are not recorded, and their requests are not retried.
+    pub fn replay_budget_bytes(mut self, bytes: usize) -> Self {
+        self.replay.in_all = bytes;
+        self
+    }
+
+    /// Calls `hook` once at the end of each exchange, however it ends: for access logs and custom metrics. Default:
+    /// none.
+    ///
+    /// The hook must not block, because the next request on the connection waits for it. A panic in the hook is caught
+    /// and logged.
+    ///
+    /// ```
+    /// use nexthop::ExactProxy;
+    ///
+    /// let proxy = ExactProxy::builder().on_exchange(|exchange| {
+    ///     let status = exchange.status.map_or(499, |status| status.as_u16());
+    ///     let (path, bytes, total) = (exchange.uri.path(), exchange.received, exchange.timings.total);
+    ///     println!("{} {path} {status} {bytes} bytes in {total:?}", exchange.method);
+    /// });
+    /// # assert!(proxy.build().is_ok());
+    /// ```
+    #[doc(alias = "access log")]
+    pub fn on_exchange(mut self, hook: impl Fn(&ExchangeSummary) + Send + Sync + 'static) -> Self {
+        self.hook = Some(Arc::new(hook));
+        self
+    }
+
+    /// Calls `listener` for each change in the connection pool. Default: none.
+    ///
+    /// The listener must neither block nor panic, because requests wait for it.
+    ///
+    /// ```
+    /// use nexthop::ExactProxy;
+    ///
+    /// let proxy = ExactProxy::builder().on_pool_event(|event| {
+    ///     println!("{:?}: {:?}", event.destination.host(), event.change);
+    /// });
+    /// # assert!(proxy.build().is_ok());
+    /// ```
+    pub fn on_pool_event(mut self, listener: impl Fn(&PoolEvent<'_>) + Send + Sync + 'static) -> Self {
+        self.listener = Some(Arc::new(listener));
+        self
+    }
+
+    /// Records metrics through the `metrics` facade, labelled `proxy="name"`. Default: off.
+    ///
+    /// [`observe`](crate::observe#metrics) lists the metrics. They go to the recorder that is installed when
+    /// [`build`](Self::build) is called.
+    #[doc(alias = "prometheus")]
+    #[cfg(feature = "metrics")]
+    pub fn metrics(mut self, name: impl Into<String>) -> Self {
+        self.metrics = Some(name.into().into());
+        self
+    }
+
+    /// Checks the settings and returns a client with a connection pool of its own.
     ///
     /// # Errors
-    /// [`ConfigError::Invalid`] for a limit of 0 bytes, connections or uses, no time at all, or a window out of its range; [`ConfigError::Conflict`] for a dial policy
-    /// that a connector of one's own would not ask.
+    /// * [`ConfigError::Invalid`] for a timeout of zero, for 0 in
+    ///   [`max_response_head_bytes`](Self::max_response_head_bytes),
+    ///   [`pool_max_connections`](Self::pool_max_connections) or [`pool_max_requests`](Self::pool_max_requests), and
+    ///   for a window out of range. [`pool_idle_timeout`](Self::pool_idle_timeout),
+    ///   [`pool_max_age`](Self::pool_max_age) and [`expect_continue_timeout`](Self::expect_continue_timeout) may be
+    ///   zero.
+    /// * [`ConfigError::Conflict`] for a [`dial_policy`](Self::dial_policy) together with a
+    ///   [`connector`](Self::connector), which would not apply it.
     pub fn build(self) -> Result<ExactProxy, ConfigError> {
         let limits = &self.limits;
         let times = [
@@ -266,25 +385,25 @@ impl ExactProxyBuilder {
         ];
         for (name, limit) in times {
             if limit == Some(Duration::ZERO) {
-                return Err(ConfigError::invalid(name, "0s", "no time at all; None turns the limit off"));
+                return Err(ConfigError::invalid(name, "0s", "must be greater than zero; None disables it"));
             }
         }
         if self.connector.custom.is_some() && self.connector.tcp.policy.is_some() {
             return Err(ConfigError::conflict(
                 "connector, dial_policy",
-                "a connector of one's own chooses its addresses itself",
+                "a custom connector chooses its own addresses, so the dial policy would not be applied",
             ));
         }
         if limits.max_head == 0 {
-            return Err(ConfigError::invalid("max_response_head_bytes", "0", "no response has an empty head"));
+            return Err(ConfigError::invalid("max_response_head_bytes", "0", "must be at least 1"));
         }
         #[cfg(feature = "http2")]
         limits.http2.check()?;
         if limits.max_connections == Some(0) {
-            return Err(ConfigError::invalid("pool_max_connections", "0", "no request could ever be sent"));
+            return Err(ConfigError::invalid("pool_max_connections", "0", "must be at least 1"));
         }
-        if limits.max_uses == Some(0) {
-            return Err(ConfigError::invalid("pool_max_uses", "0", "a connection serves one request at least"));
+        if limits.max_requests == Some(0) {
+            return Err(ConfigError::invalid("pool_max_requests", "0", "must be at least 1"));
         }
         Ok(self.assemble())
     }
@@ -305,9 +424,13 @@ impl ExactProxyBuilder {
 
     /// Without the checks, which the defaults pass.
     pub(super) fn assemble(self) -> ExactProxy {
+        #[cfg(feature = "spawn")]
+        let settings = self.clone();
         let (observers, listener) = self.observers();
         let limits = Arc::new(self.limits.within_reach());
         ExactProxy(Arc::new(Inner {
+            #[cfg(feature = "spawn")]
+            settings,
             pool: Arc::new(Pool::new(limits.clone(), listener)),
             observers,
             replaceable: self.replaceable,

@@ -34,17 +34,17 @@ use crate::{
     error::{Error, ErrorKind},
     ext::ConnectWith,
     transport::{
-        Home, Offer, Stream, Taken, Waiting,
+        ByteStream, Home, Offer, Taken, Waiting,
         http1::{self, Conn, RequestFraming},
         observe::{Progress, Watch},
     },
 };
 
-/// The response to a request sent by an [`ExactProxy`](super::ExactProxy), once its head has arrived.
+/// Resolves to the response of a request sent by an [`ExactProxy`](super::ExactProxy), once its head has arrived.
 #[must_use = "futures do nothing unless polled"]
-pub struct ResponseFuture(pub(super) Exchange<()>);
+pub struct ExactProxyFuture(pub(super) Exchange<()>);
 
-impl Future for ResponseFuture {
+impl Future for ExactProxyFuture {
     type Output = Result<Response<Body>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -52,9 +52,9 @@ impl Future for ResponseFuture {
     }
 }
 
-impl fmt::Debug for ResponseFuture {
+impl fmt::Debug for ExactProxyFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+        f.debug_struct("ExactProxyFuture").finish_non_exhaustive()
     }
 }
 
@@ -92,7 +92,7 @@ enum State {
     Start,
     Waiting(RequestFraming, Box<Waiting>),
     /// On a stream of the caller's own.
-    StartOn(Option<Box<dyn Stream>>),
+    StartOn(Option<Box<dyn ByteStream>>),
     Connecting(RequestFraming, Pin<Box<dyn Future<Output = Result<Opened, Error>> + Send>>),
     Sending(http1::Exchange),
     Refused(Error),
@@ -210,22 +210,22 @@ impl<P: Prepare> Exchange<P> {
                     }
                 }
                 State::Done => {
-                    return Poll::Ready(Err(Error::new(ErrorKind::Internal, "polled after it was ready")));
+                    return Poll::Ready(Err(Error::new(ErrorKind::Internal, "future polled after completion")));
                 }
             };
         }
     }
 
     /// On this stream instead of a connection of the pool's. Nothing else uses it, before or after.
-    pub(super) fn on(mut self, stream: Box<dyn Stream>) -> Self {
+    pub(super) fn on(mut self, stream: Box<dyn ByteStream>) -> Self {
         if matches!(self.state, State::Start) {
             self.state = State::StartOn(Some(stream));
         }
         self
     }
 
-    fn start_on(&mut self, stream: Option<Box<dyn Stream>>) -> Result<State, Error> {
-        let stream = stream.ok_or_else(|| Error::new(ErrorKind::Internal, "polled after it failed"))?;
+    fn start_on(&mut self, stream: Option<Box<dyn ByteStream>>) -> Result<State, Error> {
+        let stream = stream.ok_or_else(|| Error::new(ErrorKind::Internal, "future polled after completion"))?;
         let framing = self.frame()?;
         let destination = self.proxy.connector.destination(&self.parts, self.prepare.destination())?.into_owned();
         let proxy = self.proxy.clone();

@@ -38,7 +38,8 @@ pub(crate) fn receive(_: &mut Parts) -> bool {
 pub(crate) fn announce(parts: &mut Parts) -> Result<(), Error> {
     let Some(extended) = parts.extensions.get::<Extended>() else { return Ok(()) };
     let mut nonce = [0; 16];
-    getrandom::fill(&mut nonce)
-        .map_err(|error| Error::new(ErrorKind::Internal, "the system gave no random bytes").with_source(error))?;
+    getrandom::fill(&mut nonce).map_err(|error| {
+        Error::new(ErrorKind::Internal, "the operating system's random number generator failed").with_source(error)
+    })?;
     write_handshake(&mut parts.headers, extended.protocol(), nonce)
 }

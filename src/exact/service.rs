@@ -13,7 +13,7 @@ use tower_service::Service;
 
 use super::{
     builder::ExactProxyBuilder,
-    exchange::{Exchange, ResponseFuture},
+    exchange::{ExactProxyFuture, Exchange},
     extended,
     nominated::without,
     prepare::Prepare,
@@ -26,55 +26,59 @@ use crate::{
     body::Body,
     error::{BoxError, Error},
     message::hop::{self, Found},
-    transport::{Connector, Limits, Pool, PoolStats, Stream, observe::Observers},
+    transport::{ByteStream, Connector, Limits, Pool, PoolStats, observe::Observers},
 };
 
-/// Sends the request it is given, unchanged, to the authority in its URI.
+/// Sends the request it is given, unchanged, to the authority in its URI. An HTTP client without redirects, cookies or
+/// decompression.
 ///
-/// * URI: absolute, `http` or `https`, or any with an [`ext::ConnectTo`](crate::ext::ConnectTo) beside it, which then says where to connect
-///   (a unix socket, too). The target goes out in origin form (RFC 9112 §3.2.1), byte for byte.
-/// * `Host`: as found, even where it differs from the URI; written from the URI's authority where it is missing.
-/// * Other fields: none added. Removed is only what RFC 9110 §7.6.1 forbids to pass on: `Connection` and the fields it names,
-///   `Keep-Alive`, `Proxy-Connection`, `Proxy-Authorization`, `Proxy-Authenticate`, `TE` (except `trailers`), `Upgrade` (except in a
-///   handshake); on responses, too, and in trailers. [`keep_hop_by_hop`](ExactProxyBuilder::keep_hop_by_hop) keeps even these.
-///   `Expect: 100-continue` is removed where there is no body (§10.1.1). On the last request of a connection (by
-///   [`pool_max_uses`](ExactProxyBuilder::pool_max_uses), or where none is kept), `Connection: close` says so.
-/// * Body: streamed both ways, never buffered; trailers kept. Its length is the size hint's, else a valid `Content-Length`, which is then
-///   enforced, else it is chunked.
-/// * `101`: the upgraded connection is joined with the client's if the request came from a hyper server, else found in the response
-///   ([`Upgraded::take`](crate::transport::Upgraded::take)).
-/// * `CONNECT host:port` goes to the proxy that an [`ext::ConnectTo`](crate::ext::ConnectTo) names, in clear text. A `2xx` makes the
-///   connection a tunnel, as a `101` does; any other answer is a response like others. `Proxy-Authorization` reaches that proxy only with
-///   [`keep_hop_by_hop`](ExactProxyBuilder::keep_hop_by_hop).
-/// * Extended `CONNECT` of an HTTP/2 client (RFC 8441, `hyper::ext::Protocol` among the extensions) goes out as the HTTP/1.1 handshake of
-///   the same meaning, a `GET`; its `101` is answered with `200`, another `2xx` is an error, since it would look like agreement. An upstream
-///   that speaks HTTP/2 and takes extended `CONNECT` gets one, whichever way the client asked.
+/// * URI: absolute, `http` or `https`. With an [`ext::ConnectTo`](crate::ext::ConnectTo) in the request's extensions,
+///   any URI is accepted and `ConnectTo` sets the address or unix socket to connect to. The target is sent in origin
+///   form (RFC 9112 §3.2.1), byte for byte.
+/// * `Host`: sent as found, even if it differs from the URI. If it is missing, it is written from the URI's authority.
+/// * Other headers: none is added, except `Connection: close` on the last request of a connection
+///   ([`pool_max_requests`](ExactProxyBuilder::pool_max_requests) reached, or [no connections
+///   kept](ExactProxyBuilder::pool_max_idle)). The hop-by-hop headers of RFC 9110 §7.6.1 are removed from requests,
+///   responses and trailers: `Connection` and the headers it names, `Keep-Alive`, `Proxy-Connection`,
+///   `Proxy-Authorization`, `Proxy-Authenticate`, `TE` (except `trailers`), `Upgrade` (except in a handshake).
+///   [`keep_hop_by_hop`](ExactProxyBuilder::keep_hop_by_hop) keeps them. `Expect: 100-continue` is removed if there is
+///   no body (RFC 9110 §10.1.1).
+/// * Body: streamed in both directions, never buffered; trailers are kept. The length is that of the body's size hint,
+///   otherwise that of a valid `Content-Length`, which is then enforced. A body of unknown length is sent chunked.
+/// * `101`: if the request came from a hyper server, the upgraded connection is joined with the client's. Otherwise
+///   [`Upgraded::take`](crate::tunnel::Upgraded::take) takes it out of the response.
+/// * `CONNECT host:port` is sent to the proxy that an [`ext::ConnectTo`](crate::ext::ConnectTo) names, without TLS. A
+///   `2xx` makes the connection a tunnel, as `101` does; any other response is returned as usual. `Proxy-Authorization`
+///   reaches that proxy only with [`keep_hop_by_hop`](ExactProxyBuilder::keep_hop_by_hop).
+/// * Extended `CONNECT` of an HTTP/2 client (RFC 8441; `hyper::ext::Protocol` in the extensions) is sent as the
+///   equivalent HTTP/1.1 upgrade, a `GET`. The upstream's `101` is returned as `200`. Any other `2xx` is an error,
+///   because the client would take it for an accepted tunnel. An HTTP/2 upstream that supports extended `CONNECT`
+///   receives one, whichever version the client used.
 ///
-/// Cheap to clone; clones share one pool of connections. Always ready.
+/// Cheap to clone; clones share one connection pool. Always ready. A failed request is retried once where that is safe:
+/// see [Retries](crate::exact#retries).
 ///
 /// # Errors
-/// `Target` (400: no authority, another scheme, `CONNECT` without a port, nothing sent), `RequestBody` (400: not the length it was said to
-/// be, or that of a `TRACE`), `RequestTimeout` (408), `Connect` and `Upstream` (502), `Unavailable` (503: all
-/// [connections that there may be](ExactProxyBuilder::pool_max_connections) are in use), `Timeout` (504), `Unsupported` (501: `CONNECT`
-/// without a proxy to ask, extended `CONNECT` for HTTP or TLS), `LengthRequired` (411: only where upstreams take
-/// [no chunks](ExactProxyBuilder::chunked_requests)). [`Error::is_retryable`] is true only if no byte of the request left this
-/// process.
+/// | [`ErrorKind`](crate::ErrorKind) | status | cause |
+/// |---|---|---|
+/// | `InvalidTarget` | 400 | no authority, a scheme other than `http` and `https`, `CONNECT` without a port; nothing was sent |
+/// | `RequestBody` | 400 | the body differs from its announced length, or belongs to a `TRACE` |
+/// | `Denied` | 403 | the [dial policy](ExactProxyBuilder::dial_policy) denies every address |
+/// | `RequestTimeout` | 408 | the client's body did not arrive in time |
+/// | `LengthRequired` | 411 | a body of unknown length, with [`chunked_requests(false)`](ExactProxyBuilder::chunked_requests) |
+/// | `Unsupported` | 501 | `CONNECT` without a proxy to send it to, extended `CONNECT` for HTTP or TLS |
+/// | `Connect`, `Upstream` | 502 | no connection; a lost connection or an invalid response |
+/// | `Unavailable` | 503 | [all connections](ExactProxyBuilder::pool_max_connections) in use, and the queue full or its timeout reached |
+/// | `Timeout` | 504 | a timeout of the builder was reached |
 ///
-/// A request is sent again, once, on a fresh connection, if the pooled one turns out to be closed: always if nothing was sent, else if its
-/// method is idempotent, no byte came back, and what was taken of its body is still there. That is a body in memory ([`Body::from`]), and
-/// of a streamed one what passed so far, as long as that is no more than [`replay_max_bytes`](ExactProxyBuilder::replay_max_bytes): it is
-/// kept while it streams, until the response's head arrives, and the rest streams on from the client. One without a body that HTTP/1.1 has
-/// lost goes again over HTTP/1.1. `POST` is sent twice only where the upstream said over HTTP/2 that it has not processed it. What is
-/// peculiar to HTTP/2 is in the [`transport`](crate::transport) module's table.
-///
-/// So that repeating does not make an outage worse, no more requests are repeated than one in five of those on pooled connections, and 10 a
-/// second; up to 1,000 are saved up. Beyond that, the first failure is the answer.
+/// [`Error::is_retryable`] is true only if no byte of the request left this process, or if the upstream reported over
+/// HTTP/2 that it did not process the request.
 ///
 /// # Cancel safety
 /// Dropping the future or the response's body closes the upstream connection; over HTTP/2, it resets the stream.
 ///
 /// # Example
-/// As an HTTP client:
+/// An HTTP client, over TCP and over a unix socket:
 ///
 /// ```no_run
 /// use std::{path::Path, time::Duration};
@@ -82,16 +86,23 @@ use crate::{
 /// use nexthop::{Body, ErrorKind, ExactProxy, ext::ConnectTo};
 ///
 /// # async fn run() -> Result<(), nexthop::BoxError> {
-/// let client = ExactProxy::builder().connect_timeout(Duration::from_secs(2)).response_timeout(Duration::from_secs(5)).build()?;
+/// let client = ExactProxy::builder()
+///     .connect_timeout(Duration::from_secs(2))
+///     .response_timeout(Duration::from_secs(5))
+///     .build()?;
 ///
 /// let request = http::Request::get("http://127.0.0.1:8080/stock?item=1").body(Body::empty())?;
 /// match client.request(request).await {
-///     Ok(response) => println!("{} {:?}", response.status(), response.into_body().bytes(1 << 20).await?),
-///     Err(error) if error.kind() == ErrorKind::Connect => println!("down: {:?}", std::error::Error::source(&error)),
+///     Ok(response) => {
+///         println!("{} {:?}", response.status(), response.into_body().bytes(1 << 20).await?);
+///     }
+///     Err(error) if error.kind() == ErrorKind::Connect => {
+///         println!("connecting failed: {:?}", std::error::Error::source(&error));
+///     }
 ///     Err(error) => return Err(error.into()),
 /// }
 ///
-/// // Over a unix socket; `Host` is what the URI says.
+/// // Over a unix socket; `Host` is written from the URI.
 /// let mut request = http::Request::get("http://localhost/info").body(Body::empty())?;
 /// request.extensions_mut().insert(ConnectTo::Unix(Path::new("/run/app.sock").into()));
 /// let response = client.request(request).await?;
@@ -99,10 +110,17 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "HTTP client")]
+#[doc(alias = "connection pool")]
+#[doc(alias = "unix socket")]
+#[doc(alias = "websocket")]
 #[derive(Clone)]
 pub struct ExactProxy(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
+    /// The settings this client was built from.
+    #[cfg(feature = "spawn")]
+    pub(super) settings: ExactProxyBuilder,
     pub(super) limits: Arc<Limits>,
     pub(super) connector: Arc<Connector>,
     pub(super) pool: Arc<Pool>,
@@ -120,46 +138,57 @@ pub(super) struct Inner {
 }
 
 impl ExactProxy {
-    /// Sends one request, as [`call`](Service::call) does, by a shared reference: for a client that is at hand in a handler.
-    pub fn request<B>(&self, request: Request<B>) -> ResponseFuture
+    /// Returns a builder with the settings of this client; the client it builds has a connection pool of its own.
+    #[cfg(feature = "spawn")]
+    pub(crate) fn sibling(&self) -> ExactProxyBuilder {
+        self.0.settings.clone()
+    }
+
+    /// Sends one request. The same as [`call`](Service::call), but through a shared reference, such as in a handler
+    /// that holds a client.
+    ///
+    /// # Errors
+    /// As listed [above](Self#errors).
+    pub fn request<B>(&self, request: Request<B>) -> ExactProxyFuture
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
         let mut exchange = self.exchange(request);
         exchange.begin();
-        ResponseFuture(exchange)
+        ExactProxyFuture(exchange)
     }
 
-    /// Sends one request on a stream of the caller's own, such as a tunnel through another proxy, and on no other. TLS is spoken over it if
-    /// the URI's scheme is `https`. The stream never enters the pool: it is closed after the response, or becomes the upgraded connection.
+    /// Sends one request on a stream of the caller, such as a tunnel through another proxy, and on no other connection.
     ///
-    /// No address is resolved, no policy asked and no PROXY header sent: to whom the stream leads is the caller's business. All else,
-    /// limits and errors, is as with [`call`](Service::call).
+    /// TLS is spoken over the stream if the URI's scheme is `https`. The stream never enters the pool: it is closed
+    /// after the response, or becomes the upgraded connection. No name is resolved, no dial policy is applied and no
+    /// PROXY header is sent: the caller is responsible for the peer of the stream. Limits and errors are those of
+    /// [`call`](Service::call).
     ///
     /// ```
     /// # use nexthop::{Body, ExactProxy};
     /// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), nexthop::BoxError> {
-    /// let (ours, mut theirs) = tokio::io::duplex(1024);
+    /// let (stream, mut upstream) = tokio::io::duplex(1024);
     /// let request = http::Request::get("http://example.test/").body(Body::empty())?;
-    /// let answer = async {
-    ///     theirs.read_exact(&mut [0; 14]).await?;
-    ///     theirs.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await
+    /// let respond = async {
+    ///     upstream.read_exact(&mut [0; 14]).await?;
+    ///     upstream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await
     /// };
-    /// let (response, answered) = tokio::join!(ExactProxy::new().send_on(ours, request), answer);
-    /// answered?;
+    /// let (response, sent) = tokio::join!(ExactProxy::new().send_on(stream, request), respond);
+    /// sent?;
     /// assert_eq!(response?.status(), 204);
     /// # Ok(())
     /// # }
     /// ```
-    pub fn send_on<B>(&self, stream: impl Stream, request: Request<B>) -> ResponseFuture
+    pub fn send_on<B>(&self, stream: impl ByteStream, request: Request<B>) -> ExactProxyFuture
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        ResponseFuture(self.exchange(request).on(Box::new(stream)))
+        ExactProxyFuture(self.exchange(request).on(Box::new(stream)))
     }
 
     /// Takes off a request what concerns the client's connection alone.
@@ -187,18 +216,19 @@ impl ExactProxy {
         exchange
     }
 
-    /// With the defaults of the [builder](ExactProxyBuilder), and a pool of its own.
+    /// Returns a client with the defaults of the [builder](ExactProxyBuilder) and a connection pool of its own.
     #[must_use]
     pub fn new() -> Self {
         ExactProxyBuilder::default().assemble()
     }
 
-    /// Starts with the defaults.
+    /// Returns a builder with the defaults.
     pub fn builder() -> ExactProxyBuilder {
         ExactProxyBuilder::default()
     }
 
-    /// How many connections there are now, to all destinations together, and what became of the others. Looks through the whole pool.
+    /// Returns the statistics of the connection pool, over all destinations. Visits the whole pool, so call it at the
+    /// rate of a metrics scrape, not per request.
     #[must_use]
     pub fn pool_stats(&self) -> PoolStats {
         #[cfg_attr(
@@ -239,13 +269,13 @@ where
 {
     type Response = Response<Body>;
     type Error = Error;
-    type Future = ResponseFuture;
+    type Future = ExactProxyFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> ResponseFuture {
+    fn call(&mut self, request: Request<B>) -> ExactProxyFuture {
         self.request(request)
     }
 }

@@ -30,27 +30,35 @@ use crate::{
     },
 };
 
-/// Sends each request to where it was destined, or to one forced host, and leaves it as it is.
+/// Sends each request, unchanged, to the host it names, or to one forced host. A pass-through proxy; not Linux TPROXY.
 ///
-/// * Where to: the authority of an absolute-form target (RFC 9112 §3.2.2) or of an HTTP/2 request, else `Host`; by `http`, or by the
-///   scheme of the target. With a [forced host](TransparentProxyBuilder::force_host), always there.
-/// * Refused with 400: a missing, repeated or invalid `Host`, and targets that their method does not have (`GET *`, `GET host:80`).
-/// * `Host`: intact, except that an absolute-form target replaces it, as RFC 9112 §3.2.2 demands of a proxy.
-/// * `Via`: not touched, unless the proxy is given a [name](TransparentProxyBuilder::via).
-/// * `OPTIONS` and `TRACE` with `Max-Forwards: 0` go no further: an empty 200, and 405 (RFC 9110 §7.6.2).
-/// * A client of HTTP/1.0 gets `Connection: close`, since it cannot say that it means the proxy (RFC 9112 §9.3).
-/// * All else as with [`ExactProxy`], which sends the request.
+/// * Destination: the authority of an absolute-form target (RFC 9112 §3.2.2) or of an HTTP/2 request, otherwise `Host`;
+///   by the scheme of the target, otherwise `http`. [`force_host`](TransparentProxyBuilder::force_host) and
+///   [`force_scheme`](TransparentProxyBuilder::force_scheme) override both.
+/// * `Host`: kept as found, except that the authority of an absolute-form target replaces it, as RFC 9112 §3.2.2
+///   requires of a proxy.
+/// * `Via`: kept as found, unless the proxy has a [name](TransparentProxyBuilder::via).
+/// * `OPTIONS` and `TRACE` with `Max-Forwards: 0` are answered here, with an empty 200 and with 405 (RFC 9110 §7.6.2).
+/// * An HTTP/1.0 client gets `Connection: close`, because such a client may not know that it talks to a proxy (RFC 9112
+///   §9.3).
+/// * Everything else is as with [`ExactProxy`], which sends the request.
 ///
-/// Errors are answers, so that it can be served as it is: the [status](Error::status) of the error, a short text, and the [`Error`] in
-/// the response's extensions.
+/// # Errors
+/// The service is infallible, so it can be served as it is. An error becomes a response with the
+/// [status](Error::status) of the error, a short text, and the [`Error`] in the response's extensions. In addition to
+/// the errors of [`ExactProxy`]: `InvalidTarget` (400) for a missing, repeated or invalid `Host` and for a target form
+/// that the method does not have (`GET *`, `GET host:80`), `Unsupported` (501) for `CONNECT`, `LoopDetected` (508).
 ///
 /// # Deployment
-/// It connects to whatever a client names. Without a forced host, let in only clients that may reach everything this process can reach;
-/// a [`Connect`](crate::transport::Connect) of your own can look at the addresses behind the names.
+/// The proxy connects to any host that a client names. Without a forced host, admit only clients that may reach
+/// everything this process can reach, or restrict the addresses with
+/// [`ExactProxyBuilder::dial_policy`](crate::exact::ExactProxyBuilder::dial_policy), which applies to the addresses
+/// that names resolve to. A custom [`Connect`](crate::net::Connect) can inspect the destination as well.
 ///
-/// That includes the proxy itself: a request whose `Host` is the proxy's own address would go round until no file descriptors are left.
-/// A forward proxy should take [absolute-form](TransparentProxyBuilder::absolute_form_only) requests only, which ends the first round; one
-/// that has a [name](TransparentProxyBuilder::via) knows what has been through it before (508).
+/// The proxy itself is one of those hosts: a request whose `Host` is the proxy's own address loops until the process
+/// has no file descriptors left. A forward proxy should accept
+/// [absolute-form](TransparentProxyBuilder::absolute_form_only) requests only, which ends the loop after one round. A
+/// proxy with a [name](TransparentProxyBuilder::via) detects the loop (508).
 ///
 /// ```
 /// # use nexthop::{Body, TransparentProxy};
@@ -59,8 +67,10 @@ use crate::{
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
 /// # let address = listener.local_addr()?;
-/// # let seen = |headers: http::HeaderMap| async move { headers["host"].to_str().unwrap_or_default().to_owned() };
-/// # let app = axum::Router::new().route("/", axum::routing::get(seen));
+/// # let host = |headers: http::HeaderMap| async move {
+/// #     headers["host"].to_str().unwrap_or_default().to_owned()
+/// # };
+/// # let app = axum::Router::new().route("/", axum::routing::get(host));
 /// # tokio::spawn(async move { axum::serve(listener, app).await });
 /// let proxy = TransparentProxy::builder().force_host(address.to_string()).build()?;
 /// let request = http::Request::get("/").header("host", "www.example.test").body(Body::empty())?;
@@ -70,20 +80,22 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "pass-through proxy")]
+#[doc(alias = "forward proxy")]
 #[derive(Clone, Debug)]
 pub struct TransparentProxy {
-    exact: ExactProxy,
+    client: ExactProxy,
     force_host: Option<Authority>,
     force_scheme: Option<Scheme>,
     absolute_form_only: bool,
     via: Option<Arc<Pseudonym>>,
 }
 
-/// Settings of a [`TransparentProxy`].
+/// Builds a [`TransparentProxy`].
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct TransparentProxyBuilder {
-    exact: Option<ExactProxy>,
+    client: Option<ExactProxy>,
     force_host: Option<String>,
     force_scheme: Option<String>,
     absolute_form_only: bool,
@@ -91,60 +103,67 @@ pub struct TransparentProxyBuilder {
 }
 
 impl TransparentProxyBuilder {
-    /// Connects to this host (`host` or `host:port`) whatever the request says. `Host` stays intact.
+    /// Sets the host (`host` or `host:port`) to connect to, for all requests. `Host` is unchanged. Default: the host
+    /// that each request names.
     pub fn force_host(mut self, host: impl Into<String>) -> Self {
         self.force_host = Some(host.into());
         self
     }
 
-    /// Connects by this scheme, `http` or `https`, whatever the request says.
+    /// Sets the scheme to connect by, `http` or `https`, for all requests. Default: the scheme of the target, otherwise
+    /// `http`.
     pub fn force_scheme(mut self, scheme: impl Into<String>) -> Self {
         self.force_scheme = Some(scheme.into());
         self
     }
 
-    /// Refuses (400) requests that do not name their host in the target itself, as clients of a forward proxy do (RFC 9112 §3.2.2).
-    /// Requests go out in origin-form, so one that this proxy sends to itself is refused, and goes round no longer. Default: `Host` will
-    /// do.
+    /// Refuses requests whose target is not in absolute form, with `InvalidTarget` (400). Default: off, `Host` is used.
+    ///
+    /// Clients of a forward proxy send absolute-form targets (RFC 9112 §3.2.2). The proxy itself sends origin-form
+    /// targets, so a request that it sends to itself is refused instead of looping.
     pub fn absolute_form_only(mut self) -> Self {
         self.absolute_form_only = true;
         self
     }
 
-    /// Names the proxy in the `Via` of each request and each response, as RFC 9110 §7.6.3 demands of a proxy; a request that has been
-    /// through it before is a loop (508). A token or `host:port`, which must differ from that of every other proxy on the way. Default: no
-    /// field is added, and a loop is not seen.
+    /// Sets the name of the proxy in `Via`, and answers requests that have passed through the proxy before with
+    /// `LoopDetected` (508). Default: none; no header is added and loops are not detected.
+    ///
+    /// With a name, `Via` is added to each request and each response, as RFC 9110 §7.6.3 requires of a proxy. The name
+    /// is a token or `host:port`, and must differ from the name of every other proxy on the path.
     pub fn via(mut self, name: impl Into<String>) -> Self {
         self.via = Some(name.into());
         self
     }
 
-    /// What sends the requests: its connections, timeouts, limits and TLS. Default: [`ExactProxy::new`].
-    pub fn exact(mut self, exact: ExactProxy) -> Self {
-        self.exact = Some(exact);
+    /// Sets the client that sends the requests, with its connection pool, timeouts, limits and TLS. Default:
+    /// [`ExactProxy::new`].
+    pub fn client(mut self, client: ExactProxy) -> Self {
+        self.client = Some(client);
         self
     }
 
-    /// Makes the service.
+    /// Checks the settings and returns the service.
     ///
     /// # Errors
-    /// [`ConfigError::Invalid`] if the forced host or scheme is none, or the name for `Via` cannot stand there.
+    /// [`ConfigError::Invalid`] if the forced host is not `host` or `host:port`, the forced scheme is not `http` or
+    /// `https`, or the name for `Via` is neither a token nor `host:port`.
     pub fn build(self) -> Result<TransparentProxy, ConfigError> {
         let force_host = match self.force_host {
             None => None,
             Some(text) => match text.parse::<Authority>() {
                 Ok(authority) if crate::message::target::is_host(text.as_bytes()) => Some(authority),
-                _ => return Err(ConfigError::invalid("force_host", text, "not a host with or without a port")),
+                _ => return Err(ConfigError::invalid("force_host", text, "expected host or host:port")),
             },
         };
         let force_scheme = match self.force_scheme.as_deref().map(str::to_ascii_lowercase).as_deref() {
             None => None,
             Some("http") => Some(Scheme::HTTP),
             Some("https") => Some(Scheme::HTTPS),
-            Some(text) => return Err(ConfigError::invalid("force_scheme", text, "neither http nor https")),
+            Some(text) => return Err(ConfigError::invalid("force_scheme", text, "expected http or https")),
         };
         Ok(TransparentProxy {
-            exact: self.exact.unwrap_or_default(),
+            client: self.client.unwrap_or_default(),
             force_host,
             force_scheme,
             absolute_form_only: self.absolute_form_only,
@@ -154,13 +173,13 @@ impl TransparentProxyBuilder {
 }
 
 impl TransparentProxy {
-    /// Sends requests where they say.
+    /// Returns a proxy that sends each request to the host it names, with a new [`ExactProxy`].
     #[must_use]
     pub fn new() -> Self {
-        Self { exact: ExactProxy::new(), force_host: None, force_scheme: None, absolute_form_only: false, via: None }
+        Self { client: ExactProxy::new(), force_host: None, force_scheme: None, absolute_form_only: false, via: None }
     }
 
-    /// Starts with the defaults of [`new`](Self::new).
+    /// Returns a builder with the defaults of [`new`](Self::new).
     pub fn builder() -> TransparentProxyBuilder {
         TransparentProxyBuilder::default()
     }
@@ -170,7 +189,7 @@ impl TransparentProxy {
         let extended = extended::receive(parts);
         self.direct(parts)?;
         if self.via.as_ref().is_some_and(|us| via::has_been_here(&parts.headers, us)) {
-            return Err(Error::new(ErrorKind::Loop, "the request has been through this proxy before"));
+            return Err(Error::new(ErrorKind::LoopDetected, "the request has passed through this proxy before"));
         }
         let found = Found::scan(&parts.headers);
         let (_, nominated) = hop::strip_found(&mut parts.headers, parts.version, found);
@@ -186,27 +205,30 @@ impl TransparentProxy {
     /// Makes the target absolute and sets what of `Host` must be set.
     fn direct(&self, parts: &mut Parts) -> Result<(), Error> {
         if parts.method == Method::CONNECT {
-            return Err(Error::new(ErrorKind::Unsupported, "CONNECT is not carried"));
+            return Err(Error::new(ErrorKind::Unsupported, "CONNECT is not supported"));
         }
         let form = form(&parts.method, &parts.uri)?;
         if self.absolute_form_only && form != Form::Absolute {
-            return Err(Error::new(ErrorKind::Target, "this proxy takes whole URLs as targets only"));
+            return Err(Error::new(ErrorKind::InvalidTarget, "this proxy requires an absolute-form request target"));
         }
         let host = check_host(&parts.uri, parts.version, &parts.headers)?;
         let uri = std::mem::take(&mut parts.uri).into_parts();
         if let Some(authority) = &uri.authority {
             let host = HeaderValue::from_str(authority.as_str());
-            parts.headers.insert(HOST, host.map_err(|_| Error::new(ErrorKind::Target, "target names no valid host"))?);
+            parts.headers.insert(
+                HOST,
+                host.map_err(|_| Error::new(ErrorKind::InvalidTarget, "the request target has no valid host"))?,
+            );
         }
         let named = || uri.authority.or_else(|| Authority::try_from(host?.as_bytes()).ok());
         let authority = self.force_host.clone().or_else(named);
-        let authority = authority.ok_or_else(|| Error::new(ErrorKind::Target, "request names no host"))?;
+        let authority = authority.ok_or_else(|| Error::new(ErrorKind::InvalidTarget, "the request has no host"))?;
         let mut target = http::uri::Parts::default();
         target.scheme = self.force_scheme.clone().or(uri.scheme).or(Some(Scheme::HTTP));
         target.authority = Some(authority);
         target.path_and_query = uri.path_and_query.or_else(|| Some(PathAndQuery::from_static("/")));
         parts.uri = Uri::from_parts(target)
-            .map_err(|error| Error::new(ErrorKind::Target, "target cannot be sent").with_source(error))?;
+            .map_err(|error| Error::new(ErrorKind::InvalidTarget, "invalid request target").with_source(error))?;
         Ok(())
     }
 }
@@ -224,28 +246,28 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = TransparentFuture;
+    type Future = TransparentProxyFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> TransparentFuture {
+    fn call(&mut self, request: Request<B>) -> TransparentProxyFuture {
         let (mut parts, body) = request.into_parts();
         // RFC 9112 §9.3: a proxy keeps no connection with such a client, which does not know that it is one.
         let closes = parts.version == Version::HTTP_10;
         let state = match self.prepare(&mut parts) {
             Ok(_) if is_last_hop(&parts.method, &mut parts.headers) => State::Answer(Some(last_hop(&parts.method))),
-            Ok(nominated) => State::Exchange(self.exact.send(parts, without(Body::new(body), nominated), ())),
+            Ok(nominated) => State::Exchange(self.client.send(parts, without(Body::new(body), nominated), ())),
             Err(error) => State::Answer(Some(answer(error, None, None))),
         };
-        TransparentFuture { state, via: self.via.clone(), closes }
+        TransparentProxyFuture { state, via: self.via.clone(), closes }
     }
 }
 
-/// The answer of a [`TransparentProxy`].
+/// Resolves to the response of a [`TransparentProxy`], once its head has arrived.
 #[must_use = "futures do nothing unless polled"]
-pub struct TransparentFuture {
+pub struct TransparentProxyFuture {
     state: State,
     via: Option<Arc<Pseudonym>>,
     /// The response is the last on its connection.
@@ -258,7 +280,7 @@ enum State {
     Answer(Option<Response<Body>>),
 }
 
-impl Future for TransparentFuture {
+impl Future for TransparentProxyFuture {
     type Output = Result<Response<Body>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -273,9 +295,9 @@ impl Future for TransparentFuture {
                 }
                 Err(error) => answer(error, None, None),
             },
-            State::Answer(response) => response
-                .take()
-                .unwrap_or_else(|| answer(Error::new(ErrorKind::Internal, "polled after it was ready"), None, None)),
+            State::Answer(response) => response.take().unwrap_or_else(|| {
+                answer(Error::new(ErrorKind::Internal, "future polled after completion"), None, None)
+            }),
         };
         if this.closes {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -287,14 +309,14 @@ impl Future for TransparentFuture {
 /// The answer to a request that goes no further (RFC 9110 §7.6.2).
 fn last_hop(method: &Method) -> Response<Body> {
     if *method == Method::TRACE {
-        return answer(Error::new(ErrorKind::Method, "TRACE is not answered here"), None, None);
+        return answer(Error::new(ErrorKind::MethodNotAllowed, "TRACE is not supported"), None, None);
     }
     Response::new(Body::empty())
 }
 
-impl fmt::Debug for TransparentFuture {
+impl fmt::Debug for TransparentProxyFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TransparentFuture").finish_non_exhaustive()
+        f.debug_struct("TransparentProxyFuture").finish_non_exhaustive()
     }
 }
 
@@ -322,7 +344,7 @@ mod tests {
     #[test]
     fn a_target_in_a_form_that_its_method_does_not_have_is_refused() {
         for (method, target) in [(Method::GET, "internal:22"), (Method::GET, "*"), (Method::GET, "ftp://h.example/")] {
-            assert_eq!(direct(method, target).unwrap_err().kind(), ErrorKind::Target, "{target}");
+            assert_eq!(direct(method, target).unwrap_err().kind(), ErrorKind::InvalidTarget, "{target}");
         }
     }
 }

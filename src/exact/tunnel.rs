@@ -16,7 +16,7 @@ impl ExactProxy {
     /// connection.
     ///
     /// # Errors
-    /// `Target` (400), `Denied` (403), `Connect` (502) and `Timeout` (504).
+    /// `InvalidTarget` (400), `Denied` (403), `Connect` (502) and `Timeout` (504).
     pub(crate) async fn connect(&self, parts: &Parts) -> Result<Upgraded, Error> {
         let mut watch = Watch::new(self.0.observers.as_ref(), &Method::CONNECT, &parts.uri);
         let connecting = async {

@@ -8,7 +8,7 @@ use http::{Uri, uri::Scheme};
 ///
 /// Put there by `ForwardProxy` on every request that was sent to it as to a proxy, and on no other; read by the application, which tells by
 /// it which requests are which. What it says of URL, `CONNECT` and SNI is what the client wrote, as far as the
-/// [policy for contradictions](crate::forward::Mismatch) let it through; the [user](Self::user) was authenticated.
+/// [policy for contradictions](crate::forward::HostMismatchPolicy) let it through; the [user](Self::user) was authenticated.
 ///
 /// ```
 /// use nexthop::ext::ProxyRequest;

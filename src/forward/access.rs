@@ -37,14 +37,14 @@ enum Rule {
     Anybody,
     Clients { networks: Vec<IpNet>, unix: bool },
     Basic(Arc<Passwords>),
-    Function(Arc<dyn Fn(&Asker<'_>) -> Verdict + Send + Sync>),
+    Function(Arc<dyn Fn(&AccessRequest<'_>) -> AccessDecision + Send + Sync>),
     AllOf(Vec<Access>),
     AnyOf(Vec<Access>),
 }
 
 /// Who asks to use the proxy, for [`Access::function`].
 #[derive(Clone, Copy)]
-pub struct Asker<'a> {
+pub struct AccessRequest<'a> {
     peer: Option<&'a PeerAddr>,
     parts: &'a Parts,
 }
@@ -52,7 +52,7 @@ pub struct Asker<'a> {
 /// What [`Access::function`] says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Verdict {
+pub enum AccessDecision {
     /// The client may use the proxy.
     Allow,
     /// It may, and this is its name, which [`ext::ProxyRequest`](crate::ext::ProxyRequest) tells the application.
@@ -84,7 +84,7 @@ impl Access {
         let mut read = Vec::new();
         for text in networks {
             let text = text.as_ref();
-            let why = "is not a network without bits behind its length; everybody is Access::dangerous_anybody()";
+            let why = "is not a network without bits behind its length; everybody is Access::dangerous_any_client()";
             read_networks(text, &mut read).map_err(|_| ConfigError::invalid("client network", text, why))?;
         }
         if read.is_empty() {
@@ -108,17 +108,17 @@ impl Access {
     /// Whoever this function allows. It is called while the request waits: it must not block.
     ///
     /// ```
-    /// use nexthop::forward::{Access, Verdict};
+    /// use nexthop::forward::{Access, AccessDecision};
     ///
     /// let by_token = Access::function(|asker| match asker.parts().headers.get("proxy-authorization") {
-    ///     Some(value) if value == "Bearer abc" => Verdict::AllowAs("robot".to_owned()), // compare in constant time in earnest
-    ///     Some(_) => Verdict::Deny,
-    ///     None => Verdict::Challenge,
+    ///     Some(value) if value == "Bearer abc" => AccessDecision::AllowAs("robot".to_owned()), // compare in constant time in earnest
+    ///     Some(_) => AccessDecision::Deny,
+    ///     None => AccessDecision::Challenge,
     /// });
     /// # let _ = by_token;
     /// ```
     #[must_use]
-    pub fn function(allows: impl Fn(&Asker<'_>) -> Verdict + Send + Sync + 'static) -> Self {
+    pub fn function(allows: impl Fn(&AccessRequest<'_>) -> AccessDecision + Send + Sync + 'static) -> Self {
         Self(Rule::Function(Arc::new(allows)))
     }
 
@@ -138,7 +138,7 @@ impl Access {
 
     /// Everybody who reaches the socket: an open proxy. Dangerous: it hides who does what, and strangers will find it within hours.
     #[must_use]
-    pub const fn dangerous_anybody() -> Self {
+    pub const fn dangerous_any_client() -> Self {
         Self(Rule::Anybody)
     }
 
@@ -147,17 +147,19 @@ impl Access {
     /// # Errors
     /// `Denied` (403), `ProxyAuthentication` (407).
     pub(super) fn check(&self, parts: &Parts) -> Result<Option<Arc<str>>, Error> {
-        match self.ask(&Asker { peer: PeerAddr::of(&parts.extensions), parts }) {
-            Verdict::Allow => Ok(None),
-            Verdict::AllowAs(name) => Ok(Some(name.into())),
-            Verdict::Deny => Err(Error::new(ErrorKind::Denied, "this client may not use the proxy")),
-            Verdict::Challenge => Err(Error::new(ErrorKind::ProxyAuthentication, "the proxy wants to know who asks")),
+        match self.ask(&AccessRequest { peer: PeerAddr::of(&parts.extensions), parts }) {
+            AccessDecision::Allow => Ok(None),
+            AccessDecision::AllowAs(name) => Ok(Some(name.into())),
+            AccessDecision::Deny => Err(Error::new(ErrorKind::Denied, "this client may not use the proxy")),
+            AccessDecision::Challenge => {
+                Err(Error::new(ErrorKind::ProxyAuthentication, "the proxy wants to know who asks"))
+            }
         }
     }
 
-    fn ask(&self, asker: &Asker<'_>) -> Verdict {
+    fn ask(&self, asker: &AccessRequest<'_>) -> AccessDecision {
         match &self.0 {
-            Rule::Anybody => Verdict::Allow,
+            Rule::Anybody => AccessDecision::Allow,
             Rule::Clients { networks, unix } => {
                 let allowed = match asker.peer {
                     Some(peer @ PeerAddr::Tcp(_)) => {
@@ -166,11 +168,11 @@ impl Access {
                     Some(PeerAddr::Unix(_)) => *unix,
                     None => false,
                 };
-                if allowed { Verdict::Allow } else { Verdict::Deny }
+                if allowed { AccessDecision::Allow } else { AccessDecision::Deny }
             }
             Rule::Basic(passwords) => match asker.credentials() {
-                Some(sent) if passwords.has(&sent.name, &sent.password) => Verdict::AllowAs(sent.name),
-                _ => Verdict::Challenge,
+                Some(sent) if passwords.has(&sent.name, &sent.password) => AccessDecision::AllowAs(sent.name),
+                _ => AccessDecision::Challenge,
             },
             Rule::Function(allows) => allows(asker),
             Rule::AllOf(rules) => all(rules, asker),
@@ -179,7 +181,7 @@ impl Access {
     }
 }
 
-impl<'a> Asker<'a> {
+impl<'a> AccessRequest<'a> {
     /// The socket's peer, if the acceptor named it.
     #[must_use]
     pub fn peer(&self) -> Option<&'a PeerAddr> {
@@ -207,10 +209,10 @@ impl<'a> Asker<'a> {
 }
 
 /// Without the fields, among which passwords are.
-impl fmt::Debug for Asker<'_> {
+impl fmt::Debug for AccessRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (method, uri) = (&self.parts.method, &self.parts.uri);
-        let mut out = f.debug_struct("Asker");
+        let mut out = f.debug_struct("AccessRequest");
         out.field("peer", &self.peer).field("method", method).field("host", &uri.host()).finish_non_exhaustive()
     }
 }
@@ -254,27 +256,27 @@ impl fmt::Debug for Credentials {
 }
 
 /// The first that denies, then the first that asks back, else all allow.
-fn all(rules: &[Access], asker: &Asker<'_>) -> Verdict {
+fn all(rules: &[Access], asker: &AccessRequest<'_>) -> AccessDecision {
     if rules.is_empty() {
-        return Verdict::Deny;
+        return AccessDecision::Deny;
     }
-    let verdicts: Vec<Verdict> = rules.iter().map(|rule| rule.ask(asker)).collect();
-    for stop in [Verdict::Deny, Verdict::Challenge] {
+    let verdicts: Vec<AccessDecision> = rules.iter().map(|rule| rule.ask(asker)).collect();
+    for stop in [AccessDecision::Deny, AccessDecision::Challenge] {
         if verdicts.contains(&stop) {
             return stop;
         }
     }
-    verdicts.into_iter().find(|verdict| matches!(verdict, Verdict::AllowAs(_))).unwrap_or(Verdict::Allow)
+    verdicts.into_iter().find(|verdict| matches!(verdict, AccessDecision::AllowAs(_))).unwrap_or(AccessDecision::Allow)
 }
 
 /// The first that allows, then the first that asks back, else all deny.
-fn any(rules: &[Access], asker: &Asker<'_>) -> Verdict {
-    let mut last = Verdict::Deny;
+fn any(rules: &[Access], asker: &AccessRequest<'_>) -> AccessDecision {
+    let mut last = AccessDecision::Deny;
     for rule in rules {
         match rule.ask(asker) {
-            allowed @ (Verdict::Allow | Verdict::AllowAs(_)) => return allowed,
-            Verdict::Challenge => last = Verdict::Challenge,
-            Verdict::Deny => {}
+            allowed @ (AccessDecision::Allow | AccessDecision::AllowAs(_)) => return allowed,
+            AccessDecision::Challenge => last = AccessDecision::Challenge,
+            AccessDecision::Deny => {}
         }
     }
     last

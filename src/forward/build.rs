@@ -11,7 +11,7 @@ use super::{
     builder::ForwardProxyBuilder,
     caps::Tunnels,
     layer::{Config, ForwardProxy},
-    policy::{Decision, Policy},
+    policy::{ConnectAction, Policy},
 };
 use crate::{
     app::pseudonym,
@@ -30,9 +30,9 @@ impl ForwardProxyBuilder {
     /// randomness for the name in `Via`.
     pub fn build(self) -> Result<ForwardProxy, ConfigError> {
         self.resolver.check()?;
-        if self.resolver.is_direct() && !self.own_hosts.is_empty() {
+        if self.resolver.is_direct() && !self.local_hosts.is_empty() {
             let why = "URLs go on as they are, so there is no application of which these could be the hosts";
-            return Err(ConfigError::conflict("own_hosts, Resolver::direct", why));
+            return Err(ConfigError::conflict("local_hosts, Resolver::direct", why));
         }
         let limits = [
             ("max_tunnels", self.max_tunnels == 0),
@@ -49,9 +49,9 @@ impl ForwardProxyBuilder {
             return Err(ConfigError::invalid(*name, "0", "nothing could ever be done"));
         }
         #[cfg(feature = "intercept")]
-        let by_default = if self.authority.is_some() { Decision::Intercept } else { Decision::Tunnel };
+        let by_default = if self.authority.is_some() { ConnectAction::Intercept } else { ConnectAction::Tunnel };
         #[cfg(not(feature = "intercept"))]
-        let by_default = Decision::Tunnel;
+        let by_default = ConnectAction::Tunnel;
         let dial_policy = but_not(self.own_addresses, self.dial_policy);
         let mut apps = Apps::default();
         #[cfg(feature = "intercept")]
@@ -68,19 +68,19 @@ impl ForwardProxyBuilder {
         let own = apps.clone();
         let policy =
             self.policy.unwrap_or_else(|| Policy::by_default(by_default, move |host| own.find(host).is_some()));
-        let own_hosts = self.own_hosts.iter().map(|text| HostPattern::read(text)).collect::<Result<_, _>>()?;
+        let local_hosts = self.local_hosts.iter().map(|text| HostPattern::read(text)).collect::<Result<_, _>>()?;
         Ok(ForwardProxy(Arc::new(Config {
             access: self.access,
             realm: realm(&self.realm)?,
             resolver: self.resolver,
-            own_hosts,
+            local_hosts,
             proxy_host,
             apps,
             websockets: self.websockets,
             verbose_errors: self.verbose_errors,
             via: pseudonym(self.via)?,
             dialling: dial_policy.map(|policy| ConnectWith::new().dial_policy(policy)),
-            exact: self.exact.unwrap_or_default(),
+            client: self.client.unwrap_or_default(),
             policy,
             ports: self.ports,
             mismatch: self.mismatch,
@@ -163,9 +163,9 @@ mod tests {
         };
         let new = ForwardProxy::builder;
         fails(new().proxy_host("proxy:8080"), "proxy:8080");
-        fails(new().alias("a b"), "a b");
-        fails(new().resolver(Resolver::fixed("/")).own_hosts(["b@d"]), "b@d");
-        fails(new().own_hosts(["www.example.com"]), "own_hosts");
+        fails(new().host_alias("a b"), "a b");
+        fails(new().resolver(Resolver::fixed("/")).local_hosts(["b@d"]), "b@d");
+        fails(new().local_hosts(["www.example.com"]), "local_hosts");
         fails(new().resolver(Resolver::fixed("prefix")), "prefix");
         fails(new().realm("a \"b\""), "realm");
         fails(new().max_tunnels(0), "max_tunnels");

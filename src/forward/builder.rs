@@ -11,7 +11,7 @@ use tower_service::Service;
 use super::{
     access::Access,
     apps::{self, App},
-    mismatch::Mismatch,
+    mismatch::HostMismatchPolicy,
     policy::Policy,
     resolver::Resolver,
 };
@@ -24,7 +24,7 @@ pub struct ForwardProxyBuilder {
     pub(super) access: Access,
     pub(super) realm: String,
     pub(super) resolver: Resolver,
-    pub(super) own_hosts: Vec<String>,
+    pub(super) local_hosts: Vec<String>,
     pub(super) proxy_host: String,
     pub(super) apps: Vec<(String, Option<App>)>,
     pub(super) websockets: bool,
@@ -32,10 +32,10 @@ pub struct ForwardProxyBuilder {
     pub(super) via: Via,
     pub(super) dial_policy: Option<DialPolicy>,
     pub(super) own_addresses: Vec<SocketAddr>,
-    pub(super) exact: Option<ExactProxy>,
+    pub(super) client: Option<ExactProxy>,
     pub(super) policy: Option<Policy>,
     pub(super) ports: Option<Vec<u16>>,
-    pub(super) mismatch: Mismatch,
+    pub(super) mismatch: HostMismatchPolicy,
     pub(super) peek_timeout: Duration,
     pub(super) handshake_timeout: Duration,
     pub(super) header_timeout: Option<Duration>,
@@ -47,7 +47,7 @@ pub struct ForwardProxyBuilder {
     #[cfg(feature = "intercept")]
     pub(super) new_hosts: Option<u32>,
     #[cfg(feature = "intercept")]
-    pub(super) authority: Option<crate::ca::Authority>,
+    pub(super) authority: Option<crate::ca::CertificateAuthority>,
     #[cfg(feature = "intercept")]
     pub(super) download_host: DownloadHost,
     #[cfg(feature = "intercept")]
@@ -69,7 +69,7 @@ impl Default for ForwardProxyBuilder {
             access: Access::default(),
             realm: "proxy".to_owned(),
             resolver: Resolver::default(),
-            own_hosts: Vec::new(),
+            local_hosts: Vec::new(),
             proxy_host: "nexthop".to_owned(),
             apps: Vec::new(),
             websockets: true,
@@ -77,10 +77,10 @@ impl Default for ForwardProxyBuilder {
             via: Via::default(),
             dial_policy: Some(DialPolicy::public()),
             own_addresses: Vec::new(),
-            exact: None,
+            client: None,
             policy: None,
             ports: Some(vec![80, 443, 8443]),
-            mismatch: Mismatch::default(),
+            mismatch: HostMismatchPolicy::default(),
             peek_timeout: Duration::from_secs(2),
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Some(Duration::from_secs(30)),
@@ -121,12 +121,12 @@ impl ForwardProxyBuilder {
 
     /// The hosts under which the wrapped application is reached without a proxy: none. Requests for these pass untouched, even where their
     /// target is a whole URL, as every target in HTTP/2 is. Written `example.com` (any port), `example.com:8443`, `*.example.com`.
-    pub fn own_hosts<I>(mut self, hosts: I) -> Self
+    pub fn local_hosts<I>(mut self, hosts: I) -> Self
     where
         I: IntoIterator,
         I::Item: Into<String>,
     {
-        self.own_hosts = hosts.into_iter().map(Into::into).collect();
+        self.local_hosts = hosts.into_iter().map(Into::into).collect();
         self
     }
 
@@ -138,7 +138,7 @@ impl ForwardProxyBuilder {
     }
 
     /// Another name of the proxy, told apart by [`ProxyRequest::proxy_host`](crate::ext::ProxyRequest::proxy_host).
-    pub fn alias(mut self, host: impl Into<String>) -> Self {
+    pub fn host_alias(mut self, host: impl Into<String>) -> Self {
         self.apps.push((host.into(), None));
         self
     }
@@ -217,7 +217,7 @@ impl ForwardProxyBuilder {
     /// for each request that has no policy of its own, so that requests of the proxy and of others never share a connection. An application
     /// that connects by other means is not held back by it.
     ///
-    /// A policy that lets the proxy's own address through should be told of that by [`own_address`](Self::own_address).
+    /// A policy that lets the proxy's own address through should be told of that by [`local_addresses`](Self::local_addresses).
     pub fn dial_policy(mut self, policy: DialPolicy) -> Self {
         self.dial_policy = Some(policy);
         self
@@ -230,15 +230,15 @@ impl ForwardProxyBuilder {
     /// ```
     /// use nexthop::ForwardProxy;
     ///
-    /// let layer = ForwardProxy::builder().own_address("192.0.2.1:8080".parse()?).build()?;
+    /// let layer = ForwardProxy::builder().local_addresses("192.0.2.1:8080".parse()?).build()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn own_address(mut self, address: SocketAddr) -> Self {
+    pub fn local_addresses(mut self, address: SocketAddr) -> Self {
         self.own_addresses.push(address);
         self
     }
 
-    /// Connects to every address but [its own](Self::own_address): loopback, private networks, metadata services of clouds. Dangerous where
+    /// Connects to every address but [its own](Self::local_addresses): loopback, private networks, metadata services of clouds. Dangerous where
     /// clients may not reach all that this process can.
     pub fn dangerous_dial_anywhere(mut self) -> Self {
         self.dial_policy = None;
@@ -247,8 +247,8 @@ impl ForwardProxyBuilder {
 
     /// What opens tunnels: its connector, its limits of time, its hooks. Default: [`ExactProxy::new`]. It need not be the one behind the
     /// layer, but most often is its clone.
-    pub fn exact(mut self, exact: ExactProxy) -> Self {
-        self.exact = Some(exact);
+    pub fn client(mut self, client: ExactProxy) -> Self {
+        self.client = Some(client);
         self
     }
 }

@@ -11,7 +11,7 @@ use tower_service::Service;
 use super::{
     hello::peek,
     layer::Config,
-    policy::{Decision, Opening},
+    policy::{ConnectAction, DetectedProtocol},
     route::{Connect, Tunnel},
     service::ForwardProxyService,
     stream::{Kind, Stream},
@@ -36,8 +36,8 @@ where
     ForwardProxyService<S>: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send>,
     S: Clone + Send + 'static,
 {
-    if connect.decision == Decision::Tunnel {
-        let exact = &service.config.exact;
+    if connect.decision == ConnectAction::Tunnel {
+        let exact = &service.config.client;
         let upstream = Box::pin(exact.connect(&connect.dial)).await?;
         let Connect { upgrade, server, place, .. } = *connect;
         let carried = tunnel::carry(upgrade, server, upstream, exact.tunnel_timeout());
@@ -82,7 +82,7 @@ where
         Inside::Elsewhere(io, said, upstream) => {
             let _place = place;
             let shutdown = server.map(Client::into_shutdown);
-            tunnel::join(io, said, *upstream, service.config.exact.tunnel_timeout(), shutdown).await;
+            tunnel::join(io, said, *upstream, service.config.client.tunnel_timeout(), shutdown).await;
         }
         Inside::Http(io, sni, agreed) => {
             let scheme = if io.is_tls() { Scheme::HTTPS } else { Scheme::HTTP };
@@ -102,30 +102,32 @@ async fn look(config: &Config, connect: &mut Connect) -> Result<Inside, BoxError
     let upgraded = timeout_at(deadline, &mut connect.upgrade).await??;
     let (mut io, ahead) = Client::stream(connect.server.as_ref(), upgraded);
     let quiet = match connect.decision {
-        Decision::Peek => deadline.min(Instant::now() + config.peek_timeout),
+        ConnectAction::Peek => deadline.min(Instant::now() + config.peek_timeout),
         _ => deadline,
     };
     // Browsers open tunnels ahead and say nothing in them: a shutdown is not to wait for a word.
     let quiet = timeout_at(quiet, connect.drain.draining());
     let peeked = peek(&mut io, &ahead, quiet, deadline).await?;
     let decision = match connect.decision {
-        Decision::Peek => (config.policy.on_opening)(&connect.asked(), &peeked.opening),
+        ConnectAction::Peek => (config.policy.on_detected)(&connect.asked(), &peeked.opening),
         decision => decision,
     };
     match (decision, &peeked.opening) {
-        (Decision::Tunnel, _) => {
-            let upstream = config.exact.connect(&connect.dial).await?;
+        (ConnectAction::Tunnel, _) => {
+            let upstream = config.client.connect(&connect.dial).await?;
             Ok(Inside::Elsewhere(io, peeked.bytes, Box::new(upstream)))
         }
-        (Decision::Intercept, Opening::Http) => Ok(Inside::Http(Kind::Plain { ahead: peeked.bytes, io }, None, None)),
+        (ConnectAction::Intercept, DetectedProtocol::Http) => {
+            Ok(Inside::Http(Kind::Plain { ahead: peeked.bytes, io }, None, None))
+        }
         #[cfg(feature = "intercept")]
-        (Decision::Intercept, Opening::Tls(hello)) => {
+        (ConnectAction::Intercept, DetectedProtocol::Tls(hello)) => {
             let sni = hello.sni.clone();
             let tls = super::intercept::accept(config, connect, sni.as_deref(), io, peeked, deadline).await?;
             let agreed = Protocol::agreed(tls.get_ref().1);
             Ok(Inside::Http(Kind::Tls(tls), sni, Some(agreed)))
         }
-        (Decision::Intercept, opening) => Err(format!("{opening:?} cannot be served").into()),
-        (Decision::Deny | Decision::Peek, _) => Err("denied after a look at its first bytes".into()),
+        (ConnectAction::Intercept, opening) => Err(format!("{opening:?} cannot be served").into()),
+        (ConnectAction::Deny | ConnectAction::Peek, _) => Err("denied after a look at its first bytes".into()),
     }
 }

@@ -14,14 +14,14 @@ use http::{
 
 use crate::{
     body::Body,
-    ca::{Authority, Certificate},
+    ca::{Certificate, CertificateAuthority},
 };
 
 /// Answers a request to the download host: `GET` or `HEAD` of the page at `/` or of `/download/{pem,cer,p12}` (the last one with the
 /// feature `pkcs12`); 404 and 405 for all else.
 ///
 /// What follows is given the [`Certificate`] and not the authority, so that no answer can hold the key.
-pub(crate) fn answer(authority: &Authority, parts: &request::Parts) -> Response<Body> {
+pub(crate) fn answer(authority: &CertificateAuthority, parts: &request::Parts) -> Response<Body> {
     let found = find(authority.certificate(), parts.uri.path());
     if matches!(parts.method, Method::GET | Method::HEAD) {
         return found.into_response(parts.method == Method::HEAD);
@@ -192,11 +192,11 @@ mod tests {
 
     use super::*;
 
-    fn authority(name: &str) -> Authority {
-        Authority::builder().name(name).build().unwrap()
+    fn authority(name: &str) -> CertificateAuthority {
+        CertificateAuthority::builder().name(name).build().unwrap()
     }
 
-    async fn get(authority: &Authority, method: Method, path: &str) -> (http::response::Parts, Vec<u8>) {
+    async fn get(authority: &CertificateAuthority, method: Method, path: &str) -> (http::response::Parts, Vec<u8>) {
         let request = http::Request::builder().method(method).uri(path).body(()).unwrap();
         let (parts, body) = answer(authority, &request.into_parts().0).into_parts();
         (parts, body.collect().await.unwrap().to_bytes().to_vec())

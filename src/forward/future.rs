@@ -21,7 +21,7 @@ use crate::{
 
 pin_project! {
     /// Answers, or waits for the wrapped service.
-    pub struct ResponseFuture<F> {
+    pub struct ForwardProxyFuture<F> {
         #[pin]
         kind: Kind<F>,
         config: Arc<Config>,
@@ -65,7 +65,7 @@ pub(super) enum Next<F> {
     Inner(F),
 }
 
-impl<F> ResponseFuture<F> {
+impl<F> ForwardProxyFuture<F> {
     pub(super) const fn forward(config: Arc<Config>, marks: Marks, future: F) -> Self {
         Self { kind: Kind::Forward { future }, config, marks }
     }
@@ -79,7 +79,7 @@ impl<F> ResponseFuture<F> {
     }
 }
 
-impl<F, R, E> Future for ResponseFuture<F>
+impl<F, R, E> Future for ForwardProxyFuture<F>
 where
     F: Future<Output = Result<Response<R>, E>>,
     E: Into<BoxError>,
@@ -119,8 +119,8 @@ where
     }
 }
 
-impl<F> fmt::Debug for ResponseFuture<F> {
+impl<F> fmt::Debug for ForwardProxyFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+        f.debug_struct("ForwardProxyFuture").finish_non_exhaustive()
     }
 }

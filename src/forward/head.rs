@@ -68,13 +68,13 @@ pub(super) fn split(authority: &Authority) -> (&str, Option<u16>) {
 /// `Host`, of which there is one at most, as the URL has it.
 ///
 /// # Errors
-/// `Target` (400), which a valid authority never is.
+/// `InvalidTarget` (400), which a valid authority never is.
 pub(super) fn set_host(headers: &mut HeaderMap, authority: &Authority) -> Result<(), Error> {
     if host_field(headers).is_some_and(|host| host.as_bytes() == authority.as_str().as_bytes()) {
         return Ok(());
     }
     let host = HeaderValue::from_str(authority.as_str())
-        .map_err(|error| Error::new(ErrorKind::Target, "target names no valid host").with_source(error))?;
+        .map_err(|error| Error::new(ErrorKind::InvalidTarget, "target names no valid host").with_source(error))?;
     headers.insert(HOST, host);
     Ok(())
 }
@@ -82,13 +82,13 @@ pub(super) fn set_host(headers: &mut HeaderMap, authority: &Authority) -> Result
 /// RFC 9110 §7.6.2: a request that may not go further is answered here; one that may, one step less far.
 ///
 /// # Errors
-/// `Method` (405) for a `TRACE` that may not.
+/// `MethodNotAllowed` (405) for a `TRACE` that may not.
 pub(super) fn go_further(parts: &mut Parts) -> Result<Option<Response<Body>>, Error> {
     if !is_last_hop(&parts.method, &mut parts.headers) {
         return Ok(None);
     }
     if parts.method == Method::TRACE {
-        return Err(Error::new(ErrorKind::Method, "TRACE is not answered here"));
+        return Err(Error::new(ErrorKind::MethodNotAllowed, "TRACE is not answered here"));
     }
     Ok(Some(Response::new(Body::empty())))
 }

@@ -12,11 +12,11 @@ use tokio::{
 
 #[cfg(feature = "tls")]
 use super::policy::canonical;
-use super::policy::{Hello, Opening};
+use super::policy::{ClientHello, DetectedProtocol};
 
 /// The first bytes of a client, and what they are.
 pub(super) struct Peeked {
-    pub(super) opening: Opening,
+    pub(super) opening: DetectedProtocol,
     /// All that was read.
     pub(super) bytes: BytesMut,
     /// Where a handshake can go on from.
@@ -48,7 +48,7 @@ pub(super) async fn peek(
     bytes.extend_from_slice(ahead);
     if bytes.is_empty() {
         match unless(quiet, io.read_buf(&mut bytes)).await.transpose()? {
-            None => return Ok(Peeked::of(Opening::Silence, bytes)),
+            None => return Ok(Peeked::of(DetectedProtocol::Silent, bytes)),
             Some(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Some(_) => {}
         }
@@ -65,8 +65,8 @@ pub(super) async fn peek(
         }
     };
     match kind {
-        Kind::Http => Ok(Peeked::of(Opening::Http, bytes)),
-        Kind::Other => Ok(Peeked::of(Opening::Other, bytes)),
+        Kind::Http => Ok(Peeked::of(DetectedProtocol::Http, bytes)),
+        Kind::Other => Ok(Peeked::of(DetectedProtocol::Other, bytes)),
         Kind::Tls => timeout_at(deadline, read_hello(io, bytes)).await.map_err(io::Error::from)?,
     }
 }
@@ -98,7 +98,7 @@ async fn read_hello(io: &mut (impl AsyncRead + Unpin), mut bytes: BytesMut) -> i
             match acceptor.accept() {
                 // Before any answer: no handshake goes on from here, but a tunnel takes the bytes as they are.
                 Ok(Some(accepted)) if fed < bytes.len() => {
-                    return Ok(Peeked::of(Opening::Tls(said(&accepted)), bytes));
+                    return Ok(Peeked::of(DetectedProtocol::Tls(said(&accepted)), bytes));
                 }
                 Ok(Some(accepted)) => break Ok(accepted),
                 Ok(None) => continue,
@@ -113,13 +113,13 @@ async fn read_hello(io: &mut (impl AsyncRead + Unpin), mut bytes: BytesMut) -> i
         }
     };
     let said = hello.as_ref().map(said).unwrap_or_default();
-    Ok(Peeked { opening: Opening::Tls(said), bytes, hello: Some(hello) })
+    Ok(Peeked { opening: DetectedProtocol::Tls(said), bytes, hello: Some(hello) })
 }
 
 #[cfg(feature = "tls")]
-fn said(accepted: &Accepted) -> Hello {
+fn said(accepted: &Accepted) -> ClientHello {
     let hello = accepted.client_hello();
-    Hello {
+    ClientHello {
         sni: hello.server_name().map(canonical),
         alpn: hello.alpn().into_iter().flatten().map(Into::into).collect(),
     }
@@ -127,11 +127,11 @@ fn said(accepted: &Accepted) -> Hello {
 
 #[cfg(not(feature = "tls"))]
 async fn read_hello(_: &mut (impl AsyncRead + Unpin), bytes: BytesMut) -> io::Result<Peeked> {
-    Ok(Peeked::of(Opening::Tls(Hello::default()), bytes))
+    Ok(Peeked::of(DetectedProtocol::Tls(ClientHello::default()), bytes))
 }
 
 impl Peeked {
-    fn of(opening: Opening, bytes: BytesMut) -> Self {
+    fn of(opening: DetectedProtocol, bytes: BytesMut) -> Self {
         Self {
             opening,
             bytes,
@@ -205,7 +205,7 @@ mod tests {
 
     use super::*;
 
-    async fn opening(pieces: &[&[u8]], leaves: bool) -> io::Result<Opening> {
+    async fn opening(pieces: &[&[u8]], leaves: bool) -> io::Result<DetectedProtocol> {
         let (mut client, mut server) = tokio::io::duplex(64);
         let now = Instant::now();
         let quiet = tokio::time::sleep(Duration::from_secs(2));
@@ -241,7 +241,7 @@ mod tests {
             "X-CUSTOM HTTPS://h/",
             "\r\nGET / HTTP/1.1\r\n",
         ] {
-            assert_eq!(opening(&[http.as_bytes()], false).await.unwrap(), Opening::Http, "{http}");
+            assert_eq!(opening(&[http.as_bytes()], false).await.unwrap(), DetectedProtocol::Http, "{http}");
         }
         for other in [
             "SSH-2.0-OpenSSH_9.2 Debian",
@@ -257,7 +257,7 @@ mod tests {
             "\r\n",
             "\r\n\r\nGET / HTTP/1.1\r\n",
         ] {
-            assert_eq!(opening(&[other.as_bytes()], false).await.unwrap(), Opening::Other, "{other}");
+            assert_eq!(opening(&[other.as_bytes()], false).await.unwrap(), DetectedProtocol::Other, "{other}");
         }
     }
 
@@ -265,16 +265,16 @@ mod tests {
     async fn it_does_not_matter_how_the_bytes_are_cut() {
         let request = b"DELETE http://h.test/ HTTP/1.1\r\n";
         let pieces: Vec<&[u8]> = request[..14].chunks(1).collect();
-        assert_eq!(opening(&pieces, false).await.unwrap(), Opening::Http);
+        assert_eq!(opening(&pieces, false).await.unwrap(), DetectedProtocol::Http);
     }
 
     #[tokio::test(start_paused = true)]
     async fn silence_is_an_opening_and_leaving_is_none() {
         let start = Instant::now();
-        assert_eq!(opening(&[], false).await.unwrap(), Opening::Silence);
+        assert_eq!(opening(&[], false).await.unwrap(), DetectedProtocol::Silent);
         assert_eq!(start.elapsed(), Duration::from_secs(2));
         assert_eq!(opening(&[], true).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
-        assert_eq!(opening(&[b"GE"], true).await.unwrap(), Opening::Other);
+        assert_eq!(opening(&[b"GE"], true).await.unwrap(), DetectedProtocol::Other);
     }
 
     #[cfg(feature = "tls")]

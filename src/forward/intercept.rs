@@ -11,7 +11,7 @@ use tokio_rustls::{StartHandshake, server::TlsStream};
 
 use super::{connect::Io, hello::Peeked, layer::Config, route::Connect};
 use crate::{
-    ca::Authority,
+    ca::CertificateAuthority,
     error::{BoxError, Error, ErrorKind, Phase},
 };
 
@@ -75,7 +75,7 @@ async fn shake(
 /// What a client's TLS is ended by, if it may have that.
 async fn settings(
     config: &Config,
-    authority: &Authority,
+    authority: &CertificateAuthority,
     connect: &Connect,
     sni: Option<&str>,
 ) -> Result<Arc<ServerConfig>, Error> {
@@ -88,7 +88,7 @@ async fn settings(
 
 /// The record of a fatal alert (RFC 8446 §6): `unrecognized_name` for a host that gets no certificate, else `internal_error`.
 fn alert(error: ErrorKind) -> [u8; 7] {
-    let description = if matches!(error, ErrorKind::Target | ErrorKind::Denied) { 112 } else { 80 };
+    let description = if matches!(error, ErrorKind::InvalidTarget | ErrorKind::Denied) { 112 } else { 80 };
     [21, 3, 3, 0, 2, 2, description]
 }
 

@@ -1,4 +1,4 @@
-//! [`Mismatch`]: which host a request inside a tunnel is for, where the client names several.
+//! [`HostMismatchPolicy`]: which host a request inside a tunnel is for, where the client names several.
 
 use std::net::IpAddr;
 
@@ -16,7 +16,7 @@ use crate::{
 /// that the certificate is made for is always the one that the client's TLS asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Mismatch {
+pub enum HostMismatchPolicy {
     /// 421 Misdirected Request: what is checked by one name cannot be reached under another. The default.
     #[default]
     Strict,
@@ -28,7 +28,7 @@ pub enum Mismatch {
     UseInner,
 }
 
-impl Mismatch {
+impl HostMismatchPolicy {
     /// The host and port that a request is for, and whether `Host` must be set to it. `inner` is what the request itself says.
     ///
     /// # Errors
@@ -69,14 +69,14 @@ impl Mismatch {
 /// What a request names with which everybody agrees: the host of `CONNECT`, byte for byte.
 pub(super) fn usual(tunnel: &Tunnelled, scheme: &Scheme) -> Option<Authority> {
     let named = authority(&tunnel.host, tunnel.port, default_port(scheme)).ok()?;
-    Mismatch::Strict.choose(tunnel, scheme, Some(&named)).ok().map(|(authority, _)| authority)
+    HostMismatchPolicy::Strict.choose(tunnel, scheme, Some(&named)).ok().map(|(authority, _)| authority)
 }
 
 /// A host with its port, unless that is the default one.
 pub(super) fn authority(host: &str, port: u16, default: u16) -> Result<Authority, Error> {
     let text = if port == default { host.to_owned() } else { format!("{host}:{port}") };
     Authority::try_from(text)
-        .map_err(|error| Error::new(ErrorKind::Target, "the host cannot stand in a URL").with_source(error))
+        .map_err(|error| Error::new(ErrorKind::InvalidTarget, "the host cannot stand in a URL").with_source(error))
 }
 
 /// Names compare without case and without a last dot, addresses by what they mean.
@@ -105,9 +105,19 @@ fn address(host: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    const ALL: [Mismatch; 4] = [Mismatch::Strict, Mismatch::UseSni, Mismatch::UseConnect, Mismatch::UseInner];
+    const ALL: [HostMismatchPolicy; 4] = [
+        HostMismatchPolicy::Strict,
+        HostMismatchPolicy::UseSni,
+        HostMismatchPolicy::UseConnect,
+        HostMismatchPolicy::UseInner,
+    ];
 
-    fn choose(policy: Mismatch, connect: (&str, u16), sni: Option<&str>, inner: Option<&str>) -> Result<String, u16> {
+    fn choose(
+        policy: HostMismatchPolicy,
+        connect: (&str, u16),
+        sni: Option<&str>,
+        inner: Option<&str>,
+    ) -> Result<String, u16> {
         let tunnel = Tunnelled { host: connect.0.into(), port: connect.1, sni: sni.map(Into::into) };
         let inner: Option<Authority> = inner.map(|inner| inner.parse().unwrap());
         policy
@@ -187,13 +197,13 @@ mod tests {
             (Some("b.test"), None, ["b.test:444", "a.test:444", "a.test:444"]),
         ] {
             let say = |policy| choose(policy, ("a.test", 444), sni, inner);
-            assert_eq!(say(Mismatch::Strict), Err(421));
-            assert_eq!(say(Mismatch::UseSni), Ok(sni_says.to_owned()));
-            assert_eq!(say(Mismatch::UseConnect), Ok(connect_says.to_owned()));
-            assert_eq!(say(Mismatch::UseInner), Ok(inner_says.to_owned()));
+            assert_eq!(say(HostMismatchPolicy::Strict), Err(421));
+            assert_eq!(say(HostMismatchPolicy::UseSni), Ok(sni_says.to_owned()));
+            assert_eq!(say(HostMismatchPolicy::UseConnect), Ok(connect_says.to_owned()));
+            assert_eq!(say(HostMismatchPolicy::UseInner), Ok(inner_says.to_owned()));
         }
         assert_eq!(
-            choose(Mismatch::UseSni, ("93.184.216.34", 443), Some("example.com"), None),
+            choose(HostMismatchPolicy::UseSni, ("93.184.216.34", 443), Some("example.com"), None),
             Ok("example.com".into())
         );
     }

@@ -8,7 +8,7 @@
 //!
 //! # async fn run() -> Result<(), nexthop::BoxError> {
 //! let exact = ExactProxy::new();
-//! let proxy = ForwardProxy::builder().exact(exact.clone()).build()?.layer(exact);
+//! let proxy = ForwardProxy::builder().client(exact.clone()).build()?.layer(exact);
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
 //! nexthop::serve(listener, proxy).await;
 //! # Ok(())
@@ -34,15 +34,15 @@
 //! With the feature `intercept` it looks into TLS, by certificates of an authority that its clients trust:
 //!
 //! ```no_run
-//! use nexthop::{ExactProxy, ForwardProxy, ca::Authority, forward::Decision};
+//! use nexthop::{ExactProxy, ForwardProxy, ca::CertificateAuthority, forward::ConnectAction};
 //! use tower::Layer;
 //!
 //! # async fn run() -> Result<(), nexthop::BoxError> {
 //! let exact = ExactProxy::new();
 //! let proxy = ForwardProxy::builder()
-//!     .authority(Authority::builder().file("ca.pem").build()?) // made if it is not there
-//!     .on_connect(|connect| if connect.host() == "bank.example" { Decision::Tunnel } else { Decision::Intercept })
-//!     .exact(exact.clone())
+//!     .certificate_authority(CertificateAuthority::builder().file("ca.pem").build()?) // made if it is not there
+//!     .on_connect(|connect| if connect.host() == "bank.example" { ConnectAction::Tunnel } else { ConnectAction::Intercept })
+//!     .client(exact.clone())
 //!     .build()?;
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
 //! nexthop::serve(listener, proxy.layer(exact)).await; // the certificate: curl -x localhost:8080 http://nexthop/download/pem
@@ -55,11 +55,11 @@
 //! | target | goes to |
 //! |---|---|
 //! | `/path` | the wrapped service, untouched |
-//! | a URL of one of the [own hosts](ForwardProxyBuilder::own_hosts) | the wrapped service, untouched |
+//! | a URL of one of the [own hosts](ForwardProxyBuilder::local_hosts) | the wrapped service, untouched |
 //! | a URL of one of the [applications](ForwardProxyBuilder::app) | that application, as a path; what it declines, to the wrapped service |
-//! | a URL of the [proxy itself](ForwardProxyBuilder::proxy_host) or an [alias](ForwardProxyBuilder::alias) | the wrapped service, as a path |
+//! | a URL of the [proxy itself](ForwardProxyBuilder::proxy_host) or an [alias](ForwardProxyBuilder::host_alias) | the wrapped service, as a path |
 //! | any other URL | the wrapped service, as the [resolver](Resolver) says |
-//! | `host:port` of a `CONNECT` | somewhere else, or the table once more for each request in it, as [decided](Decision) |
+//! | `host:port` of a `CONNECT` | somewhere else, or the table once more for each request in it, as [decided](ConnectAction) |
 //!
 //! # Who may use it, and where it leads
 //!
@@ -73,7 +73,7 @@
 //! A tunnel that is served is HTTP like any other, with what [`serve`](crate::serve()) makes of it: keep-alive, pipelining, HTTP/1.0, HTTP/2,
 //! chunks, trailers, upgrades; with limits of its own for clients that [send no request](ForwardProxyBuilder::header_timeout),
 //! [take no response](ForwardProxyBuilder::write_timeout) or [send too long a head](ForwardProxyBuilder::max_head_bytes). The client was
-//! let in when it asked for the tunnel; its name is that of the requests in it. `Host`, the `CONNECT` and the name that TLS asks for must agree, unless a [policy](Mismatch) says which of them counts.
+//! let in when it asked for the tunnel; its name is that of the requests in it. `Host`, the `CONNECT` and the name that TLS asks for must agree, unless a [policy](HostMismatchPolicy) says which of them counts.
 
 mod access;
 mod answer;
@@ -99,11 +99,11 @@ mod route;
 mod service;
 mod stream;
 
-pub use access::{Access, Asker, Credentials, Verdict};
+pub use access::{Access, AccessDecision, AccessRequest, Credentials};
 pub use builder::ForwardProxyBuilder;
-pub use future::ResponseFuture;
+pub use future::ForwardProxyFuture;
 pub use layer::ForwardProxy;
-pub use mismatch::Mismatch;
-pub use policy::{ConnectRequest, Decision, Hello, Opening};
+pub use mismatch::HostMismatchPolicy;
+pub use policy::{ClientHello, ConnectAction, ConnectRequest, DetectedProtocol};
 pub use resolver::{Resolved, Resolver};
 pub use service::ForwardProxyService;

@@ -1,4 +1,4 @@
-//! What is done with a `CONNECT`: [`Decision`], and what it is decided on.
+//! What is done with a `CONNECT`: [`ConnectAction`], and what it is decided on.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -7,7 +7,7 @@ use crate::ext::{PeerAddr, bare};
 /// What is done with a `CONNECT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Decision {
+pub enum ConnectAction {
     /// 403, or the end of a tunnel that was peeked into.
     Deny,
     /// Connects first, then answers 200, and carries bytes without looking at them, whichever side speaks first. 403, 502 or 504 if there
@@ -16,7 +16,7 @@ pub enum Decision {
     /// Answers 200 without connecting to anybody, and serves what is inside by the wrapped application: plain HTTP, and TLS where the proxy
     /// has an authority of its own. Anything else, and silence, ends the tunnel.
     Intercept,
-    /// Answers 200, and decides anew on the client's [first bytes](Opening).
+    /// Answers 200, and decides anew on the client's [first bytes](DetectedProtocol).
     Peek,
 }
 
@@ -32,21 +32,21 @@ pub struct ConnectRequest<'a> {
 /// What a client says first in its tunnel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Opening {
+pub enum DetectedProtocol {
     /// The start of a TLS handshake.
-    Tls(Hello),
+    Tls(ClientHello),
     /// A request of HTTP/1, or HTTP/2 by prior knowledge.
     Http,
     /// Bytes of another protocol.
     Other,
     /// Nothing, for as long as [`peek_timeout`](super::ForwardProxyBuilder::peek_timeout): in many protocols the server speaks first.
-    Silence,
+    Silent,
 }
 
 /// What a ClientHello says (RFC 8446 §4.1.2). Nobody vouches for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Hello {
+pub struct ClientHello {
     pub(super) sni: Option<Box<str>>,
     pub(super) alpn: Vec<Box<[u8]>>,
 }
@@ -80,7 +80,7 @@ impl<'a> ConnectRequest<'a> {
     }
 }
 
-impl Hello {
+impl ClientHello {
     /// The name of the server that the client wants (RFC 6066 §3), in lower case and without a last dot.
     #[must_use]
     pub fn server_name(&self) -> Option<&str> {
@@ -108,28 +108,28 @@ pub(super) fn canonical(host: &str) -> Box<str> {
 #[derive(Clone)]
 pub(super) struct Policy {
     pub(super) on_connect: Arc<OnConnect>,
-    pub(super) on_opening: Arc<OnOpening>,
+    pub(super) on_detected: Arc<OnOpening>,
 }
 
-type OnConnect = dyn Fn(&ConnectRequest<'_>) -> Decision + Send + Sync;
-type OnOpening = dyn Fn(&ConnectRequest<'_>, &Opening) -> Decision + Send + Sync;
+type OnConnect = dyn Fn(&ConnectRequest<'_>) -> ConnectAction + Send + Sync;
+type OnOpening = dyn Fn(&ConnectRequest<'_>, &DetectedProtocol) -> ConnectAction + Send + Sync;
 
 impl Policy {
     /// The same decision for every `CONNECT`; behind a peek, HTTP and TLS are intercepted.
-    pub(super) fn always(decision: Decision) -> Self {
+    pub(super) fn always(decision: ConnectAction) -> Self {
         Self {
             on_connect: Arc::new(move |_| decision),
-            on_opening: Arc::new(|_, opening| match opening {
-                Opening::Tls(_) | Opening::Http => Decision::Intercept,
-                Opening::Other | Opening::Silence => Decision::Deny,
+            on_detected: Arc::new(|_, opening| match opening {
+                DetectedProtocol::Tls(_) | DetectedProtocol::Http => ConnectAction::Intercept,
+                DetectedProtocol::Other | DetectedProtocol::Silent => ConnectAction::Deny,
             }),
         }
     }
 
     /// The same, but that hosts of the proxy's own, of which nobody else knows, are served here.
-    pub(super) fn by_default(decision: Decision, is_own: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+    pub(super) fn by_default(decision: ConnectAction, is_own: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         let on_connect: Arc<OnConnect> =
-            Arc::new(move |connect| if is_own(connect.host) { Decision::Intercept } else { decision });
+            Arc::new(move |connect| if is_own(connect.host) { ConnectAction::Intercept } else { decision });
         Self { on_connect, ..Self::always(decision) }
     }
 }

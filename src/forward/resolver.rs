@@ -22,10 +22,10 @@ enum Rule {
     Direct,
     Fixed(Arc<str>),
     ProxyAuth,
-    Function(Arc<Resolve>),
+    Function(Arc<MapUrl>),
 }
 
-type Resolve = dyn Fn(&Uri, &Parts) -> Resolved + Send + Sync;
+type MapUrl = dyn Fn(&Uri, &Parts) -> Resolved + Send + Sync;
 
 /// What [`Resolver::function`] makes of a URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,7 +108,7 @@ impl Resolver {
     /// The path that the application gets for a head whose target is a whole URL; none if it gets that.
     ///
     /// # Errors
-    /// `Target` (400): a name that cannot be part of a path. `Internal` (500): the function made no path. Or a status without an error.
+    /// `InvalidTarget` (400): a name that cannot be part of a path. `Internal` (500): the function made no path. Or a status without an error.
     pub(super) fn resolve(&self, parts: &Parts, name: Option<&str>) -> Result<Option<Uri>, Refused> {
         if self.is_direct() {
             return Ok(None);
@@ -157,7 +157,7 @@ fn path(text: String) -> Result<Uri, Error> {
 /// A name as one segment of a path.
 fn segment(name: &str) -> Result<String, Error> {
     if matches!(name, "" | "." | "..") {
-        return Err(Error::new(ErrorKind::Target, "the client's name cannot be part of a path"));
+        return Err(Error::new(ErrorKind::InvalidTarget, "the client's name cannot be part of a path"));
     }
     let mut out = String::with_capacity(name.len());
     for byte in name.bytes() {
@@ -177,7 +177,7 @@ pub(super) fn whole(url: Uri) -> Result<Uri, Error> {
     }
     let mut parts = url.into_parts();
     parts.path_and_query = Some(PathAndQuery::from_static("/"));
-    Uri::from_parts(parts).map_err(|error| Error::new(ErrorKind::Target, "target is no URL").with_source(error))
+    Uri::from_parts(parts).map_err(|error| Error::new(ErrorKind::InvalidTarget, "target is no URL").with_source(error))
 }
 
 /// The port that a URL of this scheme need not name.

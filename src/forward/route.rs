@@ -15,8 +15,8 @@ use super::{
     caps::Place,
     head::{check_no_body, go_further, is_connect, set_host, split, strip_proxy_fields, without_upgrade},
     layer::Config,
-    mismatch::{self, Mismatch},
-    policy::{ConnectRequest, Decision, canonical},
+    mismatch::{self, HostMismatchPolicy},
+    policy::{ConnectAction, ConnectRequest, canonical},
     resolver::{Refused, default_port, whole},
 };
 use crate::{
@@ -57,7 +57,7 @@ pub(super) struct Who {
 
 /// A `CONNECT` that was let through.
 pub(super) struct Connect {
-    pub(super) decision: Decision,
+    pub(super) decision: ConnectAction,
     pub(super) who: Who,
     /// An IPv6 address in brackets.
     pub(super) host: Box<str>,
@@ -93,7 +93,7 @@ impl Config {
             return Ok(Route::Inner);
         };
         let default = default_port(scheme);
-        if self.own_hosts.iter().any(|own| own.matches(authority, authority.port_u16().unwrap_or(default))) {
+        if self.local_hosts.iter().any(|own| own.matches(authority, authority.port_u16().unwrap_or(default))) {
             return Ok(Route::Inner);
         }
         let who = self.who(parts)?;
@@ -114,19 +114,20 @@ impl Config {
     /// The same for one that came through a tunnel.
     pub(super) fn route_inside(&self, parts: &mut Parts, tells: bool, tunnel: &Tunnel) -> Result<Route, Refused> {
         if is_connect(parts) {
-            return Err(Error::new(ErrorKind::Method, "there are no tunnels inside a tunnel").into());
+            return Err(Error::new(ErrorKind::MethodNotAllowed, "there are no tunnels inside a tunnel").into());
         }
         let Checked { form, host, found } = Checked::of(parts)?;
         let other_scheme = form == Form::Absolute && parts.uri.scheme() != Some(&tunnel.scheme);
         // The scheme of an HTTP/2 request means nothing, since clients write it.
-        if other_scheme && parts.version <= Version::HTTP_11 && self.mismatch == Mismatch::Strict {
+        if other_scheme && parts.version <= Version::HTTP_11 && self.mismatch == HostMismatchPolicy::Strict {
             return Err(Error::new(ErrorKind::Misdirected, "the target's scheme is not the tunnel's").into());
         }
         let (authority, is_other) = match (&tunnel.usual, &host) {
             (Some(usual), Some(host)) if host.as_bytes() == usual.as_str().as_bytes() => (usual.clone(), false),
             _ => {
                 let named = host.map(|host| Authority::try_from(host.as_bytes())).transpose();
-                let no_url = |error| Error::new(ErrorKind::Target, "the host cannot stand in a URL").with_source(error);
+                let no_url =
+                    |error| Error::new(ErrorKind::InvalidTarget, "the host cannot stand in a URL").with_source(error);
                 self.mismatch.choose(&tunnel.to, &tunnel.scheme, named.map_err(no_url)?.as_ref())?
             }
         };
@@ -204,11 +205,11 @@ impl Config {
     /// Notes on a request that goes further that it came by here; or the answer, if it may not go further.
     ///
     /// # Errors
-    /// `Loop` (508), `Method` (405).
+    /// `LoopDetected` (508), `MethodNotAllowed` (405).
     fn go_on(&self, parts: &mut Parts, found: Found) -> Result<Option<Response<Body>>, Error> {
         if let Some(name) = &self.via {
             if found.has_via() && via::has_been_here(&parts.headers, name) {
-                return Err(Error::new(ErrorKind::Loop, "the request has been through this proxy before"));
+                return Err(Error::new(ErrorKind::LoopDetected, "the request has been through this proxy before"));
             }
             via::append(&mut parts.headers, parts.version, name);
         }
@@ -241,16 +242,16 @@ impl Config {
     /// Whether a tunnel is to be made of a request's connection.
     ///
     /// # Errors
-    /// `Denied` (403), `ProxyAuthentication` (407), `Target` and `RequestBody` (400), `Method` (405), `Unavailable` (503).
+    /// `Denied` (403), `ProxyAuthentication` (407), `InvalidTarget` and `RequestBody` (400), `MethodNotAllowed` (405), `Unavailable` (503).
     pub(super) fn connect(&self, parts: &mut Parts) -> Result<Connect, Error> {
         let who = self.who(parts)?;
         if form(&parts.method, &parts.uri)? != Form::Authority {
-            return Err(Error::new(ErrorKind::Target, "CONNECT asks for a host and a port"));
+            return Err(Error::new(ErrorKind::InvalidTarget, "CONNECT asks for a host and a port"));
         }
         check_host(&parts.uri, parts.version, &parts.headers)?;
         check_no_body(&parts.headers)?;
         let port = parts.uri.port_u16().filter(|port| *port != 0);
-        let port = port.ok_or_else(|| Error::new(ErrorKind::Target, "CONNECT asks for a host and a port"))?;
+        let port = port.ok_or_else(|| Error::new(ErrorKind::InvalidTarget, "CONNECT asks for a host and a port"))?;
         let host: Box<str> = parts.uri.host().unwrap_or_default().into();
         if self.ports.as_ref().is_some_and(|ports| !ports.contains(&port)) {
             return Err(Error::new(ErrorKind::Denied, "the proxy makes no tunnels to this port"));
@@ -258,11 +259,11 @@ impl Config {
         let name = canonical(&host);
         let asked = ConnectRequest { host: &name, port, peer: who.peer.as_ref(), user: who.user.as_deref() };
         let decision = (self.policy.on_connect)(&asked);
-        if decision == Decision::Deny {
+        if decision == ConnectAction::Deny {
             return Err(Error::new(ErrorKind::Denied, "the proxy makes no tunnels to this host"));
         }
         let upgrade = parts.extensions.remove();
-        let upgrade = upgrade.ok_or_else(|| Error::new(ErrorKind::Method, "this server makes no tunnels"))?;
+        let upgrade = upgrade.ok_or_else(|| Error::new(ErrorKind::MethodNotAllowed, "this server makes no tunnels"))?;
         let place = self.tunnels.enter(who.peer.as_ref())?;
         Ok(Connect {
             decision,
@@ -281,7 +282,8 @@ impl Config {
     /// What says to the transport where a `CONNECT` wants to.
     fn dial(&self, parts: &mut Parts) -> Result<Parts, Error> {
         let authority = std::mem::take(&mut parts.uri).into_parts().authority;
-        let authority = authority.ok_or_else(|| Error::new(ErrorKind::Target, "CONNECT asks for a host and a port"))?;
+        let authority =
+            authority.ok_or_else(|| Error::new(ErrorKind::InvalidTarget, "CONNECT asks for a host and a port"))?;
         let mut dial = Request::new(()).into_parts().0;
         dial.uri = url(Scheme::HTTP, authority, PathAndQuery::from_static("/"))?;
         dial.extensions = std::mem::take(&mut parts.extensions);
@@ -299,7 +301,7 @@ struct Checked {
 
 impl Checked {
     /// # Errors
-    /// `Target` and `RequestBody` (400), `Unsupported` (501).
+    /// `InvalidTarget` and `RequestBody` (400), `Unsupported` (501).
     fn of(parts: &Parts) -> Result<Self, Error> {
         let form = form(&parts.method, &parts.uri)?;
         let host = check_host(&parts.uri, parts.version, &parts.headers)?;
@@ -340,5 +342,5 @@ fn path(uri: &Uri) -> PathAndQuery {
 fn url(scheme: Scheme, authority: Authority, path: PathAndQuery) -> Result<Uri, Error> {
     let mut url = http::uri::Parts::default();
     (url.scheme, url.authority, url.path_and_query) = (Some(scheme), Some(authority), Some(path));
-    Uri::from_parts(url).map_err(|error| Error::new(ErrorKind::Target, "target is no URL").with_source(error))
+    Uri::from_parts(url).map_err(|error| Error::new(ErrorKind::InvalidTarget, "target is no URL").with_source(error))
 }

@@ -17,7 +17,7 @@ use super::{
     answer::plain,
     apps::{self, App},
     connect,
-    future::{Marks, Next, ResponseFuture},
+    future::{ForwardProxyFuture, Marks, Next},
     head::is_connect,
     layer::Config,
     resolver::Refused,
@@ -54,7 +54,7 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = ResponseFuture<S::Future>;
+    type Future = ForwardProxyFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx).map(|ready| {
@@ -63,11 +63,11 @@ where
         })
     }
 
-    fn call(&mut self, request: Request<B>) -> ResponseFuture<S::Future> {
+    fn call(&mut self, request: Request<B>) -> ForwardProxyFuture<S::Future> {
         let (mut parts, body) = request.into_parts();
         let config = self.config.clone();
         if let Some(error) = self.failed.take() {
-            return ResponseFuture::answer(config, Marks::default(), Err(error));
+            return ForwardProxyFuture::answer(config, Marks::default(), Err(error));
         }
         // RFC 9112 §9.3: a proxy keeps no connection with such a client, which does not know that it is one.
         let is_last = parts.version == Version::HTTP_10 && (self.tunnel.is_some() || parts.uri.scheme().is_some());
@@ -82,9 +82,9 @@ where
                         // Not the instance that was polled ready, which is for one request and not for a tunnel of them.
                         let opening = connect::open(self.clone(), Box::new(connect));
                         let answer = Box::pin(async { opening.await.map(Next::Answer) });
-                        ResponseFuture::later(config, Marks::default(), answer)
+                        ForwardProxyFuture::later(config, Marks::default(), answer)
                     }
-                    Err(error) => ResponseFuture::answer(config, Marks::default(), Err(error)),
+                    Err(error) => ForwardProxyFuture::answer(config, Marks::default(), Err(error)),
                 };
             }
         };
@@ -100,25 +100,25 @@ fn follow<S, R>(
     is_last: bool,
     parts: Parts,
     body: Body,
-) -> ResponseFuture<S::Future>
+) -> ForwardProxyFuture<S::Future>
 where
     S: Service<Request<Body>, Response = Response<R>, Future: Send> + Clone + Send + 'static,
 {
     let marks = Marks { is_passed_on: matches!(routed, Ok(Route::Further)), is_last };
     match routed {
         Ok(Route::Inner | Route::Further) => {
-            ResponseFuture::forward(config, marks, inner.call(Request::from_parts(parts, body)))
+            ForwardProxyFuture::forward(config, marks, inner.call(Request::from_parts(parts, body)))
         }
         Ok(Route::App(app)) => {
             // The instance that was polled ready is the one to call; its clone takes its place.
             let clone = inner.clone();
             let inner = std::mem::replace(inner, clone);
             let asking = ask(config.clone(), app, inner, Request::from_parts(parts, body));
-            ResponseFuture::later(config, marks, Box::pin(asking))
+            ForwardProxyFuture::later(config, marks, Box::pin(asking))
         }
-        Ok(Route::Answer(answer)) => ResponseFuture::answer(config, marks, Ok(*answer)),
-        Err(Refused::Error(error)) => ResponseFuture::answer(config, marks, Err(error)),
-        Err(Refused::Status(status)) => ResponseFuture::answer(config, marks, Ok(plain(status))),
+        Ok(Route::Answer(answer)) => ForwardProxyFuture::answer(config, marks, Ok(*answer)),
+        Err(Refused::Error(error)) => ForwardProxyFuture::answer(config, marks, Err(error)),
+        Err(Refused::Status(status)) => ForwardProxyFuture::answer(config, marks, Ok(plain(status))),
     }
 }
 

@@ -51,7 +51,7 @@ impl Extended {
 ///
 /// ```
 /// use http::HeaderMap;
-/// use nexthop::message::extended::write_handshake;
+/// use nexthop::internals::handshake::write_handshake;
 ///
 /// let mut headers = HeaderMap::new();
 /// write_handshake(&mut headers, "websocket", *b"the sample nonce").unwrap();
@@ -88,7 +88,7 @@ pub fn accept(headers: &mut HeaderMap) {
 ///
 /// ```
 /// use http::{HeaderMap, HeaderValue, Method, Version};
-/// use nexthop::message::extended::{extended_connect, switch};
+/// use nexthop::internals::handshake::{extended_connect, switch};
 ///
 /// let mut headers = HeaderMap::new();
 /// for (name, value) in [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")] {

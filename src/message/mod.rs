@@ -10,13 +10,15 @@
 //! | [`upgrade`] | what is a handshake for another protocol, and which `101` answers it |
 //! | [`via`] | `Via` and the detection of loops |
 
-pub mod extended;
+pub(crate) mod extended;
 pub(crate) mod fields;
-pub mod forwarded;
+pub(crate) mod forwarded;
 pub(crate) mod framing;
-pub mod hop;
-pub mod location;
+pub(crate) mod hop;
+pub(crate) mod location;
 pub(crate) mod max_forwards;
-pub mod target;
-pub mod upgrade;
-pub mod via;
+pub(crate) mod target;
+pub(crate) mod upgrade;
+pub(crate) mod via;
+
+pub use target::{Prefix, set_path, set_query};

@@ -45,11 +45,12 @@ impl Handshake {
     }
 
     /// True if there is only one protocol to choose.
-    pub(crate) fn names_one(&self) -> bool {
+    pub fn names_one(&self) -> bool {
         tokens(&self.protocols).count() == 1
     }
 
-    pub(crate) fn key(&self) -> Option<&HeaderValue> {
+    /// Returns the `Sec-WebSocket-Key` that was sent, if any.
+    pub fn key(&self) -> Option<&HeaderValue> {
         self.key.as_ref()
     }
 

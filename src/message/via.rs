@@ -10,7 +10,7 @@ use crate::{error::ConfigError, ext::ReceivedHttp10, message::fields::Fields};
 
 /// The name under which one proxy stands in `Via`, with its values made once.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Pseudonym {
+pub(crate) struct Pseudonym {
     name: String,
     http_10: HeaderValue,
     http_11: HeaderValue,
@@ -24,7 +24,7 @@ impl Pseudonym {
     ///
     /// # Errors
     /// [`ConfigError::Invalid`]: the name is neither.
-    pub fn named(name: impl Into<String>) -> Result<Self, ConfigError> {
+    pub(crate) fn named(name: impl Into<String>) -> Result<Self, ConfigError> {
         let name = name.into();
         let valid =
             !name.is_empty() && name.bytes().all(|byte| is_token_byte(byte) || matches!(byte, b':' | b'[' | b']'));
@@ -36,14 +36,8 @@ impl Pseudonym {
 
     /// The name `nexthop-` and 16 hex digits of `random`.
     #[must_use]
-    pub fn random(random: u64) -> Self {
+    pub(crate) fn random(random: u64) -> Self {
         Self::of(format!("nexthop-{random:016x}"))
-    }
-
-    /// The name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.name
     }
 
     fn of(name: String) -> Self {
@@ -72,7 +66,7 @@ impl fmt::Debug for Pseudonym {
 }
 
 /// Adds this proxy behind those that a message has been through; `version` is the one the message was received in.
-pub fn append(headers: &mut HeaderMap, version: Version, pseudonym: &Pseudonym) {
+pub(crate) fn append(headers: &mut HeaderMap, version: Version, pseudonym: &Pseudonym) {
     write(headers, version, pseudonym);
 }
 
@@ -90,7 +84,7 @@ pub(crate) fn write(out: &mut impl Fields, version: Version, pseudonym: &Pseudon
 
 /// True if a message has been through this proxy before. Names are compared without case; comments are not looked into.
 #[must_use]
-pub fn has_been_here(headers: &HeaderMap, pseudonym: &Pseudonym) -> bool {
+pub(crate) fn has_been_here(headers: &HeaderMap, pseudonym: &Pseudonym) -> bool {
     headers
         .get_all(VIA)
         .iter()

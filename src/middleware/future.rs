@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 
 pin_project! {
     /// Answers a refused request, or waits for the inner service.
-    pub struct ResponseFuture<F, R> {
+    pub struct ProxyMiddlewareFuture<F, R> {
         #[pin]
         kind: Kind<F, R>,
     }
@@ -29,7 +29,7 @@ pin_project! {
 /// Reads a body or asks a store, and calls the inner service then; or the answer that refuses.
 type Later<F, R> = Pin<Box<dyn Future<Output = Result<F, Response<R>>> + Send>>;
 
-impl<F, R> ResponseFuture<F, R> {
+impl<F, R> ProxyMiddlewareFuture<F, R> {
     pub(super) const fn forward(future: F) -> Self {
         Self { kind: Kind::Forward { future } }
     }
@@ -43,7 +43,7 @@ impl<F, R> ResponseFuture<F, R> {
     }
 }
 
-impl<F, R, E> Future for ResponseFuture<F, R>
+impl<F, R, E> Future for ProxyMiddlewareFuture<F, R>
 where
     F: Future<Output = Result<Response<R>, E>>,
 {
@@ -68,8 +68,8 @@ where
     }
 }
 
-impl<F, R> fmt::Debug for ResponseFuture<F, R> {
+impl<F, R> fmt::Debug for ProxyMiddlewareFuture<F, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+        f.debug_struct("ProxyMiddlewareFuture").finish_non_exhaustive()
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct Head {
 
 impl Head {
     /// # Errors
-    /// `Target` (400): the form of the target, or `Host`. `RequestBody` (400): the framing.
+    /// `InvalidTarget` (400): the form of the target, or `Host`. `RequestBody` (400): the framing.
     pub(super) fn check(parts: &Parts) -> Result<Self, Error> {
         let form = form(&parts.method, &parts.uri)?;
         let host = check_host(&parts.uri, parts.version, &parts.headers)?;
@@ -36,7 +36,7 @@ impl Head {
 /// Returns the first that was removed without anybody having vouched for it.
 pub(super) fn strip(headers: &mut HeaderMap, config: &Config, word: Word, keep_identity: bool) -> Option<HeaderName> {
     let named = |name: &HeaderName| {
-        names::is_identity(name) || config.identity_fields.iter().any(|own| names::is_same_name(own, name))
+        names::is_identity(name) || config.identity_headers.iter().any(|own| names::is_same_name(own, name))
     };
     // A front that takes out `Remote-User` lets `Remote_User` pass, and CGI and its kin do not tell one from the other.
     let kept = |name: &HeaderName| keep_identity && !names::is_misspelt(name);

@@ -10,26 +10,26 @@ use tower_layer::Layer;
 
 use super::{
     log::Rate,
-    overrides::{ForceHost, ForcedHost, Mount, Mounted, read_scheme},
+    overrides::{ForceHost, ForcedHost, Mount, MountPoint, read_scheme},
     service::ProxyMiddlewareService,
-    told::Restore,
+    told::RestoredHeaders,
     trust::Trust,
     verify::Verifiers,
 };
 use crate::{
     error::ConfigError,
     message::target::is_host,
-    protocol::{Family, carry::CarriedKeys},
+    protocol::{ForwardedHeaders, carry::CarriedKeys},
 };
 
 /// Restores the client's view of a request that came through a proxy, and removes what nobody vouched for.
 ///
-/// Reads one [`Family`] of forwarding fields (`Family::WsgiProxy` by default), if [`Trust`] allows (by default: nobody). See the
+/// Reads one [`ForwardedHeaders`] of forwarding fields (`ForwardedHeaders::WsgiProxy` by default), if [`Trust`] allows (by default: nobody). See the
 /// [module](super) for what the application sees.
 ///
 /// # Errors
 /// A refusal is a response without a body, with the [`Error`](crate::Error) in its extensions; the application does not run.
-/// * 400 `Target`: no, several or an invalid `Host`; a target in a form that its method does not have; a believed field whose value
+/// * 400 `InvalidTarget`: no, several or an invalid `Host`; a target in a form that its method does not have; a believed field whose value
 ///   cannot be (scheme, host, port, prefix, carried key); a path or query that does not have what was to be taken off it. 400 `RequestBody`: both
 ///   `Transfer-Encoding` and `Content-Length`, or several lengths.
 /// * 403 `Signature` and `Denied`: the policy has a signature in it, and the request does not fulfil it.
@@ -51,11 +51,11 @@ pub struct ProxyMiddleware {
 #[must_use]
 pub struct ProxyMiddlewareBuilder {
     trust: Trust,
-    family: Family,
-    restore: Restore,
+    family: ForwardedHeaders,
+    restore: RestoredHeaders,
     carried: CarriedKeys,
     allowed_hosts: Option<Vec<String>>,
-    identity_fields: Vec<HeaderName>,
+    identity_headers: Vec<HeaderName>,
     mount: Option<Mount>,
     scheme: Option<String>,
     force_host: Option<ForceHost>,
@@ -72,12 +72,12 @@ pub(super) struct Config {
     pub(super) verifiers: Verifiers,
     pub(super) accept_unsigned: bool,
     pub(super) body_timeout: Option<Duration>,
-    pub(super) family: Family,
-    pub(super) restore: Restore,
+    pub(super) family: ForwardedHeaders,
+    pub(super) restore: RestoredHeaders,
     pub(super) carried: CarriedKeys,
     pub(super) allowed_hosts: Option<Vec<HostPattern>>,
-    pub(super) identity_fields: Vec<HeaderName>,
-    pub(super) mount: Mounted,
+    pub(super) identity_headers: Vec<HeaderName>,
+    pub(super) mount: MountPoint,
     pub(super) scheme: Option<Scheme>,
     pub(super) force_host: ForcedHost,
     #[cfg(feature = "axum")]
@@ -107,11 +107,11 @@ impl Default for ProxyMiddlewareBuilder {
     fn default() -> Self {
         Self {
             trust: Trust::default(),
-            family: Family::default(),
-            restore: Restore::default(),
+            family: ForwardedHeaders::default(),
+            restore: RestoredHeaders::default(),
             carried: CarriedKeys::default(),
             allowed_hosts: None,
-            identity_fields: Vec::new(),
+            identity_headers: Vec::new(),
             mount: None,
             scheme: None,
             force_host: None,
@@ -130,14 +130,14 @@ impl ProxyMiddlewareBuilder {
         self
     }
 
-    /// The one family of fields that is read; those of the others are removed. Default: [`Family::WsgiProxy`].
-    pub const fn family(mut self, family: Family) -> Self {
+    /// The one family of fields that is read; those of the others are removed. Default: [`ForwardedHeaders::WsgiProxy`].
+    pub const fn read_headers(mut self, family: ForwardedHeaders) -> Self {
         self.family = family;
         self
     }
 
     /// What a trusted *peer* is believed. Default: the client and the scheme. A signature is believed for all it covers.
-    pub const fn restore(mut self, restore: Restore) -> Self {
+    pub const fn restore(mut self, restore: RestoredHeaders) -> Self {
         self.restore = restore;
         self
     }
@@ -162,16 +162,24 @@ impl ProxyMiddlewareBuilder {
 
     /// Further fields that name a user or otherwise vouch for something, and are removed where nobody vouches for them. The
     /// [built-in list](crate::protocol::names::is_identity) stays.
-    pub fn identity_fields(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.identity_fields.extend(names);
+    pub fn identity_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.identity_headers.extend(names);
         self
     }
 
-    /// Where the application is mounted, whatever the request says.
-    #[doc(alias = "prefix")]
-    #[doc(alias = "pop_prefix")]
-    pub fn mount(mut self, mount: Mount) -> Self {
-        self.mount = Some(mount);
+    /// Sets the path prefix that the client's path began with and that the front end removed: with `/bar`, a request for `/foo` was one for
+    /// `/bar/foo`. Replaces a prefix that a trusted hop names, and an earlier [`pop_prefix`](Self::pop_prefix). Default: none.
+    #[doc(alias = "SCRIPT_NAME")]
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.mount = Some(Mount::Prefix(prefix.into()));
+        self
+    }
+
+    /// Sets the path prefix that the request's path still begins with: it is removed from the path and appended to a prefix that a trusted
+    /// hop names. Requests for other paths are answered with 400. Replaces an earlier [`prefix`](Self::prefix). Default: none.
+    #[doc(alias = "SCRIPT_NAME")]
+    pub fn pop_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.mount = Some(Mount::PopPrefix(prefix.into()));
         self
     }
 
@@ -234,8 +242,8 @@ impl ProxyMiddlewareBuilder {
             restore: self.restore,
             carried: self.carried,
             allowed_hosts: hosts.transpose()?,
-            identity_fields: self.identity_fields,
-            mount: Mounted::read(self.mount.as_ref())?,
+            identity_headers: self.identity_headers,
+            mount: MountPoint::read(self.mount.as_ref())?,
             scheme: self.scheme.as_deref().map(read_scheme).transpose()?,
             force_host: ForcedHost::read(self.force_host.as_ref())?,
             #[cfg(feature = "axum")]
@@ -317,8 +325,8 @@ mod tests {
             assert!(error.contains(text), "{error}");
         };
         let new = ProxyMiddleware::builder;
-        fails(new().mount(Mount::Prefix("/a/../b".into())), "/a/../b");
-        fails(new().mount(Mount::PopPrefix(String::new())), "pop_prefix");
+        fails(new().prefix("/a/../b"), "/a/../b");
+        fails(new().pop_prefix(""), "pop_prefix");
         fails(new().scheme("gopher"), "gopher");
         fails(new().force_host(ForceHost::Host("example.com".into())), "no port");
         fails(new().force_host(ForceHost::Domain("example.com:80".into())), "example.com:80");

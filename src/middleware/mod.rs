@@ -3,7 +3,7 @@
 //!
 //! Wrapped around an application, every request that reaches the application has
 //!
-//! * in its extensions an [`ext::RequestOrigin`](crate::ext::RequestOrigin): client, scheme, host, port, prefix, hops, who vouched;
+//! * in its extensions an [`ext::OriginalRequest`](crate::ext::OriginalRequest): client, scheme, host, port, prefix, hops, who vouched;
 //! * the `Host` the client asked, valid and exactly one (in HTTP/1.0 there may be none);
 //! * a URI in origin form, without what a proxy put before the path or behind the query;
 //! * no forwarding field of any family and no carried key: what was believed is restored, the rest removed. Fields by which front
@@ -15,12 +15,12 @@
 //!
 //! ```
 //! use http::{Request, Response};
-//! use nexthop::{Body, ProxyMiddleware, ext::RequestOrigin};
+//! use nexthop::{Body, ProxyMiddleware, ext::OriginalRequest};
 //! use tower::{ServiceBuilder, ServiceExt};
 //!
 //! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
 //! let app = tower::service_fn(|request: Request<Body>| async move {
-//!     let origin = request.extensions().get::<RequestOrigin>().expect("the layer puts it there");
+//!     let origin = request.extensions().get::<OriginalRequest>().expect("the layer puts it there");
 //!     assert_eq!(origin.client(), None); // no acceptor said who is at the other end
 //!     assert!(!request.headers().contains_key("x-forwarded-for"));
 //!     Ok::<_, std::convert::Infallible>(Response::new(Body::empty()))
@@ -37,14 +37,14 @@
 //! ```
 //! use nexthop::{
 //!     ProxyMiddleware,
-//!     middleware::{Restore, Trust},
-//!     protocol::Family,
+//!     middleware::{RestoredHeaders, Trust},
+//!     protocol::ForwardedHeaders,
 //! };
 //!
 //! let layer = ProxyMiddleware::builder()
 //!     .trust(Trust::peers(["10.0.0.0/8", "loopback"])?)
-//!     .family(Family::XForwarded)
-//!     .restore(Restore::default().host().prefix()) // besides the client and the scheme
+//!     .read_headers(ForwardedHeaders::XForwarded)
+//!     .restore(RestoredHeaders::default().host().prefix()) // besides the client and the scheme
 //!     .allowed_hosts(["example.com", "*.example.com"])
 //!     .build()?;
 //! # Ok::<(), nexthop::ConfigError>(())
@@ -71,13 +71,13 @@ mod verify;
 #[cfg(feature = "axum")]
 mod view;
 
-pub use future::ResponseFuture;
+pub use future::ProxyMiddlewareFuture;
 #[cfg(feature = "forward")]
 pub(crate) use layer::HostPattern;
 pub use layer::{ProxyMiddleware, ProxyMiddlewareBuilder};
-pub use overrides::{ForceHost, Mount};
+pub use overrides::ForceHost;
 pub use service::ProxyMiddlewareService;
-pub use told::Restore;
+pub use told::RestoredHeaders;
 pub use trust::Trust;
 #[cfg(feature = "forward")]
 pub(crate) use trust::read_networks;

@@ -7,19 +7,12 @@ use crate::{
     message::target::{Prefix, is_host},
 };
 
-/// Where the application is mounted, if the configuration says so rather than the hop.
+/// A path prefix as the builder was given it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-#[doc(alias = "SCRIPT_NAME")]
-pub enum Mount {
-    /// The client's path began with this, and the front took it off: `/foo` below `Prefix("/bar")` was `/bar/foo`.
-    ///
-    /// Takes the place of a prefix that the hop names.
-    #[doc(alias = "prefix")]
+pub(super) enum Mount {
+    /// The front end removed this prefix from the path.
     Prefix(String),
-    /// The path still begins with this: it is taken off and becomes the prefix, behind one that the hop names. A request for another path
-    /// is answered with 400.
-    #[doc(alias = "pop_prefix")]
+    /// The path still begins with this prefix.
     PopPrefix(String),
 }
 
@@ -42,7 +35,7 @@ pub enum ForceHost {
 
 /// [`Mount`], read.
 #[derive(Clone, Debug, Default)]
-pub(super) enum Mounted {
+pub(super) enum MountPoint {
     #[default]
     AsSent,
     Prefix(Prefix),
@@ -56,7 +49,7 @@ pub(super) struct ForcedHost {
     pub(super) port: Option<u16>,
 }
 
-impl Mounted {
+impl MountPoint {
     pub(super) fn read(mount: Option<&Mount>) -> Result<Self, ConfigError> {
         let read = |what: &str, text: &str| match text.parse::<Prefix>() {
             Ok(prefix) if prefix.is_empty() => Err(ConfigError::invalid(what, text, "is empty: leave it out")),

@@ -11,18 +11,18 @@ use http::{
 use super::{
     head::Head,
     layer::Config,
-    overrides::{ForcedHost, Mounted},
-    told::{Restore, Told, read_host},
+    overrides::{ForcedHost, MountPoint},
+    told::{RestoredHeaders, Told, read_host},
     trust::Standing,
 };
 use crate::{
     error::{Error, ErrorKind},
-    ext::{Hop, InClear, OverTls, PeerAddr, RequestOrigin, TrustedBy},
+    ext::{Hop, InClear, OriginalRequest, OverTls, PeerAddr, TrustedBy},
     message::{
         forwarded,
         target::{Form, Prefix, join, split, split_query},
     },
-    protocol::{Family, names},
+    protocol::{ForwardedHeaders, names},
 };
 
 /// On whose word a request's fields are believed.
@@ -39,7 +39,7 @@ pub(super) enum Word {
 /// The client's view of a request, ready to be put in place.
 #[derive(Debug)]
 pub(super) struct View {
-    pub(super) origin: RequestOrigin,
+    pub(super) origin: OriginalRequest,
     /// The value of `Host`; none if the request (HTTP/1.0) has none.
     host: Option<HeaderValue>,
     /// The target in origin form, where the request has a path.
@@ -52,7 +52,7 @@ impl View {
     /// Reads what is believed of a head. Changes nothing.
     ///
     /// # Errors
-    /// `Target` (400), `Misdirected` (421): see [`ProxyMiddleware`](super::ProxyMiddleware).
+    /// `InvalidTarget` (400), `Misdirected` (421): see [`ProxyMiddleware`](super::ProxyMiddleware).
     pub(super) fn read(
         config: &Config,
         parts: &Parts,
@@ -64,7 +64,7 @@ impl View {
         let Head { form, host: asked } = head;
         let has_path = matches!(form, Form::Origin | Form::Absolute);
         let (mut told, restore) = match word {
-            Word::Nobody => (Told::default(), Restore::none()),
+            Word::Nobody => (Told::default(), RestoredHeaders::none()),
             Word::Peer(standing) => {
                 let walk = |hops: &[Hop]| {
                     forwarded::walk(hops, standing.max_hops, |ip| standing.any_hop || config.trust.knows(ip))
@@ -73,7 +73,7 @@ impl View {
             }
             Word::Signer { max_hops } => {
                 let walk = |hops: &[Hop]| forwarded::walk(hops, max_hops, |_| true);
-                (Told::read(config.family, &parts.headers, Restore::all(), walk)?, Restore::all())
+                (Told::read(config.family, &parts.headers, RestoredHeaders::all(), walk)?, RestoredHeaders::all())
             }
         };
         let (client, client_port) = match &told.client {
@@ -102,7 +102,7 @@ impl View {
         };
         Ok(Self {
             unreadable: told.client == Some(Hop::Unknown),
-            origin: RequestOrigin {
+            origin: OriginalRequest {
                 peer,
                 client,
                 client_port,
@@ -142,26 +142,26 @@ struct Path {
 }
 
 impl Path {
-    fn read(config: &Config, parts: &Parts, restore: Restore) -> Result<Self, Error> {
+    fn read(config: &Config, parts: &Parts, restore: RestoredHeaders) -> Result<Self, Error> {
         let (mut path, mut query) = (parts.uri.path(), parts.uri.query());
         let mut prefix = Prefix::default();
         if restore.prefix {
             let headers = &parts.headers;
             match config.family {
-                Family::WsgiProxy => {
+                ForwardedHeaders::WsgiProxy => {
                     prefix = read_prefix(headers, &[names::X_FORWARDED_SCRIPT_NAME, names::X_SCRIPT_NAME])?;
                     path = without_traversal_path(headers, path)?;
                     query = without_traversal_query(headers, query)?;
                 }
-                Family::XForwarded => prefix = read_prefix(headers, &[names::X_FORWARDED_PREFIX])?,
-                Family::Forwarded => {}
+                ForwardedHeaders::XForwarded => prefix = read_prefix(headers, &[names::X_FORWARDED_PREFIX])?,
+                ForwardedHeaders::Rfc7239 => {}
             }
         }
         let mut prefix = prefix.as_str().to_owned();
         match &config.mount {
-            Mounted::AsSent => {}
-            Mounted::Prefix(fixed) => fixed.as_str().clone_into(&mut prefix),
-            Mounted::PopPrefix(popped) => {
+            MountPoint::AsSent => {}
+            MountPoint::Prefix(fixed) => fixed.as_str().clone_into(&mut prefix),
+            MountPoint::PopPrefix(popped) => {
                 path = split(path, popped.as_str()).ok_or_else(|| refuse("path is not below the prefix"))?;
                 prefix.push_str(popped.as_str());
             }
@@ -253,5 +253,5 @@ fn sole<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>
 }
 
 fn refuse(why: &'static str) -> Error {
-    Error::new(ErrorKind::Target, why)
+    Error::new(ErrorKind::InvalidTarget, why)
 }

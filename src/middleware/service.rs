@@ -11,7 +11,7 @@ use http::{HeaderValue, Request, Response, header::CONNECTION, request::Parts};
 use tower_service::Service;
 
 use super::{
-    future::ResponseFuture,
+    future::ProxyMiddlewareFuture,
     head::{Head, strip},
     layer::Config,
     restore::{View, Word},
@@ -20,7 +20,7 @@ use crate::{
     body::{Body, read_within},
     error::{BoxError, Error, ErrorKind},
     ext::{PeerAddr, TrustedBy},
-    protocol::signature::{Opening, Refusal, Verdict, Verified, VerifyLater},
+    protocol::signature::{BodyVerification, Refusal, Verification, Verified, VerifyLater},
 };
 
 /// The service that [`ProxyMiddleware`](super::ProxyMiddleware) makes around another one.
@@ -45,7 +45,7 @@ where
 {
     type Response = Response<R>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future, R>;
+    type Future = ProxyMiddlewareFuture<S::Future, R>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -54,16 +54,16 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (mut parts, body) = request.into_parts();
         match self.config.decide(&mut parts, &body) {
-            Ok(Decision::Admit) => {
-                ResponseFuture::forward(self.inner.call(Request::from_parts(parts, Body::new(body))))
+            Ok(TrustDecision::Admit) => {
+                ProxyMiddlewareFuture::forward(self.inner.call(Request::from_parts(parts, Body::new(body))))
             }
-            Ok(Decision::Verified(verified)) => match verified.open(body) {
-                Opening::Ready(body) => {
-                    ResponseFuture::forward(self.inner.call(Request::from_parts(parts, Body::new(body))))
+            Ok(TrustDecision::Verified(verified)) => match verified.open(body) {
+                BodyVerification::Ready(body) => {
+                    ProxyMiddlewareFuture::forward(self.inner.call(Request::from_parts(parts, Body::new(body))))
                 }
-                opening @ Opening::Reading(_) => self.call_later(async move { Ok((parts, opening)) }),
+                opening @ BodyVerification::Reading(_) => self.call_later(async move { Ok((parts, opening)) }),
             },
-            Ok(Decision::Waiting(head, word, later)) => {
+            Ok(TrustDecision::Waiting(head, word, later)) => {
                 let config = Arc::clone(&self.config);
                 self.call_later(async move {
                     let verified = remembered(later).await?;
@@ -71,7 +71,7 @@ where
                     Ok((parts, verified.open(body)))
                 })
             }
-            Err(error) => ResponseFuture::refused(self.config.refuse(&error)),
+            Err(error) => ProxyMiddlewareFuture::refused(self.config.refuse(&error)),
         }
     }
 }
@@ -80,8 +80,8 @@ impl<S> ProxyMiddlewareService<S> {
     /// The one boxed way: something has to be waited for before the application may run.
     fn call_later<B, R>(
         &mut self,
-        opening: impl Future<Output = Result<(Parts, Opening<B>), Error>> + Send + 'static,
-    ) -> ResponseFuture<S::Future, R>
+        opening: impl Future<Output = Result<(Parts, BodyVerification<B>), Error>> + Send + 'static,
+    ) -> ProxyMiddlewareFuture<S::Future, R>
     where
         S: Service<Request<Body>, Response = Response<R>> + Clone + Send + 'static,
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -93,12 +93,12 @@ impl<S> ProxyMiddlewareService<S> {
         // The instance that was polled ready is the one to call; its clone takes its place.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
-        ResponseFuture::verify(async move {
+        ProxyMiddlewareFuture::verify(async move {
             let request = async move {
                 let (parts, opening) = opening.await?;
                 let body = match opening {
-                    Opening::Ready(body) => body,
-                    Opening::Reading(reading) => read_within(limit, reading).await?,
+                    BodyVerification::Ready(body) => body,
+                    BodyVerification::Reading(reading) => read_within(limit, reading).await?,
                 };
                 Ok(Request::from_parts(parts, Body::new(body)))
             };
@@ -118,7 +118,7 @@ async fn remembered(later: VerifyLater) -> Result<Verified, Error> {
 
 /// What becomes of a request whose head was looked at.
 #[derive(Debug)]
-enum Decision {
+enum TrustDecision {
     /// The head is restored; nothing is known of the body.
     Admit,
     /// The head is restored; the body is still to be opened.
@@ -129,7 +129,7 @@ enum Decision {
 
 impl Config {
     /// Everything that the head decides.
-    fn decide<B: http_body::Body>(&self, parts: &mut Parts, body: &B) -> Result<Decision, Error> {
+    fn decide<B: http_body::Body>(&self, parts: &mut Parts, body: &B) -> Result<TrustDecision, Error> {
         self.freeze_peer(parts);
         let head = Head::check(parts)?;
         if let Some((signed, verdict)) = self.verifiers.verify(parts, body, SystemTime::now())? {
@@ -137,11 +137,11 @@ impl Config {
             let max_hops = self.trust.signed_hops(parts.extensions.get(), signed).ok_or_else(denied)?;
             let word = Word::Signer { max_hops };
             return match verdict {
-                Verdict::Now(verified) => {
+                Verification::Now(verified) => {
                     self.admit_signed(parts, head, word, &verified)?;
-                    Ok(Decision::Verified(verified))
+                    Ok(TrustDecision::Verified(verified))
                 }
-                Verdict::Later(later) => Ok(Decision::Waiting(head, word, later)),
+                Verification::Later(later) => Ok(TrustDecision::Waiting(head, word, later)),
             };
         }
         if let Some(standing) = self.trust.standing(parts.extensions.get::<PeerAddr>()) {
@@ -149,9 +149,9 @@ impl Config {
         } else if !self.verifiers.is_empty() && !self.accept_unsigned {
             return Err(Refusal::Missing.into());
         } else {
-            self.admit(parts, head, Word::Nobody, TrustedBy::Nobody, false)?;
+            self.admit(parts, head, Word::Nobody, TrustedBy::None, false)?;
         }
-        Ok(Decision::Admit)
+        Ok(TrustDecision::Admit)
     }
 
     fn admit_signed(&self, parts: &mut Parts, head: Head, word: Word, verified: &Verified) -> Result<(), Error> {

@@ -10,7 +10,7 @@ use crate::{
     error::{Error, ErrorKind},
     ext::Hop,
     message::{forwarded, target::is_host},
-    protocol::{Family, names},
+    protocol::{ForwardedHeaders, names},
 };
 
 /// What a trusted *peer* is believed. Default: who the client is, and which scheme it used.
@@ -18,13 +18,13 @@ use crate::{
 /// The host, the port and the prefix are written into links and redirects; let a peer name them only if it overwrites what clients send.
 ///
 /// ```
-/// use nexthop::middleware::Restore;
+/// use nexthop::middleware::RestoredHeaders;
 ///
-/// assert_eq!(Restore::default(), Restore::none().client().scheme());
-/// assert_eq!(Restore::all(), Restore::default().host().port().prefix());
+/// assert_eq!(RestoredHeaders::default(), RestoredHeaders::none().client().scheme());
+/// assert_eq!(RestoredHeaders::all(), RestoredHeaders::default().host().port().prefix());
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Restore {
+pub struct RestoredHeaders {
     client: bool,
     scheme: bool,
     host: bool,
@@ -32,7 +32,7 @@ pub struct Restore {
     pub(super) prefix: bool,
 }
 
-impl Restore {
+impl RestoredHeaders {
     /// Nothing.
     #[must_use]
     pub const fn none() -> Self {
@@ -81,7 +81,7 @@ impl Restore {
     }
 }
 
-impl Default for Restore {
+impl Default for RestoredHeaders {
     fn default() -> Self {
         Self::none().client().scheme()
     }
@@ -100,19 +100,19 @@ pub(super) struct Told {
 
 impl Told {
     pub(super) fn read(
-        family: Family,
+        family: ForwardedHeaders,
         headers: &HeaderMap,
-        restore: Restore,
+        restore: RestoredHeaders,
         walk: impl Fn(&[Hop]) -> Option<usize>,
     ) -> Result<Self, Error> {
-        if family == Family::Forwarded {
+        if family == ForwardedHeaders::Rfc7239 {
             return Self::read_forwarded(headers, restore, walk);
         }
         let hops = forwarded::for_hops(headers, &names::X_FORWARDED_FOR);
         let at = walk(&hops);
         // The other fields of the hop that named the client stand as far from the right as the client does.
         let depth = at.map_or(1, |at| hops.len() - at);
-        let classic = family == Family::WsgiProxy;
+        let classic = family == ForwardedHeaders::WsgiProxy;
         let [scheme, host] = if classic {
             [names::X_FORWARDED_SCHEME, names::X_FORWARDED_SERVER]
         } else {
@@ -131,7 +131,7 @@ impl Told {
 
     fn read_forwarded(
         headers: &HeaderMap,
-        restore: Restore,
+        restore: RestoredHeaders,
         walk: impl Fn(&[Hop]) -> Option<usize>,
     ) -> Result<Self, Error> {
         let mut elements = forwarded::elements(headers);
@@ -149,7 +149,7 @@ impl Told {
         })
     }
 
-    fn of_hops(mut hops: Vec<Hop>, at: Option<usize>, restore: Restore) -> Self {
+    fn of_hops(mut hops: Vec<Hop>, at: Option<usize>, restore: RestoredHeaders) -> Self {
         let Some(at) = at.filter(|_| restore.client) else { return Self::default() };
         hops.drain(..at);
         Self { client: hops.first().cloned(), hops, ..Self::default() }
@@ -172,5 +172,5 @@ fn read_port(text: &[u8]) -> Result<u16, Error> {
 }
 
 fn refuse(why: &'static str) -> Error {
-    Error::new(ErrorKind::Target, why)
+    Error::new(ErrorKind::InvalidTarget, why)
 }

@@ -8,7 +8,7 @@ use http::request::Parts;
 use crate::protocol::signature::classic::ClassicVerifier;
 use crate::{
     error::Error,
-    protocol::signature::{Refusal, Verdict, Verifier},
+    protocol::signature::{Refusal, Verification, Verifier},
 };
 
 /// How a request is signed for us.
@@ -46,7 +46,7 @@ impl Verifiers {
         parts: &Parts,
         body: &B,
         now: SystemTime,
-    ) -> Result<Option<(Signed, Verdict)>, Error> {
+    ) -> Result<Option<(Signed, Verification)>, Error> {
         if let Some(verifier) = self.profile.as_ref().filter(|verifier| verifier.is_signed(&parts.headers))
             && let Some(verdict) = present(verifier.verify(parts, body, now))?
         {
@@ -63,7 +63,7 @@ impl Verifiers {
 }
 
 /// A signature that is missing is no bad one.
-fn present(verdict: Result<Verdict, Error>) -> Result<Option<Verdict>, Error> {
+fn present(verdict: Result<Verification, Error>) -> Result<Option<Verification>, Error> {
     match verdict {
         Err(error) => {
             let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<Refusal>());

@@ -6,7 +6,7 @@ use axum::extract::{ConnectInfo, OriginalUri};
 use http::{Uri, request::Parts};
 
 use crate::{
-    ext::{PeerAddr, RequestOrigin},
+    ext::{OriginalRequest, PeerAddr},
     message::target::join,
 };
 
@@ -14,7 +14,7 @@ use crate::{
 ///
 /// An unknown client is `0.0.0.0:0`: without any address, handlers that ask for one would fail, and with the socket's they would take the
 /// proxy for the client. Where nothing at all is known of either, a `ConnectInfo` stays as the acceptor made it.
-pub(super) fn show(origin: &RequestOrigin, parts: &mut Parts) {
+pub(super) fn show(origin: &OriginalRequest, parts: &mut Parts) {
     let original = if origin.prefix.is_empty() {
         Some(parts.uri.clone())
     } else {
@@ -32,7 +32,7 @@ pub(super) fn show(origin: &RequestOrigin, parts: &mut Parts) {
 /// The socket's peer as axum's acceptor names it. Where another layer of this kind has been at work, `ConnectInfo` may be the client it
 /// restored, which is a claim and no socket's address.
 pub(super) fn peer(parts: &Parts) -> Option<PeerAddr> {
-    if parts.extensions.get::<RequestOrigin>().is_some() {
+    if parts.extensions.get::<OriginalRequest>().is_some() {
         return None;
     }
     parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(addr)| PeerAddr::Tcp(*addr))

@@ -1,8 +1,7 @@
-//! [`Keyring`]: the keys that sign and verify, by id.
+//! Holds the keys that sign and verify requests, by id: [`Keyring`].
 //!
-//! A keyring is a handle: clones share one set of keys, and a change of a secret's file is seen by all of them without a restart. The
-//! first key signs, all of them verify. Keys are held as keyed MAC states, so that no request pays for the keying again; nothing here can
-//! be printed. Keyrings are made from secrets by [`crate::secret`], which also looks at their files.
+//! A keyring is a handle: clones share one set of keys, and all of them use the new keys after the file of a secret changes, without a
+//! restart. Secrets and their files are described in [`crate::secret`]. The keys are never printed.
 
 use std::{
     fmt,
@@ -19,25 +18,35 @@ use sha2::Sha256;
 
 use crate::error::ConfigError;
 
-/// Secrets by id: one signs, all verify.
+/// Holds shared secrets by id: the first signs, all verify.
 ///
-/// Cheap to clone; clones share state. Secrets that come from files are looked at again at most once a second, in the background: a
-/// request never waits for the disk. The one exception is a signature that would be refused for its key: then the files are looked at
-/// at once, if they were not within the last second, so that the first request after a rotation is not lost.
+/// Cheap to clone; clones share one set of keys.
+///
+/// Files of secrets are checked for changes at most once a second, in the background, so that requests do not wait for the disk. One
+/// request does wait: if its signature would be refused for its key, the files are checked at once, unless they were checked within the
+/// last second. The first request after a rotation is therefore not refused.
 ///
 /// # Rotation
-/// Write a file of lines (see [`Secret::from_file`](crate::secret::Secret::from_file)) that names the new key *behind* the old one, on
-/// both ends; then one with the new key first; then one without the old key. Replace files by renaming a new one over the old one, so
-/// that a half-written file is never read. A file that cannot be used keeps the old secrets, and says so in the log.
+/// Use a file of lines (see [`Secret::from_file`](crate::secret::Secret::from_file)), and deploy each step on both ends before the next:
+///
+/// 1. Add the new key on the line after the old key.
+/// 2. Put the new key first.
+/// 3. Remove the old key.
+///
+/// Rename a new file over the old one, so that a half-written file is never read. If a file cannot be used, the keyring keeps the previous
+/// secrets and logs an error.
 ///
 /// ```
 /// use nexthop::{protocol::keyring::Keyring, secret::Secret};
 ///
-/// let keys = Keyring::new("2026-11", Secret::from_bytes([7; 32])?)?.with("2026-10", Secret::from_bytes([6; 32])?)?;
+/// let keys = Keyring::new("2026-11", Secret::from_bytes([7; 32])?)?
+///     .with("2026-10", Secret::from_bytes([6; 32])?)?;
 /// assert_eq!(format!("{keys:?}"), r#"Keyring { ids: ["2026-11", "2026-10"] }"#);
 /// # Ok::<(), nexthop::ConfigError>(())
 /// ```
 #[derive(Clone)]
+#[doc(alias = "key rotation")]
+#[doc(alias = "shared secret")]
 pub struct Keyring(Arc<Shared>);
 
 struct Shared {
@@ -76,13 +85,15 @@ impl Keyring {
         &self.0.sources
     }
 
-    /// The ids of the keys, the one that signs first.
+    /// Returns the ids of the keys. The first key signs.
     #[must_use]
     pub fn ids(&self) -> Vec<Arc<str>> {
         self.0.keys.load().0.iter().map(|key| Arc::clone(&key.id)).collect()
     }
 
-    /// Reads changed files now, whatever the time, and says whether any key changed. Blocks on the disk: for a signal handler.
+    /// Reads changed files at once, and returns true if any key changed.
+    ///
+    /// Blocks on the disk: call it from a signal handler or a blocking task.
     pub fn reload(&self) -> bool {
         self.0.look()
     }
@@ -136,7 +147,7 @@ impl Shared {
         if changed {
             match Keys::collect(&self.sources) {
                 Ok(keys) => self.keys.store(Arc::new(keys)),
-                Err(error) => tracing::error!(%error, "changed secrets cannot be used together; the old ones stay"),
+                Err(error) => tracing::error!(%error, "changed secrets conflict; keeping the previous secrets"),
             }
         }
         changed
@@ -157,7 +168,7 @@ impl Keys {
         let keys: Vec<Key> = sources.iter().flat_map(|source| source.keys()).collect();
         for (at, key) in keys.iter().enumerate() {
             if keys.iter().take(at).any(|earlier| earlier.id == key.id) {
-                return Err(ConfigError::conflict(format!("key id {:?}", key.id), "it is there twice"));
+                return Err(ConfigError::conflict(format!("key id {:?}", key.id), "occurs twice"));
             }
         }
         Ok(Self(keys))
@@ -193,7 +204,7 @@ impl Key {
     /// `Invalid` if the id is not 1 to 64 of `A-Z a-z 0-9 - . _ ~`.
     pub(crate) fn new(id: &str, secret: &[u8]) -> Result<Self, ConfigError> {
         check_id(id)?;
-        let bad = |_| ConfigError::secret(format!("key {id:?}"), "its length cannot be used");
+        let bad = |_| ConfigError::secret(format!("key {id:?}"), "its length is invalid for HMAC");
         Ok(Self {
             id: id.into(),
             params: format!(r#";alg="{ALGORITHM}";keyid="{id}""#).into(),
@@ -230,7 +241,7 @@ pub(crate) fn check_id(id: &str) -> Result<(), ConfigError> {
     if (1..=64).contains(&id.len()) && id.bytes().all(good) {
         return Ok(());
     }
-    Err(ConfigError::invalid("key id", id, "must be 1 to 64 of A-Z a-z 0-9 - . _ ~"))
+    Err(ConfigError::invalid("key id", id, "must be 1 to 64 characters of A-Z a-z 0-9 - . _ ~"))
 }
 
 /// The algorithm of every key, by its name in the registry of RFC 9421 §6.2.2.

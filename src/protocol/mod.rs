@@ -1,129 +1,156 @@
-//! What travels between the two ends of a hop: every field, its grammar, who sends it and who may believe it.
+//! Defines the wire protocol of a hop: the headers, their grammar, and the rules of the sender and the receiver.
 //!
-//! This page and [`signature`] are the specification; whoever follows them can write either end in another language. Grammars are ABNF
-//! (RFC 5234) on top of RFC 9110: `token`, `OWS`, `uri-host`, `port`, `#element` (a comma-separated list) are defined there. The words
-//! MUST and MAY are those of BCP 14.
+//! This page and [`signature`] are the specification, complete enough to write either end in another language. Grammars are ABNF
+//! (RFC 5234) on top of RFC 9110, which defines `token`, `OWS`, `uri-host`, `port` and `#element` (a comma-separated list). The key
+//! words MUST, MUST NOT and MAY are used as in BCP 14.
 //!
-//! # The two ends
+//! # Sender and receiver
 //!
-//! *Owned* fields, which only the ends of a hop may write, are those of the three families below, `X-Script-Name`, and every name that is
-//! `X-WSGIProxy` or begins with `X-WSGIProxy-`.
+//! The **sender** (here [`ProxyApp`](crate::ProxyApp)) forwards a request to an upstream. It MUST, in this order:
 //!
-//! The **sender** (here [`ProxyApp`](crate::app)) forwards a request to an upstream. In this order, it MUST
-//!
-//! 1. remove the hop-by-hop fields (RFC 9110 §7.6.1), reading every `Connection` line, so that no client can make it drop its own;
-//! 2. remove every *owned* field ([`names::is_owned`]) that it does not believe, in all families and spellings, and every field by which
-//!    somebody whom it does not believe names a user ([`names::is_identity`]), since its receiver may believe its peer;
+//! 1. remove the hop-by-hop headers (RFC 9110 §7.6.1), reading every `Connection` header, before it adds its own headers: a client
+//!    must not be able to name the sender's headers in `Connection`;
+//! 2. remove, in the head and in the trailers, every [owned header](#owned-headers) and every [identity header](#identity-headers)
+//!    that it does not trust, in any [spelling](#header-names), because the receiver may trust the sender;
 //! 3. rewrite the target and `Host`;
-//! 4. write its forwarding fields and carried keys, each field on one line;
-//! 5. sign, last.
+//! 4. add its forwarding headers and carried keys, each header on one line;
+//! 5. sign the request, as the last step.
 //!
-//! The **receiver** (here [`ProxyMiddleware`](crate::middleware)) serves the application. It MUST decide once, for all fields, whom it
-//! believes: from the socket's peer, or from a valid signature, and by default nobody. It reads one family and removes all others, takes
-//! what it consumed out of the request, and removes without reading
+//! The **receiver** (here [`ProxyMiddleware`](crate::ProxyMiddleware)) serves the application. It MUST decide once per request, for all
+//! headers together, whether the sender is trusted: by the address of the socket's peer or by a valid signature. By default it trusts
+//! no sender. It reads exactly one set of forwarding headers and removes all others. It removes the headers it has read, and MUST
+//! remove without reading:
 //!
-//! * from a sender that is not believed: all owned fields, and all fields that name a user ([`names::is_identity`]);
-//! * from a sender that is believed by its signature: all owned fields that the signature does not cover (it cannot say which fields
-//!   were absent, so a field that somebody added is not vouched for), and all that name a user;
-//! * from everybody: such names in another spelling. A field name is compared with whatever is no letter or digit read as `-`, because CGI
-//!   and its kin do not tell `X_Forwarded_For` from `X-Forwarded-For`.
+//! * from an untrusted sender: all owned headers and all identity headers;
+//! * from a sender trusted by its signature: all owned headers that the signature does not cover, because a signature does not state
+//!   which headers were absent, and an uncovered header may have been added after signing; and all identity headers, unless the
+//!   receiver also trusts the address of the peer alone;
+//! * from every sender: owned and identity headers in another [spelling](#header-names).
 //!
-//! `Signature`, `Signature-Input` and `Content-Digest` are general fields, not owned: they may be the client's own, made for somebody
-//! behind this hop. Only members with this protocol's label are written and removed. No end touches a client's `Authorization` or `Cookie`.
+//! `Signature`, `Signature-Input` and `Content-Digest` are general headers and not owned: a client may send its own, made for a server
+//! after this hop. Only dictionary members with the labels of this protocol are written and removed. Neither end touches a client's
+//! `Authorization` or `Cookie`.
 //!
-//! # Values
+//! # Header names
+//!
+//! Both ends MUST compare the names of owned and identity headers case-insensitively and with every character that is neither a letter
+//! nor a digit read as `-`. CGI, WSGI, PHP and others map `-` and `_`, and some of them `.` and the rest, to the same variable, so that
+//! `X_Forwarded.For` would pass a filter and be read as `X-Forwarded-For` by the application.
+//!
+//! # Owned headers
+//!
+//! Only the two ends of a hop write these headers:
+//!
+//! | header | section |
+//! |---|---|
+//! | `X-Forwarded-For` | [WSGIProxy](#forwarding-headers-of-wsgiproxy), [de facto](#de-facto-forwarding-headers) |
+//! | `X-Forwarded-Scheme`, `X-Forwarded-Server`, `X-Forwarded-Script-Name`, `X-Script-Name`, `X-Traversal-Path`, `X-Traversal-Query-String` | [WSGIProxy](#forwarding-headers-of-wsgiproxy) |
+//! | `X-Forwarded-Proto`, `X-Forwarded-Host`, `X-Forwarded-Port`, `X-Forwarded-Prefix` | [de facto](#de-facto-forwarding-headers) |
+//! | `Forwarded` | [RFC 7239](#forwarding-header-of-rfc-7239) |
+//! | `X-WSGIProxy` and every name that begins with `X-WSGIProxy-` | [carried keys](#carried-keys), [signatures](#signatures) |
+//!
+//! # Identity headers
+//!
+//! By these headers, common front servers name the user, the client's address or the requested path to an application that trusts them
+//! without a check. `*` stands for any characters or none. A receiver MAY have a longer list
+//! ([`identity_headers`](crate::middleware::ProxyMiddlewareBuilder::identity_headers)).
+//!
+//! | names | set by |
+//! |---|---|
+//! | `Remote-Email`, `Remote-Groups`, `Remote-Name`, `Remote-User`, `X-Remote-*` | Authelia, Apache, nginx and others |
+//! | `X-Forwarded-Access-Token`, `X-Forwarded-Email`, `X-Forwarded-Groups`, `X-Forwarded-Preferred-Username`, `X-Forwarded-User`, `X-Auth-Request-*` | OAuth2 Proxy |
+//! | `X-Authenticated-*`, `X-Authentik-*`, `X-Pomerium-*`, `X-WebAuth-*` | Kong, authentik, Pomerium, Grafana's auth proxy |
+//! | `Tailscale-User-*`, `Cf-Access-*`, `X-Goog-Authenticated-User-*`, `X-Goog-IAP-JWT-Assertion`, `X-AppEngine-User-*`, `X-Amzn-OIDC-*`, `X-MS-Client-Principal*` | Tailscale, Cloudflare Access, Google IAP, App Engine, AWS load balancers, Azure |
+//! | `Client-Cert*`, `SSL-Client-*`, `X-Client-Cert*`, `X-SSL-Client-*`, `X-Forwarded-Client-Cert*`, `X-Forwarded-TLS-Client-Cert*` | TLS terminators that report client certificates (RFC 9440) |
+//! | `Remote-Addr`, `X-Real-IP`, `X-Client-IP`, `X-Cluster-Client-IP`, `X-Azure-ClientIP`, `True-Client-IP`, `Cf-Connecting-IP`, `Cf-Connecting-IPv6`, `Fastly-Client-IP`, `Fly-Client-IP` | proxies and CDNs that report the client's address |
+//! | `X-Original-Method`, `X-Original-URI`, `X-Original-URL`, `X-Rewrite-URL`, `X-Forwarded-Method`, `X-Forwarded-Path`, `X-Forwarded-Protocol`, `X-Forwarded-SSL`, `X-Forwarded-URI`, `X-Forwarded-URL` | proxies that report the original request |
+//! | `X-Envoy-*` | Envoy |
+//! | `Proxy` | attackers (httpoxy): CGI turns it into `HTTP_PROXY` |
+//!
+//! # Grammar of values
 //!
 //! ```text
 //! scheme       = "http" / "https"                         ; case-insensitive, sent in lower case
 //! host-port    = uri-host [ ":" port ]                    ; RFC 9110 §7.2, without user information
 //! prefix       = [ 1*( "/" segment ) ]                    ; empty: mounted at the root
-//! segment      = 1*( unreserved / sub-segment / pct )     ; not "." or "..", not encoded either
+//! segment      = 1*( unreserved / sub-segment / pct )     ; not "." or "..", encoded or not
 //! sub-segment  = "!" / "$" / "&" / "(" / ")" / "*" / "+" / "," / "=" / ":" / "@"
-//! pct          = "%" HEXDIG HEXDIG                        ; not %2F, %5C, %25, nor a control
+//! pct          = "%" HEXDIG HEXDIG                        ; encodes unreserved, sub-segment, a space or %x80-FF
 //! unreserved   = ALPHA / DIGIT / "-" / "." / "_" / "~"
 //! node         = IPv4address [ ":" port ]
 //!              / IPv6address / "[" IPv6address "]" [ ":" port ]
 //!              / "unknown" / obfnode                      ; RFC 7239 §6.3
 //! ```
 //!
-//! A `prefix` that is not one is refused (400), not mended: it ends up in links, redirects and cookies. [`Prefix`] has the particulars.
+//! A `prefix` has at most 1,024 bytes. A receiver MUST refuse (400) an invalid `prefix` and MUST NOT repair it, because the
+//! application writes it into links, redirects and cookies. [`Prefix`](crate::message::Prefix) implements these rules.
 //!
-//! [`Prefix`]: crate::message::target::Prefix
+//! # Forwarding headers of WSGIProxy
 //!
-//! # The classic family
+//! [`ForwardedHeaders::WsgiProxy`], the default of both ends.
 //!
-//! [`Family::WsgiProxy`], the default of both ends. "Peer" below is a receiver that believes the socket's peer: it takes the client and the
-//! scheme, the rest only if configured. One that believes a signature takes all that is covered.
+//! The last column holds for a receiver that trusts the socket's peer: it applies the client and the scheme, and the rest only if
+//! [configured](crate::middleware::ProxyMiddlewareBuilder::restore). A receiver that trusts a signature applies all covered headers.
 //!
-//! | field | grammar | says | peer believes |
+//! | header | grammar | content | from a trusted peer |
 //! |---|---|---|---|
-//! | `X-Forwarded-For` | `#node` | who the client is; see below | yes |
-//! | `X-Forwarded-Scheme` | `scheme` | by which scheme it came | yes |
-//! | `X-Forwarded-Server` | `host-port` | which host and port it asked: the `Host` the sender received | opt-in |
-//! | `X-Forwarded-Script-Name` | `prefix` | what the sender took off the client's path. A receiver MUST read `X-Script-Name` as the same; a sender MUST NOT send that | opt-in |
-//! | `X-Traversal-Path` | `path-absolute` | what the sender put before the path | opt-in, with the prefix |
-//! | `X-Traversal-Query-String` | `query` | what the sender put behind the query | opt-in, with the prefix |
+//! | `X-Forwarded-For` | `#node` | client and proxies, see [lists](#lists) | applied |
+//! | `X-Forwarded-Scheme` | `scheme` | scheme of the client's request | applied |
+//! | `X-Forwarded-Server` | `host-port` | host and port of the client's request: the `Host` that the sender received | opt-in |
+//! | `X-Forwarded-Script-Name` | `prefix` | prefix that the sender removed from the client's path | opt-in |
+//! | `X-Script-Name` | `prefix` | alias of `X-Forwarded-Script-Name`: a receiver MUST read it as the same, a sender MUST NOT send it | opt-in |
+//! | `X-Traversal-Path` | `path-absolute` | path that the sender put before the client's path | opt-in, with the prefix |
+//! | `X-Traversal-Query-String` | `query` | query that the sender appended to the client's query | opt-in, with the prefix |
 //!
 //! An upstream `http://back/myapp?key=2` receives a request for `/article/1?page=3` as `/myapp/article/1?page=3&key=2`, with
-//! `X-Traversal-Path: /myapp` and `X-Traversal-Query-String: key=2`. The receiver takes off exactly these, at the border of a segment and
-//! behind the last `&`, and refuses (400) a target that does not have them. Nothing is decoded on the way: both ends work on the bytes.
-//! The query is joined as `client "&" href` wherever the client's target has a `?`, even with nothing behind it, and as `href` alone where it
-//! has none. A receiver MUST take `X-Traversal-Path: myapp`, without the slash, as `/myapp`: the first implementation sent it so.
+//! `X-Traversal-Path: /myapp` and `X-Traversal-Query-String: key=2`. The receiver removes exactly this path, which ends at the border
+//! of a segment, and exactly this query, which begins after a `&` or is the whole query. It MUST refuse (400) a target without them, a
+//! second `X-Traversal-Path` or `X-Traversal-Query-String`, and two prefixes that differ. Neither end decodes anything: both work on
+//! bytes.
 //!
-//! ```
-//! use nexthop::message::target::{join, split, split_query};
+//! The sender joins the queries as `client "&" href` if the client's target has a `?`, even with an empty query, and sends `href` alone
+//! if the target has no `?`. A receiver MUST accept `X-Traversal-Path: myapp`, without the slash, as `/myapp`: the first implementation
+//! sent it so.
 //!
-//! let sent = join("/myapp", "/article/1", Some("page=3"), Some("key=2"))?;
-//! assert_eq!(sent.as_str(), "/myapp/article/1?page=3&key=2");
-//! assert_eq!(split(sent.path(), "/myapp"), Some("/article/1"));
-//! assert_eq!(split_query(sent.query(), "key=2"), Some(Some("page=3")));
-//! # Ok::<(), nexthop::Error>(())
-//! ```
+//! # De-facto forwarding headers
 //!
-//! # The de-facto family
+//! [`ForwardedHeaders::XForwarded`], as most reverse proxies write them.
 //!
-//! [`Family::XForwarded`], as most reverse proxies write it.
-//!
-//! | field | grammar | says | peer believes |
+//! | header | grammar | content | from a trusted peer |
 //! |---|---|---|---|
-//! | `X-Forwarded-For` | `#node` | as above | yes |
-//! | `X-Forwarded-Proto` | `#scheme` | by which scheme it came | yes |
-//! | `X-Forwarded-Host` | `#host-port` | which host and port it asked | opt-in |
-//! | `X-Forwarded-Port` | `#port` | which port it asked | opt-in |
-//! | `X-Forwarded-Prefix` | `prefix` | what the sender took off the client's path | opt-in |
+//! | `X-Forwarded-For` | `#node` | client and proxies, see [lists](#lists) | applied |
+//! | `X-Forwarded-Proto` | `#scheme` | scheme of the client's request | applied |
+//! | `X-Forwarded-Host` | `#host-port` | host and port of the client's request | opt-in |
+//! | `X-Forwarded-Port` | `#port` | port of the client's request | opt-in |
+//! | `X-Forwarded-Prefix` | `prefix` | prefix that the sender removed from the client's path | opt-in |
 //!
-//! # RFC 7239
+//! # Forwarding header of RFC 7239
 //!
-//! [`Family::Forwarded`]: the field `Forwarded` with the parameters `for`, `host` and `proto`; `by` and others are passed over. The element
-//! of the client, as the walk below finds it, gives scheme and (opt-in) host. It has no prefix.
+//! [`ForwardedHeaders::Rfc7239`]: the header `Forwarded` with the parameters `for`, `host` and `proto`; `by` and others are ignored. It
+//! has no prefix.
+//!
+//! The sender writes `host` and `proto` into the last element. The receiver takes the scheme and (opt-in) the host from the element of
+//! the client, as found below, or from the next element to the right that has the parameter. An element that breaks the grammar or
+//! repeats a parameter is an unknown node, and so is a whole line whose quotes do not pair.
 //!
 //! # Lists
 //!
-//! The list fields (`X-Forwarded-For`, `Forwarded`) name the hops of a request, farthest first. A sender appends what it saw only if it
-//! believes the list it received, else it starts a new one, and MUST write one line. A receiver MUST read all lines as one list and walk it from
-//! the right: the last element was written by the peer; one to the left as long as the hop it stands on is believed. It MUST NOT step over an
-//! element that it cannot read: the client is then unknown. At most 64 elements and 4,096 bytes are read.
-//! The other fields of the de-facto family may be lists too, and then the element as far from the right as the client counts, or
-//! the only one.
+//! `X-Forwarded-For` and `Forwarded` list the hops of a request, the farthest first. A sender appends the address of its peer if it
+//! trusts the list that it received; otherwise it starts a new list. It MUST write one line.
 //!
-//! ```
-//! use http::{HeaderMap, HeaderValue};
-//! use nexthop::{ext::Hop, message::forwarded, protocol::names};
+//! A receiver MUST read all lines as one list and walk it from the right. The peer wrote the last element. The receiver goes one
+//! element to the left while the current element is the address of a trusted hop; the element where it stops, or the leftmost one, is
+//! the client. It MUST NOT step over an element that it cannot read: the client is then unknown. It reads at most 64 elements and
+//! 4,096 bytes, counted from the right; the rest is one unknown element.
 //!
-//! let mut fields = HeaderMap::new();
-//! fields.append(names::X_FORWARDED_FOR, HeaderValue::from_static("127.0.0.1, 198.51.100.7")); // the first was the client's invention
-//! fields.append(names::X_FORWARDED_FOR, HeaderValue::from_static("10.0.0.2"));
-//!
-//! let hops = forwarded::for_hops(&fields, &names::X_FORWARDED_FOR);
-//! let client = forwarded::walk(&hops, usize::MAX, |ip| ip.to_string().starts_with("10.")).map(|at| &hops[at]);
-//! assert_eq!(client, Some(&Hop::Addr("198.51.100.7".parse()?, None)));
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
+//! The other headers of a set may be lists, too, except prefixes and `X-Traversal-*`. The receiver takes the element that is as far
+//! from the right as the client is in `X-Forwarded-For`, or the leftmost element of a shorter list.
 //!
 //! # Carried keys
 //!
-//! Values of the application, such as the name of the user who is logged in. The sender writes those that it is configured to carry, the
-//! receiver reads those that it is configured to read, from a hop that it believes, whatever their encoding.
+//! Values of the application, such as the name of the user who is logged in. The sender sends the keys that it is configured to carry.
+//! The receiver reads the keys that it is configured to read, and only from a trusted sender, in every encoding. [`carry`] implements
+//! both.
 //!
 //! ```text
 //! X-WSGIProxy-Version     = "0." 1*DIGIT                  ; 0.1 is sent, beside the first key
@@ -132,38 +159,58 @@
 //! X-WSGIProxy-Json-N      = name SP value                 ; JSON (RFC 8259)
 //! X-WSGIProxy-Bin-N       = name SP codec ":" base64      ; base64 may be empty
 //! name                    = 1*128VCHAR                    ; case-sensitive, visible ASCII
-//! value                   = plain / "b64" base64          ; module `value`
+//! value                   = plain / coded
+//! plain                   = VCHAR [ *( VCHAR / SP ) VCHAR ] ; and does not begin with "b64"
+//! coded                   = "b64" base64                  ; "b64" alone is the empty value
+//! base64                  = <RFC 4648 §4, padded, with all unused bits zero>
 //! codec                   = "postcard" / "bincode"
 //! N                       = 1*DIGIT
 //! ```
 //!
-//! * A sender numbers the fields of each encoding from 1. A receiver takes any number, in any order and with gaps.
-//! * [`value`] says when a value is coded as base64 (RFC 4648 §4, padded). The empty value is `b64`: a field of a name alone is malformed.
-//! * `postcard` is [version 1 of its wire format](https://postcard.jamesmunns.com/wire-format), `bincode` is bincode 2 with
+//! * A sender sends a value as `plain` if it can, and otherwise as `coded`: an empty value, one that begins with `b64`, one with outer
+//!   spaces (which a recipient drops, RFC 9110 §5.5), and one with any byte outside `%x20-7E`. A receiver MUST accept `coded` for every
+//!   value.
+//! * A sender numbers the headers of each encoding from 1. A receiver accepts any numbers, in any order and with gaps.
+//! * A header of a name alone, without a value, is malformed.
+//! * `postcard` is [version 1 of its wire format](https://postcard.jamesmunns.com/wire-format). `bincode` is bincode 2 with
 //!   `config::standard()`: little-endian, variable-length integers. No byte may follow the value.
-//! * At most 64 keys, 4,096 bytes in one value and 16,384 in all, counted after decoding.
-//! * A receiver MUST refuse (400): another version; a name that occurs twice among the configured ones; a field that occurs twice; a
-//!   configured name in another encoding or codec; a value that does not decode or that its type refuses; anything past the limits.
-//! * A receiver MUST remove, and MUST NOT decode: names that are not configured, and `X-WSGIProxy-Pickle-N` always. Unpickling runs code.
-//!   A sender MUST NOT send it.
+//! * The limits are 64 keys, 4,096 bytes in one value and 16,384 bytes in all values, counted after decoding.
+//! * A receiver MUST accept a message without `X-WSGIProxy-Version`.
+//! * A receiver MUST refuse (400): another version; a configured name that occurs twice; a header that occurs twice; a configured name
+//!   in another encoding or codec; a value that does not decode or that its type rejects; and a message beyond the limits.
+//! * A receiver MUST remove, and MUST NOT decode, keys that are not configured, and `X-WSGIProxy-Pickle-N` always, because unpickling
+//!   runs code. A sender MUST NOT send `X-WSGIProxy-Pickle-N`.
+//!
+//! | bytes | `value` |
+//! |---|---|
+//! | `alice` | `alice` |
+//! | `alice` after a space | `b64IGFsaWNl` |
+//! | `é` in UTF-8 | `b64w6k=` |
+//! | `b64` | `b64YjY0` |
+//! | none | `b64` |
+//! | `al`, a tab, `ice` | `b64YWwJaWNl`; a receiver MUST refuse the bytes as they are |
 //!
 //! ```
 //! use http::{Extensions, HeaderMap};
 //! use nexthop::{ext::Carried, protocol::carry::CarriedKeys};
 //!
-//! let keys = CarriedKeys::builder().named_string("REMOTE_USER").named_unicode("title").named_json("session").build()?;
+//! let keys = CarriedKeys::builder()
+//!     .named_string("REMOTE_USER")
+//!     .named_unicode("title")
+//!     .named_json("session")
+//!     .build()?;
 //! let mut carried = Carried::new();
 //! carried.insert_text("REMOTE_USER", "alice");
 //! carried.insert_text("title", "Ärztin");
 //! carried.insert_json("session", serde_json::json!({"id": 7}));
-//! let (mut from, mut fields) = (Extensions::new(), HeaderMap::new());
-//! from.insert(carried);
-//! keys.encode(&from, &mut fields)?;
+//! let (mut extensions, mut headers) = (Extensions::new(), HeaderMap::new());
+//! extensions.insert(carried);
+//! keys.encode(&extensions, &mut headers)?;
 //!
-//! assert_eq!(fields["x-wsgiproxy-version"], "0.1");
-//! assert_eq!(fields["x-wsgiproxy-str-1"], "REMOTE_USER alice");
-//! assert_eq!(fields["x-wsgiproxy-unicode-1"], "title b64w4RyenRpbg==");
-//! assert_eq!(fields["x-wsgiproxy-json-1"], r#"session {"id":7}"#);
+//! assert_eq!(headers["x-wsgiproxy-version"], "0.1");
+//! assert_eq!(headers["x-wsgiproxy-str-1"], "REMOTE_USER alice");
+//! assert_eq!(headers["x-wsgiproxy-unicode-1"], "title b64w4RyenRpbg==");
+//! assert_eq!(headers["x-wsgiproxy-json-1"], r#"session {"id":7}"#);
 //! # Ok::<(), nexthop::BoxError>(())
 //! ```
 #![cfg_attr(
@@ -180,10 +227,10 @@ use nexthop::protocol::carry::{CarriedKeys, Codec};
 struct User(u32, String);
 
 let keys = CarriedKeys::builder().binary::<User>("user", Codec::Postcard).build()?;
-# let (mut from, mut fields) = (Extensions::new(), HeaderMap::new());
-# from.insert(User(7, "alice".into()));
-# keys.encode(&from, &mut fields)?;
-assert_eq!(fields["x-wsgiproxy-bin-1"], "user postcard:BwVhbGljZQ==");
+# let (mut extensions, mut headers) = (Extensions::new(), HeaderMap::new());
+# extensions.insert(User(7, "alice".into()));
+# keys.encode(&extensions, &mut headers)?;
+assert_eq!(headers["x-wsgiproxy-bin-1"], "user postcard:BwVhbGljZQ==");
 # Ok::<(), nexthop::BoxError>(())
 ```
 "#
@@ -191,13 +238,15 @@ assert_eq!(fields["x-wsgiproxy-bin-1"], "user postcard:BwVhbGljZQ==");
 //!
 //! # Signatures
 //!
-//! Who signs vouches for the request and for every owned field in it; [`signature`] has the grammar and the rules of both ends. The
-//! classic `X-WSGIProxy-Signature` covers no field. It is accepted only where a policy names it, and a receiver that accepts it believes
-//! the classic forwarding fields and `X-WSGIProxy-Version`, never a carried key.
+//! A valid signature authenticates the request and every owned header that it covers. [`signature`] has the grammar and the rules of
+//! both ends.
 //!
-//! # A request, whole
+//! The classic `X-WSGIProxy-Signature` covers no header. A receiver MUST accept it only if its trust policy names it, and then trusts
+//! the forwarding headers of WSGIProxy and `X-WSGIProxy-Version`, and never a carried key.
 //!
-//! A client at 198.51.100.7 asks `https://shop.example/app/cart?x=1`; the sender has mounted `http://back:8080/v2?key=2` at `/app`:
+//! # Example of a request
+//!
+//! A client at 198.51.100.7 requests `https://shop.example/app/cart?x=1`. The sender has mounted `http://back:8080/v2?key=2` at `/app`:
 //!
 //! ```text
 //! GET /v2/cart?x=1&key=2 HTTP/1.1
@@ -212,15 +261,15 @@ assert_eq!(fields["x-wsgiproxy-bin-1"], "user postcard:BwVhbGljZQ==");
 //! X-WSGIProxy-Version: 0.1
 //! ```
 //!
-//! The application behind the receiver sees `GET /cart?x=1` for `Host: shop.example` below the prefix `/app`, by `https`, from 198.51.100.7,
-//! with `REMOTE_USER` among its extensions, and none of these fields.
+//! If the receiver trusts the sender for all of these headers, the application receives `GET /cart?x=1` with `Host: shop.example`, the
+//! prefix `/app`, the scheme `https`, the client 198.51.100.7 and `REMOTE_USER` in the request's extensions, and none of these headers.
 
 pub mod carry;
-mod family;
+mod forwarded_headers;
 pub mod keyring;
-pub mod names;
+pub(crate) mod names;
 pub mod replay;
 pub mod signature;
-pub mod value;
+pub(crate) mod value;
 
-pub use family::Family;
+pub use forwarded_headers::ForwardedHeaders;

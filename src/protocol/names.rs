@@ -11,68 +11,57 @@
 use http::HeaderName;
 
 /// `X-Forwarded-For`: the client's address; a list, farthest first. In the classic and in the de-facto family.
-pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// `X-Forwarded-Server`: host and port the client asked. Classic family.
-pub const X_FORWARDED_SERVER: HeaderName = HeaderName::from_static("x-forwarded-server");
+pub(crate) const X_FORWARDED_SERVER: HeaderName = HeaderName::from_static("x-forwarded-server");
 /// `X-Forwarded-Scheme`: `http` or `https`. Classic family.
-pub const X_FORWARDED_SCHEME: HeaderName = HeaderName::from_static("x-forwarded-scheme");
+pub(crate) const X_FORWARDED_SCHEME: HeaderName = HeaderName::from_static("x-forwarded-scheme");
 /// `X-Forwarded-Script-Name`: the prefix that was taken off the path. Classic family.
-pub const X_FORWARDED_SCRIPT_NAME: HeaderName = HeaderName::from_static("x-forwarded-script-name");
+pub(crate) const X_FORWARDED_SCRIPT_NAME: HeaderName = HeaderName::from_static("x-forwarded-script-name");
 /// `X-Script-Name`: what the Python receiver read in place of [`X_FORWARDED_SCRIPT_NAME`]. Read, never sent.
-pub const X_SCRIPT_NAME: HeaderName = HeaderName::from_static("x-script-name");
+pub(crate) const X_SCRIPT_NAME: HeaderName = HeaderName::from_static("x-script-name");
 /// `X-Traversal-Path`: the path of the upstream's href, put before the client's. Classic family.
-pub const X_TRAVERSAL_PATH: HeaderName = HeaderName::from_static("x-traversal-path");
+pub(crate) const X_TRAVERSAL_PATH: HeaderName = HeaderName::from_static("x-traversal-path");
 /// `X-Traversal-Query-String`: the query of the upstream's href, put behind the client's. Classic family.
-pub const X_TRAVERSAL_QUERY_STRING: HeaderName = HeaderName::from_static("x-traversal-query-string");
+pub(crate) const X_TRAVERSAL_QUERY_STRING: HeaderName = HeaderName::from_static("x-traversal-query-string");
 
 /// `X-Forwarded-Host`: host and port the client asked. De-facto family.
-pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// `X-Forwarded-Proto`: `http` or `https`. De-facto family.
-pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// `X-Forwarded-Port`: the port the client asked. De-facto family.
-pub const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+pub(crate) const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 /// `X-Forwarded-Prefix`: the prefix that was taken off the path. De-facto family.
-pub const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+pub(crate) const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 /// `Forwarded`: RFC 7239.
-pub const FORWARDED: HeaderName = http::header::FORWARDED;
+pub(crate) const FORWARDED: HeaderName = http::header::FORWARDED;
 
 /// `X-WSGIProxy-Version`: the version of the carried keys' wire format.
-pub const X_WSGIPROXY_VERSION: HeaderName = HeaderName::from_static("x-wsgiproxy-version");
+pub(crate) const X_WSGIPROXY_VERSION: HeaderName = HeaderName::from_static("x-wsgiproxy-version");
 /// `X-WSGIProxy-Signature`: the classic signature.
-pub const X_WSGIPROXY_SIGNATURE: HeaderName = HeaderName::from_static("x-wsgiproxy-signature");
+pub(crate) const X_WSGIPROXY_SIGNATURE: HeaderName = HeaderName::from_static("x-wsgiproxy-signature");
 /// `X-WSGIProxy-Str-N`: a carried text that is bytes.
-pub const X_WSGIPROXY_STR: &str = "x-wsgiproxy-str-";
+pub(crate) const X_WSGIPROXY_STR: &str = "x-wsgiproxy-str-";
 /// `X-WSGIProxy-Unicode-N`: a carried text in UTF-8.
-pub const X_WSGIPROXY_UNICODE: &str = "x-wsgiproxy-unicode-";
+pub(crate) const X_WSGIPROXY_UNICODE: &str = "x-wsgiproxy-unicode-";
 /// `X-WSGIProxy-Json-N`: a carried JSON value.
-pub const X_WSGIPROXY_JSON: &str = "x-wsgiproxy-json-";
-/// `X-WSGIProxy-Pickle-N`: a pickled Python object. Never read, never sent, always removed.
-pub const X_WSGIPROXY_PICKLE: &str = "x-wsgiproxy-pickle-";
+pub(crate) const X_WSGIPROXY_JSON: &str = "x-wsgiproxy-json-";
 /// `X-WSGIProxy-Bin-N`: a carried value in a binary codec.
-pub const X_WSGIPROXY_BIN: &str = "x-wsgiproxy-bin-";
+pub(crate) const X_WSGIPROXY_BIN: &str = "x-wsgiproxy-bin-";
 
 /// `Signature`: RFC 9421 §4.2. General field, not owned.
-pub const SIGNATURE: HeaderName = HeaderName::from_static("signature");
+pub(crate) const SIGNATURE: HeaderName = HeaderName::from_static("signature");
 /// `Signature-Input`: RFC 9421 §4.1. General field, not owned.
-pub const SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
+pub(crate) const SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
 /// `Content-Digest`: RFC 9530 §2. General field, not owned.
-pub const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 
 /// True for every field by which this crate tells another end where a request came from, in any family, spelling and number.
 ///
 /// The sender removes those it did not write, the receiver those nobody vouched for. Costs one comparison for most fields.
-///
-/// ```
-/// use http::HeaderName;
-/// use nexthop::protocol::names::is_owned;
-///
-/// assert!(is_owned(&HeaderName::from_static("x-forwarded-for")));
-/// assert!(is_owned(&HeaderName::from_static("x_wsgiproxy_str_17")));
-/// assert!(!is_owned(&HeaderName::from_static("authorization")));
-/// ```
 #[must_use]
-pub fn is_owned(name: &HeaderName) -> bool {
+pub(crate) fn is_owned(name: &HeaderName) -> bool {
     let name = name.as_str().as_bytes();
     if let Some(rest) = behind_x(name) {
         return match rest.first() {
@@ -90,20 +79,9 @@ pub fn is_owned(name: &HeaderName) -> bool {
 ///
 /// An application behind such a server believes them blindly, so the sender does not pass on what strangers write there, and the receiver
 /// removes them from every request that no trusted hop sent.
-/// The list: `Remote-User` and its kin, `X-Remote-*`, `X-Forwarded-User` and its kin, `X-Auth-Request-*`, `X-Authenticated-*`,
-/// `X-WebAuth-*`, the fields of Tailscale, Cloudflare Access, Google IAP, Azure and AWS load balancers, authentik, Pomerium and
-/// Envoy, client certificates in all their spellings (`Client-Cert` of RFC 9440 too), the client's address by other names (`X-Real-IP`,
-/// `True-Client-IP`, …), its path by other names (`X-Original-URL`, `X-Rewrite-URL`, …), and `Proxy` (httpoxy).
-///
-/// ```
-/// use http::HeaderName;
-/// use nexthop::protocol::names::is_identity;
-///
-/// assert!(is_identity(&HeaderName::from_static("x_auth_request_email")));
-/// assert!(!is_identity(&HeaderName::from_static("cookie")));
-/// ```
+/// The list is in the [specification](crate::protocol#identity-headers).
 #[must_use]
-pub fn is_identity(name: &HeaderName) -> bool {
+pub(crate) fn is_identity(name: &HeaderName) -> bool {
     let name = name.as_str().as_bytes();
     let (name, like) = match behind_x(name) {
         Some(rest) if rest.first() == Some(&b'f') => match strip(rest, b"forwarded-") {
@@ -148,7 +126,7 @@ pub(crate) fn may_matter(name: &HeaderName) -> bool {
 
 /// True if the two are the same name to an application that reads `_`, `.` and the like as `-`.
 #[must_use]
-pub fn is_same_name(one: &HeaderName, other: &HeaderName) -> bool {
+pub(crate) fn is_same_name(one: &HeaderName, other: &HeaderName) -> bool {
     same(one.as_str().as_bytes(), other.as_str().as_bytes())
 }
 
@@ -156,7 +134,7 @@ pub fn is_same_name(one: &HeaderName, other: &HeaderName) -> bool {
 /// [identity](is_identity) is removed even where the sender is trusted: what filters the real name may have let it pass, and something
 /// behind us may read it as the real one.
 #[must_use]
-pub fn is_misspelt(name: &HeaderName) -> bool {
+pub(crate) fn is_misspelt(name: &HeaderName) -> bool {
     name.as_str().bytes().any(|byte| byte != b'-' && fold(byte) == b'-')
 }
 
@@ -267,6 +245,8 @@ const fn fold(byte: u8) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     const OURS: &[&str] = &[
@@ -400,7 +380,7 @@ mod tests {
         for name in &consts {
             assert!(is_owned(name) && !is_misspelt(name), "{name}");
         }
-        for prefix in [X_WSGIPROXY_STR, X_WSGIPROXY_UNICODE, X_WSGIPROXY_JSON, X_WSGIPROXY_PICKLE, X_WSGIPROXY_BIN] {
+        for prefix in [X_WSGIPROXY_STR, X_WSGIPROXY_UNICODE, X_WSGIPROXY_JSON, "x-wsgiproxy-pickle-", X_WSGIPROXY_BIN] {
             assert!(is_owned(&name(&format!("{prefix}1"))), "{prefix}");
         }
     }
@@ -416,18 +396,36 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_is_in_a_list_of_identities_may_matter() {
+    /// All entries of the lists, with a last `*` for those that stand for more than one name.
+    fn identity_patterns() -> BTreeSet<String> {
         let letters = || b'a'..=b'z';
-        for (one, other) in letters().flat_map(|one| letters().map(move |other| (one, other))) {
-            let all = [(identities(&[one, other]), ""), (x_identities(&[one, other]), "x-")];
-            let of_three = letters().map(|third| (x_identities(&[one, other, third]), "x-")).collect::<Vec<_>>();
-            for (list, before) in all.into_iter().chain(of_three) {
-                for like in list.iter().map(|like| std::str::from_utf8(like).unwrap().trim_end_matches('*')) {
-                    assert!(may_matter(&name(&format!("{before}{like}"))), "{before}{like}");
-                }
-            }
+        let starts = letters().flat_map(|one| letters().map(move |other| [one, other])).flat_map(|[one, other]| {
+            std::iter::once(vec![one, other]).chain(letters().map(move |third| vec![one, other, third]))
+        });
+        let lists = starts
+            .flat_map(|start| [("", identities(&start)), ("x-", x_identities(&start))])
+            .chain([("x-forwarded-", FORWARDED_IDENTITIES)]);
+        lists
+            .flat_map(|(before, list)| list.iter().map(move |like| format!("{before}{}", like.escape_ascii())))
+            .collect()
+    }
+
+    #[test]
+    fn every_identity_may_matter() {
+        for pattern in identity_patterns() {
+            assert!(may_matter(&name(pattern.trim_end_matches('*'))), "{pattern}");
         }
+    }
+
+    #[test]
+    fn the_specification_lists_every_identity() {
+        let page = include_str!("mod.rs").to_ascii_lowercase();
+        let (_, section) = page.split_once("//! # identity headers").unwrap();
+        let (section, _) = section.split_once("//! # ").unwrap();
+        let rows = section.lines().filter_map(|line| line.strip_prefix("//! | `"));
+        let names = rows.flat_map(|row| row.split('|').next().unwrap_or_default().split(','));
+        let listed: BTreeSet<String> = names.map(|name| name.trim().trim_matches('`').to_owned()).collect();
+        assert_eq!(listed, identity_patterns());
     }
 
     #[test]

@@ -1,23 +1,30 @@
-//! Remembers which signatures were seen, so that a copied request is refused.
+//! Remembers the nonces of signatures, so that a copied request is refused.
 //!
-//! [`ReplayStore`] is what a verifier asks; [`LocalReplay`] answers it from this process's memory. A store of a fleet's own answers
-//! later, and everything else stays the same:
+//! A [`Verifier`](super::signature::Verifier) asks a [`ReplayStore`]; the default is [`InMemoryReplayStore`], the memory of one process.
+//! Several processes that verify under one key need a shared store, which may answer asynchronously:
 //!
 //! ```
-//! use nexthop::protocol::replay::{Answer, LocalReplay, Nonce, ReplayStore, Seen};
+//! use nexthop::protocol::replay::{
+//!     InMemoryReplayStore, Nonce, NonceCheck, NonceStatus, ReplayStore,
+//! };
 //!
-//! /// Asks memory first, so that most replays never leave the machine.
+//! /// Asks the local memory first, so that it refuses most replays without a request.
 //! #[derive(Debug, Default)]
-//! struct Fleet(LocalReplay);
+//! struct SharedStore(InMemoryReplayStore);
 //!
-//! impl ReplayStore for Fleet {
-//!     fn remember(&self, nonce: Nonce<'_>) -> Answer {
+//! impl ReplayStore for SharedStore {
+//!     fn remember(&self, nonce: Nonce<'_>) -> NonceCheck {
 //!         match self.0.remember(nonce) {
-//!             Answer::Now(Seen::Fresh) => Answer::Later(Box::pin(async { Seen::Fresh /* SET NX EXAT … */ })),
-//!             answer => answer,
+//!             NonceCheck::Now(NonceStatus::Fresh) => NonceCheck::Later(Box::pin(async {
+//!                 NonceStatus::Fresh // the answer of `SET key value NX EXAT until`
+//!             })),
+//!             known => known,
 //!         }
 //!     }
 //! }
+//!
+//! let store = SharedStore::default();
+//! assert!(format!("{store:?}").starts_with("SharedStore"));
 //! ```
 
 mod foreign;
@@ -26,54 +33,58 @@ mod senders;
 
 use std::{fmt, pin::Pin};
 
-pub use self::local::{LocalReplay, LocalReplayBuilder};
+pub use self::local::{InMemoryReplayStore, InMemoryReplayStoreBuilder};
 
-/// Where a [`Verifier`](super::signature::Verifier) remembers nonces. One for each process, or one that a fleet shares.
+/// Remembers the nonces of verified requests, in one process or for several processes.
 ///
-/// Asked only after a signature's MAC held and its time was good, so strangers cannot fill it.
+/// Set with [`VerifierBuilder::replay`](super::signature::VerifierBuilder::replay). The verifier calls it only after the MAC and the time
+/// of a signature are valid, so clients without a key cannot fill it.
+#[doc(alias = "replay protection")]
 pub trait ReplayStore: fmt::Debug + Send + Sync + 'static {
-    /// Remembers a nonce until `nonce.until`, and says whether it was new. Must be atomic: of two calls with the same key id and text,
-    /// one at most may be told [`Fresh`](Seen::Fresh). Must not forget before `until`: a full store says [`Unavailable`](Seen::Unavailable).
-    fn remember(&self, nonce: Nonce<'_>) -> Answer;
+    /// Remembers a nonce until `nonce.until`, and returns whether the nonce is new.
+    ///
+    /// Must be atomic: of two calls with the same key id and text, at most one may return [`Fresh`](NonceStatus::Fresh). Must not forget a
+    /// nonce before `until`: a full store returns [`Unavailable`](NonceStatus::Unavailable). [`ProxyMiddleware`](crate::ProxyMiddleware)
+    /// waits at most 10 s for an asynchronous answer, and then refuses the request (503).
+    fn remember(&self, nonce: Nonce<'_>) -> NonceCheck;
 }
 
-/// A nonce to remember.
+/// Identifies one signature by its key and nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Nonce<'a> {
-    /// The id of the key that signed. The same text under two keys is two nonces.
+    /// The id of the signing key. The same text under two keys is two nonces.
     pub key_id: &'a str,
-    /// The nonce: 1 to 256 visible ASCII characters and spaces.
+    /// The text of the nonce: 1 to 256 visible ASCII characters and spaces.
     pub text: &'a str,
-    /// From when on the message that bears it is refused for its age, in seconds of Unix time. Depends on the message alone, so that a
-    /// replayed message names the same time.
+    /// The last second in which the signature is valid, in Unix time. The same for every copy of a request.
     pub until: u64,
-    /// The verifier's clock, in seconds of Unix time.
+    /// The current time of the verifier, in seconds of Unix time.
     pub now: u64,
 }
 
-/// A store's answer, now or later.
+/// The result of [`ReplayStore::remember`], immediate or asynchronous.
 #[non_exhaustive]
-pub enum Answer {
-    /// Known at once, as in memory.
-    Now(Seen),
-    /// Known when the future ends, as from another machine.
-    Later(Pin<Box<dyn Future<Output = Seen> + Send>>),
+pub enum NonceCheck {
+    /// The status is known at once, as in memory.
+    Now(NonceStatus),
+    /// The future returns the status, as from another machine.
+    Later(Pin<Box<dyn Future<Output = NonceStatus> + Send>>),
 }
 
-/// What a store knows of a nonce.
+/// The status of a nonce in a [`ReplayStore`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Seen {
-    /// It is new, and remembered now.
+pub enum NonceStatus {
+    /// The nonce is new and is remembered now.
     Fresh,
-    /// It was there: the request is refused (403).
+    /// The nonce was used before. The request is refused (403).
     Replayed,
-    /// It cannot be remembered, since the store is full or out of reach: the request is refused (503).
+    /// The store is full or unreachable. The request is refused (503).
     Unavailable,
 }
 
-impl fmt::Debug for Answer {
+impl fmt::Debug for NonceCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Now(seen) => f.debug_tuple("Now").field(seen).finish(),

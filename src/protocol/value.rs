@@ -1,17 +1,7 @@
-//! How the bytes of a carried value stand in a header field.
-//!
-//! ```text
-//! value   = plain / coded
-//! plain   = visible [ *( visible / SP ) visible ]   ; and does not begin with "b64"
-//! coded   = "b64" base64                            ; RFC 4648 §4, padded; "b64" alone is the empty value
-//! visible = %x21-7E
-//! ```
-//!
-//! A value is sent as it is if that is `plain`, else `coded`: when it is empty, begins with `b64`, has outer white space (which a
-//! recipient must drop, RFC 9110 §5.5) or holds any byte outside `%x20-7E`. A receiver takes `coded` for every value.
+//! Encodes and decodes carried values; the grammar is in the [specification](crate::protocol#carried-keys).
 //!
 //! ```
-//! use nexthop::protocol::value::{decode, encode};
+//! use nexthop::internals::value::{decode, encode};
 //!
 //! assert_eq!(encode(b"alice"), "alice");
 //! assert_eq!(encode(b" alice"), "b64IGFsaWNl");
@@ -20,7 +10,7 @@
 //! assert_eq!(encode(b""), "b64");
 //! assert_eq!(decode(b"b64IGFsaWNl", 4096)?.as_ref(), b" alice");
 //! assert!(decode(b"al\tice", 4096).is_err());
-//! # Ok::<(), nexthop::protocol::value::DecodeError>(())
+//! # Ok::<(), nexthop::internals::value::DecodeError>(())
 //! ```
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
@@ -70,7 +60,7 @@ impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotBase64 => "carried value is not canonical base64",
-            Self::NotPlain => "carried value holds bytes that must be coded as base64",
+            Self::NotPlain => "carried value contains bytes that must be base64-encoded",
             Self::TooLong => "carried value is too long",
         })
     }

@@ -95,8 +95,8 @@ impl<L, S> Serve<L, S> {
     }
 
     /// How many fields an HTTP/1 request may have; more are answered 431. Default 100; another number costs an allocation per request.
-    pub fn max_fields(mut self, limit: usize) -> Self {
-        self.settings.max_fields = Some(limit);
+    pub fn max_headers(mut self, limit: usize) -> Self {
+        self.settings.max_headers = Some(limit);
         self
     }
 

@@ -19,7 +19,7 @@ pub(super) struct Settings {
     pub(super) keep_alive: bool,
     pub(super) limits: Limits,
     pub(super) max_connections: Option<usize>,
-    pub(super) max_fields: Option<usize>,
+    pub(super) max_headers: Option<usize>,
     pub(super) max_head_bytes: usize,
     pub(super) max_target_bytes: usize,
     pub(super) proxy_protocol: ProxyProtocol,
@@ -51,7 +51,7 @@ impl Settings {
         if self.max_head_bytes > HYPER_BUFFER {
             builder.max_buf_size(self.max_head_bytes);
         }
-        if let Some(limit) = self.max_fields {
+        if let Some(limit) = self.max_headers {
             builder.max_headers(limit);
         }
         builder
@@ -83,7 +83,7 @@ impl Default for Settings {
             keep_alive: true,
             limits: Limits { head: Duration::from_secs(30), write: Duration::from_secs(60) },
             max_connections: None,
-            max_fields: None,
+            max_headers: None,
             max_head_bytes: 64 * 1024,
             max_target_bytes: 16 * 1024,
             proxy_protocol: ProxyProtocol::Forbidden,

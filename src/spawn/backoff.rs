@@ -17,7 +17,7 @@ use super::spec::within_reach;
 /// use nexthop::spawn::Backoff;
 ///
 /// // For tests that kill children.
-/// let quick = Backoff::default().delays(Duration::from_millis(1), Duration::from_millis(10)).no_cut_off();
+/// let quick = Backoff::default().delays(Duration::from_millis(1), Duration::from_millis(10)).no_circuit_breaker();
 /// # let _ = quick;
 /// ```
 #[derive(Clone, Debug)]
@@ -25,18 +25,18 @@ use super::spec::within_reach;
 pub struct Backoff {
     first: Duration,
     most: Duration,
-    cut_off: Option<CutOff>,
+    circuit_breaker: Option<CircuitBreaker>,
     proven: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct CutOff {
+struct CircuitBreaker {
     failures: usize,
     within: Duration,
     pause: Duration,
 }
 
-impl Default for CutOff {
+impl Default for CircuitBreaker {
     fn default() -> Self {
         Self { failures: 5, within: Duration::from_secs(60), pause: Duration::from_secs(30) }
     }
@@ -47,7 +47,7 @@ impl Default for Backoff {
         Self {
             first: Duration::from_millis(100),
             most: Duration::from_secs(30),
-            cut_off: Some(CutOff::default()),
+            circuit_breaker: Some(CircuitBreaker::default()),
             proven: Duration::from_secs(10),
         }
     }
@@ -62,19 +62,19 @@ impl Backoff {
     }
 
     /// Gives up for `pause` after `failures` within a span of time. At least one.
-    pub fn cut_off(mut self, failures: usize, within: Duration, pause: Duration) -> Self {
-        self.cut_off = Some(CutOff { failures: failures.max(1), within, pause: within_reach(pause) });
+    pub fn circuit_breaker(mut self, failures: usize, within: Duration, pause: Duration) -> Self {
+        self.circuit_breaker = Some(CircuitBreaker { failures: failures.max(1), within, pause: within_reach(pause) });
         self
     }
 
     /// Never gives up.
-    pub fn no_cut_off(mut self) -> Self {
-        self.cut_off = None;
+    pub fn no_circuit_breaker(mut self) -> Self {
+        self.circuit_breaker = None;
         self
     }
 
     /// How long a child must have been ready so that its end is no failure.
-    pub fn proven_after(mut self, time: Duration) -> Self {
+    pub fn healthy_after(mut self, time: Duration) -> Self {
         self.proven = time;
         self
     }
@@ -89,9 +89,14 @@ impl Backoff {
         default.delays(first, most)
     }
 
-    pub(crate) fn cut_off_of(self, failures: Option<usize>, within: Option<Duration>, pause: Option<Duration>) -> Self {
-        let default = CutOff::default();
-        self.cut_off(
+    pub(crate) fn circuit_breaker_of(
+        self,
+        failures: Option<usize>,
+        within: Option<Duration>,
+        pause: Option<Duration>,
+    ) -> Self {
+        let default = CircuitBreaker::default();
+        self.circuit_breaker(
             failures.unwrap_or(default.failures),
             within.unwrap_or(default.within),
             pause.unwrap_or(default.pause),
@@ -111,7 +116,7 @@ pub(super) struct Failures {
 
 /// What to do after a child has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum BackoffDecision {
     /// Start it again, not before this time.
     Again(Instant),
     /// Start none before this time, and then only on demand.
@@ -124,14 +129,14 @@ impl Failures {
     }
 
     /// A child has ended unasked, after having been ready for this time, if at all.
-    pub(super) fn note(&mut self, now: Instant, ready_for: Option<Duration>) -> Verdict {
+    pub(super) fn note(&mut self, now: Instant, ready_for: Option<Duration>) -> BackoffDecision {
         if ready_for.is_some_and(|time| time >= self.backoff.proven) {
             self.forget();
-            return Verdict::Again(now);
+            return BackoffDecision::Again(now);
         }
         let delay = self.backoff.first.saturating_mul(1 << self.in_a_row.min(20)).min(self.backoff.most);
         self.in_a_row = self.in_a_row.saturating_add(1);
-        if let Some(CutOff { failures, within, pause }) = self.backoff.cut_off {
+        if let Some(CircuitBreaker { failures, within, pause }) = self.backoff.circuit_breaker {
             self.recent.push_back(now);
             while self.recent.len() > failures {
                 self.recent.pop_front();
@@ -139,10 +144,10 @@ impl Failures {
             let all_within = self.recent.front().is_some_and(|first| now.duration_since(*first) <= within);
             if self.probing || (self.recent.len() == failures && all_within) {
                 self.probing = true;
-                return Verdict::GiveUp(now + pause);
+                return BackoffDecision::GiveUp(now + pause);
             }
         }
-        Verdict::Again(now + delay)
+        BackoffDecision::Again(now + delay)
     }
 
     /// A child is ready after we had given up.
@@ -168,16 +173,16 @@ impl Failures {
 mod tests {
     use super::*;
 
-    fn again(verdict: Verdict, now: Instant) -> Duration {
+    fn again(verdict: BackoffDecision, now: Instant) -> Duration {
         match verdict {
-            Verdict::Again(at) => at - now,
-            Verdict::GiveUp(_) => panic!("gave up"),
+            BackoffDecision::Again(at) => at - now,
+            BackoffDecision::GiveUp(_) => panic!("gave up"),
         }
     }
 
     #[test]
     fn delays_double_and_are_limited() {
-        let (mut failures, now) = (Failures::new(Backoff::default().no_cut_off()), Instant::now());
+        let (mut failures, now) = (Failures::new(Backoff::default().no_circuit_breaker()), Instant::now());
         let delays: Vec<_> = (0..12).map(|_| again(failures.note(now, None), now).as_millis()).collect();
         assert_eq!(delays, [100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 30_000, 30_000, 30_000]);
     }
@@ -197,9 +202,9 @@ mod tests {
             again(failures.note(now, None), now);
         }
         let pause = Duration::from_secs(30);
-        assert_eq!(failures.note(now, None), Verdict::GiveUp(now + pause));
+        assert_eq!(failures.note(now, None), BackoffDecision::GiveUp(now + pause));
         let later = now + Duration::from_secs(3_600);
-        assert_eq!(failures.note(later, None), Verdict::GiveUp(later + pause), "a probe is one attempt");
+        assert_eq!(failures.note(later, None), BackoffDecision::GiveUp(later + pause), "a probe is one attempt");
         failures.note_ready();
         again(failures.note(later, None), later);
     }

@@ -13,17 +13,13 @@ use bytes::Bytes;
 use super::{
     backoff::Backoff,
     command::Command,
-    listen::{Address, Listen, SECRET_FILE, Way},
+    listen::{Address, ListenMode, SECRET_FILE, Way},
     ready::{Kind, Ready},
     service::SpawnApp,
     shared::Front,
     spec::{Configure, Sites, Spec, within_reach},
 };
-use crate::{
-    app::ProxyAppBuilder,
-    error::ConfigError,
-    exact::{ExactProxy, ExactProxyBuilder},
-};
+use crate::{app::ProxyAppBuilder, error::ConfigError, exact::ExactProxy};
 
 /// Settings of a [`SpawnApp`].
 #[derive(Clone)]
@@ -31,13 +27,13 @@ use crate::{
 pub struct SpawnAppBuilder {
     command: Command,
     name: Option<Arc<str>>,
-    listen: Option<Listen>,
+    listen: Option<ListenMode>,
     ip: IpAddr,
     unproven: bool,
     ready: Ready,
     start_timeout: Duration,
     base_path: String,
-    exact: ExactProxyBuilder,
+    client: ExactProxy,
     proxy: Arc<Configure>,
     sign: bool,
     drain: Duration,
@@ -68,7 +64,7 @@ impl SpawnAppBuilder {
             ready: Ready::default(),
             start_timeout: Duration::from_secs(60),
             base_path: String::new(),
-            exact: ExactProxy::builder(),
+            client: ExactProxy::new(),
             proxy: Arc::new(|builder| builder),
             sign: false,
             drain: Duration::from_secs(30),
@@ -95,7 +91,7 @@ impl SpawnAppBuilder {
     }
 
     /// How the child comes to its socket, where the command names neither `__PORT__` nor `__SOCKET__`.
-    pub fn listen(mut self, listen: Listen) -> Self {
+    pub fn listen(mut self, listen: ListenMode) -> Self {
         self.listen = Some(listen);
         self
     }
@@ -134,10 +130,10 @@ impl SpawnAppBuilder {
         self
     }
 
-    /// What sends the requests: timeouts, limits, versions of HTTP. Each child gets a pool of its own, which ends with it.
-    /// Default: [`ExactProxy::builder`].
-    pub fn exact(mut self, exact: ExactProxyBuilder) -> Self {
-        self.exact = exact;
+    /// Sets the client that sends the requests: its timeouts, limits and HTTP versions. Each child gets a connection pool of its own with
+    /// these settings; the pool is closed with the child. Default: [`ExactProxy::new`].
+    pub fn client(mut self, client: ExactProxy) -> Self {
+        self.client = client;
         self
     }
 
@@ -145,10 +141,10 @@ impl SpawnAppBuilder {
     /// it says of `exact` is not used.
     ///
     /// ```
-    /// use nexthop::{protocol::Family, spawn::{Command, SpawnApp}};
+    /// use nexthop::{protocol::ForwardedHeaders, spawn::{Command, SpawnApp}};
     ///
     /// let app = SpawnApp::builder(Command::new("python3").args(["-m", "http.server", "__PORT__"]))
-    ///     .proxy(|proxy| proxy.families([Family::XForwarded]))
+    ///     .proxy(|proxy| proxy.forwarded_headers([ForwardedHeaders::XForwarded]))
     ///     .build()?;
     /// # let _ = app;
     /// # Ok::<(), nexthop::ConfigError>(())
@@ -175,7 +171,7 @@ impl SpawnAppBuilder {
     }
 
     /// How long a child and its process group may take to end after `TERM`; then it is `KILL`. Default: 10 s.
-    pub fn grace(mut self, grace: Duration) -> Self {
+    pub fn stop_timeout(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
@@ -268,7 +264,7 @@ impl SpawnAppBuilder {
         self.command.check()?;
         let way = Way::choose(&self.command, self.listen)?;
         self.ready.check_config()?;
-        let by_line = matches!(way, Way::Reported(_)) && matches!(self.ready.0, Kind::Line(_));
+        let by_line = matches!(way, Way::Announced(_)) && matches!(self.ready.0, Kind::Line(_));
         if by_line {
             return Err(ConfigError::conflict("listen, ready", "a line that names the port says that it is ready"));
         }
@@ -302,8 +298,11 @@ impl SpawnAppBuilder {
         if !(self.base_path.is_empty() || self.base_path.starts_with('/')) {
             return Err(ConfigError::invalid("base_path", self.base_path, "does not begin with /"));
         }
-        if !self.exact.is_direct() {
-            return Err(ConfigError::conflict("exact", "a child is connected to by its own address"));
+        if !self.client.sibling().is_direct() {
+            return Err(ConfigError::conflict(
+                "client",
+                "a child is reached at its own address: an upstream proxy or a connector cannot be used",
+            ));
         }
         let directory = self.directory.unwrap_or_else(std::env::temp_dir);
         let program = self.command.argv.first().map(|program| program.to_string_lossy().into_owned());
@@ -316,7 +315,7 @@ impl SpawnAppBuilder {
             ready: self.ready,
             start_timeout: self.start_timeout,
             base_path: self.base_path,
-            exact: self.exact,
+            client: self.client,
             proxy: self.proxy,
             sign: self.sign,
             drain: self.drain,

@@ -19,8 +19,8 @@ use zeroize::Zeroizing;
 use super::{
     gate::{Backend, Gate},
     group,
-    listen::{Address, Place, Report as PortReport, SECRET_FILE, Said, Way},
-    output::{Finder, Output, Stream},
+    listen::{Address, Place, PortAnnouncement, SECRET_FILE, Said, Way},
+    output::{Finder, Output, OutputStream},
     process::Process,
     ready::{self, Kind},
     shared::Front,
@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     error::BoxError,
-    message::target::Href,
+    message::target::UpstreamUrl,
     protocol::{keyring::Keyring, signature::Signer},
     secret::Secret,
 };
@@ -82,7 +82,7 @@ impl Birth {
         let (exit, ready_for) = match self.start() {
             Ok(alive) => self.see_through(alive).await,
             Err(error) => {
-                let cause = ExitCause::NotStarted(error.to_string());
+                let cause = ExitCause::SpawnFailed(error.to_string());
                 tracing::warn!(name = &*self.spec.name, %error, "a child cannot be started");
                 (Exit { status: None, cause }, None)
             }
@@ -130,8 +130,8 @@ impl Birth {
         let mut readers = JoinSet::new();
         let (out, err) = process.pipes();
         // Each pipe by itself: a child that fills one of them must not wait for the other to be read.
-        out.map(|pipe| readers.spawn(output.clone().read(Stream::Out, pipe)));
-        err.map(|pipe| readers.spawn(output.clone().read(Stream::Err, pipe)));
+        out.map(|pipe| readers.spawn(output.clone().read(OutputStream::Stdout, pipe)));
+        err.map(|pipe| readers.spawn(output.clone().read(OutputStream::Stderr, pipe)));
         Ok(Alive {
             process,
             output,
@@ -161,7 +161,7 @@ impl Birth {
     /// What is looked for in the output.
     fn finder(&self) -> Option<Finder> {
         let port = match &self.spec.way {
-            Way::Reported(PortReport(Said::Line(find))) => Some(find.clone()),
+            Way::Announced(PortAnnouncement(Said::Line(find))) => Some(find.clone()),
             _ => None,
         };
         port.or_else(|| self.spec.ready.finder())
@@ -181,8 +181,8 @@ impl Birth {
             Ok(backend)
         };
         let ready = tokio::select! {
-            ready = timeout(self.spec.start_timeout, becoming) => ready.unwrap_or(Err(ExitCause::NotReadyInTime)),
-            () = alive.process.exited() => Err(ExitCause::DiedWhileStarting),
+            ready = timeout(self.spec.start_timeout, becoming) => ready.unwrap_or(Err(ExitCause::StartTimeout)),
+            () = alive.process.exited() => Err(ExitCause::ExitedWhileStarting),
             () = self.halted(Halt::Drain) => Err(ExitCause::Stopped),
         };
         let (cause, ready_for) = match ready {
@@ -193,7 +193,7 @@ impl Birth {
                 (cause, Some(since.elapsed()))
             }
             Err(cause) => {
-                if cause != ExitCause::DiedWhileStarting {
+                if cause != ExitCause::ExitedWhileStarting {
                     alive.process.stop(self.spec.grace, self.halted(Halt::Kill)).await;
                 }
                 (cause, None)
@@ -206,7 +206,7 @@ impl Birth {
     /// Until it ends, by itself or as it is asked to.
     async fn serve(&self, process: &mut Process, gate: &Gate) -> ExitCause {
         tokio::select! {
-            () = process.exited() => return ExitCause::Died,
+            () = process.exited() => return ExitCause::Exited,
             () = self.halted(Halt::Drain) => {}
         }
         tokio::select! {
@@ -245,7 +245,7 @@ impl Birth {
         let spec = &*self.spec;
         let address = match (&place.address, &spec.way) {
             (Some(address), _) => address.clone(),
-            (None, Way::Reported(PortReport(Said::File))) => self.at(port_in_file(place).await),
+            (None, Way::Announced(PortAnnouncement(Said::File))) => self.at(port_in_file(place).await),
             (None, _) => self.at(output.found().await),
         };
         if spec.way.needs_proof()
@@ -253,11 +253,11 @@ impl Birth {
         {
             ready::connects(&Address::Tcp(*address)).await;
             if !spec.unproven && !is_proven(output.pid, *address).await {
-                return Err(ExitCause::Impostor);
+                return Err(ExitCause::ForeignListener);
             }
         }
-        let not_started = |error: crate::ConfigError| ExitCause::NotStarted(error.to_string());
-        let href: Href = address.href(&spec.base_path).parse().map_err(not_started)?;
+        let not_started = |error: crate::ConfigError| ExitCause::SpawnFailed(error.to_string());
+        let href: UpstreamUrl = address.href(&spec.base_path).parse().map_err(not_started)?;
         let probe = spec.probe(href.clone(), signer.clone()).map_err(not_started)?;
         spec.ready.poll(&spec.way, &address, &probe).await;
         if matches!(spec.ready.0, Kind::Line(_)) {

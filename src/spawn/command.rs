@@ -18,7 +18,7 @@ use crate::error::ConfigError;
 /// |---|---|
 /// | `__PORT__` | the port that the program is to listen on, at [`address`](super::SpawnAppBuilder::address) |
 /// | `__SOCKET__` | the path of the unix socket that it is to listen on, in a private directory |
-/// | `__PORT_FILE__` | the file that it is to write its port to ([`Report::file`](super::Report::file)) |
+/// | `__PORT_FILE__` | the file that it is to write its port to ([`PortAnnouncement::from_file`](super::PortAnnouncement::from_file)) |
 /// | `__SECRET_FILE__` | the file with the key that requests are signed with ([`sign_requests`](super::SpawnAppBuilder::sign_requests)) |
 ///
 /// The environment is this process's, but for `LISTEN_PID`, `LISTEN_FDS`, `LISTEN_FDNAMES`, `NOTIFY_SOCKET`, `WATCHDOG_PID` and

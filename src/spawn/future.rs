@@ -1,4 +1,4 @@
-//! [`SpawnFuture`]: a request until its response, on one child or, where that dies, on the next.
+//! [`SpawnAppFuture`]: a request until its response, on one child or, where that dies, on the next.
 
 use std::{
     convert::Infallible,
@@ -21,14 +21,14 @@ use crate::{
 
 /// The answer of a [`SpawnApp`](super::SpawnApp) to one request.
 #[must_use = "futures do nothing unless polled"]
-pub struct SpawnFuture {
+pub struct SpawnAppFuture {
     /// The request on a child, or all that is rarer, in a box.
     state: State,
     /// On the child that `state` is about, if it is about one.
     lease: Option<Lease>,
 }
 
-impl SpawnFuture {
+impl SpawnAppFuture {
     pub(super) fn answer(response: Response<Body>) -> Self {
         Self { state: State::answer(response), lease: None }
     }
@@ -64,7 +64,7 @@ impl SpawnFuture {
     }
 }
 
-impl Passage for SpawnFuture {
+impl Passage for SpawnAppFuture {
     type Escort = Option<Lease>;
 
     fn new(state: State, lease: Option<Lease>) -> Self {
@@ -80,7 +80,7 @@ impl Escort for Option<Lease> {
     }
 }
 
-impl Future for SpawnFuture {
+impl Future for SpawnAppFuture {
     type Output = Result<Response<Body>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -104,7 +104,7 @@ fn hold_tunnel(lease: &Lease, extensions: &mut Extensions) {
     extensions.insert(Hold(Arc::new(lease.again())));
 }
 
-async fn finish(future: SpawnFuture) -> Response<Body> {
+async fn finish(future: SpawnAppFuture) -> Response<Body> {
     match future.await {
         Ok(response) => response,
         Err(never) => match never {},
@@ -154,8 +154,8 @@ async fn move_on(mut failed: Failed, mut lease: Lease) -> Response<Body> {
     failed.answer()
 }
 
-impl fmt::Debug for SpawnFuture {
+impl fmt::Debug for SpawnAppFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SpawnFuture").finish_non_exhaustive()
+        f.debug_struct("SpawnAppFuture").finish_non_exhaustive()
     }
 }

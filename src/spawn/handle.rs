@@ -28,7 +28,7 @@ impl Handle {
 
     /// Stops the children: no new requests, those that are on their way are waited for
     /// ([`drain_timeout`](super::SpawnAppBuilder::drain_timeout)), then the process groups are asked to end
-    /// ([`grace`](super::SpawnAppBuilder::grace)) and killed. Done when all are reaped. The next request starts one again.
+    /// ([`stop_timeout`](super::SpawnAppBuilder::stop_timeout)) and killed. Done when all are reaped. The next request starts one again.
     pub async fn stop(&self) -> Result<(), Error> {
         self.0.order(What::Stop).await
     }

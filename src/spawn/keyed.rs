@@ -21,7 +21,7 @@ use tower_service::Service;
 
 use super::{
     builder::SpawnAppBuilder,
-    future::SpawnFuture,
+    future::SpawnAppFuture,
     handle::Handle,
     service::SpawnApp,
     shared::{SECOND, refused},
@@ -31,7 +31,7 @@ use crate::{
     body::Body,
     error::{BoxError, ConfigError, Error, ErrorKind},
     exact::answer,
-    ext::RequestOrigin,
+    ext::OriginalRequest,
 };
 
 /// Forwards each request to the app of its key, which is made when somebody asks for it: one for each host, or for each user.
@@ -227,7 +227,7 @@ impl Entry {
 }
 
 fn host(parts: &Parts) -> Option<Cow<'_, str>> {
-    let restored = parts.extensions.get::<RequestOrigin>().and_then(RequestOrigin::host);
+    let restored = parts.extensions.get::<OriginalRequest>().and_then(OriginalRequest::host);
     let authority = restored.or_else(|| parts.uri.authority()).map(|authority| authority.as_str());
     let authority = authority.or_else(|| parts.headers.get(HOST)?.to_str().ok())?;
     let host = match authority.strip_prefix('[') {
@@ -246,17 +246,17 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = SpawnFuture;
+    type Future = SpawnAppFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> SpawnFuture {
+    fn call(&mut self, request: Request<B>) -> SpawnAppFuture {
         let (parts, body) = request.into_parts();
         match self.0.find(&parts) {
             Ok(entry) => entry.app.send(Request::from_parts(parts, body)),
-            Err(response) => SpawnFuture::answer(*response),
+            Err(response) => SpawnAppFuture::answer(*response),
         }
     }
 }

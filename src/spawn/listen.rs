@@ -1,4 +1,4 @@
-//! [`Listen`] and [`Address`]: where a child is to be reached.
+//! [`ListenMode`] and [`Address`]: where a child is to be reached.
 
 use std::{
     fmt, io,
@@ -13,7 +13,7 @@ use crate::error::ConfigError;
 /// How a child whose command names neither `__PORT__` nor `__SOCKET__` comes to its socket.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Listen {
+pub enum ListenMode {
     /// It is given a listening TCP socket as descriptor 3, with `LISTEN_FDS=1` and `LISTEN_PID` (`sd_listen_fds(3)`), bound to a free port
     /// of [`address`](super::SpawnAppBuilder::address). No other program can take that port, and no connection is refused while it starts.
     /// `uvicorn --fd 3`, `gunicorn`, `server.listen({fd: 3})` in Node. Unix only.
@@ -21,12 +21,12 @@ pub enum Listen {
     /// The same with a unix socket in a private directory.
     InheritedUnix,
     /// It chooses a port itself, at [`address`](super::SpawnAppBuilder::address), and says which.
-    Reported(Report),
+    Announced(PortAnnouncement),
 }
 
 /// How a child says which port it has chosen.
 #[derive(Clone)]
-pub struct Report(pub(super) Said);
+pub struct PortAnnouncement(pub(super) Said);
 
 #[derive(Clone)]
 pub(super) enum Said {
@@ -34,20 +34,20 @@ pub(super) enum Said {
     File,
 }
 
-impl Report {
+impl PortAnnouncement {
     /// In a line of its output, by the digits that come right after `text`.
     ///
     /// ```
-    /// use nexthop::spawn::{Listen, Report};
+    /// use nexthop::spawn::{ListenMode, PortAnnouncement};
     ///
     /// // Uvicorn running on http://127.0.0.1:40123 (Press CTRL+C to quit)
-    /// let listen = Listen::Reported(Report::after("running on http://127.0.0.1:"));
+    /// let listen = ListenMode::Announced(PortAnnouncement::after_text("running on http://127.0.0.1:"));
     /// # let _ = listen;
     /// ```
     #[must_use]
-    pub fn after(text: impl Into<String>) -> Self {
+    pub fn after_text(text: impl Into<String>) -> Self {
         let text = text.into();
-        Self::line(move |line| {
+        Self::from_line(move |line| {
             let (_, rest) = line.split_once(&text)?;
             let end = rest.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len());
             rest.get(..end)?.parse().ok()
@@ -55,22 +55,22 @@ impl Report {
     }
 
     /// In the first line of its output, on either stream, in which `find` finds it.
-    pub fn line(find: impl Fn(&str) -> Option<u16> + Send + Sync + 'static) -> Self {
+    pub fn from_line(find: impl Fn(&str) -> Option<u16> + Send + Sync + 'static) -> Self {
         Self(Said::Line(Arc::new(find)))
     }
 
     /// In the file whose path stands in place of `__PORT_FILE__`: a number and a line end. The file does not exist before.
     #[must_use]
-    pub fn file() -> Self {
+    pub fn from_file() -> Self {
         Self(Said::File)
     }
 }
 
-impl fmt::Debug for Report {
+impl fmt::Debug for PortAnnouncement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
-            Said::Line(_) => "Report::line",
-            Said::File => "Report::file",
+            Said::Line(_) => "PortAnnouncement::from_line",
+            Said::File => "PortAnnouncement::from_file",
         })
     }
 }
@@ -103,12 +103,12 @@ pub(super) enum Way {
     Socket,
     Inherited,
     InheritedUnix,
-    Reported(Report),
+    Announced(PortAnnouncement),
 }
 
 impl Way {
     /// By what the command mentions and what is asked for by name.
-    pub(super) fn choose(command: &Command, listen: Option<Listen>) -> Result<Self, ConfigError> {
+    pub(super) fn choose(command: &Command, listen: Option<ListenMode>) -> Result<Self, ConfigError> {
         let (port, socket) = (command.mentions(PORT), command.mentions(SOCKET));
         let way = match (listen, port, socket) {
             (None, true, false) => Self::Port,
@@ -124,15 +124,15 @@ impl Way {
                 let why = "the command names __PORT__ or __SOCKET__ already";
                 return Err(ConfigError::conflict("listen", why));
             }
-            (Some(Listen::Inherited), ..) => Self::Inherited,
-            (Some(Listen::InheritedUnix), ..) => Self::InheritedUnix,
-            (Some(Listen::Reported(report)), ..) => Self::Reported(report),
+            (Some(ListenMode::Inherited), ..) => Self::Inherited,
+            (Some(ListenMode::InheritedUnix), ..) => Self::InheritedUnix,
+            (Some(ListenMode::Announced(report)), ..) => Self::Announced(report),
         };
-        let by_file = matches!(&way, Self::Reported(Report(Said::File)));
+        let by_file = matches!(&way, Self::Announced(PortAnnouncement(Said::File)));
         if by_file != command.mentions(PORT_FILE) {
-            return Err(ConfigError::conflict("__PORT_FILE__", "goes together with Report::file()"));
+            return Err(ConfigError::conflict("__PORT_FILE__", "goes together with PortAnnouncement::from_file()"));
         }
-        if cfg!(not(unix)) && !matches!(way, Self::Port | Self::Reported(_)) {
+        if cfg!(not(unix)) && !matches!(way, Self::Port | Self::Announced(_)) {
             return Err(ConfigError::invalid("listen", format!("{way:?}"), "this system can do it by port only"));
         }
         Ok(way)
@@ -140,7 +140,7 @@ impl Way {
 
     /// True if another program could stand in the child's place.
     pub(super) fn needs_proof(&self) -> bool {
-        matches!(self, Self::Port | Self::Reported(_))
+        matches!(self, Self::Port | Self::Announced(_))
     }
 
     pub(super) fn is_inherited(&self) -> bool {
@@ -179,8 +179,8 @@ impl Place {
                 place.filled.push((PORT, address.port().to_string()));
                 place.address = Some(Address::Tcp(address));
             }
-            Way::Reported(Report(Said::Line(_))) => {}
-            Way::Reported(Report(Said::File)) => {
+            Way::Announced(PortAnnouncement(Said::Line(_))) => {}
+            Way::Announced(PortAnnouncement(Said::File)) => {
                 let path = place.file("port");
                 place.filled.push((PORT_FILE, text(&path)?));
             }
@@ -251,18 +251,20 @@ mod tests {
         let neither = Command::new("app");
         assert!(matches!(Way::choose(&port, None), Ok(Way::Port)));
         assert!(Way::choose(&port.clone().arg("__SOCKET__"), None).is_err());
-        assert!(Way::choose(&port, Some(Listen::Reported(Report::after("port ")))).is_err());
+        assert!(Way::choose(&port, Some(ListenMode::Announced(PortAnnouncement::after_text("port ")))).is_err());
         assert!(matches!(Way::choose(&neither, None), Err(ConfigError::Missing { .. })));
-        assert!(Way::choose(&neither, Some(Listen::Reported(Report::file()))).is_err());
+        assert!(Way::choose(&neither, Some(ListenMode::Announced(PortAnnouncement::from_file()))).is_err());
         if cfg!(unix) {
             assert!(matches!(Way::choose(&socket, None), Ok(Way::Socket)));
-            assert!(matches!(Way::choose(&neither, Some(Listen::Inherited)), Ok(Way::Inherited)));
+            assert!(matches!(Way::choose(&neither, Some(ListenMode::Inherited)), Ok(Way::Inherited)));
         }
     }
 
     #[test]
     fn a_port_is_read_right_after_the_text() {
-        let Report(Said::Line(find)) = Report::after("http://127.0.0.1:") else { panic!("not a line") };
+        let PortAnnouncement(Said::Line(find)) = PortAnnouncement::after_text("http://127.0.0.1:") else {
+            panic!("not a line")
+        };
         assert_eq!(find("INFO: on http://127.0.0.1:8123 (quit)"), Some(8123));
         assert_eq!(find("on http://127.0.0.1:x"), None);
         assert_eq!(find("on http://127.0.0.1:99999"), None);

@@ -28,9 +28,9 @@
 //! |---|---|---|---|
 //! | `__PORT__` | | binds a port that was free a moment ago | a program that was quicker; on Linux it is found out before anything is sent to it |
 //! | `__SOCKET__` | | binds a unix socket in a directory that nobody else can enter | nobody |
-//! | | [`Listen::Inherited`] | takes over a listening TCP socket, descriptor 3 (`LISTEN_FDS=1`) | nobody |
-//! | | [`Listen::InheritedUnix`] | takes over a listening unix socket | nobody |
-//! | | [`Listen::Reported`] | binds any port, and says which, in a line or a file | as for `__PORT__` |
+//! | | [`ListenMode::Inherited`] | takes over a listening TCP socket, descriptor 3 (`LISTEN_FDS=1`) | nobody |
+//! | | [`ListenMode::InheritedUnix`] | takes over a listening unix socket | nobody |
+//! | | [`ListenMode::Announced`] | binds any port, and says which, in a line or a file | as for `__PORT__` |
 //!
 //! With an inherited socket there is no race and no refused connection. On systems other than Linux, the proof for ports is that the child
 //! is alive when somebody answers. A child that was beaten to its port has failed, and the next one gets another port.
@@ -53,7 +53,7 @@
 //! connections of its own, so that none leads to a dead one.
 //!
 //! # Stopping
-//! The child leads a process group. It is sent `TERM`, and `KILL` after the [grace](SpawnAppBuilder::grace), and so are its children.
+//! The child leads a process group. It is sent `TERM`, and `KILL` after the [grace](SpawnAppBuilder::stop_timeout), and so are its children.
 //! When this process ends without having stopped them (it returns, panics, is killed), a shell that was started beside the first child does
 //! the same. What leaves the group (`setsid`) is out of reach. Have a server that ends orderly await
 //! [`Handle::shut_down`] last.
@@ -74,7 +74,7 @@
 //! # Windows
 //! | | unix | Windows |
 //! |---|---|---|
-//! | listening | as above | by port: `__PORT__` or [`Listen::Reported`] |
+//! | listening | as above | by port: `__PORT__` or [`ListenMode::Announced`] |
 //! | being ready | as [`Ready`] has it | all of it but `Ready::notify` |
 //! | a stop | `TERM`, the grace, `KILL` | the end, at once, without the grace |
 //! | who goes with a child | its process group | its job object: all that it has started |
@@ -114,11 +114,11 @@ pub use builder::SpawnAppBuilder;
 pub use command::Command;
 #[cfg(unix)]
 pub use command::Resource;
-pub use future::SpawnFuture;
+pub use future::SpawnAppFuture;
 pub use handle::{Events, Handle};
 pub use keyed::{KeyedSpawnApp, KeyedSpawnAppBuilder};
-pub use listen::{Address, Listen, Report};
-pub use output::{Line, Stream};
+pub use listen::{Address, ListenMode, PortAnnouncement};
+pub use output::{Line, OutputStream};
 pub use ready::Ready;
 pub use service::SpawnApp;
 pub use state::{ChildStatus, Event, Exit, ExitCause, State, Status};

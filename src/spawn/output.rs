@@ -14,11 +14,11 @@ use tokio::{
 /// Where a line was printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Stream {
+pub enum OutputStream {
     /// Standard output.
-    Out,
+    Stdout,
     /// Standard error.
-    Err,
+    Stderr,
 }
 
 /// A line that a child printed.
@@ -26,7 +26,7 @@ pub enum Stream {
 #[non_exhaustive]
 pub struct Line {
     /// Where.
-    pub stream: Stream,
+    pub stream: OutputStream,
     /// Without its end. Bytes that are not UTF-8 are replaced, and what is over 8 KiB is left out.
     pub text: String,
 }
@@ -77,7 +77,7 @@ impl Output {
     }
 
     /// Reads one of its pipes to the end. A line of over 64 KiB is taken for several.
-    pub(super) async fn read(self, stream: Stream, pipe: impl AsyncRead + Unpin) {
+    pub(super) async fn read(self, stream: OutputStream, pipe: impl AsyncRead + Unpin) {
         let mut pipe = BufReader::with_capacity(8 * 1024, pipe);
         let mut line = Vec::new();
         loop {
@@ -101,12 +101,16 @@ impl Output {
         }
     }
 
-    fn line(&self, stream: Stream, bytes: &[u8]) {
+    fn line(&self, stream: OutputStream, bytes: &[u8]) {
         let text = String::from_utf8_lossy(bytes.strip_suffix(b"\r").unwrap_or(bytes));
         let (name, pid) = (&*self.name, self.pid);
         match stream {
-            Stream::Out => tracing::info!(target: "nexthop::spawn::output", name, pid, stream = "stdout", "{text}"),
-            Stream::Err => tracing::info!(target: "nexthop::spawn::output", name, pid, stream = "stderr", "{text}"),
+            OutputStream::Stdout => {
+                tracing::info!(target: "nexthop::spawn::output", name, pid, stream = "stdout", "{text}")
+            }
+            OutputStream::Stderr => {
+                tracing::info!(target: "nexthop::spawn::output", name, pid, stream = "stderr", "{text}")
+            }
         }
         if let Some(finder) = &self.finder
             && self.found.borrow().is_none()
@@ -159,7 +163,7 @@ mod tests {
 
     async fn kept(bytes: &[u8]) -> Vec<String> {
         let output = Output::new("test".into(), 1, Arc::default(), None);
-        output.clone().read(Stream::Out, bytes).await;
+        output.clone().read(OutputStream::Stdout, bytes).await;
         output.kept.lines().into_iter().map(|line| line.text).collect()
     }
 
@@ -181,7 +185,7 @@ mod tests {
     async fn the_first_line_with_a_port_is_the_one_that_counts() {
         let finder: Finder = Arc::new(|line| line.strip_prefix("port ")?.parse().ok());
         let output = Output::new("test".into(), 1, Arc::default(), Some(finder));
-        output.clone().read(Stream::Err, &b"hello\nport x\nport 81\nport 82\n"[..]).await;
+        output.clone().read(OutputStream::Stderr, &b"hello\nport x\nport 81\nport 82\n"[..]).await;
         assert_eq!(output.found().await, 81);
         assert_eq!(output.last_words(), "hello\nport x\nport 81\nport 82");
     }

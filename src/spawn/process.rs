@@ -64,7 +64,7 @@ impl Process {
         }
     }
 
-    /// Asks the group to end, and makes it end after `grace`, or once `hurry` is done.
+    /// Asks the group to end, and makes it end after `stop_timeout`, or once `hurry` is done.
     pub(super) async fn stop(&mut self, grace: Duration, hurry: impl Future<Output = ()>) {
         self.signal(Signal::TERM);
         let deadline = Instant::now() + grace.min(Duration::from_secs(24 * 60 * 60));

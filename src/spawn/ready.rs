@@ -13,14 +13,14 @@ use super::{
     output::Finder,
 };
 use crate::{
-    app::{ProxyApp, ProxyFuture},
+    app::{ProxyApp, ProxyAppFuture},
     body::Body,
     error::ConfigError,
 };
 
 /// When a child that was started counts as ready. Until then requests wait.
 ///
-/// Default: when it accepts a connection; with an [inherited](super::Listen::Inherited) socket, to which anybody can connect before, when it
+/// Default: when it accepts a connection; with an [inherited](super::ListenMode::Inherited) socket, to which anybody can connect before, when it
 /// answers `OPTIONS *`, whatever it says (RFC 9110 §9.3.7: a ping).
 ///
 /// What must be asked for is asked at once, and again each time that another eighth of the wait so far has passed, 1 ms at the least and
@@ -161,7 +161,7 @@ pub(super) async fn pause(since: Instant) {
 async fn ask(app: &ProxyApp, method: Method, target: &str, statuses: &RangeInclusive<u16>) -> bool {
     let request = Request::builder().method(method).uri(target).header(HOST, "localhost").body(Body::empty());
     let Ok(request) = request else { return false };
-    match app.send::<_, ProxyFuture>(request, ()).or_give_back().await {
+    match app.send::<_, ProxyAppFuture>(request, ()).or_give_back().await {
         Ok(response) => statuses.contains(&response.status().as_u16()),
         // No line in the log: it is not there yet.
         Err(_) => false,

@@ -17,7 +17,7 @@ use tower_service::Service;
 use super::{
     builder::SpawnAppBuilder,
     command::Command,
-    future::SpawnFuture,
+    future::SpawnAppFuture,
     handle::Handle,
     shared::{Front, pick},
 };
@@ -50,7 +50,7 @@ impl SpawnApp {
 
     /// A function of its own in every build, so that its future is made where the caller wants it, and not moved there.
     #[inline(never)]
-    pub(super) fn send<B>(&self, request: Request<B>) -> SpawnFuture
+    pub(super) fn send<B>(&self, request: Request<B>) -> SpawnAppFuture
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
@@ -62,13 +62,13 @@ impl SpawnApp {
     }
 
     #[cold]
-    fn without_child(&self, request: Request<Body>) -> SpawnFuture {
+    fn without_child(&self, request: Request<Body>) -> SpawnAppFuture {
         match &self.0.public.spec.placeholder {
             Some(page) if is_for_a_browser(request.method(), request.headers()) => {
                 self.0.demand();
-                SpawnFuture::answer(placeholder(page.clone()))
+                SpawnAppFuture::answer(placeholder(page.clone()))
             }
-            _ => SpawnFuture::wait(self.0.clone(), request),
+            _ => SpawnAppFuture::wait(self.0.clone(), request),
         }
     }
 }
@@ -80,13 +80,13 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = SpawnFuture;
+    type Future = SpawnAppFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> SpawnFuture {
+    fn call(&mut self, request: Request<B>) -> SpawnAppFuture {
         self.send(request)
     }
 }

@@ -16,8 +16,8 @@ use super::{backoff::Backoff, command::Command, listen::Way, output::Kept, ready
 use crate::{
     app::{ProxyApp, ProxyAppBuilder},
     error::ConfigError,
-    exact::ExactProxyBuilder,
-    message::target::Href,
+    exact::ExactProxy,
+    message::target::UpstreamUrl,
     protocol::signature::Signer,
 };
 
@@ -30,7 +30,7 @@ pub(super) struct Spec {
     pub(super) ready: Ready,
     pub(super) start_timeout: Duration,
     pub(super) base_path: String,
-    pub(super) exact: ExactProxyBuilder,
+    pub(super) client: ExactProxy,
     pub(super) proxy: Arc<Configure>,
     pub(super) sign: bool,
     pub(super) drain: Duration,
@@ -54,8 +54,8 @@ pub(super) type Configure = dyn Fn(ProxyAppBuilder) -> ProxyAppBuilder + Send + 
 impl Spec {
     /// A proxy to a child by which it is asked whether it is ready: without what [`proxy`](super::SpawnAppBuilder::proxy) says, so that
     /// nobody but the child answers.
-    pub(super) fn probe(&self, href: Href, signer: Option<Signer>) -> Result<ProxyApp, ConfigError> {
-        let builder = ProxyApp::builder(href).exact(self.exact.clone().build()?);
+    pub(super) fn probe(&self, href: UpstreamUrl, signer: Option<Signer>) -> Result<ProxyApp, ConfigError> {
+        let builder = ProxyApp::builder(href).client(self.client.sibling().build()?);
         match signer {
             Some(signer) => builder.signer(signer).build(),
             None => builder.build(),
@@ -65,12 +65,12 @@ impl Spec {
     /// The proxy to a child. `is_there` is asked before and after each connection is opened.
     pub(super) fn app(
         &self,
-        href: Href,
+        href: UpstreamUrl,
         signer: Option<Signer>,
         is_there: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Result<ProxyApp, ConfigError> {
-        let exact = self.exact.clone().replaceable(is_there).build()?;
-        let builder = (self.proxy)(ProxyApp::builder(href)).exact(exact);
+        let client = self.client.sibling().replaceable(is_there).build()?;
+        let builder = (self.proxy)(ProxyApp::builder(href)).client(client);
         match signer {
             Some(signer) => builder.signer(signer).build(),
             None => builder.build(),

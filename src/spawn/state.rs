@@ -40,26 +40,26 @@ pub enum ExitCause {
     /// It was told to: it was idle, too old, replaced, or somebody asked for it.
     Stopped,
     /// It ended by itself while it served.
-    Died,
+    Exited,
     /// It ended before it was ready.
-    DiedWhileStarting,
+    ExitedWhileStarting,
     /// It could not be started at all; the system's reason.
-    NotStarted(String),
+    SpawnFailed(String),
     /// It was not ready in time.
-    NotReadyInTime,
+    StartTimeout,
     /// Somebody else answers at its port.
-    Impostor,
+    ForeignListener,
 }
 
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.cause {
             ExitCause::Stopped => "stopped",
-            ExitCause::Died => "it ended by itself",
-            ExitCause::DiedWhileStarting => "it ended before it was ready",
-            ExitCause::NotStarted(why) => return write!(f, "it could not be started: {why}"),
-            ExitCause::NotReadyInTime => "it was not ready in time",
-            ExitCause::Impostor => "another program answers at its port",
+            ExitCause::Exited => "it ended by itself",
+            ExitCause::ExitedWhileStarting => "it ended before it was ready",
+            ExitCause::SpawnFailed(why) => return write!(f, "it could not be started: {why}"),
+            ExitCause::StartTimeout => "it was not ready in time",
+            ExitCause::ForeignListener => "another program answers at its port",
         })?;
         match &self.status {
             Some(status) => write!(f, " ({status})"),

@@ -22,7 +22,7 @@ use self::{
     wear::{Quiet, REPLACE_AGAIN, WEAR_INTERVAL, Wear},
 };
 use super::{
-    backoff::{Failures, Verdict},
+    backoff::{BackoffDecision, Failures},
     child::{Birth, Halt, News},
     shared::{Front, Order, Public, Reply, What},
     state::{Event, Exit, State},
@@ -286,10 +286,10 @@ impl Supervisor {
                     self.to_start.drain(..).for_each(|reply| _ = reply.send(Err(error())));
                 }
                 match verdict {
-                    Verdict::Again(at) => self.not_before = Some(at),
+                    BackoffDecision::Again(at) => self.not_before = Some(at),
                     // As long as others serve, nobody need know.
-                    Verdict::GiveUp(until) if !is_alone => self.not_before = Some(until),
-                    Verdict::GiveUp(until) => {
+                    BackoffDecision::GiveUp(until) if !is_alone => self.not_before = Some(until),
+                    BackoffDecision::GiveUp(until) => {
                         tracing::warn!(name = &*self.public.spec.name, pause = ?(until - now), "a backend fails again and again");
                         self.stop_all(Halt::Stop);
                         self.given_up = Some(until);

@@ -9,7 +9,7 @@ use super::{
     wire::{Buffered, field, fields},
     within_limit,
 };
-use crate::transport::Stream;
+use crate::transport::ByteStream;
 
 /// One connection on which a test writes bytes as it likes. Nothing it waits for takes longer than [`DEADLINE`](super::DEADLINE), after
 /// which it fails, as it does at whatever else was not to be expected; the message names the line of the test.
@@ -73,7 +73,7 @@ impl RawClient {
     }
 
     /// Over any stream: TLS, or one in memory.
-    pub fn over(io: impl Stream) -> Self {
+    pub fn over(io: impl ByteStream) -> Self {
         Self { io: Buffered::new(io), limit: DEADLINE }
     }
 
@@ -217,13 +217,13 @@ impl RawResponse {
     }
 
     /// Every value of a field, in order.
-    pub fn fields(&self, name: &str) -> Vec<&str> {
+    pub fn headers(&self, name: &str) -> Vec<&str> {
         fields(&self.head, name)
     }
 
     /// The one value of a field; fails if it is there twice.
     #[track_caller]
-    pub fn field(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         field(&self.head, name)
     }
 

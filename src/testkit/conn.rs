@@ -5,11 +5,11 @@ use std::{fmt, io, sync::Arc, time::Duration};
 use tokio::io::AsyncWriteExt;
 
 use super::{
-    Seen,
+    ReceivedRequest,
     upstream::Shared,
     wire::{Buffered, fields},
 };
-use crate::transport::Stream;
+use crate::transport::ByteStream;
 
 /// One connection in the hands of a script. What waits for the peer ends the script quietly when the peer has left, and has no limit of
 /// time: that is the business of whoever waits for the answer.
@@ -22,17 +22,17 @@ pub struct RawConn {
 }
 
 impl RawConn {
-    pub(super) fn new(io: impl Stream, shared: &Arc<Shared>) -> Self {
+    pub(super) fn new(io: impl ByteStream, shared: &Arc<Shared>) -> Self {
         Self { index: shared.connected(), io: Buffered::new(io), shared: shared.clone(), left: false }
     }
 
     /// A connection over any stream, for upstreams of one's own.
-    pub fn over(io: impl Stream) -> Self {
+    pub fn over(io: impl ByteStream) -> Self {
         Self::new(io, &Arc::default())
     }
 
     /// Reads one request with its body and records it. Ends the script if the peer closes instead.
-    pub async fn request(&mut self) -> Seen {
+    pub async fn request(&mut self) -> ReceivedRequest {
         match self.try_request().await {
             Ok(Some(seen)) => seen,
             Ok(None) | Err(_) => self.over_and_out().await,
@@ -43,7 +43,7 @@ impl RawConn {
     ///
     /// # Panics
     /// If the head names another transfer coding than `chunked`, or a `Content-Length` that is no number.
-    pub async fn try_request(&mut self) -> io::Result<Option<Seen>> {
+    pub async fn try_request(&mut self) -> io::Result<Option<ReceivedRequest>> {
         let Some(head) = self.io.head().await? else { return Ok(None) };
         let head = String::from_utf8_lossy(&head).into_owned();
         let (wire_body, body) = if let Some(coding) = fields(&head, "transfer-encoding").last() {
@@ -54,14 +54,14 @@ impl RawConn {
             let body = self.io.exactly(length).await?;
             (body.clone(), body)
         };
-        Ok(Some(self.shared.record(Seen { connection: self.index, head, wire_body, body })))
+        Ok(Some(self.shared.record(ReceivedRequest { connection: self.index, head, wire_body, body })))
     }
 
     /// Reads a request's head and records it, leaving the body unread. Ends the script if the peer closes instead.
-    pub async fn head(&mut self) -> Seen {
+    pub async fn head(&mut self) -> ReceivedRequest {
         let Ok(Some(head)) = self.io.head().await else { return self.over_and_out().await };
         let head = String::from_utf8_lossy(&head).into_owned();
-        self.shared.record(Seen { connection: self.index, head, wire_body: Vec::new(), body: Vec::new() })
+        self.shared.record(ReceivedRequest { connection: self.index, head, wire_body: Vec::new(), body: Vec::new() })
     }
 
     /// Reads `count` bytes, as in a body or a tunnel. Ends the script if the peer closes before.
@@ -102,7 +102,7 @@ impl RawConn {
     }
 
     /// Waits until `count` requests came, on this connection or another of the same upstream.
-    pub fn wait_seen(&self, count: usize) -> impl Future<Output = ()> + use<> {
+    pub fn wait_requests(&self, count: usize) -> impl Future<Output = ()> + use<> {
         let shared = self.shared.clone();
         async move { shared.until_seen(count).await }
     }

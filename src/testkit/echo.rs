@@ -30,7 +30,7 @@ use crate::Body;
 /// # async fn main() -> Result<(), nexthop::BoxError> {
 /// let response = echo().oneshot(Request::post("/a%2Fb").header("x-user", "ann").body(Body::from("hello"))?).await?;
 /// let saw = Echo::from_json(&response.into_body().collect().await?.to_bytes());
-/// assert_eq!((saw.uri.as_str(), saw.field("x-user"), saw.body.as_str()), ("/a%2Fb", Some("ann"), "hello"));
+/// assert_eq!((saw.uri.as_str(), saw.header("x-user"), saw.body.as_str()), ("/a%2Fb", Some("ann"), "hello"));
 /// # Ok(())
 /// # }
 /// ```
@@ -60,15 +60,15 @@ pub struct Echo {
 
 impl Echo {
     /// Every value of a field, in order.
-    pub fn fields(&self, name: &str) -> Vec<&str> {
+    pub fn headers(&self, name: &str) -> Vec<&str> {
         let named = |(found, _): &&(String, String)| found.eq_ignore_ascii_case(name);
         self.headers.iter().filter(named).map(|(_, value)| value.as_str()).collect()
     }
 
     /// The one value of a field; fails if it is there twice.
     #[track_caller]
-    pub fn field(&self, name: &str) -> Option<&str> {
-        wire::only(name, &self.fields(name))
+    pub fn header(&self, name: &str) -> Option<&str> {
+        wire::only(name, &self.headers(name))
     }
 
     /// Reads the answer of [`echo`]; fails if it is anything else.

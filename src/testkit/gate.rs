@@ -13,7 +13,7 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{InMemoryUpstream, RawConn};
-use crate::transport::{Connect, Connecting, Destination, Stream};
+use crate::transport::{ByteStream, Connect, Connecting, Destination};
 
 /// Breaks connections in the moment that something is written to them, before a byte of it is taken: what a proxy meets when an upstream
 /// closes an idle connection just as a request is sent on it.
@@ -43,14 +43,14 @@ use crate::transport::{Connect, Connecting, Destination, Stream};
 pub struct Gate {
     opened: Arc<AtomicUsize>,
     shut_before: Arc<AtomicUsize>,
-    deaf_after: Option<usize>,
+    unresponsive_after: Option<usize>,
 }
 
 impl Gate {
     /// Breaks each connection's sending direction after this many bytes; the other goes on.
     #[must_use]
-    pub fn deaf_after(mut self, bytes: usize) -> Self {
-        self.deaf_after = Some(bytes);
+    pub fn unresponsive_after(mut self, bytes: usize) -> Self {
+        self.unresponsive_after = Some(bytes);
         self
     }
 
@@ -88,7 +88,7 @@ impl<C: Connect> Connect for GatedConnector<C> {
     fn connect(&self, to: &Destination) -> Connecting {
         let index = self.gate.opened.fetch_add(1, Ordering::SeqCst);
         let (connecting, shut_before) = (self.inner.connect(to), self.gate.shut_before.clone());
-        let takes = self.gate.deaf_after;
+        let takes = self.gate.unresponsive_after;
         Box::pin(
             async move { Ok(Box::new(Gated { io: connecting.await?, index, shut_before, refused: 0, takes }) as _) },
         )
@@ -97,7 +97,7 @@ impl<C: Connect> Connect for GatedConnector<C> {
 
 /// A stream that, once shut, is not ready to write for a while and then broken.
 struct Gated {
-    io: Box<dyn Stream>,
+    io: Box<dyn ByteStream>,
     index: usize,
     shut_before: Arc<AtomicUsize>,
     refused: usize,

@@ -6,7 +6,7 @@
 //! use nexthop::{
 //!     Body, ExactProxy,
 //!     testkit::http2::{Http2Upstream, REFUSED_STREAM},
-//!     transport::HttpVersions,
+//!     exact::HttpVersions,
 //! };
 //! use tower::ServiceExt;
 //!
@@ -43,7 +43,7 @@ use std::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::{Playing, Tasks};
-use crate::transport::{Connect, Connecting, Destination, Stream};
+use crate::transport::{ByteStream, Connect, Connecting, Destination};
 
 /// A connector whose every connection leads to a script, in memory. What fails in a script fails the test, if it calls
 /// [`finish`](Self::finish).
@@ -94,7 +94,7 @@ impl Connect for Http2Upstream {
     fn connect(&self, _: &Destination) -> Connecting {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         (self.run)(self.connections.fetch_add(1, Ordering::SeqCst), theirs);
-        Box::pin(async move { Ok(Box::new(ours) as Box<dyn Stream>) })
+        Box::pin(async move { Ok(Box::new(ours) as Box<dyn ByteStream>) })
     }
 }
 
@@ -170,7 +170,7 @@ pub const CANCEL: u32 = 8;
 
 /// The server's side of a connection. A script that reads on a closed connection waits for ever, until the test ends.
 pub struct Frames {
-    io: Box<dyn Stream>,
+    io: Box<dyn ByteStream>,
     greeted: bool,
     /// Whether PING is answered, as it is at first.
     pub answers: bool,
@@ -181,7 +181,7 @@ pub struct Frames {
 
 impl Frames {
     /// Over any stream on which a client will begin with its preface.
-    pub fn over(io: impl Stream) -> Self {
+    pub fn over(io: impl ByteStream) -> Self {
         Self { io: Box::new(io), greeted: false, answers: true, pings: 0, unread: VecDeque::new() }
     }
 

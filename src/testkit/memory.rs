@@ -2,8 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{RawConn, Seen, Tasks, upstream::Shared, wire::Pipe, within};
-use crate::transport::{Connect, Connecting, Destination, Stream};
+use super::{RawConn, ReceivedRequest, Tasks, upstream::Shared, wire::Pipe, within};
+use crate::transport::{ByteStream, Connect, Connecting, Destination};
 
 /// A connector whose every connection leads to a script, in memory. What fails in a script fails the test, if it calls
 /// [`finish`](Self::finish).
@@ -19,10 +19,10 @@ use crate::transport::{Connect, Connecting, Destination, Stream};
 /// # async fn main() -> Result<(), nexthop::BoxError> {
 /// let upstream = InMemoryUpstream::new(scripts::answers(["HTTP/1.1 204 No Content\r\n\r\n"]));
 /// let exact = ExactProxy::builder().connector(upstream.clone()).build()?;
-/// let app = ProxyApp::builder("http://app.example/v1".parse()?).exact(exact).build()?;
+/// let app = ProxyApp::builder("http://app.example/v1").client(exact).build()?;
 ///
 /// app.oneshot(Request::get("/x").header("host", "a").header("remote-user", "forged").body(Body::empty())?).await?;
-/// assert_eq!((upstream.only().target(), upstream.only().field("remote-user")), ("/v1/x", None));
+/// assert_eq!((upstream.only_request().target(), upstream.only_request().header("remote-user")), ("/v1/x", None));
 /// # Ok(())
 /// # }
 /// ```
@@ -38,7 +38,7 @@ use crate::transport::{Connect, Connecting, Destination, Stream};
 /// # async fn main() -> Result<(), nexthop::BoxError> {
 /// let upstream = InMemoryUpstream::new(scripts::silent());
 /// let exact = ExactProxy::builder().connector(upstream.clone()).build()?;
-/// let app = ProxyApp::builder("http://app.example".parse()?).exact(exact).build()?;
+/// let app = ProxyApp::builder("http://app.example").client(exact).build()?;
 ///
 /// let asked = tokio::time::Instant::now();
 /// let response = app.oneshot(Request::get("/").header("host", "www.example.com").body(Body::empty())?).await?;
@@ -81,19 +81,19 @@ impl InMemoryUpstream {
     }
 
     /// Every request that scripts have read so far.
-    pub fn seen(&self) -> Vec<Seen> {
-        self.shared.seen()
+    pub fn requests(&self) -> Vec<ReceivedRequest> {
+        self.shared.requests()
     }
 
     /// The one request so far; fails if there are more, or none.
     #[track_caller]
-    pub fn only(&self) -> Seen {
-        self.shared.only()
+    pub fn only_request(&self) -> ReceivedRequest {
+        self.shared.only_request()
     }
 
     /// Waits until `count` requests came; fails after [`DEADLINE`](super::DEADLINE).
     #[track_caller]
-    pub fn wait_seen(&self, count: usize) -> impl Future<Output = ()> + '_ {
+    pub fn wait_requests(&self, count: usize) -> impl Future<Output = ()> + '_ {
         within("a request at the upstream", self.shared.until_seen(count))
     }
 
@@ -110,7 +110,7 @@ impl Connect for InMemoryUpstream {
     fn connect(&self, _: &Destination) -> Connecting {
         let (ours, theirs) = Pipe::pair(self.buffer);
         (self.run)(RawConn::new(theirs, &self.shared));
-        Box::pin(async move { Ok(Box::new(ours) as Box<dyn Stream>) })
+        Box::pin(async move { Ok(Box::new(ours) as Box<dyn ByteStream>) })
     }
 }
 

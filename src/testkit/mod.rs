@@ -37,7 +37,7 @@
 //!
 //! // What is to be tested, behind a server.
 //! let exact = ExactProxy::builder().connector(upstream.clone()).build()?;
-//! let app = ProxyApp::builder("http://app.example".parse()?).exact(exact).build()?;
+//! let app = ProxyApp::builder("http://app.example").client(exact).build()?;
 //! let (server, _) = InMemoryServer::serve(app, |serve| serve);
 //!
 //! let mut client = server.client().await;
@@ -87,4 +87,4 @@ pub use server::{InMemoryServer, Streams};
 pub use tasks::{DEADLINE, Tasks, within, within_limit};
 #[cfg(feature = "tls")]
 pub use tls::ServerTls;
-pub use upstream::{RawUpstream, Seen};
+pub use upstream::{RawUpstream, ReceivedRequest};

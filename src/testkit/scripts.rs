@@ -36,7 +36,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
-use super::{RawConn, Seen};
+use super::{RawConn, ReceivedRequest};
 use crate::message::{extended::switch, upgrade::handshake};
 
 /// A script at work on one connection.
@@ -217,7 +217,7 @@ fn first(response: impl Into<Bytes>, count: usize) -> Bytes {
 }
 
 /// The fields of a request, as far as they are some.
-fn headers(seen: &Seen) -> HeaderMap {
+fn headers(seen: &ReceivedRequest) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in seen.head.lines().skip(1).filter_map(|line| line.split_once(':')) {
         if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value.trim())) {

@@ -24,7 +24,7 @@ use crate::{
 /// let (server, _) = InMemoryServer::serve(echo(), |serve| serve);
 /// let mut client = server.client().await;
 /// let saw = client.exchange("GET /page HTTP/1.1\r\nHost: a\r\n\r\n").await.echo();
-/// assert_eq!((saw.uri.as_str(), saw.field("host")), ("/page", Some("a")));
+/// assert_eq!((saw.uri.as_str(), saw.header("host")), ("/page", Some("a")));
 ///
 /// // A client that says no more is shown out after a while, of which this test takes no part.
 /// client.closed().await;

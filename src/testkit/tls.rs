@@ -8,12 +8,12 @@ use rustls::ServerConfig;
 ///
 /// ```
 /// use http::Request;
-/// use nexthop::{Body, ExactProxy, ca::Authority, testkit::RawUpstream, transport::Tls};
+/// use nexthop::{Body, ExactProxy, ca::CertificateAuthority, testkit::RawUpstream, net::Tls};
 /// use tower::ServiceExt;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), nexthop::BoxError> {
-/// let authority = Authority::builder().in_memory().build()?;
+/// let authority = CertificateAuthority::builder().in_memory().build()?;
 /// let server = authority.server_config("127.0.0.1").await?;
 /// let upstream = RawUpstream::tls(&server, &["http/1.1"], |mut conn| async move {
 ///     conn.request().await;

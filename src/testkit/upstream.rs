@@ -35,7 +35,7 @@ use super::{
 /// let mut client = RawClient::tcp(upstream.addr()).await;
 /// client.send("GET /page HTTP/1.1\r\nHost: a\r\n\r\n").await;
 /// assert!(client.try_response(true).await.is_err());
-/// assert_eq!(upstream.only().head, "GET /page HTTP/1.1\r\nHost: a\r\n\r\n");
+/// assert_eq!(upstream.only_request().head, "GET /page HTTP/1.1\r\nHost: a\r\n\r\n");
 /// # }
 /// ```
 ///
@@ -59,7 +59,7 @@ enum Place {
 /// What an upstream and the connections in its scripts' hands know together.
 #[derive(Default)]
 pub(super) struct Shared {
-    seen: Mutex<Vec<Seen>>,
+    seen: Mutex<Vec<ReceivedRequest>>,
     connections: AtomicUsize,
     open: AtomicUsize,
     changed: Notify,
@@ -68,7 +68,7 @@ pub(super) struct Shared {
 /// One request as it came over the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Seen {
+pub struct ReceivedRequest {
     /// Which connection it came on, from 0.
     pub connection: usize,
     /// Request line and fields, up to and with the empty line.
@@ -79,7 +79,7 @@ pub struct Seen {
     pub body: Vec<u8>,
 }
 
-impl Seen {
+impl ReceivedRequest {
     /// The request line.
     pub fn line(&self) -> &str {
         self.head.lines().next().unwrap_or_default()
@@ -91,13 +91,13 @@ impl Seen {
     }
 
     /// Every value of a field, in order.
-    pub fn fields(&self, name: &str) -> Vec<&str> {
+    pub fn headers(&self, name: &str) -> Vec<&str> {
         fields(&self.head, name)
     }
 
     /// The one value of a field; fails if it is there twice.
     #[track_caller]
-    pub fn field(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         field(&self.head, name)
     }
 }
@@ -219,14 +219,14 @@ impl RawUpstream {
     }
 
     /// Every request so far.
-    pub fn seen(&self) -> Vec<Seen> {
-        self.shared.seen()
+    pub fn requests(&self) -> Vec<ReceivedRequest> {
+        self.shared.requests()
     }
 
     /// The one request so far; fails if there are more, or none.
     #[track_caller]
-    pub fn only(&self) -> Seen {
-        self.shared.only()
+    pub fn only_request(&self) -> ReceivedRequest {
+        self.shared.only_request()
     }
 
     /// How many connections it was given so far.
@@ -241,7 +241,7 @@ impl RawUpstream {
 
     /// Waits until `count` requests came; fails after [`DEADLINE`](super::DEADLINE).
     #[track_caller]
-    pub fn wait_seen(&self, count: usize) -> impl Future<Output = ()> + '_ {
+    pub fn wait_requests(&self, count: usize) -> impl Future<Output = ()> + '_ {
         within("a request at the upstream", self.shared.until_seen(count))
     }
 
@@ -267,7 +267,7 @@ impl fmt::Debug for RawUpstream {
         f.debug_struct("RawUpstream")
             .field("connections", &self.connections())
             .field("open", &self.open())
-            .field("seen", &self.seen())
+            .field("seen", &self.requests())
             .finish_non_exhaustive()
     }
 }
@@ -288,7 +288,7 @@ impl Shared {
         self.changed.notify_waiters();
     }
 
-    pub(super) fn record(&self, seen: Seen) -> Seen {
+    pub(super) fn record(&self, seen: ReceivedRequest) -> ReceivedRequest {
         self.seen.lock().unwrap().push(seen.clone());
         self.changed.notify_waiters();
         seen
@@ -298,13 +298,13 @@ impl Shared {
         self.connections.load(Ordering::SeqCst)
     }
 
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    pub(super) fn requests(&self) -> Vec<ReceivedRequest> {
         self.seen.lock().unwrap().clone()
     }
 
     #[track_caller]
-    pub(super) fn only(&self) -> Seen {
-        let seen = self.seen();
+    pub(super) fn only_request(&self) -> ReceivedRequest {
+        let seen = self.requests();
         assert_eq!(seen.len(), 1, "requests seen: {seen:#?}");
         seen.into_iter().next().unwrap()
     }

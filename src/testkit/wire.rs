@@ -17,15 +17,15 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::transport::Stream;
+use crate::transport::ByteStream;
 
 /// Any stream, of which it is known how it is reset.
-pub(super) trait Wire: Stream {
+pub(super) trait Wire: ByteStream {
     /// Makes the coming close a reset, where that is known: of TCP, of TLS over it, and in memory.
     fn reset_on_close(&self);
 }
 
-impl<T: Stream> Wire for T {
+impl<T: ByteStream> Wire for T {
     fn reset_on_close(&self) {
         let this: &dyn Any = self;
         if let Some(pipe) = this.downcast_ref::<Pipe>() {

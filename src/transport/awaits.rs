@@ -31,13 +31,13 @@ impl Awaits {
     pub(crate) fn too_late(self) -> Error {
         match self {
             Self::Client => {
-                Error::new(ErrorKind::RequestTimeout, "the client's body did not arrive in time").in_phase(Phase::Send)
+                Error::new(ErrorKind::RequestTimeout, "timeout waiting for the request body").in_phase(Phase::Send)
             }
             Self::Room => {
-                Error::new(ErrorKind::Timeout, "the upstream did not take the request in time").in_phase(Phase::Send)
+                Error::new(ErrorKind::Timeout, "timeout sending the request to the upstream").in_phase(Phase::Send)
             }
             Self::Continue | Self::Head => {
-                Error::new(ErrorKind::Timeout, "the upstream did not answer in time").in_phase(Phase::ResponseHead)
+                Error::new(ErrorKind::Timeout, "timeout waiting for the response head").in_phase(Phase::ResponseHead)
             }
         }
     }
@@ -55,7 +55,7 @@ impl Interim {
         if self.0 <= MAX_INTERIM {
             return Ok(());
         }
-        let error = Error::new(ErrorKind::Upstream, "the upstream answers in the interim for ever");
+        let error = Error::new(ErrorKind::Upstream, "too many 1xx responses from the upstream");
         Err(error.in_phase(Phase::ResponseHead).after_send())
     }
 }

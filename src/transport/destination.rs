@@ -11,7 +11,14 @@ use crate::{
     ext::{ConnectTo, ConnectWith, DialPolicy},
 };
 
-/// Where a connection goes and what is spoken on it; connections are shared only between equal destinations. Cheap to clone.
+/// Identifies the peer of a connection: host, port, unix socket or addresses, and whether TLS is spoken. Cheap to
+/// clone.
+///
+/// It is the key of the connection pool: requests share connections only if their destinations are equal. A TLS server
+/// name, a dial policy ([`ConnectWith`](crate::ext::ConnectWith)) and the client address of a PROXY header are parts of
+/// it.
+#[doc(alias = "pool key")]
+#[doc(alias = "endpoint")]
 #[derive(Clone)]
 pub struct Destination(Arc<Inner>);
 
@@ -50,14 +57,14 @@ impl Destination {
     /// The destination of a request: its URI's scheme and authority, or the place that `ConnectTo` names instead.
     ///
     /// # Errors
-    /// `Target` (400): no authority, another scheme than `http` and `https`, user information (RFC 9110 §4.2.4), port 0.
+    /// `InvalidTarget` (400): no authority, another scheme than `http` and `https`, user information (RFC 9110 §4.2.4), port 0.
     pub(crate) fn of(uri: &Uri, connect_to: Option<&ConnectTo>) -> Result<Self, Error> {
         let tls = match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTP => false,
             Some(scheme) if *scheme == Scheme::HTTPS => true,
             Some(_) => return Err(target("the scheme is neither http nor https")),
             None if connect_to.is_some() => false,
-            None => return Err(target("the request names no host to connect to")),
+            None => return Err(target("no host to connect to: the request URI has no authority")),
         };
         // Checked even where it is not connected to: `Host` may be written from it.
         let named = match uri.authority() {
@@ -69,11 +76,11 @@ impl Destination {
             (Some(ConnectTo::Authority(authority)), _) => Place::Site(Site::of(authority, tls)?),
             (Some(ConnectTo::Unix(path)), _) => Place::Unix(path.clone()),
             (Some(ConnectTo::Addresses(addresses)), _) if addresses.is_empty() => {
-                return Err(target("the request names no address to connect to"));
+                return Err(target("no address to connect to: the list of addresses is empty"));
             }
             (Some(ConnectTo::Addresses(addresses)), _) => Place::Addresses(addresses.clone()),
             (None, Some(named)) => Place::Site(named),
-            (None, None) => return Err(target("the request names no host to connect to")),
+            (None, None) => return Err(target("no host to connect to: the request URI has no authority")),
         };
         Ok(Self(Arc::new(Inner { tls, server, place, with: ConnectWith::new(), client: None, is_own: false })))
     }
@@ -125,13 +132,14 @@ impl Destination {
         self.0.client?
     }
 
-    /// True if TLS is spoken.
+    /// Returns true if TLS is spoken.
     #[must_use]
     pub fn is_tls(&self) -> bool {
         self.0.tls
     }
 
-    /// The addresses to connect to, if they are given and need no resolving.
+    /// Returns the addresses to connect to, if they were given ([`ConnectTo::Addresses`](crate::ext::ConnectTo)) and
+    /// need no resolving.
     #[must_use]
     pub fn addresses(&self) -> Option<&[SocketAddr]> {
         match &self.0.place {
@@ -140,14 +148,15 @@ impl Destination {
         }
     }
 
-    /// Which addresses the request allows to be connected to. A [`Connect`](super::Connect) that dials addresses must ask it,
-    /// and [say so](super::Connect::asks_dial_policy).
+    /// Returns the dial policy of the request, if it has one. A [`Connect`](crate::net::Connect) that dials addresses
+    /// must apply it, and return true from [`uses_dial_policy`](crate::net::Connect::uses_dial_policy).
     #[must_use]
     pub fn dial_policy(&self) -> Option<&DialPolicy> {
         self.0.with.dial_policy.as_ref()
     }
 
-    /// The host name or address to connect to, an IPv6 address without brackets; none for a unix socket or given addresses.
+    /// Returns the host name or IP address to connect to, an IPv6 address without brackets. `None` for a unix socket
+    /// and for given addresses.
     #[must_use]
     pub fn host(&self) -> Option<&str> {
         match &self.0.place {
@@ -156,7 +165,8 @@ impl Destination {
         }
     }
 
-    /// The port to connect to: the authority's, else the scheme's default; none for a unix socket or given addresses.
+    /// Returns the port to connect to: that of the authority, otherwise the default of the scheme. `None` for a unix
+    /// socket and for given addresses.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         match &self.0.place {
@@ -165,7 +175,7 @@ impl Destination {
         }
     }
 
-    /// The unix socket's path, if that is where to connect.
+    /// Returns the path of the unix socket to connect to, if it is one.
     #[must_use]
     pub fn unix_path(&self) -> Option<&Path> {
         match &self.0.place {
@@ -174,7 +184,8 @@ impl Destination {
         }
     }
 
-    /// The name the peer's certificate must hold, an IPv6 address without brackets; none without TLS.
+    /// Returns the name that the peer's certificate must be valid for, an IPv6 address without brackets. `None` without
+    /// TLS.
     #[must_use]
     pub fn server_name(&self) -> Option<&str> {
         let site = self.0.server.as_ref()?;
@@ -221,7 +232,7 @@ impl Site {
     fn of(authority: &Authority, tls: bool) -> Result<Self, Error> {
         let text = authority.as_str();
         if text.bytes().any(|byte| byte == b'@') {
-            return Err(target("the authority holds user information"));
+            return Err(target("the authority contains user information"));
         }
         let (host, rest) = match text.strip_prefix('[') {
             Some(address) => {
@@ -269,7 +280,7 @@ impl Site {
 }
 
 fn target(reason: &'static str) -> Error {
-    Error::new(ErrorKind::Target, reason)
+    Error::new(ErrorKind::InvalidTarget, reason)
 }
 
 impl Ord for Destination {

@@ -21,10 +21,11 @@ use tokio::{
 #[cfg(feature = "tls")]
 use super::secured::{self, Secured};
 
-/// A byte stream of a user's own: anything that reads and writes.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+/// A byte stream to an upstream. Implemented for every type that implements `AsyncRead`, `AsyncWrite`, `Send` and
+/// `Unpin`.
+pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> ByteStream for T {}
 
 /// What TLS is spoken over, or a tunnel leads through.
 pub(crate) trait Carrier: AsyncRead + AsyncWrite + Send + Unpin {
@@ -50,7 +51,7 @@ pub(crate) enum Io {
     Unix(tokio::net::UnixStream),
     #[cfg(feature = "tls")]
     Tls(Secured),
-    Custom(Box<dyn Stream>),
+    Custom(Box<dyn ByteStream>),
 }
 
 impl Io {

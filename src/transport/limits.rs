@@ -26,7 +26,7 @@ pub(crate) struct Limits {
     /// The same to all destinations together.
     pub(crate) max_idle_total: usize,
     /// Requests that one connection serves.
-    pub(crate) max_uses: Option<u64>,
+    pub(crate) max_requests: Option<u64>,
     /// Connections to one destination, in use or not.
     pub(crate) max_connections: Option<usize>,
     /// Requests that wait for a connection to one destination.
@@ -81,7 +81,7 @@ impl Default for Limits {
             max_age: None,
             max_idle: 128,
             max_idle_total: 1024,
-            max_uses: None,
+            max_requests: None,
             max_connections: None,
             max_waiting: 1024,
             pool_wait: Some(Duration::from_secs(10)),

@@ -1,16 +1,32 @@
-//! [`HttpVersions`]: which HTTP is spoken with upstreams.
+//! [`HttpVersions`]: the HTTP versions spoken with upstreams.
 
-/// Which versions of HTTP are spoken with upstreams, for [`ExactProxyBuilder::http_versions`](crate::exact::ExactProxyBuilder::http_versions).
+/// Selects the HTTP versions spoken with upstreams, for
+/// [`ExactProxyBuilder::http_versions`](crate::exact::ExactProxyBuilder::http_versions).
+///
+/// gRPC and h2c upstreams (HTTP/2 without TLS) need [`Http2Only`](Self::Http2Only).
+///
+/// ```
+/// use nexthop::{ExactProxy, exact::HttpVersions};
+///
+/// let h2c = ExactProxy::builder().http_versions(HttpVersions::Http2Only).build();
+/// assert!(h2c.is_ok());
+/// assert_eq!(HttpVersions::default(), HttpVersions::Auto);
+/// ```
+#[doc(alias = "h2c")]
+#[doc(alias = "grpc")]
+#[doc(alias = "ALPN")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HttpVersions {
-    /// `https`: HTTP/2 or HTTP/1.1, whichever the upstream chooses by ALPN. `http`: HTTP/1.1. A request for an upgrade to an upstream that
-    /// chose HTTP/2 is made an extended `CONNECT` if it takes that, else it goes over a connection of HTTP/1.1 beside.
+    /// HTTP/2 or HTTP/1.1 for `https`, as the upstream selects by ALPN; HTTP/1.1 for `http`. An upgrade request to an
+    /// upstream that selected HTTP/2 is sent as extended `CONNECT` if the upstream supports it, otherwise over an
+    /// additional HTTP/1.1 connection.
     #[default]
     Auto,
-    /// HTTP/1.1 and no other.
+    /// HTTP/1.1 only.
     Http1Only,
-    /// HTTP/2 and no other, by prior knowledge (RFC 9113 §3.3): `http`, too. `CONNECT`, too.
-    /// A request for an upgrade is `Unsupported` (501) if the upstream takes no extended `CONNECT`, or it cannot be made one.
+    /// HTTP/2 only, with prior knowledge (RFC 9113 §3.3), for `https`, `http` (h2c) and `CONNECT`. An upgrade request
+    /// fails with `Unsupported` (501) if the upstream does not support extended `CONNECT`, or if the request cannot be
+    /// sent as one.
     Http2Only,
 }

@@ -19,5 +19,5 @@ const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 /// A `ProxyApp` to a path of an upstream.
 #[track_caller]
 fn app(upstream: &RawUpstream, path: &str) -> ProxyAppBuilder {
-    ProxyApp::builder(upstream.url(path).parse().unwrap())
+    ProxyApp::builder(upstream.url(path))
 }

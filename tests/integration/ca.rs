@@ -9,7 +9,7 @@ mod sessions;
 
 use std::sync::Arc;
 
-use nexthop::ca::{Authority, AuthorityBuilder};
+use nexthop::ca::{CertificateAuthority, CertificateAuthorityBuilder};
 use tokio_rustls::{
     TlsAcceptor, TlsConnector,
     rustls::{
@@ -22,12 +22,12 @@ use x509_parser::{certificate::X509Certificate, parse_x509_certificate};
 
 use crate::support::tls::provider;
 
-fn authority() -> Authority {
-    build(Authority::builder())
+fn authority() -> CertificateAuthority {
+    build(CertificateAuthority::builder())
 }
 
 #[track_caller]
-fn build(builder: AuthorityBuilder) -> Authority {
+fn build(builder: CertificateAuthorityBuilder) -> CertificateAuthority {
     builder.build().unwrap()
 }
 
@@ -55,7 +55,12 @@ struct Shaken {
 }
 
 /// A handshake in memory: `authority` answers for `host`, `client` asks for `name`.
-async fn shake(authority: &Authority, host: &str, client: &Arc<ClientConfig>, name: &str) -> Result<Shaken, String> {
+async fn shake(
+    authority: &CertificateAuthority,
+    host: &str,
+    client: &Arc<ClientConfig>,
+    name: &str,
+) -> Result<Shaken, String> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     let settings = authority.server_config(host).await.map_err(|error| error.to_string())?;
@@ -82,12 +87,12 @@ async fn shake(authority: &Authority, host: &str, client: &Arc<ClientConfig>, na
 }
 
 /// The same with a client that believes the authority and speaks what there is.
-async fn shaken(authority: &Authority, host: &str) -> Shaken {
+async fn shaken(authority: &CertificateAuthority, host: &str) -> Shaken {
     let client = client(authority.certificate_der(), &[&TLS12, &TLS13], &[]);
     shake(authority, host, &client, host.trim_matches(['[', ']'])).await.unwrap()
 }
 
 /// The certificate that is shown for a host.
-async fn leaf(authority: &Authority, host: &str) -> CertificateDer<'static> {
+async fn leaf(authority: &CertificateAuthority, host: &str) -> CertificateDer<'static> {
     shaken(authority, host).await.chain.swap_remove(0)
 }

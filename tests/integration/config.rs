@@ -4,10 +4,9 @@ use std::{collections::HashMap, fs, path::PathBuf};
 
 use axum::{Extension, Router};
 use nexthop::{
-    Body, ConfigError,
-    config::{Mistakes, ProxyAppConfig, ProxyMiddlewareConfig, ServeConfig, TransparentProxyConfig},
+    Body, ConfigError, UpstreamUrl,
+    config::{ConfigErrors, ProxyAppConfig, ProxyMiddlewareConfig, ServeConfig, TransparentProxyConfig},
     ext::{Carried, TrustedBy},
-    message::target::Href,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -28,7 +27,7 @@ fn proxy_app(json: Value) -> ProxyAppConfig {
 }
 
 /// Each mistake as it is printed.
-fn told<T>(built: Result<T, Mistakes>) -> Vec<String> {
+fn told<T>(built: Result<T, ConfigErrors>) -> Vec<String> {
     built.map(|_| ()).unwrap_err().iter().map(ToString::to_string).collect()
 }
 
@@ -49,10 +48,10 @@ impl SecretFile {
 #[tokio::test]
 async fn lists_are_arrays_or_words() {
     for json in [
-        json!({"trust_ips": "10.0.0.1  192.0.2.0/24", "restore": "client host", "family": "x-forwarded",
-               "allowed_hosts": "a.example b.example", "identity_fields": "X-User"}),
-        json!({"trust_ips": ["10.0.0.1", "192.0.2.0/24"], "restore": ["client", "host"], "family": "X-Forwarded",
-               "allowed_hosts": ["a.example", "b.example"], "identity_fields": ["x-user"]}),
+        json!({"trust_ips": "10.0.0.1  192.0.2.0/24", "restore": "client host", "forwarded_headers": "x-forwarded",
+               "allowed_hosts": "a.example b.example", "identity_headers": "X-User"}),
+        json!({"trust_ips": ["10.0.0.1", "192.0.2.0/24"], "restore": ["client", "host"], "forwarded_headers": "X-Forwarded",
+               "allowed_hosts": ["a.example", "b.example"], "identity_headers": ["x-user"]}),
     ] {
         let layer = middleware(json).build().unwrap();
         let fields = [
@@ -63,11 +62,11 @@ async fn lists_are_arrays_or_words() {
         ];
         let saw = ask(&layer, "192.0.2.9", "/", &fields).await.unwrap();
         assert_eq!(saw.client().as_deref(), Some("198.51.100.7"));
-        assert_eq!(saw.field("host").as_deref(), Some("b.example"));
+        assert_eq!(saw.header("host").as_deref(), Some("b.example"));
         assert_eq!(saw.origin().scheme().as_str(), "http", "the scheme is not in the list");
         assert_eq!(ask(&layer, "203.0.113.1", "/", &fields).await.map(|_| ()), Err(421));
         let stranger = ask(&layer, "203.0.113.1", "/", &[("host", "a.example"), ("x-user", "root")]).await.unwrap();
-        assert_eq!(stranger.field("x-user"), None);
+        assert_eq!(stranger.header("x-user"), None);
     }
 }
 
@@ -76,16 +75,16 @@ async fn the_overrides_of_the_middleware_are_settings() {
     let layer = middleware(json!({"prefix": "/bar", "scheme": "HTTPS", "host": "foo.example:80"})).build().unwrap();
     let saw = ask(&layer, "192.0.2.9", "/foo", &[("host", "internal")]).await.unwrap();
     assert_eq!((saw.origin().prefix(), saw.parts.uri.path()), ("/bar", "/foo"));
-    assert_eq!((saw.origin().scheme().as_str(), saw.field("host").as_deref()), ("https", Some("foo.example:80")));
+    assert_eq!((saw.origin().scheme().as_str(), saw.header("host").as_deref()), ("https", Some("foo.example:80")));
 
     let layer = middleware(json!({"pop_prefix": "/bar", "domain": "foo.example", "port": 8443})).build().unwrap();
     let saw = ask(&layer, "192.0.2.9", "/bar/foo", &[("host", "internal:1")]).await.unwrap();
     assert_eq!((saw.origin().prefix(), saw.parts.uri.path()), ("/bar", "/foo"));
-    assert_eq!(saw.field("host").as_deref(), Some("foo.example:8443"));
+    assert_eq!(saw.header("host").as_deref(), Some("foo.example:8443"));
 
     let layer = middleware(json!({"domain": "foo.example"})).build().unwrap();
     let saw = ask(&layer, "192.0.2.9", "/", &[("host", "internal:81")]).await.unwrap();
-    assert_eq!(saw.field("host").as_deref(), Some("foo.example:81"));
+    assert_eq!(saw.header("host").as_deref(), Some("foo.example:81"));
 }
 
 #[tokio::test]
@@ -93,7 +92,7 @@ async fn nobody_is_believed_where_nothing_is_set() {
     for json in [json!({}), json!({"trust_ips": "", "secret_file": null}), json!({"trust_ips": []})] {
         let layer = middleware(json).build().unwrap();
         let saw = ask(&layer, "127.0.0.1", "/", &[("host", "h"), ("x-forwarded-for", "192.0.2.1")]).await.unwrap();
-        assert_eq!(saw.origin().trusted_by(), &TrustedBy::Nobody);
+        assert_eq!(saw.origin().trusted_by(), &TrustedBy::None);
     }
 }
 
@@ -105,7 +104,7 @@ async fn both_ends_from_files_with_one_secret() {
     back["secret_file"] = secret.path().into();
     back["secret_id"] = "key-1".into();
     let back = Front::serve(middleware(back).build().unwrap().layer(Router::new().fallback(
-        async |carried: Carried, origin: nexthop::ext::RequestOrigin| {
+        async |carried: Carried, origin: nexthop::ext::OriginalRequest| {
             format!("{:?} {:?} {:?}", carried.text("REMOTE_USER"), carried.get("session"), origin.trusted_by())
         },
     )))
@@ -132,7 +131,7 @@ fn a_signature_has_limits_of_time() {
     let config = json!({"secret_file": secret.path(), "signature_max_age": "25h", "signature_skew": "1s"});
     let mistakes = told(middleware(config).build());
     assert!(mistakes.len() == 1 && mistakes[0].starts_with("signature_max_age"), "{mistakes:?}");
-    let config = json!({"secret_file": secret.path(), "signature_max_age": "10s", "dangerous_uncovered": "large",
+    let config = json!({"secret_file": secret.path(), "signature_max_age": "10s", "dangerous_unsigned_bodies": "large",
                         "dangerous_classic_signature": true, "dangerous_accept_unsigned": true});
     assert!(middleware(config).build().is_ok());
     fs::write(secret.path(), "short").unwrap();
@@ -161,20 +160,20 @@ async fn the_settings_of_paste_proxy() {
         ("address", upstream.url("/exist/rest/").as_str()),
         ("allowed_request_methods", "GET"),
         ("suppress_http_headers", "cookie x_secret"),
-        ("families", ""),
+        ("forwarded_headers", ""),
         ("via", "off"),
     ]);
     let front = Front::serve(config.build().unwrap()).await;
     let response =
         front.exchange("POST /db HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
-    assert_eq!((response.status(), response.field("allow")), (405, Some("GET")));
+    assert_eq!((response.status(), response.header("allow")), (405, Some("GET")));
     front
         .exchange("GET /db HTTP/1.1\r\nHost: h\r\nCookie: a\r\nX-Secret: b\r\nX-Other: c\r\nConnection: close\r\n\r\n")
         .await;
-    let seen = upstream.only();
+    let seen = upstream.only_request();
     assert_eq!(seen.target(), "/exist/rest/db");
-    assert_eq!((seen.field("cookie"), seen.field("x-secret"), seen.field("x-other")), (None, None, Some("c")));
-    assert_eq!((seen.field("x-forwarded-for"), seen.field("via")), (None, None));
+    assert_eq!((seen.header("cookie"), seen.header("x-secret"), seen.header("x-other")), (None, None, Some("c")));
+    assert_eq!((seen.header("x-forwarded-for"), seen.header("via")), (None, None));
 }
 
 #[tokio::test]
@@ -185,15 +184,15 @@ async fn hosts_prefixes_and_families_of_a_proxy_app() {
         let front = Front::serve(proxy_app(json).build().unwrap()).await;
         front.exchange("GET /app/x HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n").await
     };
-    let echo = ask(json!({"preserve_host": true, "families": "x-forwarded forwarded"})).await.echo();
-    assert_eq!(echo.field("host"), Some("shop.example"));
-    assert_eq!(echo.field("x-forwarded-proto"), Some("http"));
-    assert!(echo.field("forwarded").is_some() && echo.field("x-forwarded-scheme").is_none());
+    let echo = ask(json!({"preserve_host": true, "forwarded_headers": "x-forwarded forwarded"})).await.echo();
+    assert_eq!(echo.header("host"), Some("shop.example"));
+    assert_eq!(echo.header("x-forwarded-proto"), Some("http"));
+    assert!(echo.header("forwarded").is_some() && echo.header("x-forwarded-scheme").is_none());
     let echo = ask(json!({"host": "other.example", "public_scheme": "https", "forwarded_for": "omit"})).await.echo();
-    assert_eq!((echo.field("host"), echo.field("x-forwarded-scheme")), (Some("other.example"), Some("https")));
-    assert_eq!(echo.field("x-forwarded-for"), None);
+    assert_eq!((echo.header("host"), echo.header("x-forwarded-scheme")), (Some("other.example"), Some("https")));
+    assert_eq!(echo.header("x-forwarded-for"), None);
     let echo = ask(json!({"strip_prefix": "/app"})).await.echo();
-    assert_eq!((echo.uri.as_str(), echo.field("x-forwarded-script-name")), ("/x", Some("/app")));
+    assert_eq!((echo.uri.as_str(), echo.header("x-forwarded-script-name")), ("/x", Some("/app")));
     assert_eq!(ask(json!({"strip_prefix": "/other"})).await.status(), 400);
 }
 
@@ -204,7 +203,7 @@ async fn a_transparent_proxy_from_a_file() {
     let config: TransparentProxyConfig = serde_json::from_value(config).unwrap();
     let front = Front::serve(config.build().unwrap()).await;
     let response = front.exchange("GET /x HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n").await;
-    assert_eq!(response.echo().field("host"), Some("shop.example"));
+    assert_eq!(response.echo().header("host"), Some("shop.example"));
 }
 
 #[tokio::test]
@@ -227,10 +226,10 @@ fn every_mistake_is_told_with_its_key_and_text() {
         ("trust_uids", json!([0, "root"]), "root"),
         ("trust", json!("some"), "some"),
         ("max_hops", json!(-1), "-1"),
-        ("family", json!("x-fwd"), "x-fwd"),
+        ("forwarded_headers", json!("x-fwd"), "x-fwd"),
         ("restore", json!("client hots"), "hots"),
         ("allowed_hosts", json!(["a.example", "b@d"]), "b@d"),
-        ("identity_fields", json!("x user:"), "user:"),
+        ("identity_headers", json!("x user:"), "user:"),
         ("prefix", json!("/a/../b"), "/a/../b"),
         ("pop_prefix", json!("bar"), "bar"),
         ("scheme", json!("gopher"), "gopher"),
@@ -247,7 +246,7 @@ fn every_mistake_is_told_with_its_key_and_text() {
         ("pickle_keys", json!("user"), "json_keys"),
         ("signature_max_age", json!("60"), "60"),
         ("signature_skew", json!("500ms"), "500ms"),
-        ("setting \"trust_ip\"", json!("x"), "is trust_ips meant? Known are"),
+        ("setting \"trust_ip\"", json!("x"), "did you mean trust_ips?"),
     ];
     for (key, value, text) in wrong {
         let name = key.strip_prefix("setting \"").map_or(key, |rest| rest.trim_end_matches('"'));
@@ -262,11 +261,11 @@ fn every_mistake_is_told_with_its_key_and_text() {
         ("strip_prefix", json!("//evil"), "//evil"),
         ("allowed_request_methods", json!("GET P@ST"), "P@ST"),
         ("suppress_http_headers", json!("host"), "host"),
-        ("suppress_fields", json!(["a", "b:"]), "b:"),
+        ("suppress_headers", json!(["a", "b:"]), "b:"),
         ("max_body_bytes", json!("1MB"), "1MB"),
         ("map_responses", json!(2), "2"),
         ("via", json!("two words"), "two words"),
-        ("families", json!(["forwarded", "for"]), "for"),
+        ("forwarded_headers", json!(["forwarded", "for"]), "for"),
         ("forwarded_for", json!("always"), "always"),
         ("public_scheme", json!("ws"), "ws"),
         ("connect_timeout", json!(10), "10"),
@@ -287,13 +286,13 @@ fn every_mistake_is_told_with_its_key_and_text() {
         ("http2_ping_interval", json!("0s"), "0s"),
         ("http2_ping_timeout", json!("off"), "off"),
         ("http2_stream_window_bytes", json!(65_534), "65534"),
-        ("keep_hop_by_hop", json!(true), "is not known"),
+        ("keep_hop_by_hop", json!(true), "unknown key"),
         ("tls_roots_file", json!("/does/not/exist"), "/does/not/exist"),
         ("tls_extra_roots_file", json!("/does/not/exist"), "/does/not/exist"),
         ("tls_key_file", json!("/does/not/exist"), "/does/not/exist"),
         ("tls_min_version", json!("1.1"), "1.1"),
         ("tls_server_name", json!("a b"), "a b"),
-        ("dangerous_uncovered", json!("some"), "some"),
+        ("dangerous_unsigned_bodies", json!("some"), "some"),
     ];
     for (key, value, text) in wrong {
         let mut config = json!({key: value});
@@ -358,7 +357,7 @@ fn no_value_under_a_wrong_key_is_told_or_printed() {
 async fn a_server_has_the_limits_of_its_file() {
     let config: ServeConfig = serde_json::from_value(json!({
         "header_timeout": "off", "write_timeout": "1m", "handshake_timeout": "5s", "tcp_keepalive": "off", "drain_timeout": "1s",
-        "max_head_bytes": 20000, "max_target_bytes": 8, "max_fields": 3, "max_connections": 10,
+        "max_head_bytes": 20000, "max_target_bytes": 8, "max_headers": 3, "max_connections": 10,
         "keep_alive": "no", "http2": false, "proxy_protocol": "required",
     }))
     .unwrap();
@@ -382,12 +381,12 @@ fn mistakes_in_the_settings_of_a_server_are_told() {
     let (_, listener) = tokio::sync::mpsc::channel::<nexthop::serve::Accepted<tokio::io::DuplexStream>>(1);
     let config = ServeConfig::from_iter([
         ("header_timeout", "30"),
-        ("max_fields", "0"),
+        ("max_headers", "0"),
         ("proxy_protocol", "maybe"),
         ("port", "80"),
     ]);
     let mistakes = told(config.apply(nexthop::serve(listener, echo()))).join("\n");
-    for part in ["header_timeout \"30\"", "max_fields \"0\"", "proxy_protocol \"maybe\"", "setting \"port\""] {
+    for part in ["header_timeout \"30\"", "max_headers \"0\"", "proxy_protocol \"maybe\"", "setting \"port\""] {
         assert!(mistakes.contains(part), "{part}: {mistakes}");
     }
     assert_eq!(mistakes.lines().count(), 4, "{mistakes}");
@@ -395,14 +394,15 @@ fn mistakes_in_the_settings_of_a_server_are_told() {
 
 #[test]
 fn a_key_that_is_not_known_is_told_with_the_one_that_is_spelt_most_alike() {
-    let mistakes = told(proxy_app(json!({"href": "http://a", "family": "x-forwarded", "colour": "red"})).build());
-    assert!(mistakes[0].starts_with("setting \"colour\": is not known; known are address, "), "{mistakes:?}");
-    assert!(mistakes[1].starts_with("setting \"family\": is not known; is families meant? Known are "), "{mistakes:?}");
+    let mistakes =
+        told(proxy_app(json!({"href": "http://a", "forward_headers": "x-forwarded", "colour": "red"})).build());
+    assert!(mistakes[0].starts_with("setting \"colour\": unknown key; known keys: address, "), "{mistakes:?}");
+    assert_eq!(mistakes[1], "setting \"forward_headers\": unknown key; did you mean forwarded_headers?");
 }
 
 #[test]
 fn an_upstream_is_read_from_a_configuration_of_ones_own() {
-    let read = |json: Value| serde_json::from_value::<HashMap<String, Href>>(json);
+    let read = |json: Value| serde_json::from_value::<HashMap<String, UpstreamUrl>>(json);
     let read_one = read(json!({"shop": "http://10.0.0.1:8080/app"})).unwrap();
     assert_eq!(read_one["shop"].to_string(), "http://10.0.0.1:8080/app");
     let mistake = read(json!({"shop": "10.0.0.1:8080"})).unwrap_err().to_string();
@@ -435,7 +435,7 @@ async fn an_empty_list_of_peers_is_nobody_also_beside_others() {
     ] {
         let layer = middleware(json).build().unwrap();
         let saw = ask(&layer, "10.0.0.1", "/", &[("host", "h"), ("x-forwarded-for", "192.0.2.1")]).await.unwrap();
-        assert_eq!(saw.origin().trusted_by(), &TrustedBy::Nobody);
+        assert_eq!(saw.origin().trusted_by(), &TrustedBy::None);
     }
 }
 
@@ -477,7 +477,7 @@ fn what_sends_requests_has_a_key_for_each_plain_setting() {
         "href": "https://localhost", "connect_timeout": "1s", "address_timeout": "500ms", "response_timeout": "off",
         "body_idle_timeout": "1m", "tunnel_idle_timeout": "1h", "expect_continue_timeout": "2s", "pool_idle_timeout": "1m",
         "pool_max_age": "1h", "pool_wait_timeout": "1s", "tcp_keepalive": "off", "pool_max_idle": 1, "pool_max_idle_total": 2,
-        "pool_max_uses": 3, "pool_max_connections": 4, "pool_max_waiting": 5, "max_response_head_bytes": 8192,
+        "pool_max_requests": 3, "pool_max_connections": 4, "pool_max_waiting": 5, "max_response_head_bytes": 8192,
         "chunked_requests": false, "replay_max_bytes": 0, "replay_budget_bytes": 0, "local_address": "127.0.0.1", "send_proxy_protocol": "v2",
         "http_versions": "auto", "http2_ping_interval": "off", "http2_ping_timeout": "1s", "http2_stream_window_bytes": 65535,
         "tls_roots_file": path(&roots), "tls_certificate_file": path(&chain), "tls_key_file": path(&key),

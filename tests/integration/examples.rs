@@ -63,15 +63,15 @@ async fn reverse_proxy_forwards_everything() {
         let addr = line.strip_prefix("http://").unwrap().split(' ').next().unwrap().parse().unwrap();
 
         let mut client = RawClient::tcp(addr).await;
-        let before = upstream.seen().len();
+        let before = upstream.requests().len();
         assert_eq!(client.exchange("GET /%2F?a HTTP/1.1\r\nHost: a\r\n\r\n").await.text(), "hi");
         assert_eq!(client.exchange("GET /chunks HTTP/1.1\r\nHost: a\r\n\r\n").await.text(), "one");
         let upload = "PATCH /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n";
         assert_eq!(client.exchange(upload).await.text(), "hi");
-        assert_eq!(client.exchange("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").await.field("content-length"), Some("2"));
+        assert_eq!(client.exchange("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").await.header("content-length"), Some("2"));
         assert_eq!(client.exchange("GET /never HTTP/1.1\r\nHost: a\r\n\r\n").await.status(), 504);
 
-        let seen = &upstream.seen()[before..];
+        let seen = &upstream.requests()[before..];
         let lines: Vec<_> = seen.iter().map(|seen| seen.line()).collect();
         let sent = ["GET /%2F?a", "GET /chunks", "PATCH /x", "HEAD /", "GET /never"];
         assert_eq!(lines, sent.map(|line| format!("{line} HTTP/1.1")));
@@ -195,7 +195,7 @@ async fn forward_proxy_looks_into_tls_of_whatever_host_or_tunnels_it() {
         let proxy = line.split(' ').next().unwrap();
         assert_eq!(curl(&[&["-x", proxy, "https://localhost/a"], trust].concat()).await, "hi");
     }
-    assert_eq!(origin.seen().iter().map(|seen| seen.fields("via").len()).collect::<Vec<_>>(), [1, 0]);
+    assert_eq!(origin.requests().iter().map(|seen| seen.headers("via").len()).collect::<Vec<_>>(), [1, 0]);
 }
 
 #[tokio::test]

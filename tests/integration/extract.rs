@@ -7,9 +7,9 @@ use axum::{
 };
 use nexthop::{
     axum::ClientIp,
-    ext::{PeerAddr, RequestOrigin},
+    ext::{OriginalRequest, PeerAddr},
     middleware::{ProxyMiddleware, Trust},
-    protocol::Family,
+    protocol::ForwardedHeaders,
 };
 use tower::Layer;
 
@@ -21,13 +21,13 @@ fn app() -> Router {
         .route("/maybe-peer", get(async |peer: Option<PeerAddr>| format!("{}", peer.is_some())))
         .route("/client", get(async |ClientIp(ip): ClientIp| ip.to_string()))
         .route("/maybe-client", get(async |client: Option<ClientIp>| format!("{client:?}")))
-        .route("/origin", get(async |origin: RequestOrigin| origin.scheme().to_string()))
-        .route("/maybe-origin", get(async |origin: Option<RequestOrigin>| format!("{}", origin.is_some())))
+        .route("/origin", get(async |origin: OriginalRequest| origin.scheme().to_string()))
+        .route("/maybe-origin", get(async |origin: Option<OriginalRequest>| format!("{}", origin.is_some())))
 }
 
 fn layer() -> ProxyMiddleware {
     let trust = Trust::peers(["loopback"]).unwrap();
-    ProxyMiddleware::builder().trust(trust).family(Family::XForwarded).build().unwrap()
+    ProxyMiddleware::builder().trust(trust).read_headers(ForwardedHeaders::XForwarded).build().unwrap()
 }
 
 fn get_with(path: &str, fields: &str) -> String {
@@ -84,7 +84,7 @@ async fn axum_serve_names_the_user_at_the_other_end_of_a_unix_socket() {
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
     let own = tokio::net::UnixStream::pair().unwrap().0.peer_cred().unwrap().uid();
     let trust = Trust::unix_peer([own]);
-    let layer = ProxyMiddleware::builder().trust(trust).family(Family::XForwarded).build().unwrap();
+    let layer = ProxyMiddleware::builder().trust(trust).read_headers(ForwardedHeaders::XForwarded).build().unwrap();
     let service = layer.layer(app());
     let make = ServiceExt::<Request>::into_make_service_with_connect_info::<PeerAddr>(service);
     let server = axum::serve(listener, make);

@@ -5,10 +5,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use bytes::{Buf, BufMut};
 use http::uri::PathAndQuery;
 use hyper::body::Incoming;
-use nexthop::{
-    ExactProxy, ProxyApp,
-    transport::{HttpVersions, Tls},
-};
+use nexthop::{ExactProxy, ProxyApp, exact::HttpVersions, net::Tls};
 use tokio::{net::TcpListener, sync::Notify};
 use tokio_stream::{StreamExt, iter};
 use tonic::{
@@ -172,7 +169,7 @@ async fn path(secure: bool) -> Path {
         let upstream = Front::hyper(service).await;
         (upstream.url(""), ExactProxy::builder().http_versions(HttpVersions::Http2Only), Some(upstream), None)
     };
-    let app = ProxyApp::builder(href.parse().unwrap()).exact(exact.build().unwrap()).build().unwrap();
+    let app = ProxyApp::builder(href).client(exact.build().unwrap()).build().unwrap();
     let front = Front::serve(app).await;
     let channel = Endpoint::from_shared(front.url("")).unwrap().connect().await.unwrap();
     Path { client: Grpc::new(channel), waits, _fronts: (front, upstream), _secure: task }

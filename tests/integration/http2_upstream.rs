@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 use http_body_util::BodyExt;
-use nexthop::{Body, Error, ExactProxy, exact::ExactProxyBuilder, transport::HttpVersions};
+use nexthop::{Body, Error, ExactProxy, exact::ExactProxyBuilder, exact::HttpVersions};
 use tower::ServiceExt;
 
 use crate::support::{Frames, Scripted};

@@ -11,9 +11,9 @@ use http::{Method, Request, Uri, Version};
 use http_body_util::BodyExt;
 use nexthop::{
     Body,
-    ext::{Hop, PeerAddr, RequestOrigin, TrustedBy},
-    middleware::{ForceHost, Mount, ProxyMiddleware, ProxyMiddlewareBuilder, Restore, Trust},
-    protocol::Family,
+    ext::{Hop, OriginalRequest, PeerAddr, TrustedBy},
+    middleware::{ForceHost, ProxyMiddleware, ProxyMiddlewareBuilder, RestoredHeaders, Trust},
+    protocol::ForwardedHeaders,
 };
 use tower::{Layer, ServiceExt};
 
@@ -21,12 +21,15 @@ use super::support::mock::{admitted, ask, request, through};
 
 const EDGE: &str = "10.0.0.1";
 
-fn behind_edge(family: Family) -> ProxyMiddlewareBuilder {
-    ProxyMiddleware::builder().trust(Trust::peers(["10.0.0.0/8"]).unwrap()).family(family).restore(Restore::all())
+fn behind_edge(family: ForwardedHeaders) -> ProxyMiddlewareBuilder {
+    ProxyMiddleware::builder()
+        .trust(Trust::peers(["10.0.0.0/8"]).unwrap())
+        .read_headers(family)
+        .restore(RestoredHeaders::all())
 }
 
 fn classic() -> ProxyMiddleware {
-    behind_edge(Family::WsgiProxy).build().unwrap()
+    behind_edge(ForwardedHeaders::WsgiProxy).build().unwrap()
 }
 
 #[tokio::test]
@@ -49,7 +52,7 @@ async fn the_classic_family_restores_the_whole_view() {
     assert_eq!(origin.hops(), [Hop::Addr("192.0.2.7".parse().unwrap(), None)]);
     assert_eq!(origin.trusted_by(), &TrustedBy::Peer);
     assert_eq!(origin.peer(), Some(&PeerAddr::Tcp("10.0.0.1:50000".parse().unwrap())));
-    assert_eq!(saw.field("host").as_deref(), Some("shop.example:8443"));
+    assert_eq!(saw.header("host").as_deref(), Some("shop.example:8443"));
     assert_eq!(saw.parts.headers.len(), 1);
 }
 
@@ -57,7 +60,7 @@ async fn the_classic_family_restores_the_whole_view() {
 async fn a_peer_is_believed_the_client_and_the_scheme_until_more_is_asked_for() {
     let layer = ProxyMiddleware::builder()
         .trust(Trust::peers(["10.0.0.0/8"]).unwrap())
-        .family(Family::XForwarded)
+        .read_headers(ForwardedHeaders::XForwarded)
         .build()
         .unwrap();
     let fields = [
@@ -76,7 +79,7 @@ async fn a_peer_is_believed_the_client_and_the_scheme_until_more_is_asked_for() 
 
 #[tokio::test]
 async fn the_scheme_is_that_of_the_hop_that_named_the_client() {
-    let layer = behind_edge(Family::XForwarded).build().unwrap();
+    let layer = behind_edge(ForwardedHeaders::XForwarded).build().unwrap();
     for (list, protos, scheme) in [
         ("192.0.2.7, 10.0.0.2", "https, http", "https"),
         ("192.0.2.7, 10.0.0.2", "https", "https"),
@@ -91,12 +94,12 @@ async fn the_scheme_is_that_of_the_hop_that_named_the_client() {
 
 #[tokio::test]
 async fn forwarded_is_believed_of_the_element_the_walk_ends_on() {
-    let layer = behind_edge(Family::Forwarded).build().unwrap();
+    let layer = behind_edge(ForwardedHeaders::Rfc7239).build().unwrap();
     let list = "for=6.6.6.6;proto=http;host=evil.example, For=\"[2001:db8::7]:4711\";Proto=https;Host=\"shop.example:8443\", for=10.0.0.2;proto=http";
     let saw = admitted(&layer, EDGE, "/x", &[("forwarded", list)]).await;
     let origin = saw.origin();
     assert_eq!((saw.client().as_deref(), origin.client_port()), (Some("2001:db8::7"), Some(4711)));
-    assert_eq!((origin.scheme().as_str(), saw.field("host").as_deref()), ("https", Some("shop.example:8443")));
+    assert_eq!((origin.scheme().as_str(), saw.header("host").as_deref()), ("https", Some("shop.example:8443")));
     assert_eq!(origin.hops().len(), 2);
 }
 
@@ -108,7 +111,7 @@ async fn a_trusted_peer_that_names_nobody_is_itself_the_client() {
 
 #[tokio::test]
 async fn believed_values_that_cannot_be_are_refused() {
-    let layer = behind_edge(Family::XForwarded).build().unwrap();
+    let layer = behind_edge(ForwardedHeaders::XForwarded).build().unwrap();
     for (name, value) in [
         ("x-forwarded-proto", "gopher"),
         ("x-forwarded-proto", "https\u{e9}"),
@@ -128,7 +131,7 @@ async fn believed_values_that_cannot_be_are_refused() {
 
 #[tokio::test]
 async fn a_forwarded_port_takes_the_place_of_the_hosts_own() {
-    let layer = behind_edge(Family::XForwarded).build().unwrap();
+    let layer = behind_edge(ForwardedHeaders::XForwarded).build().unwrap();
     for (proto, host, port, expected) in [
         ("https", "a.example", "443", "a.example"),
         ("https", "a.example", "8443", "a.example:8443"),
@@ -137,7 +140,7 @@ async fn a_forwarded_port_takes_the_place_of_the_hosts_own() {
     ] {
         let fields = [("x-forwarded-proto", proto), ("x-forwarded-host", host), ("x-forwarded-port", port)];
         let saw = admitted(&layer, EDGE, "/", &fields).await;
-        assert_eq!(saw.field("host").as_deref(), Some(expected));
+        assert_eq!(saw.header("host").as_deref(), Some(expected));
         assert_eq!(saw.origin().port().to_string(), port);
     }
 }
@@ -200,7 +203,7 @@ async fn both_spellings_of_the_script_name_are_read_and_must_not_differ() {
 
 #[tokio::test]
 async fn a_configured_prefix_stands_before_the_path_whatever_the_request_says() {
-    let layer = behind_edge(Family::WsgiProxy).mount(Mount::Prefix("/bar".into())).build().unwrap();
+    let layer = behind_edge(ForwardedHeaders::WsgiProxy).prefix("/bar").build().unwrap();
     for fields in [&[][..], &[("x-forwarded-script-name", "/told")]] {
         let saw = admitted(&layer, EDGE, "/foo", fields).await;
         assert_eq!((saw.origin().prefix(), saw.parts.uri.path()), ("/bar", "/foo"));
@@ -209,7 +212,7 @@ async fn a_configured_prefix_stands_before_the_path_whatever_the_request_says() 
 
 #[tokio::test]
 async fn a_popped_prefix_moves_from_the_path_or_the_request_is_refused() {
-    let layer = behind_edge(Family::WsgiProxy).mount(Mount::PopPrefix("/bar".into())).build().unwrap();
+    let layer = behind_edge(ForwardedHeaders::WsgiProxy).pop_prefix("/bar").build().unwrap();
     let saw = admitted(&layer, "", "/bar/foo?q=/bar", &[]).await;
     assert_eq!((saw.origin().prefix(), saw.parts.uri.to_string().as_str()), ("/bar", "/foo?q=/bar"));
     assert_eq!(admitted(&layer, "", "/bar", &[]).await.parts.uri, "/");
@@ -235,14 +238,15 @@ async fn configured_host_domain_port_and_scheme_win() {
     ] {
         let layer = ProxyMiddleware::builder().scheme("HTTPS").force_host(force.clone()).build().unwrap();
         let saw = admitted(&layer, "", "/", &[("host", asked)]).await;
-        assert_eq!((saw.field("host").as_deref(), saw.origin().port()), (Some(host), port), "{force:?}");
+        assert_eq!((saw.header("host").as_deref(), saw.origin().port()), (Some(host), port), "{force:?}");
         assert_eq!(saw.origin().scheme().as_str(), "https");
     }
 }
 
 #[tokio::test]
 async fn hosts_that_are_not_served_are_misdirected() {
-    let layer = behind_edge(Family::XForwarded).allowed_hosts(["good.example", "*.below.example"]).build().unwrap();
+    let layer =
+        behind_edge(ForwardedHeaders::XForwarded).allowed_hosts(["good.example", "*.below.example"]).build().unwrap();
     for (peer, fields, status) in [
         ("", &[("host", "good.example:81")][..], None),
         ("", &[("host", "a.below.example")], None),
@@ -279,7 +283,7 @@ async fn a_bad_host_or_target_or_framing_is_refused() {
     old.headers_mut().remove("host");
     *old.version_mut() = Version::HTTP_10;
     let saw = through(&layer, old).await.ok().unwrap();
-    assert_eq!((saw.origin().host(), saw.field("host")), (None, None));
+    assert_eq!((saw.origin().host(), saw.header("host")), (None, None));
     for uri in ["a.example:80", "ftp://a.example/", "*"] {
         let mut odd = request("", "/", &[]);
         *odd.uri_mut() = uri.parse().unwrap();
@@ -292,7 +296,7 @@ async fn a_whole_url_becomes_a_path_and_its_authority_the_host() {
     let layer = ProxyMiddleware::builder().build().unwrap();
     let saw = admitted(&layer, "", "http://shop.example:81/a%2Fb?x", &[("host", "other.example")]).await;
     assert_eq!(
-        (saw.parts.uri.to_string().as_str(), saw.field("host").as_deref()),
+        (saw.parts.uri.to_string().as_str(), saw.header("host").as_deref()),
         ("/a%2Fb?x", Some("shop.example:81"))
     );
 
@@ -300,7 +304,7 @@ async fn a_whole_url_becomes_a_path_and_its_authority_the_host() {
     h2.headers_mut().remove("host");
     *h2.version_mut() = Version::HTTP_2;
     let saw = through(&layer, h2).await.ok().unwrap();
-    assert_eq!((saw.parts.uri.to_string().as_str(), saw.field("host").as_deref()), ("/?x", Some("shop.example")));
+    assert_eq!((saw.parts.uri.to_string().as_str(), saw.header("host").as_deref()), ("/?x", Some("shop.example")));
     assert_eq!(saw.origin().scheme().as_str(), "http", "a client's word");
 
     let mut options = request("", "http://shop.example", &[("host", "shop.example")]);
@@ -374,7 +378,7 @@ async fn connect_info_is_a_peer_only_where_that_was_said_and_before_anything_is_
     assert_eq!((saw.origin().peer(), saw.client()), (None, None));
     assert_eq!(saw.parts.extensions.get::<ConnectInfo<SocketAddr>>().unwrap().0, "10.0.0.1:9".parse().unwrap());
 
-    let layer = behind_edge(Family::WsgiProxy).peer_from_connect_info().build().unwrap();
+    let layer = behind_edge(ForwardedHeaders::WsgiProxy).peer_from_connect_info().build().unwrap();
     let saw = through(&layer, with_info("10.0.0.1:9")).await.ok().unwrap();
     assert_eq!((saw.client().as_deref(), saw.origin().trusted_by()), (Some("192.0.2.7"), &TrustedBy::Peer));
     assert_eq!(saw.parts.extensions.get::<PeerAddr>(), Some(&PeerAddr::Tcp("10.0.0.1:9".parse().unwrap())));
@@ -383,7 +387,7 @@ async fn connect_info_is_a_peer_only_where_that_was_said_and_before_anything_is_
 
     // A second layer within takes the socket's peer, not the client that the first one restored as ConnectInfo.
     let inner = tower::service_fn(|request: Request<Body>| async move {
-        let origin = request.extensions().get::<RequestOrigin>().unwrap();
+        let origin = request.extensions().get::<OriginalRequest>().unwrap();
         assert_eq!(origin.peer(), Some(&PeerAddr::Tcp("10.0.0.1:9".parse().unwrap())));
         Ok::<_, std::convert::Infallible>(http::Response::new(Body::empty()))
     });

@@ -48,18 +48,16 @@ fn every_fuzz_target_has_seeds_and_no_seeds_are_without_a_target() {
 fn pages_of_the_cookbook_can_be_read_in_one_sitting() {
     for file in files(&project().join("src/cookbook")) {
         let lines = read_to_string(&file).unwrap().lines().count();
-        assert!(lines <= 120, "{}: {lines} lines", file.display());
+        assert!(lines <= 130, "{}: {lines} lines", file.display());
     }
 }
 
 #[test]
-fn the_short_programs_of_the_readme_are_short() {
+fn the_first_program_of_the_readme_has_eight_lines_and_the_four_others_at_most_25() {
     let page = read_to_string(project().join("README.md")).unwrap();
     let programs: Vec<_> = page.split("```rust,no_run\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(programs.len(), 4);
-    for program in programs {
-        let lines: Vec<_> = program.lines().map(str::trim).collect();
-        let code = lines.iter().filter(|line| !line.is_empty() && !line.starts_with("//")).count();
-        assert!(code <= 25, "{code} lines:\n{program}");
-    }
+    let is_code = |line: &&str| !line.is_empty() && !line.starts_with("//");
+    let lines: Vec<_> =
+        programs.iter().map(|program| program.lines().map(str::trim).filter(is_code).count()).collect();
+    assert!(matches!(lines[..], [8, ..=25, ..=25, ..=25, ..=25]), "{lines:?}");
 }

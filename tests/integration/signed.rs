@@ -6,14 +6,14 @@ use http::{HeaderValue, Method, Request};
 use http_body_util::BodyExt;
 use nexthop::{
     Body, Error, ErrorKind,
-    ext::{Carried, RequestOrigin, TrustedBy},
-    middleware::{ProxyMiddleware, Restore, Trust},
+    ext::{Carried, OriginalRequest, TrustedBy},
+    middleware::{ProxyMiddleware, RestoredHeaders, Trust},
     protocol::{
         carry::CarriedKeys,
         keyring::Keyring,
-        replay::{Answer, Nonce, ReplayStore, Seen},
+        replay::{Nonce, NonceCheck, NonceStatus, ReplayStore},
         signature::{
-            Covering, Signer, Uncovered, Verifier,
+            BodySigning, Signer, UnsignedBodies, Verifier,
             classic::{ClassicSigner, ClassicVerifier},
         },
     },
@@ -60,8 +60,8 @@ fn signatures() -> ProxyMiddleware {
 async fn sign_with(signer: &Signer, request: Request<Body>, now: SystemTime) -> Request<Body> {
     let (mut parts, body) = request.into_parts();
     let (stamp, body) = match signer.cover(&mut parts.headers, body) {
-        Covering::Ready(stamp, body) => (stamp, body),
-        Covering::Reading(reading) => reading.await.unwrap(),
+        BodySigning::Ready(stamp, body) => (stamp, body),
+        BodySigning::Reading(reading) => reading.await.unwrap(),
         _ => unreachable!("there are two ways to cover a body"),
     };
     stamp.sign(&mut parts, now).unwrap();
@@ -97,7 +97,7 @@ async fn all_covered_fields_are_restored_whoever_the_peer_is() {
         let saw = admitted(&signatures(), sign(request(peer, "/deep/x?a", &FIELDS)).await).await;
         let origin = saw.origin();
         assert_eq!((saw.client().as_deref(), origin.scheme().as_str()), (Some("192.0.2.7"), "https"));
-        assert_eq!((saw.field("host").as_deref(), origin.prefix()), (Some("shop.example"), "/shop"));
+        assert_eq!((saw.header("host").as_deref(), origin.prefix()), (Some("shop.example"), "/shop"));
         assert_eq!((saw.parts.uri.to_string().as_str(), origin.hops().len()), ("/x?a", 2));
         assert_eq!(origin.trusted_by(), &TrustedBy::Signature { key_id: "k1".into() });
         assert_eq!(saw.parts.extensions.get::<Carried>().unwrap().text("user"), Some("alice"));
@@ -135,7 +135,7 @@ async fn a_field_that_is_not_covered_is_removed() {
     let saw = admitted(&signatures(), request).await;
     let origin = saw.origin();
     assert_eq!((saw.client().as_deref(), origin.scheme().as_str()), (Some("192.0.2.7"), "http"));
-    assert_eq!(saw.field("host").as_deref(), Some("socket.example"));
+    assert_eq!(saw.header("host").as_deref(), Some("socket.example"));
     assert!(saw.parts.extensions.get::<Carried>().is_none_or(|carried| carried.text("user").is_none()));
     assert_eq!(saw.parts.headers.len(), 1, "{:?}", saw.parts.headers);
 }
@@ -205,11 +205,11 @@ impl CloneHead for Request<Body> {
 async fn accepting_unsigned_requests_believes_them_nothing_and_bad_signatures_still_less() {
     let layer = ProxyMiddleware::builder().trust(Trust::signature(keys())).dangerous_accept_unsigned().build().unwrap();
     let saw = admitted(&layer, request(EDGE, "/", &FIELDS)).await;
-    assert_eq!((saw.client().as_deref(), saw.origin().trusted_by()), (Some(EDGE), &TrustedBy::Nobody));
+    assert_eq!((saw.client().as_deref(), saw.origin().trusted_by()), (Some(EDGE), &TrustedBy::None));
     assert_eq!(saw.parts.headers.len(), 1);
     let foreign = [("signature-input", "sig1=(\"@method\");created=1"), ("signature", "sig1=:AAAA:")];
     let saw = admitted(&layer, request(EDGE, "/", &foreign)).await;
-    assert_eq!(saw.field("signature").as_deref(), Some("sig1=:AAAA:"), "somebody else's signature is left alone");
+    assert_eq!(saw.header("signature").as_deref(), Some("sig1=:AAAA:"), "somebody else's signature is left alone");
     let mut bad = sign(request(EDGE, "/", &FIELDS)).await;
     *bad.uri_mut() = "/other".parse().unwrap();
     assert_eq!(refused(&layer, bad).await.status(), 403);
@@ -221,7 +221,7 @@ async fn all_of_asks_for_both_and_any_of_for_one() {
     let both = layer(Trust::all_of([edge(), Trust::signature(keys())]));
     let saw = admitted(&both, sign(request(EDGE, "/deep", &FIELDS)).await).await;
     assert_eq!(saw.origin().trusted_by(), &TrustedBy::PeerAndSignature { key_id: "k1".into() });
-    assert_eq!(saw.field("host").as_deref(), Some("shop.example"));
+    assert_eq!(saw.header("host").as_deref(), Some("shop.example"));
     assert_eq!(refused(&both, sign(request(STRANGER, "/", &FIELDS)).await).await.kind(), ErrorKind::Denied);
     assert_eq!(refused(&both, request(EDGE, "/", &FIELDS)).await.kind(), ErrorKind::Signature);
 
@@ -229,7 +229,7 @@ async fn all_of_asks_for_both_and_any_of_for_one() {
     let saw = admitted(&either, request(EDGE, "/deep", &FIELDS)).await;
     assert_eq!((saw.client().as_deref(), saw.origin().trusted_by()), (Some("198.51.100.1"), &TrustedBy::Peer));
     assert_eq!(
-        saw.field("host").as_deref(),
+        saw.header("host").as_deref(),
         Some("socket.example"),
         "a peer is not believed the host unless asked for"
     );
@@ -244,7 +244,7 @@ async fn all_of_asks_for_both_and_any_of_for_one() {
 #[tokio::test]
 async fn several_signatures_in_one_policy_are_a_mistake() {
     let trust = Trust::any_of([Trust::signature(keys()), Trust::all_of([Trust::signature(keys())])]);
-    assert!(ProxyMiddleware::builder().trust(trust).restore(Restore::all()).build().is_err());
+    assert!(ProxyMiddleware::builder().trust(trust).restore(RestoredHeaders::all()).build().is_err());
 }
 
 /// Else a client could name itself the peer of whatever layer is further in.
@@ -256,8 +256,8 @@ async fn a_client_that_a_signature_vouches_for_is_no_sockets_peer_to_a_layer_wit
         .build()
         .unwrap();
     let stack = signatures().layer(inner.layer(tower::service_fn(|request: Request<Body>| async move {
-        let origin = request.extensions().get::<RequestOrigin>().unwrap();
-        assert_eq!((origin.peer(), origin.trusted_by()), (None, &TrustedBy::Nobody));
+        let origin = request.extensions().get::<OriginalRequest>().unwrap();
+        assert_eq!((origin.peer(), origin.trusted_by()), (None, &TrustedBy::None));
         Ok::<_, std::convert::Infallible>(http::Response::new(Body::empty()))
     })));
     let request = sign(request("", "/", &[("x-forwarded-for", "192.0.2.7")])).await;
@@ -356,10 +356,10 @@ impl<B: http_body::Body + Unpin> http_body::Body for Sized<B> {
 
 #[tokio::test]
 async fn an_uncovered_body_needs_a_word_on_both_ends() {
-    let signer = Signer::builder(keys()).dangerous_uncovered(Uncovered::All).build().unwrap();
+    let signer = Signer::builder(keys()).dangerous_unsigned_bodies(UnsignedBodies::All).build().unwrap();
     let request = async || sign_with(&signer, post(Body::from("hello")), SystemTime::now()).await;
     assert_eq!(refused(&signatures(), request().await).await.status(), 403);
-    let verifier = Verifier::builder(keys()).dangerous_accept_uncovered(Uncovered::All).build().unwrap();
+    let verifier = Verifier::builder(keys()).dangerous_accept_unsigned_bodies(UnsignedBodies::All).build().unwrap();
     let saw = admitted(&layer(Trust::verifier(verifier)), request().await).await;
     assert_eq!(saw.body.unwrap(), b"hello");
 }
@@ -367,12 +367,12 @@ async fn an_uncovered_body_needs_a_word_on_both_ends() {
 // === a replay store elsewhere ===
 
 #[derive(Debug)]
-struct Elsewhere(Seen);
+struct Elsewhere(NonceStatus);
 
 impl ReplayStore for Elsewhere {
-    fn remember(&self, _: Nonce<'_>) -> Answer {
+    fn remember(&self, _: Nonce<'_>) -> NonceCheck {
         let seen = self.0;
-        Answer::Later(Box::pin(async move {
+        NonceCheck::Later(Box::pin(async move {
             tokio::task::yield_now().await;
             seen
         }))
@@ -382,13 +382,13 @@ impl ReplayStore for Elsewhere {
 #[tokio::test]
 async fn a_store_elsewhere_is_awaited_before_the_application_runs() {
     let layer = |seen| layer(Trust::verifier(Verifier::builder(keys()).replay(Elsewhere(seen)).build().unwrap()));
-    let saw = admitted(&layer(Seen::Fresh), sign(request(EDGE, "/deep/x", &FIELDS)).await).await;
+    let saw = admitted(&layer(NonceStatus::Fresh), sign(request(EDGE, "/deep/x", &FIELDS)).await).await;
     assert_eq!((saw.client().as_deref(), saw.parts.uri.path()), (Some("192.0.2.7"), "/x"));
-    let saw = admitted(&layer(Seen::Fresh), sign(post(Body::from("hello"))).await).await;
+    let saw = admitted(&layer(NonceStatus::Fresh), sign(post(Body::from("hello"))).await).await;
     assert_eq!(saw.body.unwrap(), b"hello");
-    let error = refused(&layer(Seen::Replayed), sign(request(EDGE, "/", &FIELDS)).await).await;
+    let error = refused(&layer(NonceStatus::Replayed), sign(request(EDGE, "/", &FIELDS)).await).await;
     assert_eq!(error.status(), 403);
-    let error = refused(&layer(Seen::Unavailable), sign(request(EDGE, "/", &FIELDS)).await).await;
+    let error = refused(&layer(NonceStatus::Unavailable), sign(request(EDGE, "/", &FIELDS)).await).await;
     assert_eq!((error.kind(), error.status().as_u16()), (ErrorKind::Unavailable, 503));
 }
 
@@ -407,7 +407,7 @@ async fn the_classic_signature_vouches_for_the_classic_fields_alone() {
     request.headers_mut().insert("remote-user", HeaderValue::from_static("root"));
     let saw = admitted(&layer, request).await;
     assert_eq!((saw.client().as_deref(), saw.origin().prefix()), (Some("192.0.2.7"), "/shop"));
-    assert_eq!((saw.parts.uri.to_string().as_str(), saw.field("host").as_deref()), ("/x?a", Some("shop.example")));
+    assert_eq!((saw.parts.uri.to_string().as_str(), saw.header("host").as_deref()), ("/x?a", Some("shop.example")));
     assert_eq!(saw.origin().trusted_by(), &TrustedBy::Signature { key_id: "k1".into() });
     assert!(saw.parts.extensions.get::<Carried>().is_none_or(|carried| carried.text("user").is_none()));
     let left: Vec<_> = saw.parts.headers.keys().filter(|name| *name != "date" && *name != "host").collect();

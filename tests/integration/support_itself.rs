@@ -13,7 +13,7 @@ async fn an_upstream_records_bytes_and_answers_in_turn() {
     let chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nab\r\n0\r\nT: v\r\n\r\n";
     assert_eq!(client.exchange(chunked).await.text(), "you");
 
-    let seen = upstream.seen();
+    let seen = upstream.requests();
     assert_eq!(seen[0].head, "GET /%2F HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(
         (seen[1].body.as_slice(), seen[1].wire_body.as_slice()),
@@ -75,5 +75,5 @@ async fn an_echo_tells_what_it_saw() {
     let echo =
         front.exchange("PUT /a?b HTTP/1.1\r\nHost: h\r\nX: 1\r\nx: 2\r\nContent-Length: 2\r\n\r\nhi").await.echo();
     assert_eq!((echo.method.as_str(), echo.uri.as_str(), echo.body.as_str()), ("PUT", "/a?b", "hi"));
-    assert_eq!((echo.field("host"), echo.fields("x")), (Some("h"), vec!["1", "2"]));
+    assert_eq!((echo.header("host"), echo.headers("x")), (Some("h"), vec!["1", "2"]));
 }

@@ -6,8 +6,9 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use nexthop::{
     Body, ErrorKind, ExactProxy, ProxyApp, TransparentProxy,
+    exact::HttpVersions,
     testkit::{Playing, http2, scripts},
-    transport::{HttpVersions, Upgraded},
+    tunnel::Upgraded,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -47,7 +48,7 @@ async fn a_stale_close_loses_a_post_and_no_get() {
     assert_eq!(upstream.connections(), 2);
     let error = send(&proxy, post(upstream.url("/3"), "x")).await.unwrap_err();
     assert!(error.kind() == ErrorKind::Upstream && !error.is_retryable(), "{error:?}");
-    let targets: Vec<_> = upstream.seen().iter().map(|seen| seen.target().to_owned()).collect();
+    let targets: Vec<_> = upstream.requests().iter().map(|seen| seen.target().to_owned()).collect();
     assert_eq!(targets, ["/1", "/2", "/2", "/3"]);
 }
 
@@ -126,7 +127,7 @@ async fn what_is_glued_to_a_101_is_read_from_the_tunnel_first() {
 async fn an_early_413_is_the_answer_to_a_body_that_nobody_read() {
     let upstream = InMemory::new(scripts::early_413()).holding(1024);
     let exact = ExactProxy::builder().connector(upstream.clone()).build().unwrap();
-    let proxy = TransparentProxy::builder().exact(exact).build().unwrap();
+    let proxy = TransparentProxy::builder().client(exact).build().unwrap();
     let (server, _) = Memory::serve(proxy, |serve| serve);
     let mut client = server.client().await;
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 500000\r\n\r\n").await;
@@ -153,7 +154,7 @@ async fn a_client_may_read_slowly_too() {
     let body = "x".repeat(10_000);
     let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 10000\r\n\r\n{body}");
     let exact = ExactProxy::builder().connector(InMemory::new(scripts::answers([answer]))).build().unwrap();
-    let (server, _) = Memory::serve(TransparentProxy::builder().exact(exact).build().unwrap(), |serve| serve);
+    let (server, _) = Memory::serve(TransparentProxy::builder().client(exact).build().unwrap(), |serve| serve);
     let mut client = server.client().await;
     client.read_slowly(100, Duration::from_secs(1));
     let started = Instant::now();
@@ -186,7 +187,7 @@ async fn a_silent_upstream_is_given_up_after_a_minute() {
 #[tokio::test]
 async fn garbage_is_a_502_that_says_nothing_of_it() {
     let (upstream, exact) = to(scripts::garbage());
-    let app = ProxyApp::builder("http://a".parse().unwrap()).exact(exact).build().unwrap();
+    let app = ProxyApp::builder("http://a").client(exact).build().unwrap();
     let request = Request::get("/").header("host", "b").body(Body::empty()).unwrap();
     let response = app.oneshot(request).await.unwrap();
     assert_eq!(response.status(), StatusCode::BAD_GATEWAY);

@@ -22,7 +22,9 @@ use http_body_util::BodyExt;
 use nexthop::{
     Body, Error, ErrorKind, ExactProxy, Phase, TransparentProxy,
     exact::ExactProxyBuilder,
-    transport::{Connect, Connecting, Destination, HttpVersions, ProxyProtocolVersion, Stream, Upgraded},
+    exact::HttpVersions,
+    net::{ByteStream, Connect, Connecting, Destination, ProxyProtocolVersion},
+    tunnel::Upgraded,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -100,7 +102,7 @@ async fn every_step_of_connecting_counts_in_the_same_10_s() {
             self.0.lock().unwrap().push(theirs);
             Box::pin(async move {
                 sleep(seconds(4)).await;
-                Ok(Box::new(ours) as Box<dyn Stream>)
+                Ok(Box::new(ours) as Box<dyn ByteStream>)
             })
         }
     }
@@ -416,7 +418,7 @@ async fn a_tunnel_may_be_silent_for_an_hour_and_traffic_either_way_keeps_it() {
         (with(upstream()).build().unwrap(), 3600),
         (with(upstream()).tunnel_idle_timeout(seconds(4000)).build().unwrap(), 4000),
     ] {
-        let proxy = TransparentProxy::builder().exact(exact).build().unwrap();
+        let proxy = TransparentProxy::builder().client(exact).build().unwrap();
         let (front, _) = Memory::serve(proxy, |serve| serve);
         let mut client = front.client().await;
         client.send("GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: foo\r\n\r\n").await;

@@ -3,9 +3,9 @@
 use http::{HeaderName, Method, Request};
 use nexthop::{
     Body,
-    ext::RequestOrigin,
-    middleware::{ProxyMiddleware, ProxyMiddlewareBuilder, ProxyMiddlewareService, Restore, Trust},
-    protocol::{Family, carry::CarriedKeys},
+    ext::OriginalRequest,
+    middleware::{ProxyMiddleware, ProxyMiddlewareBuilder, ProxyMiddlewareService, RestoredHeaders, Trust},
+    protocol::{ForwardedHeaders, carry::CarriedKeys},
     serve::ProxyProtocol,
 };
 use proptest::prelude::*;
@@ -20,12 +20,12 @@ use super::support::{
 const STRANGER: &str = "203.0.113.9";
 const EDGE: &str = "10.0.0.1";
 
-fn behind_edge(family: Family) -> ProxyMiddlewareBuilder {
-    ProxyMiddleware::builder().trust(Trust::peers(["10.0.0.0/8"]).unwrap()).family(family)
+fn behind_edge(family: ForwardedHeaders) -> ProxyMiddlewareBuilder {
+    ProxyMiddleware::builder().trust(Trust::peers(["10.0.0.0/8"]).unwrap()).read_headers(family)
 }
 
 fn x_forwarded() -> ProxyMiddleware {
-    behind_edge(Family::XForwarded).restore(Restore::all()).build().unwrap()
+    behind_edge(ForwardedHeaders::XForwarded).restore(RestoredHeaders::all()).build().unwrap()
 }
 
 /// CVE-2020-28483, CVE-2020-35590 and many more.
@@ -51,7 +51,7 @@ async fn several_lines_are_read_as_one_list_to_its_last_line() {
     let saw = admitted(&x_forwarded(), EDGE, "/", &fields).await;
     assert_eq!(saw.client().as_deref(), Some("192.0.2.7"));
     let fields = [("forwarded", "for=6.6.6.6;proto=https"), ("forwarded", "for=192.0.2.7;proto=http")];
-    let saw = admitted(&behind_edge(Family::Forwarded).build().unwrap(), EDGE, "/", &fields).await;
+    let saw = admitted(&behind_edge(ForwardedHeaders::Rfc7239).build().unwrap(), EDGE, "/", &fields).await;
     assert_eq!((saw.client().as_deref(), saw.origin().scheme().as_str()), (Some("192.0.2.7"), "http"));
 }
 
@@ -65,7 +65,7 @@ async fn an_unreadable_hop_makes_the_client_unknown_and_never_its_left_neighbour
         let saw = admitted(&x_forwarded(), EDGE, "/", &[("x-forwarded-for", &list)]).await;
         assert_eq!(saw.client(), None, "{list}");
     }
-    let layer = behind_edge(Family::Forwarded).build().unwrap();
+    let layer = behind_edge(ForwardedHeaders::Rfc7239).build().unwrap();
     for list in [
         "for=6.6.6.6, for=_obf",
         "for=6.6.6.6, for=\"",
@@ -126,19 +126,19 @@ async fn naming_our_fields_in_connection_neither_removes_nor_protects_them() {
     assert_eq!((saw.client().as_deref(), saw.origin().scheme().as_str()), (Some("192.0.2.7"), "https"));
     let saw = admitted(&x_forwarded(), STRANGER, "/", &fields).await;
     assert_eq!((saw.client().as_deref(), saw.origin().scheme().as_str()), (Some(STRANGER), "http"));
-    assert_eq!(saw.field("x-forwarded-for"), None);
+    assert_eq!(saw.header("x-forwarded-for"), None);
 }
 
 #[tokio::test]
 async fn a_strangers_prefix_does_not_move_the_path() {
     for (family, name) in [
-        (Family::XForwarded, "x-forwarded-prefix"),
-        (Family::WsgiProxy, "x-forwarded-script-name"),
-        (Family::WsgiProxy, "x-script-name"),
-        (Family::WsgiProxy, "script_name"),
-        (Family::WsgiProxy, "x-traversal-path"),
+        (ForwardedHeaders::XForwarded, "x-forwarded-prefix"),
+        (ForwardedHeaders::WsgiProxy, "x-forwarded-script-name"),
+        (ForwardedHeaders::WsgiProxy, "x-script-name"),
+        (ForwardedHeaders::WsgiProxy, "script_name"),
+        (ForwardedHeaders::WsgiProxy, "x-traversal-path"),
     ] {
-        let layer = behind_edge(family).restore(Restore::all()).build().unwrap();
+        let layer = behind_edge(family).restore(RestoredHeaders::all()).build().unwrap();
         let saw = admitted(&layer, STRANGER, "/admin/x", &[(name, "/admin")]).await;
         assert_eq!((saw.parts.uri.path(), saw.origin().prefix()), ("/admin/x", ""), "{name}");
     }
@@ -189,12 +189,13 @@ async fn a_prefix_that_could_break_out_of_a_link_is_refused_and_not_mended() {
 /// What ASP.NET fixed in 8.0.17: known proxies were not looked at where the client's address was not asked for.
 #[tokio::test]
 async fn the_decision_is_one_for_all_fields_even_where_the_client_is_not_restored() {
-    let layer = behind_edge(Family::XForwarded).restore(Restore::none().scheme().host()).build().unwrap();
+    let layer =
+        behind_edge(ForwardedHeaders::XForwarded).restore(RestoredHeaders::none().scheme().host()).build().unwrap();
     let fields = [("x-forwarded-proto", "https"), ("x-forwarded-host", "evil.example"), ("x-forwarded-for", "6.6.6.6")];
     let saw = admitted(&layer, STRANGER, "/", &fields).await;
-    assert_eq!((saw.origin().scheme().as_str(), saw.field("host").as_deref()), ("http", Some("socket.example")));
+    assert_eq!((saw.origin().scheme().as_str(), saw.header("host").as_deref()), ("http", Some("socket.example")));
     let saw = admitted(&layer, EDGE, "/", &fields).await;
-    assert_eq!((saw.origin().scheme().as_str(), saw.field("host").as_deref()), ("https", Some("evil.example")));
+    assert_eq!((saw.origin().scheme().as_str(), saw.header("host").as_deref()), ("https", Some("evil.example")));
     assert_eq!(saw.client().as_deref(), Some(EDGE));
 }
 
@@ -206,7 +207,11 @@ async fn a_peer_without_an_address_is_a_stranger_unless_its_user_is_named() {
         assert_eq!(saw.client(), None, "{peer}");
         assert!(!saw.origin().trusted_by().is_trusted());
     }
-    let layer = ProxyMiddleware::builder().trust(Trust::unix_peer([33])).family(Family::XForwarded).build().unwrap();
+    let layer = ProxyMiddleware::builder()
+        .trust(Trust::unix_peer([33]))
+        .read_headers(ForwardedHeaders::XForwarded)
+        .build()
+        .unwrap();
     assert_eq!(admitted(&layer, "uid:33", "/", &fields).await.client().as_deref(), Some("192.0.2.7"));
     assert_eq!(admitted(&layer, "uid:34", "/", &fields).await.client(), None);
     assert_eq!(admitted(&layer, "127.0.0.1", "/", &fields).await.client().as_deref(), Some("127.0.0.1"));
@@ -223,15 +228,15 @@ async fn only_one_family_is_read_and_the_others_are_removed() {
         ("forwarded", "for=198.51.100.1;proto=http;host=rfc.example"),
     ];
     for (family, client, scheme, host) in [
-        (Family::WsgiProxy, "192.0.2.7", "http", "classic.example"),
-        (Family::XForwarded, "192.0.2.7", "https", "defacto.example"),
-        (Family::Forwarded, "198.51.100.1", "http", "rfc.example"),
+        (ForwardedHeaders::WsgiProxy, "192.0.2.7", "http", "classic.example"),
+        (ForwardedHeaders::XForwarded, "192.0.2.7", "https", "defacto.example"),
+        (ForwardedHeaders::Rfc7239, "198.51.100.1", "http", "rfc.example"),
     ] {
-        let layer = behind_edge(family).restore(Restore::all()).build().unwrap();
+        let layer = behind_edge(family).restore(RestoredHeaders::all()).build().unwrap();
         let saw = admitted(&layer, EDGE, "/", &fields).await;
         let origin = saw.origin();
         assert_eq!((saw.client().as_deref(), origin.scheme().as_str()), (Some(client), scheme), "{family:?}");
-        assert_eq!(saw.field("host").as_deref(), Some(host));
+        assert_eq!(saw.header("host").as_deref(), Some(host));
         assert_eq!(saw.parts.headers.len(), 1, "{:?}", saw.parts.headers);
     }
 }
@@ -278,7 +283,7 @@ async fn path_and_method_never_come_from_a_field() {
         assert_eq!((saw.parts.uri.to_string().as_str(), &saw.parts.method), ("/public?x", &Method::GET));
     }
     let saw = admitted(&x_forwarded(), STRANGER, "/public", &fields).await;
-    assert_eq!((saw.field("x-original-url"), saw.field("x-forwarded-uri")), (None, None));
+    assert_eq!((saw.header("x-original-url"), saw.header("x-forwarded-uri")), (None, None));
 }
 
 /// CVE-2024-28179.
@@ -291,13 +296,13 @@ async fn upgrades_and_connect_are_held_against_the_same_policy() {
         ("remote-user", "root"),
     ];
     let saw = admitted(&x_forwarded(), STRANGER, "/ws", &fields).await;
-    assert_eq!((saw.client().as_deref(), saw.field("remote-user")), (Some(STRANGER), None));
+    assert_eq!((saw.client().as_deref(), saw.header("remote-user")), (Some(STRANGER), None));
     assert_eq!(
-        (saw.field("upgrade").as_deref(), saw.field("connection").as_deref()),
+        (saw.header("upgrade").as_deref(), saw.header("connection").as_deref()),
         (Some("websocket"), Some("upgrade"))
     );
     let saw = admitted(&x_forwarded(), EDGE, "/ws", &fields).await;
-    assert_eq!((saw.client().as_deref(), saw.field("remote-user").as_deref()), (Some("192.0.2.7"), Some("root")));
+    assert_eq!((saw.client().as_deref(), saw.header("remote-user").as_deref()), (Some("192.0.2.7"), Some("root")));
 
     let connect = |peer: &str| {
         let mut connect = request(
@@ -312,7 +317,7 @@ async fn upgrades_and_connect_are_held_against_the_same_policy() {
     for (peer, client) in [(STRANGER, STRANGER), (EDGE, "192.0.2.7")] {
         let saw = through(&x_forwarded(), connect(peer)).await.ok().unwrap();
         assert_eq!((saw.client().as_deref(), saw.parts.uri.to_string().as_str()), (Some(client), "a.example:443"));
-        assert_eq!((saw.field("x-forwarded-for"), saw.field("host").as_deref()), (None, Some("a.example:443")));
+        assert_eq!((saw.header("x-forwarded-for"), saw.header("host").as_deref()), (None, Some("a.example:443")));
     }
 }
 
@@ -327,7 +332,7 @@ async fn an_oversized_list_hides_nobody_and_names_nobody_wrong() {
     let flood = format!("6.6.6.6,{},10.0.0.9", "x".repeat(5000));
     let saw = admitted(&x_forwarded(), EDGE, "/", &[("x-forwarded-for", &flood)]).await;
     assert_eq!(saw.client(), None);
-    let layer = behind_edge(Family::Forwarded).build().unwrap();
+    let layer = behind_edge(ForwardedHeaders::Rfc7239).build().unwrap();
     let flood = vec!["for=6.6.6.6"; 1000].join(",");
     let saw = admitted(&layer, EDGE, "/", &[("forwarded", &flood)]).await;
     assert_eq!(saw.client(), None);
@@ -337,7 +342,7 @@ async fn an_oversized_list_hides_nobody_and_names_nobody_wrong() {
 #[tokio::test]
 async fn carried_keys_of_any_encoding_need_trust_and_a_name_on_the_list() {
     let keys = CarriedKeys::builder().named_string("user").named_json("groups").build().unwrap();
-    let layer = behind_edge(Family::WsgiProxy).carried(keys).build().unwrap();
+    let layer = behind_edge(ForwardedHeaders::WsgiProxy).carried(keys).build().unwrap();
     let fields = [
         ("x-wsgiproxy-version", "0.1"),
         ("x-wsgiproxy-str-1", "user alice"),
@@ -361,7 +366,7 @@ async fn carried_keys_of_any_encoding_need_trust_and_a_name_on_the_list() {
 
 #[tokio::test]
 async fn by_default_nobody_is_believed_and_identity_fields_go() {
-    let layer = ProxyMiddleware::builder().identity_fields([HeaderName::from_static("x-my-user")]).build().unwrap();
+    let layer = ProxyMiddleware::builder().identity_headers([HeaderName::from_static("x-my-user")]).build().unwrap();
     let fields = [
         ("x-forwarded-for", "127.0.0.1"),
         ("x-forwarded-scheme", "https"),
@@ -387,7 +392,11 @@ async fn by_default_nobody_is_believed_and_identity_fields_go() {
 #[tokio::test]
 async fn a_hop_count_believes_that_many_elements_of_anybody() {
     let layer = |hops| {
-        ProxyMiddleware::builder().trust(Trust::dangerous_any_peer(hops)).family(Family::XForwarded).build().unwrap()
+        ProxyMiddleware::builder()
+            .trust(Trust::dangerous_any_peer(hops))
+            .read_headers(ForwardedHeaders::XForwarded)
+            .build()
+            .unwrap()
     };
     let fields = [("x-forwarded-for", "6.6.6.6, 192.0.2.7, 203.0.113.1")];
     assert_eq!(admitted(&layer(1), STRANGER, "/", &fields).await.client().as_deref(), Some("203.0.113.1"));
@@ -398,7 +407,7 @@ async fn a_hop_count_believes_that_many_elements_of_anybody() {
 #[tokio::test]
 async fn max_hops_ends_a_walk_among_trusted_hops() {
     let trust = Trust::peers(["10.0.0.0/8"]).unwrap().max_hops(2);
-    let layer = ProxyMiddleware::builder().trust(trust).family(Family::XForwarded).build().unwrap();
+    let layer = ProxyMiddleware::builder().trust(trust).read_headers(ForwardedHeaders::XForwarded).build().unwrap();
     let saw = admitted(&layer, EDGE, "/", &[("x-forwarded-for", "6.6.6.6, 10.0.0.3, 10.0.0.2")]).await;
     assert_eq!(saw.client().as_deref(), Some("10.0.0.3"));
 }
@@ -408,7 +417,7 @@ async fn a_refusal_tells_the_client_nothing_but_a_status() {
     let mut evil: Request<Body> = request(STRANGER, "/", &[("host", "a b")]);
     evil.headers_mut().append("host", http::HeaderValue::from_static("c"));
     let (status, error) = through(&x_forwarded(), evil).await.err().unwrap();
-    assert_eq!((status, error.kind()), (400, nexthop::ErrorKind::Target));
+    assert_eq!((status, error.kind()), (400, nexthop::ErrorKind::InvalidTarget));
 }
 
 #[tokio::test]
@@ -461,7 +470,7 @@ proptest! {
     /// Whatever a trusted peer passes on: a refusal, or one valid `Host` and none of our fields.
     #[test]
     fn no_bytes_panic_and_nothing_unread_reaches_the_application(
-        family in prop_oneof![Just(Family::WsgiProxy), Just(Family::XForwarded), Just(Family::Forwarded)],
+        family in prop_oneof![Just(ForwardedHeaders::WsgiProxy), Just(ForwardedHeaders::XForwarded), Just(ForwardedHeaders::Rfc7239)],
         uri in "/[a-z/%0-9.]{0,8}(\\?[a-z=&]{0,6})?",
         fields in proptest::collection::vec((0..OWNED.len(), any_value()), 0..6),
     ) {
@@ -471,12 +480,12 @@ proptest! {
                 evil.headers_mut().append(OWNED[name], value);
             }
         }
-        let layer = behind_edge(family).restore(Restore::all()).build().unwrap();
+        let layer = behind_edge(family).restore(RestoredHeaders::all()).build().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         match runtime.block_on(through(&layer, evil)) {
             Ok(saw) => {
                 prop_assert_eq!(saw.parts.headers.len(), 1);
-                let host = saw.field("host").unwrap();
+                let host = saw.header("host").unwrap();
                 prop_assert!(host.parse::<http::uri::Authority>().is_ok_and(|read| read == host.as_str()));
                 prop_assert_eq!(saw.origin().host().unwrap().as_str(), host.as_str());
                 prop_assert!(saw.parts.uri.path().starts_with('/') && saw.parts.uri.authority().is_none());
@@ -491,13 +500,18 @@ proptest! {
 /// Answers with what it was told of the client.
 fn tells_the_client() -> axum::Router {
     axum::Router::new().fallback(async |request: axum::extract::Request| {
-        let origin = request.extensions().get::<RequestOrigin>().unwrap();
+        let origin = request.extensions().get::<OriginalRequest>().unwrap();
         format!("{:?} {:?}", origin.client(), origin.trusted_by())
     })
 }
 
 fn behind(trust: Trust) -> ProxyMiddlewareService<axum::Router> {
-    ProxyMiddleware::builder().trust(trust).family(Family::XForwarded).build().unwrap().layer(tells_the_client())
+    ProxyMiddleware::builder()
+        .trust(trust)
+        .read_headers(ForwardedHeaders::XForwarded)
+        .build()
+        .unwrap()
+        .layer(tells_the_client())
 }
 
 /// sozu-proxy/sozu#1334: a balancer's own health check may bear anything that looks like an address.
@@ -512,7 +526,7 @@ async fn an_address_in_a_local_proxy_header_is_nobodys() {
     let answer = front.exchange([header(0x21), request.to_vec()].concat()).await;
     assert_eq!(answer.text(), "Some(6.6.6.6) Peer");
     let answer = front.exchange([header(0x20), request.to_vec()].concat()).await;
-    assert_eq!(answer.text(), "Some(127.0.0.1) Nobody");
+    assert_eq!(answer.text(), "Some(127.0.0.1) None");
 }
 
 #[tokio::test]
@@ -539,7 +553,7 @@ async fn the_peer_is_the_sockets_and_bad_heads_never_reach_the_application() {
 async fn the_user_at_the_other_end_of_a_unix_socket_is_the_kernels_word() {
     let dir = tempfile::tempdir().unwrap();
     let uid = rustix::process::getuid().as_raw();
-    for (trusted, answer) in [(uid, "Some(192.0.2.7) Peer"), (uid + 1, "None Nobody")] {
+    for (trusted, answer) in [(uid, "Some(192.0.2.7) Peer"), (uid + 1, "None None")] {
         let path = dir.path().join(trusted.to_string());
         let listener = tokio::net::UnixListener::bind(&path).unwrap();
         let server = tokio::spawn(nexthop::serve(listener, behind(Trust::unix_peer([trusted]))).into_future());
@@ -551,9 +565,9 @@ async fn the_user_at_the_other_end_of_a_unix_socket_is_the_kernels_word() {
 
 #[tokio::test]
 async fn of_no_hops_none_is_believed() {
-    for family in [Family::XForwarded, Family::Forwarded] {
+    for family in [ForwardedHeaders::XForwarded, ForwardedHeaders::Rfc7239] {
         let trust = Trust::peers(["10.0.0.0/8"]).unwrap().max_hops(0);
-        let layer = ProxyMiddleware::builder().trust(trust).family(family).build().unwrap();
+        let layer = ProxyMiddleware::builder().trust(trust).read_headers(family).build().unwrap();
         let fields = [("x-forwarded-for", "192.0.2.7"), ("forwarded", "for=192.0.2.7")];
         assert_eq!(admitted(&layer, EDGE, "/", &fields).await.client().as_deref(), Some(EDGE));
     }

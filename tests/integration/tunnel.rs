@@ -13,7 +13,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::{body::Incoming, client::conn::http2::SendRequest, ext::Protocol};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use nexthop::{Body, ExactProxy, ProxyApp, ext::ConnectTo, serve::Drain, transport::Upgraded};
+use nexthop::{Body, ExactProxy, ProxyApp, ext::ConnectTo, serve::Drain, tunnel::Upgraded};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::{Instant, sleep, timeout},
@@ -32,7 +32,7 @@ fn connect(authority: &str, proxy: &RawUpstream) -> Request<Body> {
 
 fn to_memory(upstream: InMemory) -> ProxyApp {
     let exact = ExactProxy::builder().connector(upstream).build().unwrap();
-    ProxyApp::builder("http://up.test".parse().unwrap()).exact(exact).build().unwrap()
+    ProxyApp::builder("http://up.test").client(exact).build().unwrap()
 }
 
 /// A connection of HTTP/2 that has learnt of the server's settings.
@@ -116,11 +116,11 @@ async fn connect_of_a_client_is_joined_with_the_proxy_behind_with_what_it_sent_t
     let mut client = front.client().await;
     client.send("CONNECT target.test:443 HTTP/1.1\r\nHost: target.test:443\r\n\r\nearly ").await;
     let response = client.head_response().await;
-    assert_eq!((response.status(), response.field("content-length")), (200, None));
+    assert_eq!((response.status(), response.header("content-length")), (200, None));
     client.send("late").await;
     client.finish_writing().await;
     assert_eq!(client.read_to_end().await, (b"first early late".to_vec(), true));
-    assert_eq!(proxy.only().line(), "CONNECT target.test:443 HTTP/1.1");
+    assert_eq!(proxy.only_request().line(), "CONNECT target.test:443 HTTP/1.1");
 }
 
 /// What the client sends ahead belongs to whichever protocol the answer decides on, and is nothing to the upstream until then.
@@ -145,16 +145,16 @@ async fn the_upstream_gets_no_byte_of_a_client_before_it_switched() {
 async fn after_a_refusal_what_came_ahead_is_a_request_to_the_proxy_and_rewritten_like_any_other() {
     for refusal in ["403 Forbidden", "200 OK", "426 Upgrade Required", "500 Oops"] {
         let upstream = RawUpstream::answering([format!("HTTP/1.1 {refusal}\r\ncontent-length: 2\r\n\r\nno")]);
-        let app = ProxyApp::builder(upstream.url("/base").parse().unwrap()).build().unwrap();
+        let app = ProxyApp::builder(upstream.url("/base")).build().unwrap();
         let front = Front::serve(app).await;
         let mut client = front.client().await;
         let ahead = "GET /ahead HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n";
         client.send(format!("GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: foo\r\n\r\n{ahead}")).await;
         assert_eq!(client.response().await.status().to_string(), refusal[..3]);
         client.response().await;
-        let seen = upstream.seen();
+        let seen = upstream.requests();
         assert_eq!((seen.len(), seen[1].target()), (2, "/base/ahead"));
-        assert_ne!(seen[1].field("x-forwarded-for"), Some("6.6.6.6"));
+        assert_ne!(seen[1].header("x-forwarded-for"), Some("6.6.6.6"));
     }
 }
 
@@ -163,7 +163,7 @@ async fn a_101_to_websocket_with_another_accept_is_a_502() {
     let switch = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n";
     for (accept, status) in [("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", 101), ("s3pPLMBiTxaQ9kYGzzhZRbK+xOp=", 502)] {
         let upstream = RawUpstream::answering([format!("{switch}sec-websocket-accept: {accept}\r\n\r\n")]);
-        let app = ProxyApp::builder(upstream.url("").parse().unwrap()).build().unwrap();
+        let app = ProxyApp::builder(upstream.url("")).build().unwrap();
         let front = Front::serve(app).await;
         let mut client = front.client().await;
         client
@@ -180,11 +180,11 @@ async fn a_101_to_websocket_with_another_accept_is_a_502() {
 async fn a_protocol_that_would_hide_requests_is_not_asked_for_and_its_101_is_a_502() {
     for (answer, status) in [("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", 200), (SWITCH, 502)] {
         let upstream = RawUpstream::answering([answer]);
-        let app = ProxyApp::builder(upstream.url("").parse().unwrap()).build().unwrap();
+        let app = ProxyApp::builder(upstream.url("")).build().unwrap();
         let head = "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: A\r\n\r\n";
         assert_eq!(Front::serve(app).await.exchange(head).await.status(), status);
-        let seen = upstream.only();
-        assert_eq!((seen.field("upgrade"), seen.field("http2-settings")), (None, None));
+        let seen = upstream.only_request();
+        assert_eq!((seen.header("upgrade"), seen.header("http2-settings")), (None, None));
     }
 }
 
@@ -193,9 +193,9 @@ async fn any_protocol_of_an_extended_connect_is_asked_for_in_http_1() {
     let upstream = InMemory::new(|mut conn| async move {
         let seen = conn.request().await;
         assert_eq!(seen.line(), "GET /x?y HTTP/1.1");
-        assert_eq!((seen.field("connection"), seen.field("upgrade")), (Some("upgrade"), Some("foo")));
-        assert_eq!((seen.field("sec-websocket-key"), seen.field("content-length")), (None, None));
-        assert_eq!(seen.field("host"), Some("up.test"));
+        assert_eq!((seen.header("connection"), seen.header("upgrade")), (Some("upgrade"), Some("foo")));
+        assert_eq!((seen.header("sec-websocket-key"), seen.header("content-length")), (None, None));
+        assert_eq!(seen.header("host"), Some("up.test"));
         conn.write(format!("{SWITCH}glued ")).await;
         let rest = conn.read_to_end().await;
         conn.write(rest).await;
@@ -237,7 +237,7 @@ async fn an_extended_connect_that_is_refused_gets_the_answer_but_never_a_2xx_of_
 async fn an_extended_connect_to_websocket_is_checked_though_its_client_cannot() {
     let upstream = InMemory::new(|mut conn| async move {
         let seen = conn.request().await;
-        assert_eq!(seen.field("sec-websocket-key").map(str::len), Some(24));
+        assert_eq!(seen.header("sec-websocket-key").map(str::len), Some(24));
         let switch = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n";
         conn.write(format!("{switch}sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")).await;
     });

@@ -77,7 +77,7 @@ async fn again<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<S>
 }
 
 fn proxy(to: SocketAddr) -> ProxyApp {
-    ProxyApp::builder(format!("http://{to}/base").parse().unwrap()).build().unwrap()
+    ProxyApp::builder(format!("http://{to}/base")).build().unwrap()
 }
 
 /// A socket over HTTP/1.1.

@@ -8,9 +8,9 @@ use tower::ServiceExt;
 use super::{aimed, app, get};
 use crate::{
     Body, Error, ErrorKind,
-    app::{HostField, ProxyApp},
+    app::{HostHeader, ProxyApp, UpstreamSelector},
     ext::ConnectTo,
-    message::target::{Href, set_path},
+    message::target::{UpstreamUrl, set_path},
 };
 
 #[tokio::test]
@@ -24,7 +24,7 @@ async fn the_target_is_joined_below_the_upstreams_and_the_host_is_its_own() {
 #[tokio::test]
 async fn an_upstream_without_path_and_query_gets_the_target_as_it_came() {
     for target in ["/", "/?", "/a?b=c", "//x", "/%2F;?&&", "http://front.example/x?", "http://front.example?q"] {
-        let bare = ProxyApp::builder("http://127.0.0.1:1".parse().unwrap());
+        let bare = ProxyApp::builder("http://127.0.0.1:1");
         let expected = target.strip_prefix("http://front.example").unwrap_or(target);
         let expected = if expected.starts_with('/') { expected.to_owned() } else { format!("/{expected}") };
         assert_eq!(aimed(bare, get(target)).await.uri.to_string(), format!("http://127.0.0.1:1{expected}"), "{target}");
@@ -38,23 +38,26 @@ async fn an_upstream_without_path_and_query_gets_the_target_as_it_came() {
 async fn host_is_replaced_kept_or_fixed() {
     let host = |parts: request::Parts| parts.headers["host"].to_str().unwrap().to_owned();
     assert_eq!(host(aimed(app(), get("/")).await), "127.0.0.1:1");
-    assert_eq!(host(aimed(app().host(HostField::Keep), get("/")).await), "front.example");
-    assert_eq!(host(aimed(app().host(HostField::Keep), get("http://other.example:8080/")).await), "other.example:8080");
-    assert_eq!(host(aimed(app().host(HostField::Fixed(HeaderValue::from_static("f:1"))), get("/")).await), "f:1");
+    assert_eq!(host(aimed(app().host(HostHeader::Keep), get("/")).await), "front.example");
+    assert_eq!(
+        host(aimed(app().host(HostHeader::Keep), get("http://other.example:8080/")).await),
+        "other.example:8080"
+    );
+    assert_eq!(host(aimed(app().host(HostHeader::Fixed(HeaderValue::from_static("f:1"))), get("/")).await), "f:1");
     let mut h2 = get("http://only.example/");
     h2.version = Version::HTTP_2;
     h2.headers.remove("host");
-    assert_eq!(host(aimed(app().host(HostField::Keep), h2).await), "only.example");
+    assert_eq!(host(aimed(app().host(HostHeader::Keep), h2).await), "only.example");
     let mut old = get("/");
     old.version = Version::HTTP_10;
     old.headers.remove("host");
-    assert_eq!(host(aimed(app().host(HostField::Keep), old).await), "127.0.0.1:1");
+    assert_eq!(host(aimed(app().host(HostHeader::Keep), old).await), "127.0.0.1:1");
 }
 
 #[cfg(unix)]
 #[tokio::test]
 async fn a_unix_socket_is_where_to_connect_and_nobody_else_may_say_so() {
-    let parts = aimed(ProxyApp::builder("unix:/run/a.sock".parse().unwrap()), get("/x")).await;
+    let parts = aimed(ProxyApp::builder("unix:/run/a.sock"), get("/x")).await;
     assert_eq!(parts.extensions.get(), Some(&ConnectTo::Unix(Arc::from(std::path::Path::new("/run/a.sock")))));
     assert_eq!(parts.headers["host"], "localhost");
 
@@ -65,15 +68,16 @@ async fn a_unix_socket_is_where_to_connect_and_nobody_else_may_say_so() {
 
 #[tokio::test]
 async fn the_upstream_is_chosen_by_what_the_client_asked_after_stripping() {
-    let (a, b): (Href, Href) = ("http://127.0.0.1:1/a".parse().unwrap(), "http://127.0.0.1:2/b".parse().unwrap());
-    let app = ProxyApp::choosing(move |parts| {
+    let (a, b): (UpstreamUrl, UpstreamUrl) =
+        ("http://127.0.0.1:1/a".parse().unwrap(), "http://127.0.0.1:2/b".parse().unwrap());
+    let app = ProxyApp::builder(UpstreamSelector::new(move |parts| {
         assert!(!parts.headers.contains_key("x-forwarded-for"));
         match parts.uri.path() {
             "/a" => Ok(a.clone()),
             "/b" => Ok(b.clone()),
             _ => Err(Box::new(Response::builder().status(503).body(Body::empty()).unwrap())),
         }
-    });
+    }));
     let app = app.build().unwrap();
     let status = |uri: &'static str| {
         let request = Request::get(uri).header("host", "h").header("x-forwarded-for", "6.6.6.6").body(Body::empty());
@@ -85,8 +89,8 @@ async fn the_upstream_is_chosen_by_what_the_client_asked_after_stripping() {
 
 #[tokio::test]
 async fn a_choice_that_always_finds_one_is_the_upstream_itself() {
-    let upstream: Href = "http://127.0.0.1:1/a".parse().unwrap();
-    let app = ProxyApp::choosing(move |_| upstream.clone());
+    let upstream: UpstreamUrl = "http://127.0.0.1:1/a".parse().unwrap();
+    let app = ProxyApp::builder(UpstreamSelector::new(move |_| upstream.clone()));
     assert_eq!(aimed(app, get("/x")).await.uri, "http://127.0.0.1:1/a/x");
 }
 
@@ -98,7 +102,7 @@ async fn a_hook_may_set_another_path_and_what_it_cannot_is_answered() {
     let answer = setting("no path").build().unwrap().oneshot(request).await.unwrap();
     assert_eq!(
         (answer.status().as_u16(), answer.extensions().get::<Error>().unwrap().kind()),
-        (400, ErrorKind::Target)
+        (400, ErrorKind::InvalidTarget)
     );
 }
 
@@ -126,7 +130,7 @@ async fn everything_of_ours_that_came_from_outside_is_removed_in_any_spelling() 
     }
     request.headers.append("connection", HeaderValue::from_static("X-Nominated, host"));
     request.headers.append("accept", HeaderValue::from_static("*/*"));
-    let parts = aimed(app().suppress_fields(["X-Hidden"]), request).await;
+    let parts = aimed(app().suppress_headers(["X-Hidden"]), request).await;
     let mut names: Vec<_> = parts.headers.keys().map(HeaderName::as_str).collect();
     names.sort_unstable();
     assert_eq!(names, ["accept", "host"]);

@@ -6,7 +6,7 @@ use super::{get, origin};
 use crate::{
     app::{
         PathPrefix,
-        front::{Mount, scheme},
+        front::{PathSplit, scheme},
     },
     ext::{OverTls, TrustedBy},
 };
@@ -21,15 +21,15 @@ fn the_prefix_is_what_routers_took_off() {
             parts.extensions.insert(::axum::extract::OriginalUri(original.parse().unwrap()));
         }
         if !outer.is_empty() {
-            parts.extensions.insert(crate::ext::RequestOrigin {
+            parts.extensions.insert(crate::ext::OriginalRequest {
                 prefix: outer.to_owned(),
                 ..origin(None, None, &[], TrustedBy::Peer)
             });
         }
-        let mount = Mount::of(&parts, parts.extensions.get(), rule).unwrap();
+        let mount = PathSplit::of(&parts, parts.extensions.get(), rule).unwrap();
         assert_eq!((&*mount.prefix, &*mount.path), expected, "{original} {path} {outer} {rule:?}");
     }
-    let (mount, keep, strip) = (PathPrefix::Mounted, PathPrefix::Keep, PathPrefix::Strip("/v1".parse().unwrap()));
+    let (mount, keep, strip) = (PathPrefix::FromRouter, PathPrefix::Keep, PathPrefix::Strip("/v1".parse().unwrap()));
     mounted("", "/x", "", &mount, ("", "/x"));
     mounted("/x", "/x", "", &mount, ("", "/x"));
     mounted("/api/x", "/x", "", &mount, ("/api", "/x"));
@@ -55,7 +55,7 @@ fn the_prefix_is_what_routers_took_off() {
 fn paths_outside_of_the_stripped_prefix_are_refused() {
     let strip = PathPrefix::Strip("/api".parse().unwrap());
     for path in ["/apiary", "/x", "/", "/api%2Fx", "/API/x"] {
-        assert_eq!(Mount::of(&get(path), None, &strip).unwrap_err().status(), 400, "{path}");
+        assert_eq!(PathSplit::of(&get(path), None, &strip).unwrap_err().status(), 400, "{path}");
     }
 }
 
@@ -88,7 +88,7 @@ fn a_restored_scheme_counts_before_the_configured_one_only_where_somebody_vouche
     tls.extensions.insert(OverTls::new());
     assert_eq!(seen(&tls, None), Scheme::HTTPS);
     assert_eq!(seen(&tls, Some(&Scheme::HTTP)), Scheme::HTTP);
-    assert_eq!(seen(&with(TrustedBy::Nobody), Some(&Scheme::HTTP)), Scheme::HTTP);
-    assert_eq!(seen(&with(TrustedBy::Nobody), None), Scheme::HTTPS);
+    assert_eq!(seen(&with(TrustedBy::None), Some(&Scheme::HTTP)), Scheme::HTTP);
+    assert_eq!(seen(&with(TrustedBy::None), None), Scheme::HTTPS);
     assert_eq!(seen(&with(TrustedBy::Peer), Some(&Scheme::HTTP)), Scheme::HTTPS);
 }

@@ -8,7 +8,7 @@ use tower::ServiceExt;
 use super::app;
 use crate::{
     Body, Error,
-    app::{HostField, ProxyAppBuilder, Via},
+    app::{HostHeader, ProxyAppBuilder, Via},
 };
 
 async fn answer_to(app: ProxyAppBuilder, request: Request<Full<Bytes>>) -> Response<Body> {
@@ -78,9 +78,9 @@ async fn an_answer_names_no_address_and_carries_the_error() {
 #[test]
 fn mistakes_in_the_configuration_name_the_text() {
     let mistake = |app: ProxyAppBuilder| app.build().unwrap_err().to_string();
-    assert!(mistake(app().suppress_fields(["x-a", "x b"])).contains("\"x b\""));
-    assert!(mistake(app().suppress_fields(["Host"])).contains("host"));
+    assert!(mistake(app().suppress_headers(["x-a", "x b"])).contains("\"x b\""));
+    assert!(mistake(app().suppress_headers(["Host"])).contains("host"));
     assert!(mistake(app().via(Via::Named("a b".into()))).contains("\"a b\""));
-    assert!(mistake(app().host(HostField::Fixed(HeaderValue::from_static("a/b")))).contains("\"a/b\""));
+    assert!(mistake(app().host(HostHeader::Fixed(HeaderValue::from_static("a/b")))).contains("\"a/b\""));
     assert!(mistake(app().public_scheme("ftp".parse().unwrap())).contains("ftp"));
 }

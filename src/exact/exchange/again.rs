@@ -32,7 +32,7 @@ impl<P: Prepare> Exchange<P> {
         }
         // What was not sent costs the upstream nothing to be sent.
         if !unsent && !self.proxy.retries.allows(Instant::now(), self.proxy.pool.reused()) {
-            tracing::warn!("the retry budget is used up");
+            tracing::warn!("retry budget exhausted");
             return false;
         }
         self.attempt += 1;
@@ -79,7 +79,7 @@ impl<P: Prepare> Exchange<P> {
             }
             return Err(error);
         };
-        tracing::debug!(%error, "sending again on a fresh connection");
+        tracing::debug!(%error, "retrying on a new connection");
         if let Head::Written = self.head {
             self.head = Head::Taken(sending.take_head());
         }

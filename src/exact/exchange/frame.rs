@@ -38,10 +38,10 @@ impl<P: Prepare> Exchange<P> {
     fn check_content(&self, framing: RequestFraming) -> Result<(), Error> {
         // RFC 9110 §9.3.8: the answer would be this body, too, which is nobody's to be read.
         if self.parts.method == Method::TRACE {
-            return Err(Error::new(ErrorKind::RequestBody, "TRACE has no body"));
+            return Err(Error::new(ErrorKind::RequestBody, "TRACE must not have a body"));
         }
         if framing == RequestFraming::Chunked && !self.proxy.chunked_requests {
-            return Err(Error::new(ErrorKind::LengthRequired, "the length of the body must be known"));
+            return Err(Error::new(ErrorKind::LengthRequired, "the request body must have a Content-Length"));
         }
         Ok(())
     }
@@ -50,13 +50,13 @@ impl<P: Prepare> Exchange<P> {
 /// What `CONNECT` asks for is said by its authority, and whom it asks by `ConnectTo`. It has no body (RFC 9110 §9.3.6).
 fn connect_framing(parts: &Parts, body: &Tee) -> Result<RequestFraming, Error> {
     if parts.extensions.get::<ConnectTo>().is_none() {
-        return Err(Error::new(ErrorKind::Unsupported, "CONNECT is carried to a proxy only"));
+        return Err(Error::new(ErrorKind::Unsupported, "CONNECT needs a proxy to connect to (ConnectTo)"));
     }
     if form(&parts.method, &parts.uri)? != Form::Authority || parts.uri.port_u16().is_none() {
-        return Err(Error::new(ErrorKind::Target, "CONNECT asks for a host and a port"));
+        return Err(Error::new(ErrorKind::InvalidTarget, "the target of CONNECT must be host:port"));
     }
     if !body.is_end_stream() {
-        return Err(Error::new(ErrorKind::RequestBody, "CONNECT has no body"));
+        return Err(Error::new(ErrorKind::RequestBody, "CONNECT must not have a body"));
     }
     Ok(RequestFraming::None)
 }

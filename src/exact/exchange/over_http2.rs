@@ -55,7 +55,7 @@ impl<P: Prepare> Exchange<P> {
         };
         match (self.asks(), offer) {
             (Asks::OverHttp1, Offer::Http2) => {
-                Err(Error::new(ErrorKind::Unsupported, "this upgrade cannot be asked for over HTTP/2"))
+                Err(Error::new(ErrorKind::Unsupported, "this upgrade request cannot be sent over HTTP/2"))
             }
             (Asks::OverHttp1, _) => Ok((Offer::Http1, Asks::OverHttp1)),
             (asks, offer) => Ok((offer, asks)),
@@ -189,7 +189,7 @@ impl<P: Prepare> Exchange<P> {
 
     /// The second and last attempt, on another connection than the one that is to be avoided, if there may be another.
     fn once_more(&mut self, error: &Error, framing: RequestFraming, avoid: Option<Mark>) -> Result<State, Error> {
-        tracing::debug!(%error, "sending again on another connection");
+        tracing::debug!(%error, "retrying on another connection");
         let now = Instant::now();
         let to = self.proxy.connector.destination(&self.parts, self.prepare.destination())?.into_owned();
         let (offer, asks) = self.offer(&to)?;

@@ -84,6 +84,6 @@ fn what_shows_an_asker_shows_no_password() {
     let mut request = Request::get("http://h.test/").header("proxy-authorization", basic("alice:secret"));
     request = request.header("authorization", "Bearer hush");
     let parts = request.body(()).unwrap().into_parts().0;
-    let shown = format!("{:?}", Asker { peer: None, parts: &parts });
+    let shown = format!("{:?}", AccessRequest { peer: None, parts: &parts });
     assert!(shown.contains("h.test") && !shown.contains(&basic("alice:secret")) && !shown.contains("hush"), "{shown}");
 }

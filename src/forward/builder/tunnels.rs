@@ -6,60 +6,60 @@ use std::{sync::Arc, time::Duration};
 use super::DownloadHost;
 use super::ForwardProxyBuilder;
 use crate::forward::{
-    mismatch::Mismatch,
-    policy::{ConnectRequest, Decision, Opening, Policy},
+    mismatch::HostMismatchPolicy,
+    policy::{ConnectAction, ConnectRequest, DetectedProtocol, Policy},
 };
 
 impl ForwardProxyBuilder {
-    /// What is done with each `CONNECT`, by a function that must not block. Default: [`Decision::Tunnel`] for all, within
-    /// [`connect_ports`](Self::connect_ports) and the [dial policy](Self::dial_policy); [`Decision::Intercept`] for hosts of the proxy's own.
+    /// What is done with each `CONNECT`, by a function that must not block. Default: [`ConnectAction::Tunnel`] for all, within
+    /// [`connect_ports`](Self::connect_ports) and the [dial policy](Self::dial_policy); [`ConnectAction::Intercept`] for hosts of the proxy's own.
     ///
     /// Requests by a whole URL need no `CONNECT`: they are for [`Access::function`](super::Access::function) or
     /// [`Resolver::function`](super::Resolver::function) to look at.
     ///
     /// ```
-    /// use nexthop::{ForwardProxy, forward::Decision};
+    /// use nexthop::{ForwardProxy, forward::ConnectAction};
     ///
     /// let layer = ForwardProxy::builder()
     ///     .on_connect(|connect| match connect.host() {
-    ///         host if host.ends_with(".internal") => Decision::Deny,
-    ///         _ => Decision::Tunnel,
+    ///         host if host.ends_with(".internal") => ConnectAction::Deny,
+    ///         _ => ConnectAction::Tunnel,
     ///     })
     ///     .build()?;
     /// # Ok::<(), nexthop::ConfigError>(())
     /// ```
-    pub fn on_connect(mut self, decide: impl Fn(&ConnectRequest<'_>) -> Decision + Send + Sync + 'static) -> Self {
-        let mut policy = self.policy.take().unwrap_or_else(|| Policy::always(Decision::Tunnel));
+    pub fn on_connect(mut self, decide: impl Fn(&ConnectRequest<'_>) -> ConnectAction + Send + Sync + 'static) -> Self {
+        let mut policy = self.policy.take().unwrap_or_else(|| Policy::always(ConnectAction::Tunnel));
         policy.on_connect = Arc::new(decide);
         self.policy = Some(policy);
         self
     }
 
-    /// What is done after [`Decision::Peek`], by a function that must not block; where it says `Peek` again, the tunnel ends. Without a
+    /// What is done after [`ConnectAction::Peek`], by a function that must not block; where it says `Peek` again, the tunnel ends. Without a
     /// function for [`CONNECT`](Self::on_connect), every tunnel is peeked into. Default: HTTP and TLS are intercepted, anything else ends.
     ///
     /// ```
     /// use nexthop::{
     ///     ForwardProxy,
-    ///     forward::{Decision, Opening},
+    ///     forward::{ConnectAction, DetectedProtocol},
     /// };
     ///
     /// let layer = ForwardProxy::builder()
-    ///     .on_opening(|connect, opening| match opening {
-    ///         Opening::Tls(hello) if hello.server_name() == Some("bank.example") => Decision::Tunnel,
-    ///         Opening::Tls(_) | Opening::Http => Decision::Intercept,
-    ///         Opening::Silence if connect.port() == 22 => Decision::Tunnel, // the server speaks first
-    ///         _ => Decision::Deny,
+    ///     .on_detected(|connect, opening| match opening {
+    ///         DetectedProtocol::Tls(hello) if hello.server_name() == Some("bank.example") => ConnectAction::Tunnel,
+    ///         DetectedProtocol::Tls(_) | DetectedProtocol::Http => ConnectAction::Intercept,
+    ///         DetectedProtocol::Silent if connect.port() == 22 => ConnectAction::Tunnel, // the server speaks first
+    ///         _ => ConnectAction::Deny,
     ///     })
     ///     .build()?;
     /// # Ok::<(), nexthop::ConfigError>(())
     /// ```
-    pub fn on_opening(
+    pub fn on_detected(
         mut self,
-        decide: impl Fn(&ConnectRequest<'_>, &Opening) -> Decision + Send + Sync + 'static,
+        decide: impl Fn(&ConnectRequest<'_>, &DetectedProtocol) -> ConnectAction + Send + Sync + 'static,
     ) -> Self {
-        let mut policy = self.policy.take().unwrap_or_else(|| Policy::always(Decision::Peek));
-        policy.on_opening = Arc::new(decide);
+        let mut policy = self.policy.take().unwrap_or_else(|| Policy::always(ConnectAction::Peek));
+        policy.on_detected = Arc::new(decide);
         self.policy = Some(policy);
         self
     }
@@ -71,8 +71,8 @@ impl ForwardProxyBuilder {
         self
     }
 
-    /// Which host a request inside a tunnel is for, where the client names several: none, 421 ([`Mismatch::Strict`]).
-    pub fn mismatch(mut self, mismatch: Mismatch) -> Self {
+    /// Which host a request inside a tunnel is for, where the client names several: none, 421 ([`HostMismatchPolicy::Strict`]).
+    pub fn host_mismatch(mut self, mismatch: HostMismatchPolicy) -> Self {
         self.mismatch = mismatch;
         self
     }
@@ -142,11 +142,11 @@ impl ForwardProxyBuilder {
         self
     }
 
-    /// The authority that TLS in tunnels is ended by: none. With one, the default for each `CONNECT` is [`Decision::Intercept`].
+    /// The authority that TLS in tunnels is ended by: none. With one, the default for each `CONNECT` is [`ConnectAction::Intercept`].
     ///
     /// Whoever has the authority's key can be every server towards the clients that trust it: keep it as you keep such a thing.
     #[cfg(feature = "intercept")]
-    pub fn authority(mut self, authority: crate::ca::Authority) -> Self {
+    pub fn certificate_authority(mut self, authority: crate::ca::CertificateAuthority) -> Self {
         self.authority = Some(authority);
         self
     }
@@ -157,10 +157,10 @@ impl ForwardProxyBuilder {
     /// be had nowhere.
     ///
     /// ```
-    /// use nexthop::{ForwardProxy, ca::Authority};
+    /// use nexthop::{ForwardProxy, ca::CertificateAuthority};
     ///
-    /// let authority = Authority::builder().build()?;
-    /// let layer = ForwardProxy::builder().authority(authority).download_host("ca.internal").build()?;
+    /// let authority = CertificateAuthority::builder().build()?;
+    /// let layer = ForwardProxy::builder().certificate_authority(authority).download_host("ca.internal").build()?;
     /// # Ok::<(), nexthop::ConfigError>(())
     /// ```
     #[cfg(feature = "intercept")]
@@ -170,7 +170,7 @@ impl ForwardProxyBuilder {
     }
 
     /// Calls `hook` where a client breaks TLS off: it does not trust the authority, insists on a certificate that it knows, or is refused by
-    /// [`max_new_hosts`](Self::max_new_hosts). It must not block. A program may remember the host and make it a [`Decision::Tunnel`] the
+    /// [`max_new_hosts`](Self::max_new_hosts). It must not block. A program may remember the host and make it a [`ConnectAction::Tunnel`] the
     /// next time.
     #[cfg(feature = "intercept")]
     pub fn on_handshake_failure(

@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use http::{HeaderMap, HeaderValue};
-//! use nexthop::{ext::Hop, message::forwarded};
+//! use nexthop::{ext::Hop, internals::forwarded};
 //!
 //! let mut headers = HeaderMap::new();
 //! headers.append("x-forwarded-for", HeaderValue::from_static("6.6.6.6")); // what the client made up

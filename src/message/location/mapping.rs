@@ -2,13 +2,13 @@ use http::{HeaderMap, HeaderValue, uri::Scheme};
 
 use crate::message::{
     location::fields,
-    target::{Href, Prefix, split, split_bytes},
+    target::{Prefix, UpstreamUrl, split, split_bytes},
 };
 
 /// The two views of one request: what the upstream calls itself, and what the client calls it.
 #[derive(Clone, Debug)]
 pub struct Mapping {
-    upstream: Href,
+    upstream: UpstreamUrl,
     /// The `Host` the upstream was sent, if not its own.
     host_sent: Option<HeaderValue>,
     scheme: Scheme,
@@ -20,14 +20,14 @@ impl Mapping {
     /// Maps from `upstream` to the client's `scheme`, `host` (with a port, where it is not the scheme's own) and `prefix`. A host that
     /// cannot stand in a field counts as unknown.
     #[must_use]
-    pub fn new(upstream: Href, scheme: Scheme, host: &str, prefix: Prefix) -> Self {
+    pub fn new(upstream: UpstreamUrl, scheme: Scheme, host: &str, prefix: Prefix) -> Self {
         let host = HeaderValue::from_str(host).ok().filter(|host| !host.is_empty());
         Self::of(upstream, None, scheme, host, prefix)
     }
 
     /// The same from what is at hand. Without a `host`, URLs of the upstream become paths.
     pub(crate) fn of(
-        upstream: Href,
+        upstream: UpstreamUrl,
         host_sent: Option<HeaderValue>,
         scheme: Scheme,
         host: Option<HeaderValue>,

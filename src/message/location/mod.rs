@@ -13,7 +13,7 @@
 //!
 //! ```
 //! use http::{HeaderMap, HeaderValue, uri::Scheme};
-//! use nexthop::message::{location::Mapping, target::Prefix};
+//! use nexthop::{internals::location::Mapping, message::Prefix};
 //!
 //! let mapping = Mapping::new("http://backend:8080/app".parse()?, Scheme::HTTPS, "www.example.com", "/shop".parse::<Prefix>()?);
 //! let mut headers = HeaderMap::new();

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind};
 /// [RFC 9112 §3.2]: https://www.rfc-editor.org/rfc/rfc9112#section-3.2
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "RFC 9112 knows these four")]
-pub enum Form {
+pub(crate) enum Form {
     /// A path and perhaps a query: what clients send to servers.
     Origin,
     /// A whole URL: what clients send to a proxy; in HTTP/2, every request but `CONNECT`.
@@ -23,10 +23,10 @@ pub enum Form {
 /// The form of a request's target.
 ///
 /// # Errors
-/// `Target` (400): authority-form with another method than `CONNECT`, or another form with that; `*` with another method than `OPTIONS`;
+/// `InvalidTarget` (400): authority-form with another method than `CONNECT`, or another form with that; `*` with another method than `OPTIONS`;
 /// a scheme that is not `http` or `https`; a user name in the authority, or one that is no valid host and port.
-pub fn form(method: &Method, uri: &Uri) -> Result<Form, Error> {
-    let refuse = |why: &'static str| Err(Error::new(ErrorKind::Target, why));
+pub(crate) fn form(method: &Method, uri: &Uri) -> Result<Form, Error> {
+    let refuse = |why: &'static str| Err(Error::new(ErrorKind::InvalidTarget, why));
     let authority = uri.authority().map(|authority| authority.as_str());
     let is_known = |host: &[u8]| remembered(host, |_| ()).is_some();
     if authority.is_some_and(|authority| !is_known(authority.as_bytes()) && !is_host(authority.as_bytes())) {
@@ -58,12 +58,12 @@ pub fn form(method: &Method, uri: &Uri) -> Result<Form, Error> {
 /// `None`: an HTTP/1.0 request that names no host.
 ///
 /// # Errors
-/// `Target` (400): `Host` is missing, there is more than one, or it is not valid.
+/// `InvalidTarget` (400): `Host` is missing, there is more than one, or it is not valid.
 ///
 /// [RFC 9112 §3.2.2]: https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2
 /// [RFC 3986]: https://www.rfc-editor.org/rfc/rfc3986#section-3.2.2
-pub fn check_host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Option<HeaderValue>, Error> {
-    let refuse = |why: &'static str| Err(Error::new(ErrorKind::Target, why));
+pub(crate) fn check_host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Option<HeaderValue>, Error> {
+    let refuse = |why: &'static str| Err(Error::new(ErrorKind::InvalidTarget, why));
     let host = host_field(headers);
     let repeats = headers.len() != headers.keys_len();
     if repeats && headers.get_all(HOST).iter().nth(1).is_some() {

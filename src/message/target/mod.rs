@@ -5,7 +5,7 @@
 //! [`set_query`] change a URI, as hooks do.
 //!
 //! ```
-//! use nexthop::message::target::{join, split};
+//! use nexthop::internals::target::{join, split};
 //!
 //! let target = join("/app", "/a%2Fb//c", Some("x=1"), Some("key=2"))?;
 //! assert_eq!(target.as_str(), "/app/a%2Fb//c?x=1&key=2");
@@ -15,16 +15,16 @@
 //! ```
 
 mod host;
-mod href;
 mod path;
 mod prefix;
 mod set;
+mod upstream_url;
 
-pub use host::{Form, check_host, form};
-pub use href::Href;
+pub(crate) use host::{Form, check_host, form};
 pub use path::{join, split, split_query};
 pub use prefix::Prefix;
 pub use set::{set_path, set_query};
+pub use upstream_url::UpstreamUrl;
 
 #[cfg(feature = "forward")]
 pub(crate) use host::host_field;

@@ -13,14 +13,14 @@ use crate::error::{Error, ErrorKind};
 /// [`split`] by the same base gives `path` back, but for an empty path below an empty base, which goes out as `/`.
 ///
 /// # Errors
-/// `Target` (400): `path` begins with anything else, or the whole is no valid target. `HeadTooLarge` (431): it is longer than 65,534 bytes.
+/// `InvalidTarget` (400): `path` begins with anything else, or the whole is no valid target. `HeadTooLarge` (431): it is longer than 65,534 bytes.
 pub fn join(base: &str, path: &str, query: Option<&str>, extra: Option<&str>) -> Result<PathAndQuery, Error> {
     if path == "*" {
         return Ok(PathAndQuery::from_static("*"));
     }
     let base = base.strip_suffix('/').unwrap_or(base);
     if !(path.is_empty() || path.starts_with('/')) {
-        return Err(Error::new(ErrorKind::Target, "path does not begin with a slash"));
+        return Err(Error::new(ErrorKind::InvalidTarget, "path does not begin with a slash"));
     }
     let mut target = BytesMut::with_capacity(
         base.len()
@@ -71,10 +71,10 @@ fn whole(target: Bytes) -> Result<PathAndQuery, Error> {
     }
     // http cuts a fragment off without a word; nothing that is sent may be lost.
     if target.contains(&b'#') {
-        return Err(Error::new(ErrorKind::Target, "target has a fragment"));
+        return Err(Error::new(ErrorKind::InvalidTarget, "target has a fragment"));
     }
     PathAndQuery::from_maybe_shared(target)
-        .map_err(|error| Error::new(ErrorKind::Target, "target is not valid").with_source(error))
+        .map_err(|error| Error::new(ErrorKind::InvalidTarget, "target is not valid").with_source(error))
 }
 
 /// What `http::Uri` can hold.

@@ -11,7 +11,7 @@ use crate::error::{ConfigError, Error, ErrorKind};
 /// bytes.
 ///
 /// ```
-/// use nexthop::message::target::Prefix;
+/// use nexthop::message::Prefix;
 ///
 /// assert_eq!("/app/v1".parse::<Prefix>()?.as_str(), "/app/v1");
 /// assert!("//evil.example".parse::<Prefix>().is_err());
@@ -25,9 +25,9 @@ impl Prefix {
     /// Reads a prefix that came in a field of a request.
     ///
     /// # Errors
-    /// `Target` (400): it is not a valid prefix.
+    /// `InvalidTarget` (400): it is not a valid prefix.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        Self::read(bytes).map_err(|why| Error::new(ErrorKind::Target, why))
+        Self::read(bytes).map_err(|why| Error::new(ErrorKind::InvalidTarget, why))
     }
 
     /// The prefix as it stands in a path.

@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind};
 ///
 /// ```
 /// use http::Uri;
-/// use nexthop::message::target::{set_path, set_query};
+/// use nexthop::message::{set_path, set_query};
 ///
 /// let mut uri: Uri = "http://back.internal:8080/old?page=2".parse()?;
 /// set_path(&mut uri, "/new/list")?;
@@ -19,10 +19,10 @@ use crate::error::{Error, ErrorKind};
 /// ```
 ///
 /// # Errors
-/// Those of [`join`]; `Target` (400), too, for a path that holds a `?`, and for a URI that has no path (`host:443`).
+/// Those of [`join`]; `InvalidTarget` (400), too, for a path that holds a `?`, and for a URI that has no path (`host:443`).
 pub fn set_path(uri: &mut Uri, path: &str) -> Result<(), Error> {
     if path.contains('?') {
-        return Err(Error::new(ErrorKind::Target, "path holds a query"));
+        return Err(Error::new(ErrorKind::InvalidTarget, "path holds a query"));
     }
     let query = uri.query().map(str::to_owned);
     set(uri, path, query.as_deref())
@@ -31,7 +31,7 @@ pub fn set_path(uri: &mut Uri, path: &str) -> Result<(), Error> {
 /// Puts another query into a URI: what stands behind the `?`, or none. Its path stays. See [`set_path`].
 ///
 /// # Errors
-/// Those of [`join`], and `Target` (400) for a URI that has no path (`host:443`).
+/// Those of [`join`], and `InvalidTarget` (400) for a URI that has no path (`host:443`).
 pub fn set_query(uri: &mut Uri, query: Option<&str>) -> Result<(), Error> {
     let path = uri.path().to_owned();
     set(uri, &path, query)
@@ -41,7 +41,7 @@ fn set(uri: &mut Uri, path: &str, query: Option<&str>) -> Result<(), Error> {
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(join("", path, query, None)?);
     *uri = Uri::from_parts(parts)
-        .map_err(|error| Error::new(ErrorKind::Target, "target has no path").with_source(error))?;
+        .map_err(|error| Error::new(ErrorKind::InvalidTarget, "target has no path").with_source(error))?;
     Ok(())
 }
 

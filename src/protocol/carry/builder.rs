@@ -9,9 +9,9 @@ use super::{
 };
 use crate::error::{BoxError, ConfigError};
 
-/// Names the keys to carry, each with the type it has in a request's extensions.
+/// Builds [`CarriedKeys`]: the names of the keys, each with its type in a request's extensions.
 ///
-/// A type stands for one key: carry two texts as two newtypes. Both ends must name the same keys with the same encoding.
+/// A type belongs to one key: use a newtype for each of two texts. Both ends must configure the same names with the same encoding.
 #[derive(Debug, Default)]
 #[must_use = "does nothing before `build`"]
 pub struct CarriedKeysBuilder(Vec<Key>);
@@ -21,10 +21,10 @@ impl CarriedKeysBuilder {
         Self::default()
     }
 
-    /// A text, as `X-WSGIProxy-Str-N`: what the type's `Display` writes, read back by its `FromStr`.
+    /// Carries a text as `X-WSGIProxy-Str-N`, written with the type's `Display` and read with its `FromStr`.
     ///
-    /// Numbers, `IpAddr` and the like are texts too. What `FromStr` says of a text that it refuses goes to the log as the cause: an error
-    /// type of your own should not quote the text.
+    /// Numbers, `IpAddr` and similar types are texts, too. Errors of `FromStr` are logged: an error type of your application must not
+    /// quote a secret text.
     pub fn string<T>(self, name: impl Into<String>) -> Self
     where
         T: Display + FromStr<Err: Into<BoxError>> + Clone + Send + Sync + 'static,
@@ -32,7 +32,7 @@ impl CarriedKeysBuilder {
         self.typed::<T>(name, Encoding::Str, key::put_text::<T>, key::take_text::<T>)
     }
 
-    /// Any bytes, as `X-WSGIProxy-Str-N`; for `Vec<u8>`, `Bytes` and types made from them.
+    /// Carries bytes as `X-WSGIProxy-Str-N`, for types such as `Vec<u8>` that convert to and from bytes.
     pub fn bytes<T>(self, name: impl Into<String>) -> Self
     where
         T: AsRef<[u8]> + TryFrom<Vec<u8>, Error: Into<BoxError>> + Clone + Send + Sync + 'static,
@@ -40,7 +40,9 @@ impl CarriedKeysBuilder {
         self.typed::<T>(name, Encoding::Str, key::put_bytes::<T>, key::take_bytes::<T>)
     }
 
-    /// A text, as `X-WSGIProxy-Unicode-N`. Differs from [`string`](Self::string) only for a Python peer, which sees `unicode`.
+    /// Carries a text as `X-WSGIProxy-Unicode-N`.
+    ///
+    /// It differs from [`string`](Self::string) only for a Python peer, which gets a `unicode` object.
     pub fn unicode<T>(self, name: impl Into<String>) -> Self
     where
         T: Display + FromStr<Err: Into<BoxError>> + Clone + Send + Sync + 'static,
@@ -48,7 +50,7 @@ impl CarriedKeysBuilder {
         self.typed::<T>(name, Encoding::Unicode, key::put_text::<T>, key::take_text::<T>)
     }
 
-    /// What serde makes of a value, as JSON in `X-WSGIProxy-Json-N`.
+    /// Carries a value as JSON in `X-WSGIProxy-Json-N`, serialised with serde.
     pub fn json<T>(self, name: impl Into<String>) -> Self
     where
         T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
@@ -56,8 +58,9 @@ impl CarriedKeysBuilder {
         self.typed::<T>(name, Encoding::Json, key::put_json::<T>, key::take_json::<T>)
     }
 
-    /// What serde makes of a value, as `X-WSGIProxy-Bin-N` in `codec`: shorter and quicker than JSON, but both ends must have the very
-    /// same type. A type that changes needs a new name.
+    /// Carries a value as `X-WSGIProxy-Bin-N`, serialised with serde in the binary format `codec`.
+    ///
+    /// Binary values are shorter and faster than JSON, but both ends must have the same type. A type that changes needs a new name.
     #[cfg(any(feature = "bincode", feature = "postcard"))]
     pub fn binary<T>(mut self, name: impl Into<String>, codec: super::Codec) -> Self
     where
@@ -68,47 +71,51 @@ impl CarriedKeysBuilder {
         self
     }
 
-    /// A text by name alone, as `X-WSGIProxy-Str-N`, in [`ext::Carried`](crate::ext::Carried).
+    /// Carries a text of [`ext::Carried`](crate::ext::Carried) as `X-WSGIProxy-Str-N`, by its name and without a type.
     pub fn named_string(mut self, name: impl Into<String>) -> Self {
         self.push(name.into(), Encoding::Str, "", None, key::put_named_text, key::take_named_text);
         self
     }
 
-    /// A text by name alone, as `X-WSGIProxy-Unicode-N`, in [`ext::Carried`](crate::ext::Carried).
+    /// Carries a text of [`ext::Carried`](crate::ext::Carried) as `X-WSGIProxy-Unicode-N`, by its name and without a type.
     pub fn named_unicode(mut self, name: impl Into<String>) -> Self {
         self.push(name.into(), Encoding::Unicode, "", None, key::put_named_text, key::take_named_text);
         self
     }
 
-    /// A JSON value by name alone, as `X-WSGIProxy-Json-N`, in [`ext::Carried`](crate::ext::Carried). A text there is sent as a JSON
-    /// string.
+    /// Carries a JSON value of [`ext::Carried`](crate::ext::Carried) as `X-WSGIProxy-Json-N`, by its name and without a type.
+    ///
+    /// A text in `Carried` is sent as a JSON string.
     pub fn named_json(mut self, name: impl Into<String>) -> Self {
         self.push(name.into(), Encoding::Json, "", None, key::put_named_json, key::take_named_json);
         self
     }
 
-    /// Checks the names.
+    /// Checks the names and returns the keys.
     ///
     /// # Errors
-    /// `Invalid` for a name that is empty, longer than [`MAX_NAME_BYTES`] or holds anything but visible ASCII (no white space);
-    /// `Conflict` for a name or a type that occurs twice, and for more than [`MAX_KEYS`] keys.
+    /// * [`ConfigError::Invalid`]: a name is empty, longer than [`MAX_NAME_BYTES`], or contains anything but visible ASCII, such as a space.
+    /// * [`ConfigError::Conflict`]: a name or a type occurs twice, or there are more than [`MAX_KEYS`] keys.
     pub fn build(self) -> Result<CarriedKeys, ConfigError> {
         let Self(mut keys) = self;
         if keys.len() > MAX_KEYS {
-            return Err(ConfigError::conflict("carried keys", format!("{} keys, {MAX_KEYS} at most", keys.len())));
+            return Err(ConfigError::conflict(
+                "carried keys",
+                format!("{} keys exceed the limit of {MAX_KEYS}", keys.len()),
+            ));
         }
         for (index, key) in keys.iter().enumerate() {
             check_name(&key.name)?;
             let others = keys.get(index + 1..).unwrap_or_default();
             if others.iter().any(|other| other.name == key.name) {
-                return Err(ConfigError::conflict(format!("carried key {:?}", key.name), "is named twice"));
+                return Err(ConfigError::conflict(format!("carried key {:?}", key.name), "is configured twice"));
             }
             let twin = others.iter().find(|other| other.type_id.is_some() && other.type_id == key.type_id);
             if let Some(twin) = twin {
                 let what = format!("carried keys {:?} and {:?}", key.name, twin.name);
                 return Err(ConfigError::conflict(
                     what,
-                    "have the same type, but extensions hold one value of each type",
+                    "have the same type, but extensions hold only one value of each type",
                 ));
             }
         }
@@ -146,7 +153,7 @@ fn check_name(name: &str) -> Result<(), ConfigError> {
     } else if name.len() > MAX_NAME_BYTES {
         format!("is longer than {MAX_NAME_BYTES} bytes")
     } else if let Some(bad) = name.chars().find(|char| !char.is_ascii_graphic()) {
-        format!("holds {bad:?}; only visible ASCII can stand in a name")
+        format!("contains {bad:?}, expected visible ASCII without spaces")
     } else {
         return Ok(());
     };

@@ -4,20 +4,21 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::key::{Put, Take};
 use crate::error::BoxError;
 
-/// A binary format that serde writes, for [`CarriedKeysBuilder::binary`](super::CarriedKeysBuilder::binary).
+/// Selects the binary serde format of [`CarriedKeysBuilder::binary`](super::CarriedKeysBuilder::binary).
 ///
-/// Neither describes itself: bytes written from another type may decode into nonsense, which is why they are believed only from a hop
-/// that is trusted. Bytes left over are refused.
+/// Neither format is self-describing: the bytes of another type may decode into a wrong value. A receiver refuses bytes after the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Codec {
-    /// [postcard] 1, whose [wire format] is specified.
+    /// The format of [postcard] 1, which has a specified [wire format].
     ///
     /// [postcard]: https://docs.rs/postcard
     /// [wire format]: https://postcard.jamesmunns.com/wire-format
     #[cfg(feature = "postcard")]
     Postcard,
-    /// bincode 2 in its standard configuration. Unmaintained (RUSTSEC-2025-0141): only to talk to a peer that has it.
+    /// The format of bincode 2 in its standard configuration.
+    ///
+    /// bincode is unmaintained (RUSTSEC-2025-0141). Use it only for a peer that needs it.
     #[cfg(feature = "bincode")]
     Bincode,
 }
@@ -96,7 +97,7 @@ where
 
 fn insert_whole<T: Clone + Send + Sync + 'static>(value: T, whole: bool, to: &mut Extensions) -> Result<(), BoxError> {
     if !whole {
-        return Err("has bytes left over".into());
+        return Err("has bytes after the value".into());
     }
     to.insert(value);
     Ok(())

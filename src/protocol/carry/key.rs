@@ -85,7 +85,7 @@ impl Key {
         if self.encoding != Encoding::Bin {
             return Ok(value::decode(text, MAX_VALUE_BYTES)?);
         }
-        let coded = text.strip_prefix(self.codec.as_bytes()).ok_or("is sent in another codec")?;
+        let coded = text.strip_prefix(self.codec.as_bytes()).ok_or("has another codec than configured")?;
         Ok(value::decode_base64(coded, MAX_VALUE_BYTES)?.into())
     }
 
@@ -163,7 +163,7 @@ pub(super) fn put_named_text(name: &str, from: &Extensions, out: &mut Vec<u8>) -
     let text = match from.get::<Carried>().and_then(|carried| carried.get(name)) {
         None => return Ok(false),
         Some(CarriedValue::Text(text) | CarriedValue::Json(serde_json::Value::String(text))) => text,
-        Some(CarriedValue::Json(_)) => return Err("is no text".into()),
+        Some(CarriedValue::Json(_)) => return Err("is not a text".into()),
     };
     out.extend_from_slice(text.as_bytes());
     Ok(true)
@@ -192,5 +192,5 @@ pub(super) fn take_named_json(name: &str, value: &[u8], to: &mut Extensions) -> 
 
 /// Where the JSON is wrong. serde's own text quotes from the value, which is nobody's business in a log.
 fn json_fault(error: &serde_json::Error) -> BoxError {
-    format!("{:?} error in its JSON, line {}, column {}", error.classify(), error.line(), error.column()).into()
+    format!("invalid JSON ({:?}) at line {}, column {}", error.classify(), error.line(), error.column()).into()
 }

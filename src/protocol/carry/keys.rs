@@ -11,14 +11,16 @@ use crate::{
     protocol::names,
 };
 
-/// The keys one end of a hop carries. Built once; a clone shares all of it.
+/// Holds the keys that one end of a hop carries, with their types and encodings.
 ///
-/// See the [module](super) for the whole way of a value.
+/// Cheap to clone. The [module](super) has an overview and an example.
 #[derive(Clone, Default)]
+#[doc(alias = "user header")]
+#[doc(alias = "x-wsgiproxy")]
 pub struct CarriedKeys(Option<Arc<[Key]>>);
 
 impl CarriedKeys {
-    /// No key yet.
+    /// Returns a builder without keys.
     pub fn builder() -> CarriedKeysBuilder {
         CarriedKeysBuilder::new()
     }
@@ -27,78 +29,84 @@ impl CarriedKeys {
         Self((!keys.is_empty()).then(|| keys.into()))
     }
 
-    /// True if nothing is carried; both ends then cost nothing.
+    /// Returns true if no key is carried. Neither end then does any work.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// The names of the keys, in the order in which they were named.
+    /// Returns the names of the keys, in the order of the builder's calls.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.keys().iter().map(|key| &*key.name)
     }
 
-    /// Writes the values found in `from` as fields, numbered from 1 in each encoding, and `X-WSGIProxy-Version` beside them.
+    /// Writes the values in `extensions` to `headers`, numbered from 1 in each encoding, with `X-WSGIProxy-Version`.
     ///
-    /// A key whose type is not in `from` is left out. The caller has removed what came from outside (`X-WSGIProxy-*` of a client)
-    /// before, and signs after.
+    /// A key without a value in `extensions` is not sent. [`ProxyApp`](crate::ProxyApp) calls this method for each request. If you call it
+    /// yourself, remove the client's `X-WSGIProxy-*` headers before, and sign after.
     ///
     /// # Errors
-    /// `Internal` (500) for a value that cannot be serialised, is longer than [`MAX_VALUE_BYTES`], or takes the sum past
-    /// [`MAX_TOTAL_BYTES`]: a request without the identity it should have must not go out.
-    pub fn encode(&self, from: &Extensions, fields: &mut HeaderMap) -> Result<(), Error> {
+    /// [`ErrorKind::Internal`] (500) if a value cannot be serialised, is longer than [`MAX_VALUE_BYTES`], or all values are longer than
+    /// [`MAX_TOTAL_BYTES`]. The request must not be sent then, because it would lack a value.
+    pub fn encode(&self, extensions: &Extensions, headers: &mut HeaderMap) -> Result<(), Error> {
         let (mut counts, mut total, mut scratch) = (Encoding::NO_COUNTS, 0, Vec::new());
         for key in self.keys() {
             scratch.clear();
-            let found = (key.put)(&key.name, from, &mut scratch).map_err(|source| {
-                Error::new(ErrorKind::Internal, "carried key does not encode").with_source(key.blame(&source))
+            let found = (key.put)(&key.name, extensions, &mut scratch).map_err(|source| {
+                Error::new(ErrorKind::Internal, "failed to encode a carried key").with_source(key.blame(&source))
             })?;
             if !found {
                 continue;
             }
             total += scratch.len();
             if scratch.len() > MAX_VALUE_BYTES || total > MAX_TOTAL_BYTES {
-                let source = key.blame(&"too long to be carried");
-                return Err(Error::new(ErrorKind::Internal, "carried key is too long").with_source(source));
+                let source = key.blame(&"exceeds the size limit");
+                return Err(Error::new(ErrorKind::Internal, "carried keys exceed the size limit").with_source(source));
             }
             let count = &mut counts[key.encoding as usize];
             let name = key.field_names.get(*count).cloned();
             *count += 1;
-            insert(fields, name, key.field_value(&scratch))?;
+            insert(headers, name, key.field_value(&scratch))?;
         }
         if total_count(&counts) > 0 {
-            insert(fields, Some(names::X_WSGIPROXY_VERSION), Ok(HeaderValue::from_static(VERSION)))?;
+            insert(headers, Some(names::X_WSGIPROXY_VERSION), Ok(HeaderValue::from_static(VERSION)))?;
         }
         Ok(())
     }
 
-    /// Takes every `X-WSGIProxy-*` field but the signature out of `fields`, and puts the values of the keys named here into `to`.
+    /// Removes every `X-WSGIProxy-*` header but the signature from `headers`, and inserts the values of the configured keys into
+    /// `extensions`.
     ///
-    /// Only for requests that somebody vouched for. Any number N is taken, in any order and with gaps. Names that are not configured,
-    /// encodings that are not known, and `Pickle` are removed unread.
+    /// [`ProxyMiddleware`](crate::ProxyMiddleware) calls this method for requests of trusted senders. If you call it yourself, call it only
+    /// for authenticated requests. Headers may have any numbers, in any order and with gaps. Names that are not configured, unknown
+    /// encodings and `Pickle` are removed without decoding.
     ///
     /// # Errors
-    /// `Target` (400), and nothing of what was wrong in the text, if: the version is another one; a field of one number occurs twice;
-    /// there are more than [`MAX_KEYS`] of them; a key occurs twice, or in another encoding or codec than configured; a value is malformed,
-    /// longer than [`MAX_VALUE_BYTES`] (together: [`MAX_TOTAL_BYTES`]), or refused by its type. None of this is looked at where no key is
-    /// configured. `to` may then hold some of the values: the request must not be used.
-    pub fn decode(&self, fields: &mut HeaderMap, to: &mut Extensions) -> Result<(), Error> {
-        let found: Vec<HeaderName> = fields.keys().filter(|name| is_carried(name)).cloned().collect();
+    /// [`ErrorKind::InvalidTarget`] (400), without any part of a value in its text. If no key is configured, nothing is checked. Otherwise:
+    ///
+    /// * the version is not supported;
+    /// * a header occurs twice, or there are more than [`MAX_KEYS`] of them;
+    /// * a configured key occurs twice, or in another encoding or codec;
+    /// * a value is malformed, is rejected by its type, or is longer than [`MAX_VALUE_BYTES`] (all values: [`MAX_TOTAL_BYTES`]).
+    ///
+    /// After an error, `extensions` may contain some of the values: refuse the request.
+    pub fn decode(&self, headers: &mut HeaderMap, extensions: &mut Extensions) -> Result<(), Error> {
+        let found: Vec<HeaderName> = headers.keys().filter(|name| is_carried(name)).cloned().collect();
         if self.is_empty() {
-            found.iter().for_each(|name| drop(fields.remove(name)));
+            found.iter().for_each(|name| drop(headers.remove(name)));
             return Ok(());
         }
         let mut reading = Reading { keys: self.keys(), seen: 0, fields: 0, total: 0 };
         for name in &found {
-            let lines = fields.get_all(name).iter().count();
-            let Some(line) = fields.remove(name) else { continue };
+            let lines = headers.get_all(name).iter().count();
+            let Some(line) = headers.remove(name) else { continue };
             if let Some(encoding) = Encoding::of_field(name) {
                 if lines > 1 {
-                    return Err(refusal("a carried field occurs twice"));
+                    return Err(refusal("a header of a carried key occurs twice"));
                 }
-                reading.take(encoding, line.as_bytes(), to)?;
+                reading.take(encoding, line.as_bytes(), extensions)?;
             } else if *name == names::X_WSGIPROXY_VERSION && (lines > 1 || !is_our_version(line.as_bytes())) {
-                return Err(refusal("carried keys are of another version"));
+                return Err(refusal("unsupported version of carried keys"));
             }
         }
         Ok(())
@@ -131,7 +139,7 @@ impl Reading<'_> {
         if self.fields > MAX_KEYS {
             return Err(refusal("too many carried keys"));
         }
-        let (name, text) = split_at(b' ', line).ok_or_else(|| refusal("a carried field has no value"))?;
+        let (name, text) = split_at(b' ', line).ok_or_else(|| refusal("a header of a carried key has no value"))?;
         let Some((index, key)) = self.keys.iter().enumerate().find(|(_, key)| key.name.as_bytes() == name) else {
             return Ok(());
         };
@@ -141,12 +149,12 @@ impl Reading<'_> {
         }
         self.seen |= bit;
         if key.encoding != encoding {
-            return Err(malformed(key, &"is sent in another encoding"));
+            return Err(malformed(key, &"has another encoding than configured"));
         }
         let value = key.wire_value(text).map_err(|error| malformed(key, &error))?;
         self.total += value.len();
         if self.total > MAX_TOTAL_BYTES {
-            return Err(refusal("carried keys are too long"));
+            return Err(refusal("carried keys exceed the size limit"));
         }
         (key.take)(&key.name, &value, to).map_err(|error| malformed(key, &error))
     }
@@ -169,18 +177,18 @@ fn insert(
     name: Option<HeaderName>,
     value: Result<HeaderValue, http::header::InvalidHeaderValue>,
 ) -> Result<(), Error> {
-    let failed = || Error::new(ErrorKind::Internal, "carried key cannot stand in a field");
+    let failed = || Error::new(ErrorKind::Internal, "a carried key is not a valid header value");
     let value = value.map_err(|error| failed().with_source(error))?;
     fields.try_insert(name.ok_or_else(failed)?, value).map_err(|error| failed().with_source(error))?;
     Ok(())
 }
 
 fn refusal(reason: &'static str) -> Error {
-    Error::new(ErrorKind::Target, reason)
+    Error::new(ErrorKind::InvalidTarget, reason)
 }
 
 fn malformed(key: &Key, why: &dyn fmt::Display) -> Error {
-    refusal("a carried key does not decode").with_source(key.blame(why))
+    refusal("failed to decode a carried key").with_source(key.blame(why))
 }
 
 fn split_at(byte: u8, text: &[u8]) -> Option<(&[u8], &[u8])> {

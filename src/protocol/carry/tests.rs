@@ -68,7 +68,7 @@ fn decoded(keys: &CarriedKeys, lines: &[(&str, &str)]) -> Result<Extensions, Err
 #[track_caller]
 fn assert_refused(keys: &CarriedKeys, lines: &[(&str, &str)]) -> String {
     let error = decoded(keys, lines).expect_err("refused");
-    assert_eq!((error.kind(), error.status().as_u16()), (ErrorKind::Target, 400), "{error:?}");
+    assert_eq!((error.kind(), error.status().as_u16()), (ErrorKind::InvalidTarget, 400), "{error:?}");
     format!("{error:?}")
 }
 

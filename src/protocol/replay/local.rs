@@ -1,4 +1,4 @@
-//! [`LocalReplay`]: the replay memory of one process.
+//! [`InMemoryReplayStore`]: the replay memory of one process.
 
 use std::{
     fmt,
@@ -10,28 +10,30 @@ use std::{
 };
 
 use super::{
-    Answer, Nonce, ReplayStore, Seen,
+    Nonce, NonceCheck, NonceStatus, ReplayStore,
     foreign::Foreign,
     senders::{self, Fresh, Senders},
 };
 
-/// A bounded replay memory in this process. Answers at once and allocates nothing for a nonce of ours.
+/// Remembers nonces in the memory of this process, with bounded size.
 ///
-/// * Nonces of this crate's signers (`SENDER-COUNTER`, 16 hex digits each) cost a fixed 8 KiB for each sender, whatever the rate: the last
-///   65,536 counters are known one by one, and what is further behind is refused. At most 4,096 senders.
-/// * Other nonces are kept until they are too old to be accepted, at most 1,000,000 of them, about 10 bytes each.
+/// * Nonces of this crate's signers (`SENDER-COUNTER`, 16 hex digits each) take a fixed 8 KiB for each sender, at any request rate: the
+///   store remembers the last 65,536 counters and refuses older ones. At most 4,096 senders.
+/// * Other nonces are kept until their signatures expire: at most 1,000,000 nonces, about 10 bytes each.
 ///
-/// When full it forgets nothing: it answers [`Seen::Unavailable`] (503) until something has grown too old. At 80 % there is a warning
-/// in the log. It forgets everything when the process ends: a request that was copied before a restart can be replayed once after it, while
-/// its signature is fresh. Where that matters, or where several processes answer under one key, give them a store that they share.
+/// A full store forgets nothing: it returns [`NonceStatus::Unavailable`] (503) until nonces expire. It logs a warning at 80 %.
+///
+/// # Deployment
+/// The memory is lost when the process ends: a request that was copied before a restart can be replayed once after it, while its signature
+/// is valid. If that matters, or if several processes verify under one key, use a shared [`ReplayStore`].
 ///
 /// ```
-/// use nexthop::protocol::replay::LocalReplay;
+/// use nexthop::protocol::replay::InMemoryReplayStore;
 ///
-/// let replay = LocalReplay::builder().max_foreign(100_000).build();
-/// # let _ = replay;
+/// let store = InMemoryReplayStore::builder().max_other_nonces(100_000).build();
+/// assert!(format!("{store:?}").contains("100000"));
 /// ```
-pub struct LocalReplay {
+pub struct InMemoryReplayStore {
     shards: Box<[Shard]>,
     hash: RandomState,
     senders: Room,
@@ -44,27 +46,27 @@ struct Shard {
     foreign: Mutex<Foreign>,
 }
 
-/// Builds a [`LocalReplay`].
+/// Builds an [`InMemoryReplayStore`]; see [`InMemoryReplayStore::builder`].
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct LocalReplayBuilder {
+pub struct InMemoryReplayStoreBuilder {
     max_senders: usize,
-    max_foreign: usize,
+    max_other_nonces: usize,
 }
 
-impl LocalReplay {
-    /// A memory with the default limits.
+impl InMemoryReplayStore {
+    /// Returns an empty store with the default limits.
     #[must_use]
     pub fn new() -> Self {
         Self::builder().build()
     }
 
-    /// A memory with limits of your own.
-    pub fn builder() -> LocalReplayBuilder {
-        LocalReplayBuilder { max_senders: 4_096, max_foreign: 1_000_000 }
+    /// Returns a builder for a store with other limits.
+    pub fn builder() -> InMemoryReplayStoreBuilder {
+        InMemoryReplayStoreBuilder { max_senders: 4_096, max_other_nonces: 1_000_000 }
     }
 
-    fn look_up(&self, nonce: Nonce<'_>, key: u64) -> Seen {
+    fn look_up(&self, nonce: Nonce<'_>, key: u64) -> NonceStatus {
         match senders::parse(nonce.text) {
             Some((sender, counter)) => {
                 let remember =
@@ -84,9 +86,9 @@ impl LocalReplay {
     }
 
     /// Tries once more after a sweep of everything if there was no room.
-    fn with_room(&self, hash: u64, now: u64, remember: impl Fn(&Shard) -> Fresh) -> Seen {
+    fn with_room(&self, hash: u64, now: u64, remember: impl Fn(&Shard) -> Fresh) -> NonceStatus {
         let at = usize::try_from(hash >> 32).unwrap_or(0) % SHARDS;
-        let Some(shard) = self.shards.get(at) else { return Seen::Unavailable };
+        let Some(shard) = self.shards.get(at) else { return NonceStatus::Unavailable };
         let fresh = remember(shard).or_else(|| {
             for shard in &self.shards {
                 lock(&shard.senders).sweep(now, &self.senders);
@@ -95,55 +97,55 @@ impl LocalReplay {
             remember(shard)
         });
         match fresh {
-            Some(true) => Seen::Fresh,
-            Some(false) => Seen::Replayed,
-            None => Seen::Unavailable,
+            Some(true) => NonceStatus::Fresh,
+            Some(false) => NonceStatus::Replayed,
+            None => NonceStatus::Unavailable,
         }
     }
 }
 
-impl LocalReplayBuilder {
-    /// How many senders of this crate are known at once, 8 KiB each. Default 4,096.
-    pub fn max_senders(mut self, number: usize) -> Self {
-        self.max_senders = number;
+impl InMemoryReplayStoreBuilder {
+    /// Sets the largest number of senders of this crate, 8 KiB each. Default: 4,096.
+    pub fn max_senders(mut self, max: usize) -> Self {
+        self.max_senders = max;
         self
     }
 
-    /// How many nonces of other signers are known at once. Default 1,000,000.
-    pub fn max_foreign(mut self, number: usize) -> Self {
-        self.max_foreign = number;
+    /// Sets the largest number of nonces of other signers, about 10 bytes each. Default: 1,000,000.
+    pub fn max_other_nonces(mut self, max: usize) -> Self {
+        self.max_other_nonces = max;
         self
     }
 
-    /// The memory, empty.
+    /// Returns the store, empty.
     #[must_use]
-    pub fn build(self) -> LocalReplay {
-        LocalReplay {
+    pub fn build(self) -> InMemoryReplayStore {
+        InMemoryReplayStore {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             hash: RandomState::new(),
             senders: Room::new("senders", self.max_senders),
-            foreign: Room::new("nonces", self.max_foreign),
+            foreign: Room::new("nonces", self.max_other_nonces),
         }
     }
 }
 
-impl ReplayStore for LocalReplay {
-    fn remember(&self, nonce: Nonce<'_>) -> Answer {
+impl ReplayStore for InMemoryReplayStore {
+    fn remember(&self, nonce: Nonce<'_>) -> NonceCheck {
         // Hashed with a key of this process: nobody can choose a key id or nonce that meets another's.
         let key = self.hash.hash_one(nonce.key_id);
-        Answer::Now(self.look_up(nonce, key))
+        NonceCheck::Now(self.look_up(nonce, key))
     }
 }
 
-impl Default for LocalReplay {
+impl Default for InMemoryReplayStore {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl fmt::Debug for LocalReplay {
+impl fmt::Debug for InMemoryReplayStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LocalReplay").field("senders", &self.senders).field("foreign", &self.foreign).finish()
+        f.debug_struct("InMemoryReplayStore").field("senders", &self.senders).field("foreign", &self.foreign).finish()
     }
 }
 
@@ -168,7 +170,7 @@ impl Room {
             tracing::warn!(
                 what = self.what,
                 max = self.max,
-                "the replay memory is 80 % full; when full, requests are refused"
+                "replay memory is 80 % full; a full memory refuses requests"
             );
         }
         true
@@ -218,10 +220,10 @@ mod tests {
 
     const NOW: u64 = 1_800_000_000;
 
-    fn remember(replay: &LocalReplay, text: &str, until: u64, now: u64) -> Seen {
+    fn remember(replay: &InMemoryReplayStore, text: &str, until: u64, now: u64) -> NonceStatus {
         match replay.remember(Nonce { key_id: "k", text, until, now }) {
-            Answer::Now(seen) => seen,
-            Answer::Later(_) => panic!("a local memory knows at once"),
+            NonceCheck::Now(seen) => seen,
+            NonceCheck::Later(_) => panic!("a local memory knows at once"),
         }
     }
 
@@ -231,56 +233,56 @@ mod tests {
 
     #[test]
     fn a_nonce_is_fresh_once_for_each_key() {
-        let replay = LocalReplay::new();
+        let replay = InMemoryReplayStore::new();
         for text in [&*ours(7, 1), "anything"] {
-            assert_eq!(remember(&replay, text, NOW + 90, NOW), Seen::Fresh);
-            assert_eq!(remember(&replay, text, NOW + 90, NOW), Seen::Replayed);
+            assert_eq!(remember(&replay, text, NOW + 90, NOW), NonceStatus::Fresh);
+            assert_eq!(remember(&replay, text, NOW + 90, NOW), NonceStatus::Replayed);
             let other = replay.remember(Nonce { key_id: "other", text, until: NOW + 90, now: NOW });
-            assert!(matches!(other, Answer::Now(Seen::Fresh)), "{text}");
+            assert!(matches!(other, NonceCheck::Now(NonceStatus::Fresh)), "{text}");
         }
     }
 
     #[test]
     fn a_full_memory_forgets_nothing_that_is_still_good() {
-        let replay = LocalReplay::builder().max_foreign(2).max_senders(2).build();
+        let replay = InMemoryReplayStore::builder().max_other_nonces(2).max_senders(2).build();
         for text in ["a", "b"] {
-            assert_eq!(remember(&replay, text, NOW + 90, NOW), Seen::Fresh);
+            assert_eq!(remember(&replay, text, NOW + 90, NOW), NonceStatus::Fresh);
         }
         for sender in [1, 2] {
-            assert_eq!(remember(&replay, &ours(sender, 0), NOW + 90, NOW), Seen::Fresh);
+            assert_eq!(remember(&replay, &ours(sender, 0), NOW + 90, NOW), NonceStatus::Fresh);
         }
-        assert_eq!(remember(&replay, "c", NOW + 90, NOW), Seen::Unavailable);
-        assert_eq!(remember(&replay, "a", NOW + 90, NOW), Seen::Replayed);
-        assert_eq!(remember(&replay, &ours(3, 0), NOW + 90, NOW), Seen::Unavailable);
-        assert_eq!(remember(&replay, &ours(2, 0), NOW + 90, NOW), Seen::Replayed);
-        assert_eq!(remember(&replay, &ours(2, 1), NOW + 90, NOW), Seen::Fresh, "a known sender needs no room");
+        assert_eq!(remember(&replay, "c", NOW + 90, NOW), NonceStatus::Unavailable);
+        assert_eq!(remember(&replay, "a", NOW + 90, NOW), NonceStatus::Replayed);
+        assert_eq!(remember(&replay, &ours(3, 0), NOW + 90, NOW), NonceStatus::Unavailable);
+        assert_eq!(remember(&replay, &ours(2, 0), NOW + 90, NOW), NonceStatus::Replayed);
+        assert_eq!(remember(&replay, &ours(2, 1), NOW + 90, NOW), NonceStatus::Fresh, "a known sender needs no room");
 
         let later = NOW + 100;
-        assert_eq!(remember(&replay, "c", later + 90, later), Seen::Fresh);
-        assert_eq!(remember(&replay, &ours(3, 0), later + 90, later), Seen::Fresh);
+        assert_eq!(remember(&replay, "c", later + 90, later), NonceStatus::Fresh);
+        assert_eq!(remember(&replay, &ours(3, 0), later + 90, later), NonceStatus::Fresh);
     }
 
     #[test]
     fn what_was_forgotten_stays_refused_when_the_clock_is_set_back() {
-        let replay = LocalReplay::builder().max_foreign(1).max_senders(1).build();
-        assert_eq!(remember(&replay, "a", NOW + 90, NOW), Seen::Fresh);
-        assert_eq!(remember(&replay, &ours(1, 0), NOW + 90, NOW), Seen::Fresh);
-        assert_eq!(remember(&replay, "b", NOW + 290, NOW + 200), Seen::Fresh);
-        assert_eq!(remember(&replay, &ours(2, 0), NOW + 290, NOW + 200), Seen::Fresh);
-        assert_eq!(remember(&replay, "a", NOW + 90, NOW), Seen::Replayed);
-        assert_eq!(remember(&replay, &ours(1, 0), NOW + 90, NOW), Seen::Replayed);
+        let replay = InMemoryReplayStore::builder().max_other_nonces(1).max_senders(1).build();
+        assert_eq!(remember(&replay, "a", NOW + 90, NOW), NonceStatus::Fresh);
+        assert_eq!(remember(&replay, &ours(1, 0), NOW + 90, NOW), NonceStatus::Fresh);
+        assert_eq!(remember(&replay, "b", NOW + 290, NOW + 200), NonceStatus::Fresh);
+        assert_eq!(remember(&replay, &ours(2, 0), NOW + 290, NOW + 200), NonceStatus::Fresh);
+        assert_eq!(remember(&replay, "a", NOW + 90, NOW), NonceStatus::Replayed);
+        assert_eq!(remember(&replay, &ours(1, 0), NOW + 90, NOW), NonceStatus::Replayed);
     }
 
     #[test]
     fn of_many_at_once_one_is_fresh() {
-        let replay = Arc::new(LocalReplay::new());
+        let replay = Arc::new(InMemoryReplayStore::new());
         let fresh = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for counter in (0..2_000).rev() {
                         let seen = remember(&replay, &ours(9, counter), NOW + 90, NOW);
-                        fresh.fetch_add(usize::from(seen == Seen::Fresh), Ordering::Relaxed);
+                        fresh.fetch_add(usize::from(seen == NonceStatus::Fresh), Ordering::Relaxed);
                     }
                 });
             }

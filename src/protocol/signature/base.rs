@@ -173,7 +173,7 @@ pub(super) fn authority_received<'a>(parts: &'a Parts, scheme: &Scheme) -> Resul
     if let Some(target) = parts.uri.authority() {
         let target = without_default_port(without_userinfo(target.as_str()).as_bytes(), scheme);
         if !without_default_port(host, scheme).eq_ignore_ascii_case(target) {
-            return Err(Refusal::Malformed("Host and target differ"));
+            return Err(Refusal::Malformed("Host differs from the target"));
         }
     }
     Ok(host)

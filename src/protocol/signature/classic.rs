@@ -1,10 +1,13 @@
-//! The classic signature, `X-WSGIProxy-Signature`: only to talk to a peer that knows no other.
+//! Signs and verifies requests with the classic signature of WSGIProxy, `X-WSGIProxy-Signature`, for a peer that supports no other.
 //!
-//! Weak by design, so it is used only where both ends were told so, and believed only for what the documents of WSGIProxy needed it for:
-//! `X-Forwarded-For`, `-Server`, `-Scheme`, `-Script-Name`, `X-Script-Name`, `X-Traversal-Path`, `X-Traversal-Query-String` and
-//! `X-WSGIProxy-Version`. It says that somebody who has the secret sent *a* request to this host and path at this time. It covers no
-//! method, no query, no body and none of these fields' values: who can read and change what is on the wire can change them. Carried keys
-//! are never believed on its word. Prefer the [profile of RFC 9421](super).
+//! The classic signature is weak: it proves that the holder of the secret sent *a* request to this host and path at this time. It covers
+//! no method, no query, no body and no header: an intermediary can change all of them. Prefer the [RFC 9421 signature](super).
+//!
+//! Both ends must enable it ([`ProxyAppBuilder::classic_signer`](crate::app::ProxyAppBuilder::classic_signer),
+//! [`Trust::dangerous_classic_signature`](crate::middleware::Trust::dangerous_classic_signature)). A receiver then trusts only the headers
+//! for which the documents of WSGIProxy require it: `X-Forwarded-For`, `X-Forwarded-Server`, `X-Forwarded-Scheme`,
+//! `X-Forwarded-Script-Name`, `X-Script-Name`, `X-Traversal-Path`, `X-Traversal-Query-String` and `X-WSGIProxy-Version`. It MUST NOT trust
+//! carried keys.
 //!
 //! # Grammar
 //! ```text
@@ -14,13 +17,13 @@
 //!
 //! | part | value |
 //! |---|---|
-//! | `HOST` | `Host` as it is sent, lower-case, without `:80` on `http` and `:443` on `https` |
-//! | `PATH` | the path as it is sent, byte for byte, without the query; `/` if it is empty |
-//! | `NUMBER` | decimal, below 2^128, never the same twice. From 2^64 on it is taken for a sender's random id times 2^64 plus its counter, which must count up by one: each id takes 8 KiB of the verifier's memory |
-//! | `HMAC` | 40 hex digits: HMAC-SHA1 with the secret as the key over `HOST SP PATH SP NUMBER SP DATE` |
-//! | `DATE` | the `Date` field, byte for byte: an HTTP date (RFC 9110 §5.6.7), at most 300 s from the verifier's clock either way |
+//! | `HOST` | `Host` as sent, in lower case, without `:80` for `http` and `:443` for `https` |
+//! | `PATH` | the path as sent, byte for byte, without the query; `/` if it is empty |
+//! | `NUMBER` | decimal, below 2^128, never the same twice. A number of 2^64 or more is read as the random id of a sender times 2^64, plus a counter that MUST count up by one: each id takes 8 KiB of the verifier's memory |
+//! | `HMAC` | 40 hex digits: HMAC-SHA1 of `HOST SP PATH SP NUMBER SP DATE`, with the secret as the key |
+//! | `DATE` | the `Date` header, byte for byte: an HTTP date (RFC 9110 §5.6.7), at most 300 s before or after the verifier's time |
 //!
-//! There is no key id: the verifier tries each of its keys. A request that was seen is refused, as with the other profile.
+//! There is no key id: the verifier MUST try each of its keys. It MUST refuse (403) a request that it has seen before.
 //!
 //! # Example
 //! With the secret `0123456789abcdef0123456789abcdef` (32 bytes of text):
@@ -45,7 +48,7 @@ use hmac::Mac;
 use http::{HeaderName, HeaderValue, header, request::Parts, uri::Scheme};
 
 use super::{
-    Verdict, Verified,
+    Verification, Verified,
     base::{authority, authority_received, path, scheme_received, trimmed, without_default_port},
     refusal::Refusal,
     verify::decide,
@@ -58,11 +61,17 @@ use crate::{
             X_FORWARDED_FOR, X_FORWARDED_SCHEME, X_FORWARDED_SCRIPT_NAME, X_FORWARDED_SERVER, X_SCRIPT_NAME,
             X_TRAVERSAL_PATH, X_TRAVERSAL_QUERY_STRING, X_WSGIPROXY_SIGNATURE, X_WSGIPROXY_VERSION, is_owned,
         },
-        replay::{Answer, LocalReplay, Nonce, ReplayStore},
+        replay::{InMemoryReplayStore, Nonce, NonceCheck, ReplayStore},
     },
 };
 
-/// Signs requests the classic way. Cheap to clone; clones count together.
+/// Signs requests with `X-WSGIProxy-Signature`.
+///
+/// Give it to [`ProxyAppBuilder::classic_signer`](crate::app::ProxyAppBuilder::classic_signer). Sets `X-WSGIProxy-Signature`, and replaces
+/// `Date` with the current time, before each attempt to send a request. Cheap to clone; clones share one counter.
+///
+/// # Errors
+/// [`ProxyApp`](crate::ProxyApp) answers 400 ([`ErrorKind::InvalidTarget`]) if a request has no authority or more than one `Host`.
 #[derive(Clone)]
 pub struct ClassicSigner(Arc<Signing>);
 
@@ -73,10 +82,10 @@ struct Signing {
 }
 
 impl ClassicSigner {
-    /// Signs with the first key of a keyring.
+    /// Returns a signer that uses the first key of `keyring`.
     ///
     /// # Errors
-    /// `Secret` if the system has no randomness to give.
+    /// [`ConfigError::Secret`] if the operating system provides no random bytes.
     pub fn new(keyring: Keyring) -> Result<Self, ConfigError> {
         let sender = getrandom::u64().map_err(|error| ConfigError::secret("random bytes", error.to_string()))?;
         Ok(Self(Arc::new(Signing { keyring, sender, counter: AtomicU64::new(0) })))
@@ -86,7 +95,8 @@ impl ClassicSigner {
     /// be far away.
     ///
     /// # Errors
-    /// `Target` if there is no authority or more than one `Host`; `Internal` if `now` is before 1970 or after 9999.
+    /// `InvalidTarget` if there is no authority or more than one `Host`; `Internal` if `now` is before 1970 or after 9999.
+    #[doc(hidden)]
     pub fn sign(&self, parts: &mut Parts, now: SystemTime) -> Result<(), Error> {
         let count = self.0.counter.fetch_add(1, Ordering::Relaxed);
         self.sign_with(parts, now, u128::from(self.0.sender) << 64 | u128::from(count))
@@ -95,12 +105,17 @@ impl ClassicSigner {
     fn sign_with(&self, parts: &mut Parts, now: SystemTime, number: u128) -> Result<(), Error> {
         let internal = |reason| Error::new(ErrorKind::Internal, reason);
         let since = now.duration_since(UNIX_EPOCH).ok().filter(|since| *since < YEAR_9999);
-        let date = httpdate::fmt_http_date(UNIX_EPOCH + since.ok_or_else(|| internal("the clock cannot be written"))?);
+        let date = httpdate::fmt_http_date(
+            UNIX_EPOCH + since.ok_or_else(|| internal("the system time is not between 1970 and 9999"))?,
+        );
 
         self.0.keyring.look_soon(now);
         let keys = self.0.keyring.keys();
-        let key = keys.active().ok_or_else(|| internal("there is no key"))?;
-        let target = |refusal| Error::new(ErrorKind::Target, "request has no single authority").with_source(refusal);
+        let key = keys.active().ok_or_else(|| internal("the keyring has no key"))?;
+        let target = |refusal| {
+            Error::new(ErrorKind::InvalidTarget, "request has no authority or more than one Host header")
+                .with_source(refusal)
+        };
         let scheme = parts.uri.scheme().unwrap_or(&Scheme::HTTP);
         let host = without_default_port(authority(parts).map_err(target)?, scheme).to_ascii_lowercase();
 
@@ -110,9 +125,9 @@ impl ClassicSigner {
         for byte in mac {
             text.extend_from_slice(format!("{byte:02x}").as_bytes());
         }
-        let unwritable = |_| internal("signature cannot be written");
+        let unwritable = |_| internal("the signature is not a valid header value");
         parts.headers.insert(X_WSGIPROXY_SIGNATURE, HeaderValue::from_bytes(&text).map_err(unwritable)?);
-        let date = HeaderValue::try_from(date).map_err(|_| internal("the clock cannot be written"))?;
+        let date = HeaderValue::try_from(date).map_err(|_| internal("the system time is not between 1970 and 9999"))?;
         parts.headers.insert(header::DATE, date);
         Ok(())
     }
@@ -124,10 +139,38 @@ impl fmt::Debug for ClassicSigner {
     }
 }
 
-/// Verifies requests that were signed the classic way. Cheap to clone; clones remember together.
+/// Verifies requests that are signed with `X-WSGIProxy-Signature`.
 ///
-/// What it gives is used like that of the other profile: [`Verified::restore`] removes all fields of this crate but the classic
-/// forwarding ones, and [`Verified::open`] passes the body as it is, since nothing covers it.
+/// Give it to [`Trust::dangerous_classic_signature`](crate::middleware::Trust::dangerous_classic_signature). After verification, all
+/// [owned headers](crate::protocol#owned-headers) are removed except the [trusted ones](self). The body is passed on unchecked. Cheap to
+/// clone; clones share one replay store.
+///
+/// # Errors
+/// [`ProxyMiddleware`](crate::ProxyMiddleware) answers 403 ([`ErrorKind::Signature`]) if the signature is missing, malformed, wrong, expired
+/// or replayed, and 503 ([`ErrorKind::Unavailable`]) if the replay store is full or unreachable.
+///
+/// ```
+/// use http::{Request, Response};
+/// use nexthop::{
+///     Body, ProxyMiddleware,
+///     middleware::Trust,
+///     protocol::{keyring::Keyring, signature::classic::ClassicVerifier},
+///     secret::Secret,
+/// };
+/// use tower::{Layer, ServiceExt};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), nexthop::BoxError> {
+/// let keys = Keyring::new("k1", Secret::from_bytes([7; 32])?)?;
+/// let trust = Trust::dangerous_classic_signature(ClassicVerifier::new(keys));
+/// let layer = ProxyMiddleware::builder().trust(trust).build()?;
+/// let app = layer.layer(tower::service_fn(|_request: Request<Body>| async {
+///     Ok::<_, std::convert::Infallible>(Response::new(Body::empty()))
+/// }));
+///
+/// let unsigned = Request::get("/").header("host", "app.example").body(Body::empty())?;
+/// assert_eq!(app.oneshot(unsigned).await?.status(), 403);
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct ClassicVerifier(Arc<Verifying>);
 
@@ -137,23 +180,24 @@ struct Verifying {
 }
 
 impl ClassicVerifier {
-    /// Verifies with all keys of a keyring, and remembers in a [`LocalReplay`] of its own.
+    /// Returns a verifier that accepts all keys of `keyring`, with a new [`InMemoryReplayStore`].
     #[must_use]
     pub fn new(keyring: Keyring) -> Self {
-        Self::with_replay(keyring, LocalReplay::new())
+        Self::with_replay(keyring, InMemoryReplayStore::new())
     }
 
-    /// Verifies with all keys of a keyring, and remembers in this store.
+    /// Returns a verifier that accepts all keys of `keyring`, with this store of seen requests.
     #[must_use]
-    pub fn with_replay(keyring: Keyring, replay: impl ReplayStore) -> Self {
-        Self(Arc::new(Verifying { keyring, replay: Box::new(replay) }))
+    pub fn with_replay(keyring: Keyring, store: impl ReplayStore) -> Self {
+        Self(Arc::new(Verifying { keyring, replay: Box::new(store) }))
     }
 
     /// Verifies a request's head, and remembers its number. The request must be as it came in, its URI and `Host` too. Touches nothing.
     ///
     /// # Errors
     /// `Signature` (403), with the reason as its source, for the log. `Unavailable` (503): the replay store is full or out of reach.
-    pub fn verify(&self, parts: &Parts, now: SystemTime) -> Result<Verdict, Error> {
+    #[doc(hidden)]
+    pub fn verify(&self, parts: &Parts, now: SystemTime) -> Result<Verification, Error> {
         let keyring = &self.0.keyring;
         let keys = keyring.keys();
         let mut checked = self.check(parts, now, &keys);
@@ -167,7 +211,7 @@ impl ClassicVerifier {
         decide(verified, answer)
     }
 
-    fn check(&self, parts: &Parts, now: SystemTime, keys: &Keys) -> Result<(Verified, Answer), Refusal> {
+    fn check(&self, parts: &Parts, now: SystemTime, keys: &Keys) -> Result<(Verified, NonceCheck), Refusal> {
         let field = single(parts, &X_WSGIPROXY_SIGNATURE)?.ok_or(Refusal::Missing)?;
         let date = single(parts, &header::DATE)?.ok_or(Refusal::Malformed("Date"))?;
         let claim = Claim::parse(field).ok_or(Refusal::Malformed("X-WSGIProxy-Signature"))?;
@@ -316,8 +360,8 @@ mod tests {
 
     fn verify_at(verifier: &ClassicVerifier, parts: &Parts, now: u64) -> Result<Verified, Error> {
         match verifier.verify(parts, at(now))? {
-            Verdict::Now(verified) => Ok(verified),
-            Verdict::Later(_) => panic!("it knows at once"),
+            Verification::Now(verified) => Ok(verified),
+            Verification::Later(_) => panic!("it knows at once"),
         }
     }
 

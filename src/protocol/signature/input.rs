@@ -241,10 +241,10 @@ impl<'a> ParameterVisitor<'a> for Identifier<'_, 'a> {
             ("key", value) if text(value) == Some(Which::Head.name()) => {
                 (&mut self.params.of_head, r#";key="nexthop""#)
             }
-            _ => return self.reader.refuse(Refusal::Component("its parameter")),
+            _ => return self.reader.refuse(Refusal::Component("unsupported parameter")),
         };
         if std::mem::replace(slot, true) {
-            return self.reader.refuse(Refusal::Component("its parameter is there twice"));
+            return self.reader.refuse(Refusal::Component("repeated parameter"));
         }
         if let Some(input) = &mut self.reader.found {
             input.params.push_str(written);
@@ -258,12 +258,12 @@ impl<'a> ParameterVisitor<'a> for Identifier<'_, 'a> {
             Err(refusal) => return self.reader.refuse(refusal),
         };
         let refusal = match &mut self.reader.found {
-            Some(input) if input.covers(&component) => Refusal::Component("it is there twice"),
+            Some(input) if input.covers(&component) => Refusal::Component("covered twice"),
             Some(input) if input.components.len() < MAX_COMPONENTS => {
                 input.components.push(component);
                 return Ok(());
             }
-            _ => Refusal::Component("there are too many"),
+            _ => Refusal::Component("too many"),
         };
         self.reader.refuse(refusal)
     }
@@ -273,21 +273,21 @@ fn component<'a>(name: &'a str, params: &Params) -> Result<Component<'a>, Refusa
     let Params { wrapped, trailer, of_head } = *params;
     match (name, of_head) {
         ("signature", true) if !wrapped && !trailer => Ok(Component::HeadSignature),
-        (_, true) => Err(Refusal::Component("its parameter")),
+        (_, true) => Err(Refusal::Component("unsupported parameter")),
         (name, false) if name.starts_with('@') => match name {
-            _ if wrapped || trailer => Err(Refusal::Component("its parameter")),
+            _ if wrapped || trailer => Err(Refusal::Component("unsupported parameter")),
             "@method" => Ok(Component::Method),
             "@authority" => Ok(Component::Authority),
             "@path" => Ok(Component::Path),
             "@query" => Ok(Component::Query),
             "@request-target" => Ok(Component::RequestTarget),
-            _ => Err(Refusal::Component("not in this profile")),
+            _ => Err(Refusal::Component("unsupported")),
         },
         // In lower case (RFC 9421 §2.1), or one field could be named twice.
         (name, false) if name.is_empty() || name.bytes().any(|byte| byte.is_ascii_uppercase()) => {
-            Err(Refusal::Component("its name"))
+            Err(Refusal::Component("invalid name"))
         }
-        (_, false) if trailer && wrapped => Err(Refusal::Component("its parameter")),
+        (_, false) if trailer && wrapped => Err(Refusal::Component("unsupported parameter")),
         (name, false) if trailer => Ok(Component::Trailer { name }),
         (name, false) => Ok(Component::Field { name, wrapped }),
     }

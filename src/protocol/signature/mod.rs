@@ -1,53 +1,87 @@
-//! HTTP Message Signatures ([RFC 9421]): the profile by which one end of a hop vouches for a request to the other.
+//! Signs and verifies requests with HTTP Message Signatures ([RFC 9421]).
 //!
-//! [`Signer`] and [`Verifier`] are the two ends. A shared secret of at least 32 bytes, known by an id on both ends, makes the MAC; see
-//! [`Keyring`](crate::protocol::keyring::Keyring). What follows is enough to write either end in another language.
+//! [`Signer`] is the sending end, given to [`ProxyAppBuilder::signer`](crate::app::ProxyAppBuilder::signer). [`Verifier`] is the
+//! receiving end, given to [`Trust::verifier`](crate::middleware::Trust::verifier);
+//! [`Trust::signature`](crate::middleware::Trust::signature) makes one with the default settings. Both ends share secrets of at least
+//! 32 bytes, each with an id, in a [`Keyring`](crate::protocol::keyring::Keyring).
 //!
-//! # Fields
-//! A signed request bears, beside what it is about:
+//! ```
+//! use http::{Request, Response};
+//! use nexthop::{
+//!     Body, ProxyApp, ProxyMiddleware,
+//!     middleware::Trust,
+//!     protocol::{keyring::Keyring, signature::Signer},
+//!     secret::Secret,
+//! };
+//! use tower::{Layer, ServiceExt};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), nexthop::BoxError> {
+//! let keys = Keyring::new("k1", Secret::from_bytes([7; 32])?)?;
+//!
+//! // The front end signs each request.
+//! let signer = Signer::builder(keys.clone()).build()?;
+//! let proxy = ProxyApp::builder("http://127.0.0.1:9000").signer(signer).build()?;
+//!
+//! // The backend refuses every request without a valid signature.
+//! let layer = ProxyMiddleware::builder().trust(Trust::signature(keys)).build()?;
+//! let app = layer.layer(tower::service_fn(|_request: Request<Body>| async {
+//!     Ok::<_, std::convert::Infallible>(Response::new(Body::from("hello")))
+//! }));
+//!
+//! let unsigned = Request::get("/").header("host", "app.example").body(Body::empty())?;
+//! assert_eq!(app.oneshot(unsigned).await?.status(), 403);
+//! # let _ = proxy;
+//! # Ok(()) }
+//! ```
+//!
+//! The rest of this page specifies the signature; with [the protocol](super), it suffices to write either end in another language. The
+//! key words MUST, MUST NOT and MAY are used as in BCP 14. A verifier MUST refuse (403) a request that breaks a rule of this page.
+//!
+//! # Headers
+//! A signed request has these headers, besides those that it signs:
 //!
 //! ```text
 //! Signature-Input: nexthop=(COMPONENTS);created=SECONDS;nonce="NONCE";alg="hmac-sha256";keyid="ID";tag="nexthop"
 //! Signature: nexthop=:BASE64:
 //! ```
 //!
-//! Both are dictionaries (RFC 9651): members under other labels are signatures of somebody else, and nobody's business here. The label
-//! `nexthop` must be there once in each, and no other member may have the tag `nexthop`.
+//! Both are dictionaries (RFC 9651). Each MUST have exactly one member with the label `nexthop`. Another member MUST NOT have the
+//! tag `nexthop`. Both ends MUST ignore and keep members with other labels and tags: they are signatures for other recipients.
 //!
 //! | parameter | value |
 //! |---|---|
-//! | `created` | when it was signed, in seconds of Unix time. Required. |
-//! | `expires` | when it ceases to be good, if that is earlier than 90 s after `created`. Optional, not sent by [`Signer`]. |
+//! | `created` | time of signing, in seconds of Unix time. Required. |
+//! | `expires` | time after which the signature is invalid, if that is earlier than 90 s after `created`. Optional, not sent by [`Signer`]. |
 //! | `nonce` | 1 to 256 characters, never the same twice under one key. Required. |
-//! | `keyid` | the key's id: 1 to 64 of `A-Z a-z 0-9 - . _ ~`. Required. |
-//! | `alg` | `hmac-sha256`. May be left out: the key decides. |
+//! | `keyid` | id of the key: 1 to 64 of `A-Z a-z 0-9 - . _ ~`. Required. |
+//! | `alg` | `hmac-sha256`. Optional: the key determines the algorithm. |
 //! | `tag` | `nexthop`. Required. |
 //!
-//! Each at most once, in any order, and no others; texts without `\` escapes.
+//! Each parameter occurs at most once, in any order. Other parameters are invalid, and so are strings with `\` escapes.
 //!
 //! # Components
-//! Each is a quoted name, and is covered once:
+//! Each component is a quoted name. A component is covered at most once, and at most 256 components are covered.
 //!
-//! | component | its line in the base | must be covered |
+//! | component | value in the signature base | MUST be covered |
 //! |---|---|---|
 //! | `"@method"` | the method | always |
-//! | `"@authority"` | `Host` as it is sent, lower-case, without `:80` on `http` and `:443` on `https` | always |
+//! | `"@authority"` | `Host` as sent, in lower case, without `:80` for `http` and `:443` for `https` | always |
 //! | `"@path"` | the path, byte for byte; `/` if it is empty | always |
 //! | `"@query"` | `?` and the query, byte for byte; `?` if there is none | always |
-//! | `"@request-target"` | path and query, byte for byte | if the query is there and empty (`/p?`), which `"@query"` cannot tell from none |
-//! | `"content-digest"` | `Content-Digest` (RFC 9530) with a `sha-256` member | for a body that is covered by the head |
-//! | `"trailer"` | `Trailer`, which names `signature-input` | for a body that is covered by trailers |
-//! | `"NAME"` | any field, by its lower-case name: its lines without outer spaces and tabs, joined by `, ` | for each field of this crate, or it is [removed](Verified::restore) |
-//! | `"NAME";bs` | a field with bytes above 0x7F: each line as `:BASE64:`, joined by `, ` (RFC 9421 §2.1.3) | in place of `"NAME"` |
+//! | `"@request-target"` | path and query, byte for byte | if there is a query and it is empty (`/p?`): `"@query"` is the same without a query |
+//! | `"content-digest"` | `Content-Digest` (RFC 9530) with a `sha-256` member | for a body covered by the head |
+//! | `"trailer"` | `Trailer` with the name `signature-input` | for a body covered by trailers |
+//! | `"NAME"` | any header, by its name in lower case: its lines without outer spaces and tabs, joined by `, ` | for each [owned header](super#owned-headers); the verifier removes uncovered ones |
+//! | `"NAME";bs` | a header with bytes above 0x7F: each line as `:BASE64:`, joined by `, ` (RFC 9421 §2.1.3) | in place of `"NAME"` |
 //!
-//! A verifier reads a covered field as the one line that was signed: somebody on the way may have split it, and the last or first of several
-//! lines would be somebody else's word. Other derived components and parameters are refused. A covered field that the request does not have is refused. The fields of this
-//! crate are those of [`is_owned`](crate::protocol::names::is_owned).
+//! Other derived components and parameters are invalid, and so is a covered header that the request does not have. A verifier MUST join
+//! the lines of a covered owned header into the one line that was signed: an intermediary can split the header, and a recipient that
+//! reads only the first or the last line would read another value.
 //!
 //! # Signature base
-//! One line for each component, in the order of the list, and one for the parameters: RFC 9421 §2.5. Lines are separated by `\n`; none
-//! is at the end. The parameters are the member's value as it is serialised (§2.3): one space between components, none elsewhere,
-//! parameters in the order in which they came. The MAC is HMAC-SHA256 over these bytes with the secret as the key.
+//! The base has one line for each component, in the order of the list, and one line for the parameters (RFC 9421 §2.5). Lines are
+//! separated by `\n`; the last line has none. The value of the last line is the serialised member (§2.3): one space between components,
+//! no other spaces, parameters in their order in the header. The signature is HMAC-SHA256 of the base, with the secret as the key.
 //!
 //! # Example
 //! With the secret `0123456789abcdef0123456789abcdef` (32 bytes of text) under the id `k1`:
@@ -80,12 +114,15 @@
 //! ```
 //!
 //! # Bodies
-//! Decided by the declared length alone; nothing waits to see how a stream goes on.
+//! The declared length of a body (`Content-Length`, or the size that the HTTP implementation reports) determines how a signer covers
+//! the body.
 //!
-//! * *None.* Nothing is covered, and the verifier refuses a request that has one.
-//! * *Up to 64 KiB:* `Content-Digest: sha-256=:BASE64:` in the head, covered. The verifier reads the body and checks it before anybody sees it.
-//! * *Unsized, or larger:* the head bears `Trailer: content-digest, signature-input, signature`, covered. The body goes out chunked (or
-//!   on HTTP/2), and behind it come the trailers
+//! * *No body.* The head covers no body, and the verifier refuses a request that has one.
+//! * *Up to 64 KiB.* The head has `Content-Digest: sha-256=:BASE64:`, covered. The verifier reads the whole body and checks it before
+//!   the application runs. If a body with a covered digest is larger or of unknown length, the verifier checks it at its end, like a
+//!   body with trailers.
+//! * *Unknown or larger.* The head has `Trailer: content-digest, signature-input, signature`, covered. The body is sent chunked (or over
+//!   HTTP/2), with the trailers
 //!
 //!   ```text
 //!   Content-Digest: sha-256=:BASE64:
@@ -93,7 +130,7 @@
 //!   Signature: nexthop-body=:BASE64:
 //!   ```
 //!
-//!   whose base is
+//!   The signature base of the trailers is
 //!
 //!   ```text
 //!   "content-digest";tr: sha-256=:BASE64:
@@ -101,18 +138,25 @@
 //!   "@signature-params": ("content-digest";tr "signature";key="nexthop");alg="hmac-sha256";keyid="ID";tag="nexthop-body"
 //!   ```
 //!
-//!   The key is the head's. The verifier hands the bytes on while they come, and an error in place of the end if they were not those.
-//!   Other trailers pass uncovered; fields of this crate in trailers are removed.
-//! * *Uncovered:* only where both ends were told so, see [`SignerBuilder::dangerous_uncovered`].
+//!   The key MUST be the key of the head. The verifier passes the body on while it arrives, and reports an error instead of the end of
+//!   the body if the check fails: an application MUST NOT act on such a body before its end. Other trailers are passed on uncovered;
+//!   the verifier MUST remove owned headers from trailers.
+//! * *Unsigned.* Both ends MAY agree to leave bodies uncovered: see [`SignerBuilder::dangerous_unsigned_bodies`] and
+//!   [`VerifierBuilder::dangerous_accept_unsigned_bodies`].
 //!
 //! # Time and replay
-//! A signature is good from 30 s before `created` to 90 s behind it (60 s of age and 30 s for clocks that differ), and not behind `expires`.
-//! Its nonce is remembered so long, and a second request with it is refused. A nonce of 16 lower-case hex digits, `-`, and 16 more is
-//! taken for a sender's random id and its counter, which [`LocalReplay`](crate::protocol::replay::LocalReplay) remembers at constant
-//! cost; a signer that writes it so must count up by one. Any other text is remembered as it is.
+//! A signature is valid from 30 s before `created` to 90 s after it (60 s of age and 30 s of clock skew), and not after `expires`. The
+//! verifier MUST remember the nonce for that time and refuse a second request with the same nonce and key. It checks time and nonce only
+//! after the MAC.
 //!
-//! # What it does not do
-//! It hides nothing, it signs no response, and fields that are not this crate's are covered only if the signer lists them.
+//! A nonce of 16 lower-case hex digits, `-`, and 16 lower-case hex digits is read as the random id of a signer and the value of its
+//! counter. A signer that sends such nonces MUST count up by one. A verifier MAY refuse a counter that is far behind the newest one:
+//! [`InMemoryReplayStore`](crate::protocol::replay::InMemoryReplayStore) remembers counters at constant cost, and refuses one that is
+//! 65,536 or more behind. Any other nonce is remembered as it is.
+//!
+//! # Limits
+//! Signatures encrypt nothing and cover no response. Headers that are not owned are covered only if the signer lists them; [`Signer`]
+//! lists none.
 //!
 //! [RFC 9421]: https://www.rfc-editor.org/rfc/rfc9421
 
@@ -132,20 +176,29 @@ mod verify;
 
 pub(crate) use self::refusal::Refusal;
 pub use self::{
-    sign::{Signer, SignerBuilder, Stamp},
-    signed_body::{Covering, ReadSigned, SignedBody},
+    sign::{Signer, SignerBuilder},
+    verify::{Verifier, VerifierBuilder},
+};
+// Steps of signing and verifying, for this crate and `internals`.
+#[doc(hidden)]
+pub use self::{
+    sign::AttemptSigner,
+    signed_body::{BodySigning, ReadSigned, SignedBody},
     verified::Verified,
-    verified_body::{Opening, ReadVerified, VerifiedBody},
-    verify::{Verdict, Verifier, VerifierBuilder, VerifyLater},
+    verified_body::{BodyVerification, ReadVerified, VerifiedBody},
+    verify::{Verification, VerifyLater},
 };
 
-/// Which bodies may go without a digest or trailers: a weakening, chosen on both ends.
+/// Selects the request bodies that no signature covers, for
+/// [`SignerBuilder::dangerous_unsigned_bodies`] and [`VerifierBuilder::dangerous_accept_unsigned_bodies`].
+///
+/// Both ends must select the same bodies. An intermediary can change them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Uncovered {
-    /// Those whose declared length is above 64 KiB.
+pub enum UnsignedBodies {
+    /// Bodies with a declared length of more than 64 KiB.
     Large,
-    /// All.
+    /// All bodies.
     All,
 }
 

@@ -37,17 +37,17 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str("no signature"),
-            Self::Malformed(what) => write!(f, "malformed: {what}"),
-            Self::Ambiguous => f.write_str("more than one signature of ours"),
-            Self::Component(what) => write!(f, "unusable component: {what}"),
-            Self::Uncovered(what) => write!(f, "not covered: {what}"),
+            Self::Malformed(what) => write!(f, "missing or malformed: {what}"),
+            Self::Ambiguous => f.write_str("more than one signature for this hop"),
+            Self::Component(what) => write!(f, "invalid component: {what}"),
+            Self::Uncovered(what) => write!(f, "not covered by the signature: {what}"),
             Self::UnknownKey => f.write_str("unknown key id"),
-            Self::Algorithm => f.write_str("not this key's algorithm"),
-            Self::Mismatch => f.write_str("does not match the message"),
-            Self::Stale => f.write_str("too old"),
-            Self::Early => f.write_str("made in the future"),
-            Self::Replayed => f.write_str("seen before"),
-            Self::Body(what) => write!(f, "body: {what}"),
+            Self::Algorithm => f.write_str("algorithm does not match the key"),
+            Self::Mismatch => f.write_str("signature does not match the message"),
+            Self::Stale => f.write_str("signature expired"),
+            Self::Early => f.write_str("signature created in the future"),
+            Self::Replayed => f.write_str("nonce seen before"),
+            Self::Body(what) => write!(f, "body does not match the signature: {what}"),
         }
     }
 }
@@ -56,6 +56,6 @@ impl std::error::Error for Refusal {}
 
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
-        Self::new(ErrorKind::Signature, "signature refused").with_source(refusal)
+        Self::new(ErrorKind::Signature, "signature verification failed").with_source(refusal)
     }
 }

@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, header, request::Parts, uri::Scheme};
 use http_body::Body;
 
 use super::{
-    Covering, MAX_DIGEST_BYTES, ReadSigned, SignedBody, Uncovered,
+    BodySigning, MAX_DIGEST_BYTES, ReadSigned, SignedBody, UnsignedBodies,
     base::{self, Base},
     field::{disown, joined, parse_digest},
     input::Which,
@@ -30,49 +30,57 @@ use crate::{
     },
 };
 
-/// Signs requests, so that a [`Verifier`](super::Verifier) can believe their fields. Cheap to clone; clones count together.
+/// Signs requests with HTTP Message Signatures (RFC 9421), so that a [`Verifier`](super::Verifier) can trust their headers.
 ///
-/// Two steps: [`cover`](Self::cover) decides about the body once, [`Stamp::sign`] signs the head before each attempt to send.
+/// Give it to [`ProxyAppBuilder::signer`](crate::app::ProxyAppBuilder::signer). Cheap to clone; clones share one counter of nonces.
+///
+/// * Covered: the method, the authority (`Host`), the path, the query, every [owned header](crate::protocol#owned-headers), and the
+///   body.
+/// * Set: `Signature-Input` and `Signature`, and for a body `Content-Digest` or `Trailer`. A `Content-Digest` that is correct stays.
+///   Signatures of the client under other labels stay.
+/// * Removed: `Content-Length` of a body of more than 64 KiB, which is sent chunked with trailers.
+/// * Bodies: a body of up to 64 KiB is read whole before the request is sent, and can be sent again. Larger bodies and bodies of
+///   unknown length are streamed.
+///
+/// Each attempt to send a request is signed anew. The key is the first of the keyring at that time.
 ///
 /// ```
-/// use std::time::SystemTime;
 /// use nexthop::{
-///     Body,
-///     protocol::{keyring::Keyring, signature::{Covering, Signer}},
+///     ProxyApp,
+///     protocol::{keyring::Keyring, signature::Signer},
 ///     secret::Secret,
 /// };
 ///
-/// let signer = Signer::builder(Keyring::new("k1", Secret::random()?)?).build()?;
-/// let request = http::Request::get("http://10.0.0.1/").header("x-forwarded-for", "192.0.2.7").body(Body::empty())?;
-/// let (mut parts, body) = request.into_parts();
-/// let Covering::Ready(stamp, body) = signer.cover(&mut parts.headers, body) else { unreachable!("there is no body to read") };
-/// stamp.sign(&mut parts, SystemTime::now())?;
-///
-/// let input = parts.headers["signature-input"].to_str()?;
-/// assert!(input.starts_with(r#"nexthop=("@method" "@authority" "@path" "@query" "x-forwarded-for");created="#));
-/// # let _ = body;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// let keys = Keyring::new("k1", Secret::random()?)?;
+/// let signer = Signer::builder(keys).build()?;
+/// assert!(format!("{signer:?}").contains("k1")); // the id, never the secret
+/// let proxy = ProxyApp::builder("http://10.0.0.1:8080").signer(signer).build()?;
+/// # let _ = proxy;
+/// # Ok::<(), nexthop::ConfigError>(())
 /// ```
 #[derive(Clone)]
+#[doc(alias = "http message signatures")]
+#[doc(alias = "rfc 9421")]
+#[doc(alias = "hmac")]
 pub struct Signer(Arc<Inner>);
 
 struct Inner {
     keyring: Keyring,
-    uncovered: Option<Uncovered>,
+    uncovered: Option<UnsignedBodies>,
     sender: u64,
     counter: AtomicU64,
 }
 
-/// Builds a [`Signer`].
+/// Builds a [`Signer`]; see [`Signer::builder`].
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct SignerBuilder {
     keyring: Keyring,
-    uncovered: Option<Uncovered>,
+    uncovered: Option<UnsignedBodies>,
 }
 
 impl Signer {
-    /// Signs with the first key of a keyring.
+    /// Returns a builder for a signer that uses the first key of `keyring`.
     pub fn builder(keyring: Keyring) -> SignerBuilder {
         SignerBuilder { keyring, uncovered: None }
     }
@@ -85,46 +93,53 @@ impl Signer {
     /// * No body: nothing to cover, and the verifier insists that there is none.
     /// * Up to 64 KiB: read whole, and covered by `Content-Digest` in the head. Can be sent again.
     /// * Unsized or larger: covered by a digest and a signature in the trailers, so it goes out chunked.
-    /// * What [`SignerBuilder::dangerous_uncovered`] names: passed as it is.
-    pub fn cover<B>(&self, headers: &mut HeaderMap, body: B) -> Covering<B>
+    /// * What [`SignerBuilder::dangerous_unsigned_bodies`] names: passed as it is.
+    #[doc(hidden)]
+    pub fn cover<B>(&self, headers: &mut HeaderMap, body: B) -> BodySigning<B>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
         if has_no_body(&body) {
-            return Covering::Ready(Stamp::new(self.clone(), Cover::Nothing), SignedBody::empty());
+            return BodySigning::Ready(AttemptSigner::new(self.clone(), Cover::Nothing), SignedBody::empty());
         }
         let declared = declared_length(headers, &body);
         let is_left_out = match self.0.uncovered {
-            Some(Uncovered::All) => true,
-            Some(Uncovered::Large) => declared.is_some_and(|length| length > MAX_DIGEST_BYTES),
+            Some(UnsignedBodies::All) => true,
+            Some(UnsignedBodies::Large) => declared.is_some_and(|length| length > MAX_DIGEST_BYTES),
             None => false,
         };
         if is_left_out {
-            return Covering::Ready(Stamp::new(self.clone(), Cover::Nothing), SignedBody::plain(body));
+            return BodySigning::Ready(AttemptSigner::new(self.clone(), Cover::Nothing), SignedBody::plain(body));
         }
         if let Some(declared) = declared.filter(|&length| length <= MAX_DIGEST_BYTES) {
-            return Covering::Reading(ReadSigned::new(body, declared, self.clone()));
+            return BodySigning::Reading(ReadSigned::new(body, declared, self.clone()));
         }
         headers.remove(header::CONTENT_LENGTH);
         headers.append(header::TRAILER, TRAILER_FIELD);
         let slot = Slot::default();
-        Covering::Ready(Stamp::new(self.clone(), Cover::Trailers(slot.clone())), SignedBody::with_trailers(body, slot))
+        BodySigning::Ready(
+            AttemptSigner::new(self.clone(), Cover::Trailers(slot.clone())),
+            SignedBody::with_trailers(body, slot),
+        )
     }
 }
 
 impl SignerBuilder {
-    /// Leaves bodies uncovered: whoever is on the way can change them. For large uploads to servers that cannot take chunked bodies.
-    /// The verifier must be told the same. Default: all bodies are covered.
-    pub fn dangerous_uncovered(mut self, which: Uncovered) -> Self {
-        self.uncovered = Some(which);
+    /// Leaves the selected bodies unsigned. Default: all bodies are signed.
+    ///
+    /// Dangerous: an intermediary can change these bodies. Use it for large uploads to servers that do not accept chunked bodies. The
+    /// verifier needs the same setting:
+    /// [`VerifierBuilder::dangerous_accept_unsigned_bodies`](super::VerifierBuilder::dangerous_accept_unsigned_bodies).
+    pub fn dangerous_unsigned_bodies(mut self, bodies: UnsignedBodies) -> Self {
+        self.uncovered = Some(bodies);
         self
     }
 
-    /// The signer, with a random sender id.
+    /// Returns the signer, with a random id in its nonces.
     ///
     /// # Errors
-    /// `Secret` if the system has no randomness to give.
+    /// [`ConfigError::Secret`] if the operating system provides no random bytes.
     pub fn build(self) -> Result<Signer, ConfigError> {
         let sender = getrandom::u64().map_err(|error| ConfigError::secret("random bytes", error.to_string()))?;
         Ok(self.build_with_sender(sender))
@@ -144,7 +159,7 @@ impl fmt::Debug for Signer {
 
 /// Signs the head of one request, each time it is sent.
 #[derive(Clone)]
-pub struct Stamp {
+pub struct AttemptSigner {
     signer: Signer,
     cover: Cover,
 }
@@ -157,7 +172,7 @@ pub(super) enum Cover {
     Trailers(Slot),
 }
 
-impl Stamp {
+impl AttemptSigner {
     pub(super) fn new(signer: Signer, cover: Cover) -> Self {
         Self { signer, cover }
     }
@@ -169,11 +184,11 @@ impl Stamp {
     /// needs. Sets `Signature-Input` and `Signature`, and `Content-Digest` for a body that was read, unless it is there already. Signatures of others stay.
     ///
     /// # Errors
-    /// `Target` if there is no authority or more than one `Host`; `Internal` if `now` is before 1970.
+    /// `InvalidTarget` if there is no authority or more than one `Host`; `Internal` if `now` is before 1970.
     pub fn sign(&self, parts: &mut Parts, now: SystemTime) -> Result<(), Error> {
         let internal = |reason| Error::new(ErrorKind::Internal, reason);
         let signer = &*self.signer.0;
-        let created = now.duration_since(UNIX_EPOCH).map_err(|_| internal("the clock is before 1970"))?.as_secs();
+        let created = now.duration_since(UNIX_EPOCH).map_err(|_| internal("the system time is before 1970"))?.as_secs();
         disown(&mut parts.headers, Which::Head);
         if let Cover::Digest(digest) = &self.cover {
             // One that says the same stays as it is: the client may have signed it for somebody behind this hop.
@@ -185,15 +200,18 @@ impl Stamp {
 
         signer.keyring.look_soon(now);
         let keys = signer.keyring.keys();
-        let key = keys.active().ok_or_else(|| internal("there is no key"))?;
+        let key = keys.active().ok_or_else(|| internal("the keyring has no key"))?;
         let (mut input, base) = self.cover_head(parts)?;
         input.end(created, signer.sender, signer.counter.fetch_add(1, Ordering::Relaxed), key);
         let base = base.finish(input.params());
         let mac: [u8; 32] = key.hmac_sha256().chain_update(base.as_bytes()).finalize().into_bytes().into();
 
-        let unwritable = |_| internal("signature cannot be written");
+        let unwritable = |_| internal("the signature is not a valid header value");
         parts.headers.append(SIGNATURE_INPUT, HeaderValue::from_bytes(&input.0).map_err(unwritable)?);
-        parts.headers.append(SIGNATURE, signature_value(&mac).ok_or_else(|| internal("signature cannot be written"))?);
+        parts.headers.append(
+            SIGNATURE,
+            signature_value(&mac).ok_or_else(|| internal("the signature is not a valid header value"))?,
+        );
         if let Cover::Trailers(slot) = &self.cover {
             slot.put(HeadSignature::new(key, mac));
         }
@@ -207,7 +225,10 @@ impl Stamp {
 
     /// Writes the list of what is covered, and the lines of the base.
     fn cover_head(&self, parts: &Parts) -> Result<(InputWriter, Base), Error> {
-        let target = |refusal| Error::new(ErrorKind::Target, "request has no single authority").with_source(refusal);
+        let target = |refusal| {
+            Error::new(ErrorKind::InvalidTarget, "request has no authority or more than one Host header")
+                .with_source(refusal)
+        };
         let (mut input, mut base) = (InputWriter::new(), Base::new());
         base.method(parts);
         base.authority(base::authority(parts).map_err(target)?, parts.uri.scheme().unwrap_or(&Scheme::HTTP));
@@ -229,9 +250,9 @@ impl Stamp {
     }
 }
 
-impl fmt::Debug for Stamp {
+impl fmt::Debug for AttemptSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stamp").field("signer", &self.signer).finish_non_exhaustive()
+        f.debug_struct("AttemptSigner").field("signer", &self.signer).finish_non_exhaustive()
     }
 }
 

@@ -14,7 +14,7 @@ use pin_project_lite::pin_project;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Signer, Stamp,
+    AttemptSigner, Signer,
     gather::{Gather, Whole},
     sign::Cover,
     trailers::Slot,
@@ -24,9 +24,9 @@ use crate::error::{BoxError, Error, ErrorKind};
 /// A request's body on its way into signed form.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Covering<B> {
+pub enum BodySigning<B> {
     /// Nothing to wait for: no body, a body covered by trailers, or an uncovered one.
-    Ready(Stamp, SignedBody<B>),
+    Ready(AttemptSigner, SignedBody<B>),
     /// A small body, which must be read before its head can be signed.
     Reading(ReadSigned<B>),
 }
@@ -61,15 +61,18 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    type Output = Result<(Stamp, SignedBody<B>), Error>;
+    type Output = Result<(AttemptSigner, SignedBody<B>), Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let whole = ready!(this.body.poll_whole(cx))?;
         if whole.len() != *this.declared {
-            return Poll::Ready(Err(Error::new(ErrorKind::RequestBody, "body has not its declared length")));
+            return Poll::Ready(Err(Error::new(
+                ErrorKind::RequestBody,
+                "body length differs from the declared length",
+            )));
         }
-        let stamp = Stamp::new(this.signer.clone(), Cover::Digest(whole.sha256()));
+        let stamp = AttemptSigner::new(this.signer.clone(), Cover::Digest(whole.sha256()));
         Poll::Ready(Ok((stamp, SignedBody { kind: Kind::Whole { whole } })))
     }
 }
@@ -170,7 +173,8 @@ where
 }
 
 fn last_frame(hash: Sha256, slot: &Slot, mut trailers: HeaderMap) -> Result<Frame<Bytes>, Error> {
-    let head = slot.take().ok_or_else(|| Error::new(ErrorKind::Internal, "body sent before its head was signed"))?;
+    let head =
+        slot.take().ok_or_else(|| Error::new(ErrorKind::Internal, "the body was sent before the head was signed"))?;
     head.sign(&hash.finalize().into(), &mut trailers)?;
     Ok(Frame::trailers(trailers))
 }

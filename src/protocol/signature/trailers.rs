@@ -68,7 +68,7 @@ impl HeadSignature {
 
     /// Checks that the trailers cover a body with this digest.
     pub(super) fn verify(&self, digest: &[u8; 32], trailers: &HeaderMap) -> Result<(), Refusal> {
-        let missing = Refusal::Body("its trailers are missing");
+        let missing = Refusal::Body("trailers are missing");
         let field = joined(trailers, &SIGNATURE_INPUT).ok_or(missing)?;
         let signature = joined(trailers, &SIGNATURE).ok_or(missing)?;
         let input = parse_input(&field, Which::Body)?;
@@ -84,17 +84,17 @@ impl HeadSignature {
 
         let claimed = joined(trailers, &CONTENT_DIGEST).ok_or(missing)?;
         if parse_digest(&claimed)? != *digest {
-            return Err(Refusal::Body("digest"));
+            return Err(Refusal::Body("wrong digest"));
         }
         Ok(())
     }
 
     fn base(&self, input: &Input<'_>, trailers: &HeaderMap) -> Result<Base, Refusal> {
         if !input.covers(&Component::Trailer { name: CONTENT_DIGEST.as_str() }) {
-            return Err(Refusal::Uncovered("content-digest in the trailers"));
+            return Err(Refusal::Uncovered("Content-Digest of the trailers"));
         }
         if !input.covers(&Component::HeadSignature) {
-            return Err(Refusal::Uncovered("the head's signature"));
+            return Err(Refusal::Uncovered("signature of the head"));
         }
         let mut base = Base::new();
         for component in &input.components {
@@ -145,6 +145,7 @@ pub(super) fn digest_value(digest: &[u8; 32]) -> Result<HeaderValue, Error> {
 }
 
 fn value(bytes: &[u8]) -> Result<HeaderValue, Error> {
-    HeaderValue::from_bytes(bytes)
-        .map_err(|error| Error::new(ErrorKind::Internal, "signature cannot be written").with_source(error))
+    HeaderValue::from_bytes(bytes).map_err(|error| {
+        Error::new(ErrorKind::Internal, "the signature is not a valid header value").with_source(error)
+    })
 }

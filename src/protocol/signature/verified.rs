@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body::Body;
 
 use super::{
-    MAX_DIGEST_BYTES, Opening, ReadVerified, VerifiedBody,
+    BodyVerification, MAX_DIGEST_BYTES, ReadVerified, VerifiedBody,
     field::{disown, joined},
     input::Which,
     refusal::Refusal,
@@ -94,19 +94,19 @@ impl Verified {
     ///
     /// A digest in the head is checked before the application runs if the declared length is at most 64 KiB, else while it streams, as
     /// trailers are: see [`VerifiedBody`].
-    pub fn open<B>(self, body: B) -> Opening<B>
+    pub fn open<B>(self, body: B) -> BodyVerification<B>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
         match self.body {
-            BodyState::Plain => Opening::Ready(VerifiedBody::plain(body)),
+            BodyState::Plain => BodyVerification::Ready(VerifiedBody::plain(body)),
             BodyState::Check(Expected::Digest(digest))
                 if body.size_hint().exact().is_some_and(|length| length <= MAX_DIGEST_BYTES) =>
             {
-                Opening::Reading(ReadVerified::new(body, digest))
+                BodyVerification::Reading(ReadVerified::new(body, digest))
             }
-            BodyState::Check(expected) => Opening::Ready(VerifiedBody::checked(body, expected)),
+            BodyState::Check(expected) => BodyVerification::Ready(VerifiedBody::checked(body, expected)),
         }
     }
 }

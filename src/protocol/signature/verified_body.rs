@@ -23,7 +23,7 @@ use crate::error::{BoxError, Error, ErrorKind};
 /// A request's body on its way to the application.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Opening<B> {
+pub enum BodyVerification<B> {
     /// Nothing to wait for: no body, an uncovered one, or one that is checked while it streams.
     Ready(VerifiedBody<B>),
     /// A small body, which is read and checked before the application runs.
@@ -65,7 +65,7 @@ where
         let this = self.project();
         let mut whole = ready!(this.body.poll_whole(cx))?;
         if whole.sha256() != *this.digest {
-            return Poll::Ready(Err(Refusal::Body("digest").into()));
+            return Poll::Ready(Err(Refusal::Body("wrong digest").into()));
         }
         if let Some(trailers) = whole.trailers_mut() {
             trailers::clean_owned(trailers);
@@ -229,10 +229,10 @@ impl Check {
     fn end(&mut self, mut trailers: Option<HeaderMap>) -> Result<(), Error> {
         let digest: [u8; 32] = self.hash.finalize_reset().into();
         match (&self.expected, &mut trailers) {
-            (Expected::Digest(expected), _) if *expected != digest => return Err(Refusal::Body("digest").into()),
+            (Expected::Digest(expected), _) if *expected != digest => return Err(Refusal::Body("wrong digest").into()),
             (Expected::Digest(_), Some(trailers)) => trailers::clean_owned(trailers),
             (Expected::Digest(_), None) => {}
-            (Expected::Trailers(_), None) => return Err(Refusal::Body("its trailers are missing").into()),
+            (Expected::Trailers(_), None) => return Err(Refusal::Body("trailers are missing").into()),
             (Expected::Trailers(head), Some(trailers)) => {
                 head.verify(&digest, trailers)?;
                 trailers::clean(trailers);

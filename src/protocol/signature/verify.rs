@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, header, request::Parts, uri::Scheme};
 use http_body::Body;
 
 use super::{
-    MAX_DIGEST_BYTES, Uncovered, Verified,
+    MAX_DIGEST_BYTES, UnsignedBodies, Verified,
     base::{self, Base, Component},
     field::{joined, parse_digest, parse_signature},
     input::{Input, Which, parse_input},
@@ -28,50 +28,61 @@ use crate::{
     protocol::{
         keyring::{ALGORITHM, Keyring, Keys},
         names::{CONTENT_DIGEST, SIGNATURE, SIGNATURE_INPUT, is_owned},
-        replay::{Answer, LocalReplay, Nonce, ReplayStore, Seen},
+        replay::{InMemoryReplayStore, Nonce, NonceCheck, NonceStatus, ReplayStore},
     },
 };
 
-/// Verifies requests that a [`Signer`](super::Signer) signed, or anybody who follows the [profile](super). Cheap to clone; clones
-/// remember together.
+/// Verifies requests that a [`Signer`](super::Signer) or another implementation of the [specification](super) has signed.
 ///
-/// In this order: parse; the key's algorithm; required components; the MAC, in constant time; the time; the nonce. Nothing of the
-/// request is touched before all of it held, and then by [`Verified::restore`] and [`Verified::open`].
+/// Give it to [`Trust::verifier`](crate::middleware::Trust::verifier). [`Trust::signature`](crate::middleware::Trust::signature) makes
+/// one with the default settings. Cheap to clone; clones share one replay store.
 ///
-/// ```
-/// use std::time::SystemTime;
-/// use http::{HeaderName, Request};
-/// use nexthop::{
-///     Body,
-///     protocol::{keyring::Keyring, signature::{Covering, Opening, Signer, Verdict, Verifier}},
-///     secret::Secret,
-/// };
+/// The checks, in this order: syntax, algorithm of the key, required components, the MAC (in constant time), the time, the nonce. After
+/// all checks have passed, the signature and every owned header that it does not cover are removed.
 ///
-/// let (keys, now) = (Keyring::new("k1", Secret::from_bytes([7; 32])?)?, SystemTime::now());
-/// let (signer, verifier) = (Signer::builder(keys.clone()).build()?, Verifier::builder(keys).build()?);
+/// A body of up to 64 KiB with a digest in the head is read and checked before the application runs. A streamed body is checked at its
+/// end: if the check fails, the body ends with an error, and the bytes before it may be forged.
 ///
-/// // The sending end.
-/// let request = Request::get("/").header("host", "back").header("x-forwarded-for", "192.0.2.7").body(Body::empty())?;
-/// let (mut parts, body) = request.into_parts();
-/// let Covering::Ready(stamp, body) = signer.cover(&mut parts.headers, body) else { unreachable!("there is no body to read") };
-/// stamp.sign(&mut parts, now)?;
-///
-/// // On the way, somebody adds a field.
-/// parts.headers.insert("x-forwarded-host", "evil.example".parse()?);
-///
-/// // The receiving end.
-/// let Verdict::Now(verified) = verifier.verify(&parts, &body, now)? else { unreachable!("a local store knows at once") };
-/// verified.restore(&mut parts.headers);
-/// let Opening::Ready(_body) = verified.open(body) else { unreachable!("there is no body to read") };
-/// assert!(parts.headers.contains_key("x-forwarded-for"));
-/// assert!(!parts.headers.contains_key("x-forwarded-host"));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
+/// # Errors
+/// [`ProxyMiddleware`](crate::ProxyMiddleware) answers 403 ([`ErrorKind::Signature`]) if the signature is missing, malformed, wrong,
+/// expired or replayed, or does not cover a required component. The reason is in the log, not in the response. It answers 503
+/// ([`ErrorKind::Unavailable`]) if the replay store is full or unreachable.
 ///
 /// # Deployment
-/// The clocks of both ends must agree within the skew. Where several processes verify under one key, give them one
-/// [`ReplayStore`]; else a request can be replayed once to each of them.
+/// The clocks of both ends must agree within the [clock skew](VerifierBuilder::skew). If several processes verify under one key, give
+/// them one shared [`ReplayStore`]; otherwise a request can be replayed once to each process.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use http::{Request, Response};
+/// use nexthop::{
+///     Body, ProxyMiddleware,
+///     middleware::Trust,
+///     protocol::{keyring::Keyring, signature::Verifier},
+///     secret::Secret,
+/// };
+/// use tower::{Layer, ServiceExt};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), nexthop::BoxError> {
+/// let keys = Keyring::new("k1", Secret::from_bytes([7; 32])?)?;
+/// let verifier = Verifier::builder(keys).max_age(Duration::from_secs(20)).build()?;
+/// let layer = ProxyMiddleware::builder().trust(Trust::verifier(verifier)).build()?;
+/// let app = layer.layer(tower::service_fn(|_request: Request<Body>| async {
+///     Ok::<_, std::convert::Infallible>(Response::new(Body::empty()))
+/// }));
+///
+/// let forged = Request::get("/")
+///     .header("host", "app.example")
+///     .header("signature-input", r#"nexthop=("@method");keyid="k1";tag="nexthop""#)
+///     .header("signature", "nexthop=:AAAA:")
+///     .body(Body::empty())?;
+/// assert_eq!(app.oneshot(forged).await?.status(), 403);
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
+#[doc(alias = "http message signatures")]
+#[doc(alias = "rfc 9421")]
 pub struct Verifier(Arc<Inner>);
 
 struct Inner {
@@ -80,10 +91,10 @@ struct Inner {
     max_age: u64,
     skew: u64,
     scheme: Scheme,
-    uncovered: Option<Uncovered>,
+    uncovered: Option<UnsignedBodies>,
 }
 
-/// Builds a [`Verifier`].
+/// Builds a [`Verifier`]; see [`Verifier::builder`].
 #[derive(Debug)]
 #[must_use]
 pub struct VerifierBuilder {
@@ -92,15 +103,15 @@ pub struct VerifierBuilder {
     max_age: Duration,
     skew: Duration,
     scheme: Scheme,
-    uncovered: Option<Uncovered>,
+    uncovered: Option<UnsignedBodies>,
 }
 
 impl Verifier {
-    /// Verifies with all keys of a keyring.
+    /// Returns a builder for a verifier that accepts all keys of `keyring`.
     pub fn builder(keyring: Keyring) -> VerifierBuilder {
         VerifierBuilder {
             keyring,
-            replay: Box::new(LocalReplay::new()),
+            replay: Box::new(InMemoryReplayStore::new()),
             max_age: Duration::from_secs(60),
             skew: Duration::from_secs(30),
             scheme: Scheme::HTTP,
@@ -109,6 +120,7 @@ impl Verifier {
     }
 
     /// True if the request claims to bear a signature of somebody. One look-up; says nothing of its worth.
+    #[doc(hidden)]
     #[must_use]
     pub fn is_signed(&self, headers: &HeaderMap) -> bool {
         headers.contains_key(SIGNATURE_INPUT)
@@ -119,7 +131,8 @@ impl Verifier {
     /// # Errors
     /// `Signature` (403): missing, malformed, wrong, too old, seen before, or leaves out what must be covered; the reason is the error's
     /// source, for the log. `Unavailable` (503): the replay store is full or out of reach.
-    pub fn verify<B: Body>(&self, parts: &Parts, body: &B, now: SystemTime) -> Result<Verdict, Error> {
+    #[doc(hidden)]
+    pub fn verify<B: Body>(&self, parts: &Parts, body: &B, now: SystemTime) -> Result<Verification, Error> {
         let keyring = &self.0.keyring;
         let keys = keyring.keys();
         let mut checked = self.check(parts, body, now, &keys);
@@ -140,7 +153,7 @@ impl Verifier {
         body: &B,
         now: SystemTime,
         keys: &Keys,
-    ) -> Result<(Verified, Answer), Refusal> {
+    ) -> Result<(Verified, NonceCheck), Refusal> {
         let field = joined(&parts.headers, &SIGNATURE_INPUT).ok_or(Refusal::Missing)?;
         let input = parse_input(&field, Which::Head)?;
         let signature = joined(&parts.headers, &SIGNATURE).ok_or(Refusal::Missing)?;
@@ -175,7 +188,7 @@ impl Verifier {
         let covers = |name: &HeaderName| input.covers(&Component::Field { name: name.as_str(), wrapped: false });
         if covers(&CONTENT_DIGEST) {
             let field =
-                joined(&parts.headers, &CONTENT_DIGEST).ok_or(Refusal::Component("content-digest is missing"))?;
+                joined(&parts.headers, &CONTENT_DIGEST).ok_or(Refusal::Component("Content-Digest is missing"))?;
             return Ok(CoveredBody::Digest(parse_digest(&field)?));
         }
         if covers(&header::TRAILER) && trailers::are_announced(&parts.headers) {
@@ -184,8 +197,8 @@ impl Verifier {
         let is_large = || body.size_hint().exact().is_some_and(|length| length > MAX_DIGEST_BYTES);
         match self.0.uncovered {
             _ if has_no_body(body) => Ok(CoveredBody::Nothing),
-            Some(Uncovered::All) => Ok(CoveredBody::Nothing),
-            Some(Uncovered::Large) if is_large() => Ok(CoveredBody::Nothing),
+            Some(UnsignedBodies::All) => Ok(CoveredBody::Nothing),
+            Some(UnsignedBodies::Large) if is_large() => Ok(CoveredBody::Nothing),
             _ => Err(Refusal::Uncovered("body")),
         }
     }
@@ -203,16 +216,16 @@ impl Verifier {
                 Component::Field { name, wrapped } => {
                     let values = parts.headers.get_all(name);
                     if values.iter().next().is_none() {
-                        return Err(Refusal::Component("the field is missing"));
+                        return Err(Refusal::Component("the header is missing"));
                     }
                     match (wrapped, base::is_plain(values.iter())) {
                         (true, _) => base.wrapped(name, values.iter()),
                         (false, true) => base.field(name, values.iter()),
-                        (false, false) => return Err(Refusal::Component("the field is not ASCII")),
+                        (false, false) => return Err(Refusal::Component("the header is not ASCII")),
                     }
                 }
                 Component::Trailer { .. } | Component::HeadSignature => {
-                    return Err(Refusal::Component("not in a head"));
+                    return Err(Refusal::Component("not allowed in a head"));
                 }
             }
         }
@@ -231,44 +244,55 @@ impl Verifier {
 }
 
 impl VerifierBuilder {
-    /// Where nonces are remembered. Default: a [`LocalReplay`] of its own.
+    /// Sets the store of seen nonces. Default: a new [`InMemoryReplayStore`].
     pub fn replay(mut self, store: impl ReplayStore) -> Self {
         self.replay = Box::new(store);
         self
     }
 
-    /// How old a signature may be. Default 60 s. In whole seconds.
-    pub fn max_age(mut self, age: Duration) -> Self {
-        self.max_age = age;
+    /// Sets the maximum age of a signature, rounded down to seconds. Default: 60 s. At most one day.
+    ///
+    /// The [clock skew](Self::skew) is added to it.
+    pub fn max_age(mut self, max_age: Duration) -> Self {
+        self.max_age = max_age;
         self
     }
 
-    /// How far the two clocks may be apart, either way. Default 30 s. In whole seconds.
+    /// Sets the permitted clock skew between signer and verifier, in both directions, rounded down to seconds. Default: 30 s. At most one
+    /// day.
+    #[doc(alias = "clock skew")]
     pub fn skew(mut self, skew: Duration) -> Self {
         self.skew = skew;
         self
     }
 
-    /// The scheme of this hop, `http` or `https`, where neither the request's URI nor the acceptor ([`ext::OverTls`](crate::ext::OverTls))
-    /// says it: decides which port of `Host` is the default one. Default `http`.
+    /// Sets the scheme of this hop, `http` or `https`. Default: `http`.
+    ///
+    /// It determines the default port that is omitted from `"@authority"`. The scheme of the request's URI and
+    /// [`ext::OverTls`](crate::ext::OverTls) take precedence.
     pub fn scheme(mut self, scheme: Scheme) -> Self {
         self.scheme = scheme;
         self
     }
 
-    /// Accepts bodies that nothing covers: whoever is on the way can change them. Default: such requests are refused.
-    pub fn dangerous_accept_uncovered(mut self, which: Uncovered) -> Self {
-        self.uncovered = Some(which);
+    /// Accepts requests whose selected bodies are unsigned. Default: such requests are refused (403).
+    ///
+    /// Dangerous: an intermediary can change these bodies. The signer needs the same setting:
+    /// [`SignerBuilder::dangerous_unsigned_bodies`](super::SignerBuilder::dangerous_unsigned_bodies).
+    pub fn dangerous_accept_unsigned_bodies(mut self, bodies: UnsignedBodies) -> Self {
+        self.uncovered = Some(bodies);
         self
     }
 
+    /// Returns the verifier.
+    ///
     /// # Errors
-    /// `Invalid` if age or skew are above a day, or the scheme is neither `http` nor `https`.
+    /// [`ConfigError::Invalid`] if the maximum age or the clock skew is longer than one day, or the scheme is neither `http` nor `https`.
     pub fn build(self) -> Result<Verifier, ConfigError> {
         let Self { keyring, replay, max_age, skew, scheme, uncovered } = self;
         for (what, time) in [("max_age", max_age), ("skew", skew)] {
             if time > Duration::from_secs(86_400) {
-                return Err(ConfigError::invalid(what, format!("{time:?}"), "must not be above a day"));
+                return Err(ConfigError::invalid(what, format!("{time:?}"), "must be at most one day"));
             }
         }
         if scheme != Scheme::HTTP && scheme != Scheme::HTTPS {
@@ -299,30 +323,30 @@ fn check_required(input: &Input<'_>, parts: &Parts) -> Result<(), Refusal> {
         }
     }
     if base::has_empty_query(parts) && !input.covers(&Component::RequestTarget) {
-        return Err(Refusal::Uncovered("@request-target, where the query is empty"));
+        return Err(Refusal::Uncovered("@request-target for an empty query"));
     }
     Ok(())
 }
 
-pub(super) fn decide(verified: Verified, answer: Answer) -> Result<Verdict, Error> {
+pub(super) fn decide(verified: Verified, answer: NonceCheck) -> Result<Verification, Error> {
     match answer {
-        Answer::Now(seen) => admit(seen).map(|()| Verdict::Now(verified)),
-        Answer::Later(store) => Ok(Verdict::Later(VerifyLater { store, verified: Some(verified) })),
+        NonceCheck::Now(seen) => admit(seen).map(|()| Verification::Now(verified)),
+        NonceCheck::Later(store) => Ok(Verification::Later(VerifyLater { store, verified: Some(verified) })),
     }
 }
 
-fn admit(seen: Seen) -> Result<(), Error> {
+fn admit(seen: NonceStatus) -> Result<(), Error> {
     match seen {
-        Seen::Fresh => Ok(()),
-        Seen::Replayed => Err(Refusal::Replayed.into()),
-        Seen::Unavailable => Err(Error::new(ErrorKind::Unavailable, "replay memory is full")),
+        NonceStatus::Fresh => Ok(()),
+        NonceStatus::Replayed => Err(Refusal::Replayed.into()),
+        NonceStatus::Unavailable => Err(Error::new(ErrorKind::Unavailable, "replay store is full or unreachable")),
     }
 }
 
 /// The outcome of [`Verifier::verify`], now or later.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Verdict {
+pub enum Verification {
     /// The signature holds.
     Now(Verified),
     /// The signature holds if the replay store says so.
@@ -338,7 +362,7 @@ pub enum Verdict {
 /// `Signature` if the nonce was seen before, `Unavailable` if the store cannot say.
 #[must_use = "futures do nothing unless polled"]
 pub struct VerifyLater {
-    store: Pin<Box<dyn Future<Output = Seen> + Send>>,
+    store: Pin<Box<dyn Future<Output = NonceStatus> + Send>>,
     verified: Option<Verified>,
 }
 
@@ -347,7 +371,7 @@ impl Future for VerifyLater {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let seen = ready!(self.store.as_mut().poll(cx));
-        let polled_again = || Error::new(ErrorKind::Internal, "polled after it was ready");
+        let polled_again = || Error::new(ErrorKind::Internal, "polled after completion");
         Poll::Ready(admit(seen).and_then(|()| self.verified.take().ok_or_else(polled_again)))
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     error::{Error, ErrorKind, Phase},
     transport::{
         destination::Destination,
-        io::{Io, Stream},
+        io::{ByteStream, Io},
         observe::Progress,
     },
 };
@@ -71,7 +71,7 @@ impl Connector {
     /// Where a request goes, with all that keeps its connection apart from others.
     ///
     /// # Errors
-    /// `Target` (400), as [`Destination::of`].
+    /// `InvalidTarget` (400), as [`Destination::of`].
     pub(crate) fn destination<'a>(
         &self,
         parts: &Parts,
@@ -120,7 +120,7 @@ impl Connector {
     /// Makes a connection of a stream that is open already: speaks TLS over it where `to` asks for that.
     pub(crate) async fn over(
         &self,
-        stream: Box<dyn Stream>,
+        stream: Box<dyn ByteStream>,
         to: &Destination,
         offer: Offer,
         limit: Option<Duration>,
@@ -132,7 +132,7 @@ impl Connector {
     #[cfg(feature = "spawn")]
     fn check_there(&self) -> Result<(), Error> {
         match &self.is_there {
-            Some(is_there) if !is_there() => Err(not_connected("the upstream is not there any more")),
+            Some(is_there) if !is_there() => Err(not_connected("the backend process has ended")),
             _ => Ok(()),
         }
     }
@@ -144,8 +144,8 @@ impl Connector {
             return self.through(proxy, to, deadline).await;
         }
         if let Some(custom) = &self.custom {
-            if to.dial_policy().is_some() && !custom.asks_dial_policy() {
-                let error = Error::new(ErrorKind::Denied, "the connector does not ask the request's dial policy");
+            if to.dial_policy().is_some() && !custom.uses_dial_policy() {
+                let error = Error::new(ErrorKind::Denied, "the connector does not apply the request's dial policy");
                 return Err(error.in_phase(Phase::Resolve));
             }
             return Self::custom(&**custom, to, deadline).await;
@@ -159,7 +159,7 @@ impl Connector {
         #[cfg(not(unix))]
         {
             let _ = path;
-            Err(Error::new(ErrorKind::Unsupported, "unix sockets are not to be had on this system"))
+            Err(Error::new(ErrorKind::Unsupported, "unix sockets are not supported on this platform"))
         }
     }
 
@@ -221,7 +221,7 @@ impl Connector {
         #[cfg(not(feature = "tls"))]
         {
             let _ = (offer, deadline);
-            Err(Error::new(ErrorKind::Unsupported, "https needs the feature tls"))
+            Err(Error::new(ErrorKind::Unsupported, "https requires the feature tls"))
         }
     }
 }

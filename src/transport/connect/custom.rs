@@ -2,35 +2,43 @@
 
 use std::{future::Future, io, pin::Pin};
 
-use crate::transport::{destination::Destination, io::Stream};
+use crate::transport::{destination::Destination, io::ByteStream};
 
-/// What a [`Connect`] answers with, sooner or later.
-pub type Connecting = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send>>;
+/// The future that a [`Connect`] returns: resolves to the opened stream.
+pub type Connecting = Pin<Box<dyn Future<Output = io::Result<Box<dyn ByteStream>>> + Send>>;
 
-/// A way of one's own to reach an upstream, such as an in-memory duplex or another proxy's tunnel.
+/// Opens byte streams to upstreams, instead of TCP and unix sockets: a custom connector, such as an in-memory stream or
+/// a tunnel.
 ///
-/// Called once per connection, not once per request. TLS, where the destination asks for it, is spoken over what it returns.
+/// Called once per connection, not once per request. For a destination with TLS, TLS is spoken over the returned
+/// stream. An error becomes `Connect` (502).
 ///
 /// ```
-/// use nexthop::transport::{Connect, Connecting, Destination, Stream};
+/// use nexthop::net::{ByteStream, Connect, Connecting, Destination};
 ///
 /// struct InMemory(tokio::sync::mpsc::UnboundedSender<tokio::io::DuplexStream>);
 ///
 /// impl Connect for InMemory {
 ///     fn connect(&self, _: &Destination) -> Connecting {
-///         let (ours, theirs) = tokio::io::duplex(64 * 1024);
-///         let sent = self.0.send(theirs).map_err(|_| std::io::ErrorKind::ConnectionRefused.into());
-///         Box::pin(async move { sent.map(|()| Box::new(ours) as Box<dyn Stream>) })
+///         let (client, server) = tokio::io::duplex(64 * 1024);
+///         let sent = self.0.send(server);
+///         Box::pin(async move {
+///             sent.map_err(|_| std::io::ErrorKind::ConnectionRefused)?;
+///             Ok(Box::new(client) as Box<dyn ByteStream>)
+///         })
 ///     }
 /// }
 /// ```
+#[doc(alias = "connector")]
+#[doc(alias = "dialer")]
 pub trait Connect: Send + Sync + 'static {
-    /// Opens one stream to `to`.
+    /// Opens one stream to the destination `to`.
     fn connect(&self, to: &Destination) -> Connecting;
 
-    /// True if [`connect`](Self::connect) asks the destination's [`dial_policy`](Destination::dial_policy) about every address it connects
-    /// to. Where it does not, the default, requests with a policy are `Denied` (403): nobody could say where they would end.
-    fn asks_dial_policy(&self) -> bool {
+    /// Returns true if [`connect`](Self::connect) applies the destination's [`dial_policy`](Destination::dial_policy)
+    /// to every address it connects to. Default: false; requests with a dial policy then fail with `Denied` (403),
+    /// because the policy would be bypassed.
+    fn uses_dial_policy(&self) -> bool {
         false
     }
 }

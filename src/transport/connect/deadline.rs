@@ -38,7 +38,7 @@ impl<'a> Deadline<'a> {
             match at {
                 None => step.await,
                 Some(at) => timeout_at(at, step).await.unwrap_or_else(|_| {
-                    Err(Error::new(ErrorKind::Timeout, "no connection to the upstream in time").in_phase(phase))
+                    Err(Error::new(ErrorKind::Timeout, "timeout connecting to the upstream").in_phase(phase))
                 }),
             }
         };

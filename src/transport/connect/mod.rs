@@ -27,7 +27,7 @@ pub(crate) use connector::{Connector, Offer};
 pub use custom::{Connect, Connecting};
 #[cfg(feature = "proxy-protocol")]
 pub use proxy_protocol::ProxyProtocolVersion;
-pub use resolve::{Resolve, Resolving};
+pub use resolve::{DnsLookup, DnsResolver};
 #[cfg(feature = "serve")]
 pub(crate) use tcp::keepalive;
 #[cfg(feature = "tls")]

@@ -7,23 +7,25 @@ use proxy_header::{ProxiedAddress, ProxyHeader};
 
 use crate::{
     error::{Error, ErrorKind},
-    ext::{PeerAddr, RequestOrigin},
+    ext::{OriginalRequest, PeerAddr},
 };
 
-/// The version of the PROXY protocol that is sent.
+/// Selects the version of the PROXY protocol header sent to upstreams, for
+/// [`send_proxy_protocol`](crate::exact::ExactProxyBuilder::send_proxy_protocol).
+#[doc(alias = "haproxy")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProxyProtocolVersion {
-    /// One line of text.
+    /// Version 1: one line of text.
     V1,
-    /// Binary.
+    /// Version 2: binary.
     V2,
 }
 
 /// The client of a request: the restored one where `ProxyMiddleware` decided, else the socket's peer; none where it has no IP address or
 /// nobody knows it.
 pub(super) fn client(extensions: &Extensions) -> Option<SocketAddr> {
-    let (ip, port) = match extensions.get::<RequestOrigin>() {
+    let (ip, port) = match extensions.get::<OriginalRequest>() {
         Some(origin) => (origin.client(), origin.client_port()),
         None => {
             let peer = PeerAddr::of(extensions);
@@ -48,8 +50,9 @@ impl ProxyProtocolVersion {
             Self::V1 => header.encode_v1(&mut bytes),
             Self::V2 => header.encode_v2(&mut bytes),
         };
-        let failed =
-            |error| Error::new(ErrorKind::Internal, "no PROXY header can be made").with_source(format!("{error:?}"));
+        let failed = |error| {
+            Error::new(ErrorKind::Internal, "the PROXY header cannot be encoded").with_source(format!("{error:?}"))
+        };
         encoded.map_err(failed).map(|()| bytes)
     }
 }

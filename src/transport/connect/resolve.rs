@@ -1,4 +1,4 @@
-//! [`Resolve`]: from a name to addresses, and which of them may be dialled.
+//! [`DnsResolver`]: from a name to addresses, and which of them may be dialled.
 
 use std::{
     future::Future,
@@ -13,30 +13,32 @@ use crate::{
     ext::DialPolicy,
 };
 
-/// What a [`Resolve`] answers with, sooner or later.
-pub type Resolving = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+/// The future that a [`DnsResolver`] returns: resolves to the addresses of the host.
+pub type DnsLookup = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
-/// A way of one's own to find the addresses of a host, instead of the system's resolver (`getaddrinfo`).
+/// Resolves host names to addresses, instead of the system's resolver (`getaddrinfo`).
 ///
-/// Called once per connection, not once per request, and never for IP addresses. Of a longer answer the first 32 addresses count.
+/// Called once per connection, not once per request, and never for IP addresses. The first 32 addresses of a result are
+/// used. An error or an empty result becomes `Connect` (502).
 ///
 /// ```
 /// use std::{collections::HashMap, io, net::IpAddr};
 ///
-/// use nexthop::transport::{Resolve, Resolving};
+/// use nexthop::net::{DnsLookup, DnsResolver};
 ///
 /// struct Fixed(HashMap<String, IpAddr>);
 ///
-/// impl Resolve for Fixed {
-///     fn resolve(&self, host: &str, port: u16) -> Resolving {
+/// impl DnsResolver for Fixed {
+///     fn resolve(&self, host: &str, port: u16) -> DnsLookup {
 ///         let found = self.0.get(host).map(|ip| vec![(*ip, port).into()]);
 ///         Box::pin(async move { found.ok_or_else(|| io::ErrorKind::NotFound.into()) })
 ///     }
 /// }
 /// ```
-pub trait Resolve: Send + Sync + 'static {
-    /// The addresses of `host`, the best first, each with the port to connect to, which is most often `port`.
-    fn resolve(&self, host: &str, port: u16) -> Resolving;
+#[doc(alias = "service discovery")]
+pub trait DnsResolver: Send + Sync + 'static {
+    /// Returns the addresses of `host` in order of preference, each with the port to connect to, usually `port`.
+    fn resolve(&self, host: &str, port: u16) -> DnsLookup;
 }
 
 /// The address that `host` is written as, which needs no resolving.
@@ -49,12 +51,12 @@ pub(super) fn literal(host: &str, port: u16) -> Option<SocketAddr> {
 /// # Errors
 /// `Connect` (502) in `Phase::Resolve`, also for an empty answer.
 pub(super) async fn resolve(
-    resolver: Option<&Arc<dyn Resolve>>,
+    resolver: Option<&Arc<dyn DnsResolver>>,
     host: &str,
     port: u16,
 ) -> Result<Vec<SocketAddr>, Error> {
     let unknown = |error: io::Error| {
-        let error = Error::new(ErrorKind::Connect, "the upstream's name is not known").with_source(error);
+        let error = Error::new(ErrorKind::Connect, "DNS lookup of the upstream failed").with_source(error);
         error.in_phase(Phase::Resolve)
     };
     let found = match resolver {
@@ -83,7 +85,7 @@ pub(super) fn allowed<'a>(
         addresses.retain(|address| policy.allows(address));
     }
     if addresses.is_empty() {
-        let error = Error::new(ErrorKind::Denied, "the upstream's address may not be connected to");
+        let error = Error::new(ErrorKind::Denied, "the dial policy denies every address of the upstream");
         return Err(error.in_phase(Phase::Resolve));
     }
     Ok(addresses)

@@ -26,7 +26,7 @@ pub(super) async fn connect(io: Io, target: &Target<'_>, known_as: Option<&Crede
 fn failed(error: &tokio_socks::Error) -> Refusal {
     use tokio_socks::Error::{AuthorizationRequired, NoAcceptableAuthMethods, PasswordAuthFailure};
 
-    let told = refused(format_args!("does not connect: {error}"));
+    let told = refused(format_args!("failed to connect: {error}"));
     match error {
         AuthorizationRequired | NoAcceptableAuthMethods | PasswordAuthFailure(_) => Refusal::Proxy(told),
         _ => Refusal::Target(told),

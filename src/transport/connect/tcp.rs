@@ -16,7 +16,7 @@ use tokio::{
 use super::{
     deadline::Deadline,
     race::race,
-    resolve::{Resolve, allowed, literal, resolve},
+    resolve::{DnsResolver, allowed, literal, resolve},
 };
 use crate::{
     error::{Error, ErrorKind, Phase},
@@ -27,7 +27,7 @@ use crate::{
 /// How names become addresses and addresses connections.
 #[derive(Clone)]
 pub(crate) struct Tcp {
-    pub(crate) resolver: Option<Arc<dyn Resolve>>,
+    pub(crate) resolver: Option<Arc<dyn DnsResolver>>,
     pub(crate) policy: Option<DialPolicy>,
     /// Silence after which the kernel asks whether the peer is still there.
     pub(crate) keepalive: Option<Duration>,
@@ -51,7 +51,7 @@ impl Tcp {
                 Some(address) => Ok(vec![address]),
                 None => deadline.within(Phase::Resolve, resolve(self.resolver.as_ref(), host, port)).await,
             },
-            _ => Err(Error::new(ErrorKind::Target, "the request names no host to connect to")),
+            _ => Err(Error::new(ErrorKind::InvalidTarget, "no host to connect to: the request URI has no authority")),
         }
     }
 
@@ -68,7 +68,7 @@ impl Tcp {
                 timeout(limit, self.dial(address)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             }
         };
-        dialled.inspect_err(|error| tracing::debug!(%address, %error, "an address of the upstream does not connect"))
+        dialled.inspect_err(|error| tracing::debug!(%address, %error, "connecting to an upstream address failed"))
     }
 
     async fn dial(&self, address: SocketAddr) -> io::Result<TcpStream> {
@@ -111,7 +111,7 @@ impl Failures {
 
 impl fmt::Display for Failures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "none of {} addresses connects", self.0.len())?;
+        write!(f, "none of {} addresses accepted a connection", self.0.len())?;
         self.0.iter().enumerate().try_for_each(|(at, error)| {
             let before = if at == 0 { ": " } else { "; " };
             write!(f, "{before}{error}")

@@ -57,7 +57,9 @@ impl Connector {
                 Ok(io) => return Ok(io),
             }
         }
-        Err(failed.unwrap_or_else(|| Error::new(ErrorKind::Target, "the request names no host to connect to")))
+        Err(failed.unwrap_or_else(|| {
+            Error::new(ErrorKind::InvalidTarget, "no host to connect to: the request URI has no authority")
+        }))
     }
 
     /// The name, for the proxy to resolve; or addresses, where they are given, are to be found here, or a policy has to look at them.
@@ -92,7 +94,7 @@ impl Connector {
             }
         };
         let Some(limit) = self.tcp.attempt else { return asking.await };
-        timeout(limit, asking).await.unwrap_or_else(|_| Err(refused("does not answer in time").into()))
+        timeout(limit, asking).await.unwrap_or_else(|_| Err(refused("did not answer in time").into()))
     }
 }
 
@@ -129,7 +131,7 @@ async fn connect(mut io: Io, target: &Target<'_>, known_as: Option<&Credentials>
     for _ in 0..=MAX_INTERIM {
         let head = loop {
             let head = decode_head(&mut read, &mut fields, &mut layout, MAX_HEAD, true);
-            if let Some(head) = head.map_err(|error| refused(format!("is no HTTP proxy: {error}")))? {
+            if let Some(head) = head.map_err(|error| refused(format!("sent an invalid response: {error}")))? {
                 break head;
             }
             if io.read_buf(&mut read).await.map_err(not_connected)? == 0 {
@@ -142,12 +144,12 @@ async fn connect(mut io: Io, target: &Target<'_>, known_as: Option<&Credentials>
             200..300 if read.is_empty() => return Ok(io),
             // Rare: an upstream that speaks first.
             200..300 => return Ok(Io::Custom(Box::new(Upgraded::new(io, read, None, Watch::default())))),
-            407 if known_as.is_none() => return Err(Refusal::Proxy(refused("asks for credentials"))),
-            407 => return Err(Refusal::Proxy(refused("does not take the credentials"))),
+            407 if known_as.is_none() => return Err(Refusal::Proxy(refused("requires credentials"))),
+            407 => return Err(Refusal::Proxy(refused("rejected the credentials"))),
             status => return Err(refused(format!("answered with status {status}")).into()),
         }
     }
-    Err(refused("does not come to an answer").into())
+    Err(refused("sent too many 1xx responses").into())
 }
 
 fn request(target: &Target<'_>, known_as: Option<&Credentials>) -> Zeroizing<String> {
@@ -215,20 +217,20 @@ mod tests {
         let flood = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(MAX_HEAD));
         let interim = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(MAX_INTERIM + 1) + "HTTP/1.1 200 OK\r\n\r\n";
         for (answer, why) in [
-            ("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "asks for credentials"),
+            ("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "requires credentials"),
             ("HTTP/1.1 403 Forbidden\r\n\r\n", "answered with status 403"),
             ("HTTP/1.1 101 Switching Protocols\r\n\r\n", "answered with status 101"),
             ("HTTP/1.1 302 Found\r\nlocation: /\r\n\r\n", "answered with status 302"),
-            ("SSH-2.0-x\r\n\r\n", "is no HTTP proxy: the head of the response is not HTTP"),
+            ("SSH-2.0-x\r\n\r\n", "sent an invalid response: the response head is not valid HTTP"),
             ("HTTP/1.1 200 OK\r\n", "closed the connection"),
             ("", "closed the connection"),
-            (&flood, "is no HTTP proxy: the head of the response is too long"),
-            (&interim, "does not come to an answer"),
+            (&flood, "sent an invalid response: the response head is too large"),
+            (&interim, "sent too many 1xx responses"),
         ] {
             let told = answered(answer, false).await.expect_err(answer);
             assert!(told.ends_with(why), "{told}: {why}");
         }
         let told = answered("HTTP/1.1 407 no\r\n\r\n", true).await.unwrap_err();
-        assert_eq!(told, "the upstream proxy does not take the credentials");
+        assert_eq!(told, "the upstream proxy rejected the credentials");
     }
 }

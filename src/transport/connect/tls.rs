@@ -1,4 +1,4 @@
-//! [`Tls`]: whom an https upstream must prove to be.
+//! [`Tls`]: the TLS configuration for https upstreams.
 
 use std::{fmt, io, sync::Arc, sync::OnceLock};
 
@@ -14,16 +14,20 @@ use crate::{
     transport::{destination::Destination, io::Io, secured::Secured},
 };
 
-/// How https upstreams are verified: the platform's roots unless others are given. Verification cannot be turned off here; a
-/// [`rustls_config`](Self::rustls_config) of one's own can do anything.
+/// Configures TLS for https upstreams: root certificates, client certificate, versions. Default: the platform's root
+/// certificates.
 ///
-/// The crypto provider is named explicitly and never taken from or put into the process: aws-lc-rs or ring by the feature of that name,
-/// or any other through [`rustls_config`](Self::rustls_config). Sessions are resumed, 256 of them kept in memory.
+/// Certificate verification cannot be disabled here. A custom [`rustls_config`](Self::rustls_config) is used as it is,
+/// without restrictions.
+///
+/// The crypto provider is aws-lc-rs or ring, by the feature of that name, or that of a
+/// [`rustls_config`](Self::rustls_config). The process-wide default provider of rustls is neither used nor set. TLS
+/// sessions are resumed; 256 are kept in memory.
 ///
 /// ```
 /// # fn read(_: &str) -> std::io::Result<Vec<u8>> { Err(std::io::ErrorKind::NotFound.into()) }
 /// # fn run() -> Result<(), nexthop::BoxError> {
-/// use nexthop::transport::{Tls, TlsVersion};
+/// use nexthop::net::{Tls, TlsVersion};
 ///
 /// let tls = Tls::builder()
 ///     .extra_roots_pem(&read("company-ca.pem")?)
@@ -33,6 +37,10 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "mtls")]
+#[doc(alias = "https")]
+#[doc(alias = "rustls")]
+#[doc(alias = "client certificate")]
 #[derive(Clone)]
 pub struct Tls {
     trust: Arc<Trust>,
@@ -51,34 +59,37 @@ struct Platform {
 }
 
 impl Tls {
-    /// Verifies by the platform's own roots and rules. They are loaded at the first https request.
+    /// Verifies upstreams against the platform's root certificates and rules, which are loaded at the first https
+    /// request.
     #[must_use]
     pub fn platform() -> Self {
         Self::lazily(Settings::default(), None)
     }
 
-    /// Verifies by the certificates in `pem` and by no others.
+    /// Verifies upstreams against the root certificates in `pem` only.
     ///
     /// # Errors
-    /// [`ConfigError::Tls`] if `pem` holds no certificate or one that cannot be a root, or without a crypto provider.
+    /// [`ConfigError::Tls`] if `pem` contains no certificate or one that is not a valid root, or if no crypto provider
+    /// is enabled.
     pub fn roots_pem(pem: &[u8]) -> Result<Self, ConfigError> {
         Self::builder().roots_pem(pem).build()
     }
 
-    /// The same as [`roots_pem`](Self::roots_pem), showing a client certificate (`chain` and `key` in PEM) to who asks for one.
+    /// Verifies upstreams against the root certificates in `roots_pem` only, and sends a client certificate (`chain`
+    /// and `key`, in PEM) to upstreams that request one.
     ///
     /// # Errors
-    /// [`ConfigError::Tls`] as there, or if chain and key cannot be read or do not fit each other.
+    /// [`ConfigError::Tls`] as for [`roots_pem`](Self::roots_pem), and if chain or key are invalid or do not match.
     pub fn roots_and_identity_pem(roots_pem: &[u8], chain: &[u8], key: &[u8]) -> Result<Self, ConfigError> {
         Self::builder().roots_pem(roots_pem).identity_pem(chain, key).build()
     }
 
-    /// Starts with the platform's roots, no identity, TLS 1.2 and 1.3.
+    /// Returns a builder with the defaults: the platform's root certificates, no client certificate, TLS 1.2 and 1.3.
     pub fn builder() -> TlsBuilder {
         TlsBuilder::default()
     }
 
-    /// Takes rustls's own configuration. Its ALPN protocols are replaced by those that are spoken.
+    /// Wraps a rustls configuration. Its ALPN protocols are replaced according to `HttpVersions`.
     #[must_use]
     pub fn rustls_config(config: ClientConfig) -> Self {
         Self { trust: Arc::new(Trust::Given(Arc::new(config))), server_name: None }
@@ -102,7 +113,7 @@ impl Tls {
             }
         };
         config.clone().map_err(|why| {
-            Error::new(ErrorKind::Connect, "the platform's certificates are not usable")
+            Error::new(ErrorKind::Connect, "loading the platform's root certificates failed")
                 .with_source(why)
                 .in_phase(Phase::Tls)
         })
@@ -118,7 +129,7 @@ impl Tls {
         // The request's word before the builder's, and that before the URI's.
         let name = to.asked_server_name().or(self.server_name.as_deref()).or(to.server_name());
         let name = ServerName::try_from(name.unwrap_or_default().to_owned())
-            .map_err(|_| Error::new(ErrorKind::Target, "the host cannot be the name of a certificate"))?;
+            .map_err(|_| Error::new(ErrorKind::InvalidTarget, "the host is not a valid TLS server name"))?;
         let connector = TlsConnector::from(self.client_config()?);
         let stream = connector.with_alpn(offer.names()).connect(name, io).await.map_err(failed)?;
         let alpn = match stream.get_ref().1.alpn_protocol() {

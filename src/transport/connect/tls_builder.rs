@@ -13,18 +13,18 @@ use rustls_platform_verifier::Verifier;
 use super::tls::Tls;
 use crate::error::ConfigError;
 
-/// The oldest version of TLS that is spoken.
+/// Selects the oldest TLS version that is accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TlsVersion {
-    /// TLS 1.2, and 1.3 with who knows it.
+    /// TLS 1.2 or later; TLS 1.3 if the upstream supports it.
     #[default]
     Tls12,
-    /// TLS 1.3 alone.
+    /// TLS 1.3 only.
     Tls13,
 }
 
-/// Settings of a [`Tls`].
+/// Builds a [`Tls`].
 #[derive(Default)]
 #[must_use]
 pub struct TlsBuilder {
@@ -43,42 +43,55 @@ enum Roots {
 }
 
 impl TlsBuilder {
-    /// Verifies by the certificates in `pem` and by no others.
+    /// Sets the root certificates, in PEM, that upstreams are verified against. The platform's roots are not used.
+    /// Default: the platform's roots.
+    #[doc(alias = "ca bundle")]
     pub fn roots_pem(mut self, pem: &[u8]) -> Self {
         self.roots = Roots::Only(pem.to_vec());
         self
     }
 
-    /// Verifies by the platform's roots and by the certificates in `pem`. On Android these cannot be had together.
+    /// Adds root certificates, in PEM, to the platform's roots. Default: the platform's roots only. Not supported on
+    /// Android.
+    ///
+    /// Replaces an earlier call of [`roots_pem`](Self::roots_pem).
+    #[doc(alias = "custom CA")]
     pub fn extra_roots_pem(mut self, pem: &[u8]) -> Self {
         self.roots = Roots::PlatformAnd(pem.to_vec());
         self
     }
 
-    /// Shows a client certificate (`chain` and `key` in PEM) to who asks for one.
+    /// Sets the client certificate (`chain` and `key`, in PEM), sent to upstreams that request one. Default: none.
+    #[doc(alias = "mtls")]
+    #[doc(alias = "client certificate")]
     pub fn identity_pem(mut self, chain: &[u8], key: &[u8]) -> Self {
         self.identity = Some((chain.to_vec(), key.to_vec()));
         self
     }
 
-    /// The oldest version that is spoken: TLS 1.2.
+    /// Sets the oldest TLS version that is accepted. Default: TLS 1.2.
     pub fn min_version(mut self, version: TlsVersion) -> Self {
         self.min_version = version;
         self
     }
 
-    /// The name that certificates must hold, and that is sent as SNI: the URI's host. For one upstream whose name differs from where it is
-    /// found; [`ConnectWith`](crate::ext::ConnectWith) says it for one request.
+    /// Sets the name that certificates must be valid for, and that is sent as SNI. Default: the URI's host.
+    ///
+    /// For an upstream whose name differs from its address. [`ConnectWith`](crate::ext::ConnectWith) sets the name for
+    /// one request.
+    #[doc(alias = "sni")]
     pub fn server_name(mut self, name: impl Into<String>) -> Self {
         self.server_name = Some(name.into());
         self
     }
 
-    /// Reads everything but the platform's roots, which are loaded at the first https request.
+    /// Parses certificates and key, and returns the configuration. The platform's roots are loaded at the first https
+    /// request.
     ///
     /// # Errors
-    /// [`ConfigError::Tls`] if no certificate is where one should be, one cannot be a root, chain and key do not fit each other, or there
-    /// is no crypto provider; [`ConfigError::Invalid`] for a name that no certificate can hold.
+    /// * [`ConfigError::Tls`] if the PEM contains no certificate, a certificate is not a valid root, the certificate
+    ///   chain does not match the key, or no crypto provider is enabled.
+    /// * [`ConfigError::Invalid`] if the server name is neither a host name nor an IP address.
     pub fn build(self) -> Result<Tls, ConfigError> {
         if let Some(name) = &self.server_name
             && rustls::pki_types::ServerName::try_from(name.as_str()).is_err()
@@ -145,7 +158,7 @@ impl Settings {
     #[cfg(target_os = "android")]
     fn verifier(&self, provider: Arc<CryptoProvider>) -> Result<Verifier, ConfigError> {
         if !self.extra.is_empty() {
-            return Err(ConfigError::tls("Android takes no roots beside its own"));
+            return Err(ConfigError::tls("extra roots are not supported together with the platform's on Android"));
         }
         Verifier::new(provider).map_err(tls)
     }
@@ -177,7 +190,7 @@ fn identity(chain: &[u8], key: &[u8]) -> Result<Arc<dyn ResolvesClientCert>, Con
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
     let found: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(tls)?;
     if found.is_empty() {
-        return Err(ConfigError::tls("no certificate in the PEM text"));
+        return Err(ConfigError::tls("no certificate in the PEM input"));
     }
     Ok(found)
 }
@@ -196,7 +209,7 @@ fn provider() -> Result<Arc<CryptoProvider>, ConfigError> {
     #[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
     return Ok(Arc::new(rustls::crypto::ring::default_provider()));
     #[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
-    Err(ConfigError::tls("no crypto provider: enable the feature aws-lc-rs or ring, or give a rustls configuration"))
+    Err(ConfigError::tls("no crypto provider: enable the feature aws-lc-rs or ring, or use Tls::rustls_config"))
 }
 
 static TLS13_ALONE: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];

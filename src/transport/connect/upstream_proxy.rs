@@ -7,36 +7,43 @@ use zeroize::Zeroizing;
 
 use crate::{error::ConfigError, ext::ConnectWith, transport::destination::Destination};
 
-/// Another proxy, through which every connection goes: an HTTP proxy that is asked by `CONNECT` (RFC 9110 §9.3.6), or a SOCKS5 proxy
-/// (RFC 1928; feature `socks`).
+/// Describes another proxy through which upstreams are reached: an HTTP proxy, by `CONNECT` (RFC 9110 §9.3.6), or a
+/// SOCKS5 proxy (RFC 1928; feature `socks`).
 ///
-/// Requests go through it as they would go out without it: everything is tunnelled, plain HTTP, TLS, HTTP/2 and websockets alike, and the
-/// proxy sees no more than the host, unless the request itself is in clear text. (Many HTTP proxies allow tunnels to port 443 alone; plain
-/// HTTP is refused there.) Unix sockets are connected to directly.
+/// All connections are tunnelled through the proxy: plain HTTP, TLS, HTTP/2 and websockets. Requests are the same as
+/// without the proxy. The proxy sees the host, and the requests only if they are not encrypted. Many HTTP proxies allow
+/// tunnels to port 443 only, so plain HTTP is refused there. Unix sockets are connected to directly.
 ///
-/// | text | proxy | names are resolved |
+/// | URL | proxy | DNS resolution |
 /// |---|---|---|
 /// | `http://[user:password@]host:port` | HTTP | by the proxy |
-/// | `https://[user:password@]host:port` | HTTP, over TLS, verified as upstreams are | by the proxy |
-/// | `socks5://[user:password@]host:port` | SOCKS5 | here |
+/// | `https://[user:password@]host:port` | HTTP, over TLS; verified like upstreams | by the proxy |
+/// | `socks5://[user:password@]host:port` | SOCKS5 | local |
 /// | `socks5h://[user:password@]host:port` | SOCKS5 | by the proxy |
 ///
-/// Where a [`DialPolicy`](crate::ext::DialPolicy) is set, by the builder or the request, names are resolved here in any case, and the proxy
-/// is asked for addresses that the policy allows: what it makes of a name, nobody could check. The proxy's own address is not asked about.
+/// With a [`DialPolicy`](crate::ext::DialPolicy), of the builder or of the request, names are always resolved locally,
+/// and the proxy is asked to connect to addresses that the policy allows, because the policy cannot check how the proxy
+/// resolves a name. The policy does not apply to the proxy's own address.
 ///
-/// User and password may be percent-encoded. They are sent to the proxy alone: as `Basic` (RFC 7617), or by RFC 1929.
+/// User name and password may be percent-encoded. They are sent to the proxy only, by `Basic` authentication (RFC 7617)
+/// or by RFC 1929. `Debug` and errors never print them.
 ///
 /// ```
-/// use nexthop::{ExactProxy, transport::UpstreamProxy};
+/// use nexthop::{ExactProxy, net::UpstreamProxy};
 ///
 /// let proxy: UpstreamProxy = "http://me:s%40cret@proxy.example:3128".parse()?;
 /// assert_eq!(format!("{proxy:?}"), r#"UpstreamProxy("http://proxy.example:3128")"#);
 /// let client = ExactProxy::builder().upstream_proxy(proxy).build()?;
 ///
 /// let error = "http://me:secret@proxy.example".parse::<UpstreamProxy>().unwrap_err();
-/// assert_eq!(error.to_string(), r#"upstream_proxy "http://proxy.example": names no port, and there is no usual one"#);
+/// assert!(error.to_string().contains("the port is missing; there is no default port"));
+/// assert!(!error.to_string().contains("secret"));
 /// # Ok::<(), nexthop::ConfigError>(())
 /// ```
+#[doc(alias = "http proxy")]
+#[doc(alias = "socks5")]
+#[doc(alias = "proxy chaining")]
+#[doc(alias = "HTTP_PROXY")]
 #[derive(Clone)]
 pub struct UpstreamProxy(Arc<Inner>);
 
@@ -65,11 +72,11 @@ pub(super) struct Credentials {
 }
 
 impl UpstreamProxy {
-    /// The same, asked with this user and password instead of those in the text.
+    /// Sets the user name and password, in place of those in the URL.
     ///
     /// # Errors
-    /// `Secret`, without naming either: a control character; a colon in the user's name for an HTTP proxy (RFC 7617 §2); none or more than
-    /// 255 bytes for a SOCKS5 proxy (RFC 1929 §2).
+    /// [`ConfigError::Secret`], without the values: a control character; a colon in the user name for an HTTP proxy
+    /// (RFC 7617 §2); an empty value or more than 255 bytes for a SOCKS5 proxy (RFC 1929 §2).
     pub fn credentials(self, user: &str, password: &str) -> Result<Self, ConfigError> {
         let credentials = Credentials { user: user.to_owned().into(), password: password.to_owned().into() };
         let Inner { protocol, at, text, .. } = &*self.0;
@@ -100,12 +107,12 @@ impl Credentials {
     }
 
     fn check(&self, protocol: Protocol) -> Result<(), ConfigError> {
-        let fail = |why: &str| Err(ConfigError::secret("the credentials for the upstream proxy", why));
+        let fail = |why: &str| Err(ConfigError::secret("upstream proxy credentials", why));
         if self.user.chars().chain(self.password.chars()).any(char::is_control) {
-            return fail("hold a control character");
+            return fail("the user name and password must not contain control characters");
         }
         match protocol {
-            Protocol::Http if self.user.contains(':') => fail("hold a colon in the user's name"),
+            Protocol::Http if self.user.contains(':') => fail("the user name must not contain a colon"),
             Protocol::Http => Ok(()),
             #[cfg(feature = "socks")]
             Protocol::Socks { .. } => {
@@ -113,7 +120,7 @@ impl Credentials {
                 if fits(&self.user) && fits(&self.password) {
                     return Ok(());
                 }
-                fail("must have 1 to 255 bytes each for SOCKS5")
+                fail("the user name and password must be 1 to 255 bytes each for SOCKS5")
             }
         }
     }
@@ -138,16 +145,16 @@ impl FromStr for UpstreamProxy {
             "https" => (Protocol::Http, true),
             #[cfg(feature = "socks")]
             "socks5" | "socks5h" => (Protocol::Socks { resolve: scheme == "socks5" }, false),
-            _ => return Err(fail("is none of http, https (feature tls), socks5 and socks5h (feature socks)")),
+            _ => return Err(fail("the scheme must be http, https (feature tls), socks5 or socks5h (feature socks)")),
         };
         let uri: Uri = format!("{}://{place}/", if tls { "https" } else { "http" })
             .parse()
-            .map_err(|_| fail("is not scheme://host:port"))?;
+            .map_err(|_| fail("expected scheme://host:port"))?;
         if uri.path() != "/" || uri.query().is_some() {
-            return Err(fail("is not scheme://host:port"));
+            return Err(fail("expected scheme://host:port"));
         }
         if uri.port().is_none() {
-            return Err(fail("names no port, and there is no usual one"));
+            return Err(fail("the port is missing; there is no default port"));
         }
         let at = Destination::of(&uri, None).map_err(|error| fail(&error.to_string()))?;
         // Its certificate is its own affair, whatever name upstreams are said to have.
@@ -159,7 +166,7 @@ impl FromStr for UpstreamProxy {
         let credentials = match credentials.map(|text| Credentials::read(text).ok_or(())) {
             None => None,
             Some(Ok(credentials)) => Some(credentials),
-            Some(Err(())) => return Err(fail("has credentials that are not percent-encoded UTF-8")),
+            Some(Err(())) => return Err(fail("the credentials are not percent-encoded UTF-8")),
         };
         if let Some(credentials) = &credentials {
             credentials.check(protocol)?;

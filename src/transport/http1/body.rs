@@ -143,7 +143,7 @@ impl Download {
                         conn.alarm.set(self.idle.map(|idle| Instant::now() + idle));
                     }
                     ready!(conn.alarm.poll(cx));
-                    let error = Error::new(ErrorKind::Timeout, "the upstream's body did not arrive in time");
+                    let error = Error::new(ErrorKind::Timeout, "timeout waiting for the response body");
                     return Poll::Ready(Some(Err(error.in_phase(Phase::ResponseBody).after_send())));
                 }
             }
@@ -172,7 +172,7 @@ impl Download {
 }
 
 fn cut(source: Option<BoxError>) -> Error {
-    super::framing::broken("the upstream's body was cut", source, Phase::ResponseBody)
+    super::framing::broken("the connection failed before the end of the response body", source, Phase::ResponseBody)
 }
 
 impl Body for Incoming {

@@ -37,7 +37,7 @@ pub(crate) struct Conn {
     /// How many requests it has answered.
     pub(crate) uses: u64,
     /// How many it may answer, by the limit here and by what the upstream said.
-    pub(crate) max_uses: Option<u64>,
+    pub(crate) max_requests: Option<u64>,
     /// How long the upstream said it keeps the connection, less the second that a request may be on its way.
     pub(crate) keep_alive: Option<Duration>,
     /// True while bytes that were written may still be held by the stream, as TLS does.
@@ -52,7 +52,7 @@ impl Conn {
     /// Outside a runtime, as its socket does.
     pub(crate) fn new(io: Io, mut home: Home, limits: Arc<Limits>, opened: Instant) -> Self {
         home.opened();
-        let max_uses = home.max_uses();
+        let max_requests = home.max_requests();
         Self {
             io,
             read: BytesMut::new(),
@@ -65,7 +65,7 @@ impl Conn {
             opened,
             runtime: runtime::Handle::current().id(),
             uses: 0,
-            max_uses,
+            max_requests,
             keep_alive: None,
             unflushed: false,
             read_size: READ_START,
@@ -74,7 +74,7 @@ impl Conn {
 
     /// True if it will be closed behind the next response.
     pub(crate) fn is_last_use(&self) -> bool {
-        self.max_uses.is_some_and(|max| self.uses.saturating_add(1) >= max)
+        self.max_requests.is_some_and(|max| self.uses.saturating_add(1) >= max)
     }
 
     /// True if nothing was sent by the upstream and it has not closed.

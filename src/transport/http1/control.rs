@@ -64,13 +64,13 @@ impl Control {
                 return match self.length.replace(length) {
                     None => Ok(false),
                     Some(other) if other == length => Ok(true),
-                    Some(_) => Err(bad("the response has two lengths")),
+                    Some(_) => Err(bad("the response has two different Content-Length values")),
                 };
             }
             Role::TransferEncoding => {
                 // RFC 9112 §6.1: one coding, `chunked`, once; nothing else can be undone here.
                 if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
-                    return Err(bad("the response has a transfer coding other than chunked"));
+                    return Err(bad("the response has a Transfer-Encoding other than chunked"));
                 }
                 self.chunked = true;
                 return Ok(true);
@@ -118,7 +118,7 @@ impl Control {
             headers.remove(name);
         }
         if self.chunked && !http11 {
-            return Err(bad("the response has a transfer coding in HTTP/1.0"));
+            return Err(bad("the HTTP/1.0 response has a Transfer-Encoding"));
         }
         let mut keep = !self.close && (http11 || self.persist);
         let framing = match (self.chunked, self.length) {

@@ -163,7 +163,7 @@ fn start(read: &[u8], prefix: &Prefix, places: &mut Vec<Place>, max: usize) -> R
     };
     places.extend(response.headers.iter().map(place));
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
-    let status = status.ok_or_else(|| bad("the status of the response is not a number from 100"))?;
+    let status = status.ok_or_else(|| bad("the response status is not a number from 100 to 999"))?;
     let reason = response.reason.filter(|reason| Some(*reason) != status.canonical_reason());
     let reason = reason.map(|reason| Bytes::copy_from_slice(reason.as_bytes()));
     Ok(Some(Start { status, reason, http11: response.version == Some(1), length }))
@@ -183,7 +183,7 @@ pub(crate) fn trailers(buf: &mut impl Buf, max: usize) -> Result<Option<HeaderMa
             for field in fields {
                 let name = HeaderName::from_bytes(field.name.as_bytes());
                 let value = HeaderValue::from_bytes(field.value);
-                let (Ok(name), Ok(value)) = (name, value) else { return Err(garbage("a trailer cannot be read")) };
+                let (Ok(name), Ok(value)) = (name, value) else { return Err(garbage("invalid trailer")) };
                 if !forbidden_in_trailers(&name) {
                     trailers.append(name, value);
                 }
@@ -191,13 +191,13 @@ pub(crate) fn trailers(buf: &mut impl Buf, max: usize) -> Result<Option<HeaderMa
             length
         }
         Ok(Status::Partial) if read.len() <= max => return Ok(None),
-        Ok(_) => return Err(garbage("the trailers are too long")),
-        Err(error) => return Err(garbage("the trailers are not HTTP").with_source(error)),
+        Ok(_) => return Err(garbage("the trailers are too large")),
+        Err(error) => return Err(garbage("invalid trailers").with_source(error)),
     };
     let section = read.get(..length).unwrap_or_default();
     // httparse takes a lone LF for the end of a line. Here, where parsers disagree on the end of the message, nothing but CR LF will do.
     if section.split_inclusive(|byte| *byte == b'\n').any(|line| !line.ends_with(b"\r\n")) {
-        return Err(garbage("the trailers have a line that does not end with CR LF"));
+        return Err(garbage("a trailer line does not end with CR LF"));
     }
     buf.advance(length);
     Ok(Some(trailers))
@@ -216,7 +216,7 @@ pub(crate) fn may_be_whole(read: &[u8], seen: usize, max: usize) -> bool {
 /// Empty lines before a response are skipped by httparse, which is kind, but each would look like the end of a head.
 fn blank_lines(read: &[u8]) -> Result<(), Error> {
     let blank = read.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-    if blank > MAX_BLANK { Err(bad("the response begins with empty lines")) } else { Ok(()) }
+    if blank > MAX_BLANK { Err(bad("too many empty lines before the response")) } else { Ok(()) }
 }
 
 /// What is kept of a connection's heads from one to the next.
@@ -253,15 +253,15 @@ fn span(whole: &[u8], part: &[u8]) -> (u32, u32) {
 }
 
 fn unreadable() -> Error {
-    bad("a field of the response cannot be read")
+    bad("invalid response header")
 }
 
 fn not_http(error: httparse::Error) -> Error {
-    bad("the head of the response is not HTTP").with_source(error)
+    bad("the response head is not valid HTTP").with_source(error)
 }
 
 fn too_long() -> Error {
-    bad("the head of the response is too long")
+    bad("the response head is too large")
 }
 
 pub(super) fn bad(reason: &'static str) -> Error {

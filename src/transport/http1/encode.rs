@@ -107,7 +107,7 @@ pub(crate) fn request_framing(
 ) -> Result<RequestFraming, Error> {
     let declared = declared_length(headers)?;
     if declared.is_some_and(|declared| size.exact().is_some_and(|exact| exact != declared)) {
-        return Err(Error::new(ErrorKind::RequestBody, "Content-Length is not the length of the body"));
+        return Err(Error::new(ErrorKind::RequestBody, "Content-Length differs from the length of the body"));
     }
     Ok(RequestFraming::of(method, &size, declared))
 }
@@ -118,7 +118,7 @@ fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, Error> {
     if length.is_none()
         || headers.get_all(header::CONTENT_LENGTH).iter().any(|line| parse_length(line.as_bytes()) != length)
     {
-        return Err(Error::new(ErrorKind::RequestBody, "Content-Length is not one number"));
+        return Err(Error::new(ErrorKind::RequestBody, "Content-Length is not a single number"));
     }
     Ok(length)
 }

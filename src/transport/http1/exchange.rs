@@ -143,7 +143,7 @@ impl Exchange {
 
     /// Closes the connection, which the upstream had closed; what remains is the right to another.
     pub(crate) fn into_home(mut self) -> Home {
-        self.conn.home.reason = CloseReason::Peer;
+        self.conn.home.reason = CloseReason::ClosedByPeer;
         self.conn.into_home()
     }
 
@@ -259,7 +259,7 @@ impl Exchange {
     fn no_response(&mut self, read: Option<std::io::Error>) -> Error {
         self.lost = !self.answered;
         let source = self.write_error.take().or(read);
-        let error = Error::new(ErrorKind::Upstream, "the upstream closed the connection without a response");
+        let error = Error::new(ErrorKind::Upstream, "the upstream closed the connection before sending a response");
         let error = error.in_phase(if self.upload.is_complete() { Phase::ResponseHead } else { Phase::Send });
         let error = if self.is_unsent() { error } else { error.after_send() };
         match source {

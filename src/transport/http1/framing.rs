@@ -144,7 +144,7 @@ impl Chunked {
                     let end = read.chunk();
                     let end = end.get(..2).unwrap_or(end);
                     if !b"\r\n".starts_with(end) {
-                        return Err(garbage("a chunk does not end where its size says"));
+                        return Err(garbage("a chunk is longer than its size"));
                     }
                     if end.len() < 2 {
                         return Ok(Piece::NeedMore);
@@ -178,7 +178,7 @@ impl Chunked {
             Ok(httparse::Status::Complete((line, size))) => {
                 let inside = read.get(..line.saturating_sub(2)).unwrap_or_default();
                 if inside.iter().any(|byte| matches!(byte, b'\n' | b'\r' | 0)) {
-                    return Err(garbage("a chunk extension holds a line break"));
+                    return Err(garbage("a chunk extension contains a line break"));
                 }
                 self.extensions += line.saturating_sub(SIZE_LINE);
                 if self.extensions > MAX_EXTENSIONS {
@@ -191,7 +191,7 @@ impl Chunked {
                 Err(garbage("the chunk extensions are too long"))
             }
             Ok(httparse::Status::Partial) => Ok(None),
-            Err(_) => Err(garbage("a chunk size cannot be read")),
+            Err(_) => Err(garbage("invalid chunk size")),
         }
     }
 }

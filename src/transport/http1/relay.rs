@@ -93,7 +93,8 @@ where
         self.exchange.conn.alarm.set(limit);
         ready!(self.exchange.conn.alarm.poll(cx));
         if self.over.is_none() {
-            let error = Error::new(ErrorKind::Timeout, "neither body moved in time");
+            let error =
+                Error::new(ErrorKind::Timeout, "timeout: neither the request body nor the response body made progress");
             self.writer.put(Err(error.in_phase(Phase::ResponseBody).after_send()));
         }
         Poll::Ready(())

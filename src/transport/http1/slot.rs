@@ -98,7 +98,11 @@ impl Reader {
         }
         if shared.writer_gone {
             self.ended = true;
-            return Poll::Ready(Some(Err(broken("the response was cut", None, Phase::ResponseBody))));
+            return Poll::Ready(Some(Err(broken(
+                "the response ended before it was complete",
+                None,
+                Phase::ResponseBody,
+            ))));
         }
         shared.reader = Some(cx.waker().clone());
         Poll::Pending

@@ -135,7 +135,7 @@ impl Upload {
 /// `RequestBody` (400): a value that begins or ends with white space, which makes a request malformed (RFC 9113 §8.2.1).
 pub(crate) fn check_trailers(trailers: &HeaderMap) -> Result<(), Error> {
     if has_padded_value(trailers) {
-        let error = Error::new(ErrorKind::RequestBody, "a trailer begins or ends with white space");
+        let error = Error::new(ErrorKind::RequestBody, "a trailer value begins or ends with whitespace");
         return Err(error.in_phase(Phase::Send));
     }
     Ok(())

@@ -152,7 +152,8 @@ impl Incoming {
                 return client;
             }
         }
-        let cut = Error::new(ErrorKind::Upstream, "the upstream's body was cut").with_source(error);
+        let cut = Error::new(ErrorKind::Upstream, "the connection failed before the end of the response body")
+            .with_source(error);
         Some(cut.in_phase(Phase::ResponseBody).after_send())
     }
 
@@ -181,7 +182,7 @@ impl Incoming {
             }
         }
         self.give_up();
-        let error = Error::new(ErrorKind::Timeout, "the upstream's body did not arrive in time");
+        let error = Error::new(ErrorKind::Timeout, "timeout waiting for the response body");
         Poll::Ready(error.in_phase(Phase::ResponseBody).after_send())
     }
 }

@@ -79,17 +79,18 @@ impl Conn {
         let spoken = match until {
             None => speaking.await,
             Some(until) => timeout_at(until, speaking).await.map_err(|_| {
-                Error::new(ErrorKind::Timeout, "the upstream did not take the preface in time").in_phase(Phase::Connect)
+                Error::new(ErrorKind::Timeout, "timeout in the HTTP/2 handshake with the upstream")
+                    .in_phase(Phase::Connect)
             })?,
         };
         let (sender, connection) = spoken.map_err(|error| {
-            let error = Error::new(ErrorKind::Connect, "no HTTP/2 connection to the upstream").with_source(error);
+            let error = Error::new(ErrorKind::Connect, "HTTP/2 handshake with the upstream failed").with_source(error);
             error.in_phase(Phase::Connect)
         })?;
         let state = Arc::new(State {
             streams: AtomicUsize::new(0),
             reason: OnceLock::new(),
-            left: AtomicU64::new(limits.max_uses.unwrap_or(u64::MAX)),
+            left: AtomicU64::new(limits.max_requests.unwrap_or(u64::MAX)),
             opened: Instant::now(),
             runtime: runtime::Handle::current().id(),
             used: AtomicBool::new(false),
@@ -119,7 +120,7 @@ impl Conn {
         let mut sender = sender.clone();
         // After a GOAWAY, its streams go on, but no others.
         if let Poll::Ready(Err(_)) = sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
-            state.close_for(CloseReason::Peer);
+            state.close_for(CloseReason::ClosedByPeer);
             state.release();
             return None;
         }
@@ -194,7 +195,7 @@ impl State {
         let more = |streams: usize| (streams & CLOSED == 0 && streams < max).then_some(streams + 1);
         let taken = self.streams.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok();
         if taken && self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.close_for(CloseReason::Uses);
+            self.close_for(CloseReason::MaxRequests);
         }
         taken
     }

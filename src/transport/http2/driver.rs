@@ -105,7 +105,7 @@ impl Driver {
             let asked = state.asked.load(Ordering::Acquire);
             if Pin::new(&mut self.connection).poll(cx).is_ready() {
                 if unused {
-                    state.close_for(CloseReason::Peer);
+                    state.close_for(CloseReason::ClosedByPeer);
                 }
                 return Poll::Ready(ControlFlow::Break(()));
             }
@@ -123,7 +123,7 @@ impl Driver {
             self.alarm.set([self.retire, idle, ask, settles].into_iter().flatten().min());
             ready!(self.alarm.poll(cx));
             if ask.is_some_and(|at| at <= Instant::now()) && self.watch.ask().is_break() {
-                tracing::debug!("an upstream's connection does not answer any more");
+                tracing::debug!("closing an HTTP/2 connection: no PING acknowledgement in time");
                 return Poll::Ready(ControlFlow::Break(()));
             }
         }

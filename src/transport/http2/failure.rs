@@ -20,7 +20,7 @@ impl Failure {
 
     /// The stream could not be opened at all.
     pub(super) fn not_opened(source: h2::Error) -> Self {
-        let error = Error::new(ErrorKind::Upstream, "the upstream's connection takes no more requests");
+        let error = Error::new(ErrorKind::Upstream, "the upstream's HTTP/2 connection accepts no new streams");
         Self { error: error.with_source(source).in_phase(Phase::Send), unprocessed: true, lost: true }
     }
 
@@ -36,11 +36,11 @@ impl Failure {
         let unprocessed = source.is_remote() && (refused || source.is_go_away());
         let lost = source.is_io() || source.is_go_away();
         let reason = if unprocessed {
-            "the upstream refused the request unread"
+            "the upstream refused the stream before processing the request"
         } else if lost {
-            "the upstream closed the connection without a response"
+            "the upstream closed the connection before sending a response"
         } else {
-            "the upstream reset the stream without a response"
+            "the upstream reset the stream before sending a response"
         };
         let error = Error::new(ErrorKind::Upstream, reason).with_source(source).in_phase(phase);
         Self { error: if unprocessed { error } else { error.after_send() }, unprocessed, lost }
@@ -49,10 +49,10 @@ impl Failure {
 
 /// A response is malformed by a value that begins or ends with white space (RFC 9113 §8.2.1).
 pub(super) fn padded() -> Error {
-    Error::new(ErrorKind::Upstream, "a field of the response begins or ends with white space")
+    Error::new(ErrorKind::Upstream, "a header or trailer value of the response begins or ends with whitespace")
 }
 
 /// The upstream has said that it takes no streams at all (RFC 9113 §6.5.2), which may not last.
 pub(super) fn no_streams() -> Error {
-    Error::new(ErrorKind::Upstream, "the upstream takes no requests for now").in_phase(Phase::Queue)
+    Error::new(ErrorKind::Upstream, "the upstream's HTTP/2 settings allow no streams").in_phase(Phase::Queue)
 }

@@ -28,7 +28,7 @@ pub(super) enum Asked {
 /// A handshake becomes an extended `CONNECT`.
 ///
 /// # Errors
-/// `Target` (400) if there is more than one `Host`, or one that cannot be an authority.
+/// `InvalidTarget` (400) if there is more than one `Host`, or one that cannot be an authority.
 pub(super) fn request(
     parts: &Parts,
     framing: RequestFraming,
@@ -76,8 +76,7 @@ pub(super) fn request(
     if let Some(Asked::Switch(handshake)) = &asked {
         request.extensions_mut().insert(h2::ext::Protocol::from(handshake.protocol()));
     }
-    *request.uri_mut() =
-        Uri::from_parts(uri).map_err(|error| target("the target cannot be sent").with_source(error))?;
+    *request.uri_mut() = Uri::from_parts(uri).map_err(|error| target("invalid request target").with_source(error))?;
     *request.version_mut() = Version::HTTP_2;
     *request.headers_mut() = headers;
     Ok((request, asked))
@@ -87,14 +86,14 @@ pub(super) fn request(
 fn authority(uri: &Uri, headers: &HeaderMap) -> Result<Authority, Error> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let authority = match (hosts.next(), uri.authority()) {
-        (Some(_), _) if hosts.next().is_some() => return Err(target("there is more than one Host")),
+        (Some(_), _) if hosts.next().is_some() => return Err(target("more than one Host header")),
         (Some(host), _) => Authority::try_from(host.as_bytes())
-            .map_err(|error| target("Host cannot be the authority of an HTTP/2 request").with_source(error))?,
+            .map_err(|error| target("the Host header is not a valid authority").with_source(error))?,
         (None, Some(authority)) => authority.clone(),
-        (None, None) => return Err(target("an HTTP/2 request needs an authority or Host")),
+        (None, None) => return Err(target("the request has neither an authority nor a Host header")),
     };
     if authority.as_str().contains('@') {
-        return Err(target("the authority holds user information"));
+        return Err(target("the authority contains user information"));
     }
     Ok(authority)
 }
@@ -103,7 +102,7 @@ fn path_and_query(uri: &Uri) -> Result<PathAndQuery, Error> {
     match uri.path_and_query() {
         Some(target) if target.as_str().starts_with(['/', '*']) => Ok(target.clone()),
         Some(rest) => PathAndQuery::try_from(format!("/{}", rest.as_str()))
-            .map_err(|error| target("the target cannot be sent").with_source(error)),
+            .map_err(|error| target("invalid request target").with_source(error)),
         None => Ok(PathAndQuery::from_static("/")),
     }
 }
@@ -151,7 +150,7 @@ pub(super) fn agree<B>(asked: &Asked, extensions: &mut Extensions, response: &mu
 }
 
 fn target(reason: &'static str) -> Error {
-    Error::new(ErrorKind::Target, reason)
+    Error::new(ErrorKind::InvalidTarget, reason)
 }
 
 /// RFC 9113 §8.2.2, what says the same as `:authority`, and what is written anew.

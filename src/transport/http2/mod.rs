@@ -56,12 +56,12 @@ impl Settings {
             [("http2_ping_interval", self.ping_interval), ("http2_ping_timeout", Some(self.ping_timeout))]
         {
             if limit == Some(Duration::ZERO) {
-                return Err(ConfigError::invalid(name, "0s", "no time at all"));
+                return Err(ConfigError::invalid(name, "0s", "must be greater than zero"));
             }
         }
         if !(65_535..=MAX_WINDOW).contains(&self.stream_window) {
             let text = self.stream_window.to_string();
-            return Err(ConfigError::invalid("http2_stream_window_bytes", text, "not from 65535 to 20 MiB"));
+            return Err(ConfigError::invalid("http2_stream_window_bytes", text, "must be from 65535 bytes to 20 MiB"));
         }
         Ok(())
     }

@@ -193,7 +193,7 @@ impl Origins {
         let ended = move |state: &Arc<State>| {
             let gone = Self::forget(&origins, &home.destination, state);
             home.reason = match state.close_reason() {
-                CloseReason::Broken if gone.is_some_and(|conn| conn.said_goodbye()) => CloseReason::Peer,
+                CloseReason::Broken if gone.is_some_and(|conn| conn.said_goodbye()) => CloseReason::ClosedByPeer,
                 reason => reason,
             };
         };
@@ -343,7 +343,8 @@ impl fmt::Debug for Origins {
 async fn in_time<T>(until: Option<Instant>, waiting: impl Future<Output = T>) -> Result<T, Error> {
     let Some(until) = until else { return Ok(waiting.await) };
     timeout_at(until, waiting).await.map_err(|_| {
-        Error::new(ErrorKind::Timeout, "no other request has connected to the upstream in time").in_phase(Phase::Queue)
+        Error::new(ErrorKind::Timeout, "timeout waiting for another request to open the HTTP/2 connection")
+            .in_phase(Phase::Queue)
     })
 }
 

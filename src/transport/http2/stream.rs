@@ -50,7 +50,7 @@ impl Stream {
 
     /// Lets the connection end with the streams that are on it.
     pub(crate) fn retire(self) {
-        self.conn.state().close_for(CloseReason::Excess);
+        self.conn.state().close_for(CloseReason::MaxIdle);
     }
 
     /// False for the stream that the connection was opened for.

@@ -154,10 +154,10 @@ impl Figures {
                     count.increment(1);
                 }
             }
-            PoolChange::Reused => connections.reused.increment(1),
+            PoolChange::CheckedOut => connections.reused.increment(1),
             PoolChange::Waiting => connections.queued.increment(1),
             PoolChange::Refused => connections.refused.increment(1),
-            PoolChange::Returned => {}
+            PoolChange::CheckedIn => {}
         }
     }
 }
@@ -198,11 +198,11 @@ const ERRORS: [(ErrorKind, Phase); 22] = [
     (ErrorKind::Connect, Phase::Tls),
     (ErrorKind::Denied, Phase::Resolve),
     (ErrorKind::Denied, Phase::Connect),
-    (ErrorKind::Internal, Phase::Decide),
-    (ErrorKind::RequestBody, Phase::Decide),
+    (ErrorKind::Internal, Phase::Validate),
+    (ErrorKind::RequestBody, Phase::Validate),
     (ErrorKind::RequestBody, Phase::Send),
     (ErrorKind::RequestTimeout, Phase::Send),
-    (ErrorKind::Target, Phase::Decide),
+    (ErrorKind::InvalidTarget, Phase::Validate),
     (ErrorKind::Timeout, Phase::Resolve),
     (ErrorKind::Timeout, Phase::Connect),
     (ErrorKind::Timeout, Phase::Tls),
@@ -211,7 +211,7 @@ const ERRORS: [(ErrorKind, Phase); 22] = [
     (ErrorKind::Timeout, Phase::ResponseBody),
     (ErrorKind::TooLarge, Phase::Send),
     (ErrorKind::Unavailable, Phase::Queue),
-    (ErrorKind::Unsupported, Phase::Decide),
+    (ErrorKind::Unsupported, Phase::Validate),
     (ErrorKind::Upstream, Phase::Send),
     (ErrorKind::Upstream, Phase::ResponseHead),
     (ErrorKind::Upstream, Phase::ResponseBody),
@@ -220,11 +220,11 @@ const ERRORS: [(ErrorKind, Phase); 22] = [
 const REASONS: [(CloseReason, &str); 9] = [
     (CloseReason::Broken, "broken"),
     (CloseReason::Finished, "finished"),
-    (CloseReason::Peer, "peer"),
+    (CloseReason::ClosedByPeer, "closed_by_peer"),
     (CloseReason::Idle, "idle"),
     (CloseReason::Age, "age"),
-    (CloseReason::Uses, "uses"),
-    (CloseReason::Excess, "excess"),
+    (CloseReason::MaxRequests, "max_requests"),
+    (CloseReason::MaxIdle, "max_idle"),
     (CloseReason::Runtime, "runtime"),
     (CloseReason::Upgraded, "upgraded"),
 ];
@@ -232,23 +232,39 @@ const REASONS: [(CloseReason, &str); 9] = [
 fn describe() {
     use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
-    describe_counter!("nexthop_requests_total", "Exchanges with upstreams that ended, or became tunnels");
-    describe_gauge!("nexthop_requests_in_flight", "Exchanges with upstreams that have not ended");
-    describe_counter!("nexthop_request_errors_total", "Errors of exchanges with upstreams");
-    describe_histogram!("nexthop_request_duration_seconds", Unit::Seconds, "From the call to the end of the response");
-    describe_histogram!("nexthop_response_head_seconds", Unit::Seconds, "From the call to the head of the response");
-    describe_histogram!("nexthop_step_duration_seconds", Unit::Seconds, "Steps to a connection");
-    describe_counter!("nexthop_retries_total", "Attempts beyond the first");
-    describe_counter!("nexthop_request_body_bytes_total", Unit::Bytes, "Bodies handed to upstreams");
-    describe_counter!("nexthop_response_body_bytes_total", Unit::Bytes, "Bodies read from upstreams");
-    describe_gauge!("nexthop_tunnels_open", "Tunnels to upstreams");
-    describe_counter!("nexthop_tunnel_bytes_total", Unit::Bytes, "What tunnels have carried");
-    describe_gauge!("nexthop_connections_open", "Connections to upstreams");
-    describe_counter!("nexthop_connections_opened_total", "Connections to upstreams that were opened");
-    describe_counter!("nexthop_connections_closed_total", "Connections to upstreams that were closed");
-    describe_counter!("nexthop_connections_reused_total", "Requests that took an unused connection");
-    describe_counter!("nexthop_queue_entered_total", "Requests that waited for a connection");
-    describe_counter!("nexthop_queue_refused_total", "Requests that got no connection because all were in use");
+    describe_counter!("nexthop_requests_total", "Exchanges with upstreams that ended or became tunnels");
+    describe_gauge!("nexthop_requests_in_flight", "Exchanges with upstreams in flight");
+    describe_counter!("nexthop_request_errors_total", "Errors of exchanges with upstreams, by kind and phase");
+    describe_histogram!(
+        "nexthop_request_duration_seconds",
+        Unit::Seconds,
+        "Time from the call to the end of the response"
+    );
+    describe_histogram!(
+        "nexthop_response_head_seconds",
+        Unit::Seconds,
+        "Time from the call to the head of the response"
+    );
+    describe_histogram!(
+        "nexthop_step_duration_seconds",
+        Unit::Seconds,
+        "Time spent in each step of opening a connection"
+    );
+    describe_counter!("nexthop_retries_total", "Retries: attempts after the first");
+    describe_counter!("nexthop_request_body_bytes_total", Unit::Bytes, "Bytes of request bodies sent to upstreams");
+    describe_counter!(
+        "nexthop_response_body_bytes_total",
+        Unit::Bytes,
+        "Bytes of response bodies received from upstreams"
+    );
+    describe_gauge!("nexthop_tunnels_open", "Open tunnels to upstreams");
+    describe_counter!("nexthop_tunnel_bytes_total", Unit::Bytes, "Bytes carried by tunnels that ended");
+    describe_gauge!("nexthop_connections_open", "Open connections to upstreams, in use or idle");
+    describe_counter!("nexthop_connections_opened_total", "Connections to upstreams opened");
+    describe_counter!("nexthop_connections_closed_total", "Connections to upstreams closed, by reason");
+    describe_counter!("nexthop_connections_reused_total", "Requests sent on a reused connection");
+    describe_counter!("nexthop_queue_entered_total", "Requests that waited in the queue for a connection");
+    describe_counter!("nexthop_queue_refused_total", "Requests refused because no connection became free");
 }
 
 #[cfg(test)]

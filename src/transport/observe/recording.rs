@@ -72,7 +72,7 @@ impl Recording {
             version: None,
             outcome: Outcome::Cancelled,
             error: None,
-            phase: Phase::Decide,
+            phase: Phase::Validate,
             attempts: 1,
             reused: false,
             tunnel: false,
@@ -196,7 +196,7 @@ impl Drop for Recording {
         if let Some(hook) = &observers.hook
             && catch_unwind(AssertUnwindSafe(|| hook(&self.summary))).is_err()
         {
-            tracing::error!("a hook that observes exchanges has panicked");
+            tracing::error!("the on_exchange hook panicked");
         }
     }
 }

@@ -9,71 +9,77 @@ use crate::{
     transport::destination::Destination,
 };
 
-/// One exchange, when it is over, for [`on_exchange`](crate::exact::ExactProxyBuilder::on_exchange). `Debug` leaves out the URI, which may
-/// hold what is nobody else's business.
+/// Describes a completed exchange to [`on_exchange`](crate::exact::ExactProxyBuilder::on_exchange): an access log
+/// record.
+///
+/// `Debug` omits the URI, which may contain private data.
+#[doc(alias = "access log")]
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct ExchangeSummary {
-    /// The request's method.
+    /// Method of the request.
     pub method: Method,
-    /// The request's URI, as it was given.
+    /// URI of the request, as the caller passed it.
     pub uri: Uri,
-    /// Where it was sent to, if it came that far.
+    /// Destination of the request, if it was determined.
     pub destination: Option<Destination>,
-    /// The status of the answer, if the upstream's head arrived.
+    /// Status of the response, if the upstream's response head arrived.
     pub status: Option<StatusCode>,
     /// HTTP/1.1 or HTTP/2, if there was a connection.
     pub version: Option<Version>,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
-    /// Why it failed, if it did; with a status, it was the body that failed.
+    /// The error of a failed exchange. With a `status`, the body failed.
     pub error: Option<Error>,
-    /// How far it had come when it ended.
+    /// The phase in which the exchange ended.
     pub phase: Phase,
-    /// How often it was sent, or would have been.
+    /// Number of attempts to send the request; 1 without a retry, also if no attempt reached a connection.
     pub attempts: u32,
-    /// True if its connection, the last one, was not opened for it.
+    /// True if the last attempt used a connection that was not opened for it.
     pub reused: bool,
-    /// True if it became a tunnel.
+    /// True if the exchange became a tunnel.
     pub tunnel: bool,
-    /// Bytes of the request's body handed to the connection, in all attempts together. Of a tunnel, what it carried to the upstream.
+    /// Bytes of the request body handed to connections, over all attempts. For a tunnel, bytes sent to the upstream.
     pub sent: u64,
-    /// Bytes of the response's body that were read. Of a tunnel, what it carried from the upstream.
+    /// Bytes of the response body read from the connection. For a tunnel, bytes received from the upstream.
     pub received: u64,
-    /// How long it took.
+    /// Durations of the steps.
     pub timings: Timings,
 }
 
-/// How an exchange ended.
+/// Describes how an exchange ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The response was read to its end; the tunnel has ended.
+    /// The response was read to its end, or the tunnel ended.
     Complete,
-    /// The caller got an error instead of a response, or of the rest of its body; the tunnel was cut by its upstream or its limit.
+    /// The response or its body ended in an error, or the tunnel ended by an error of the upstream or the idle timeout.
     Failed,
-    /// The caller left: the future, or the body before its end, was dropped; the tunnel's client broke off.
+    /// The caller dropped the future, or the body before its end, or the client of the tunnel closed its connection
+    /// early.
     Cancelled,
 }
 
-/// Where the time of an exchange went. The first four are how long a step took, all attempts together, and none for a step that was not
-/// needed; the others are moments, counted from the call.
+/// Breaks down the duration of an exchange.
+///
+/// `queue`, `resolve`, `connect` and `tls` are durations of steps, over all attempts; `None` for a step that did not
+/// occur. `sent`, `head` and `total` are times since the call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timings {
-    /// Waiting for a connection that others used, or opened.
+    /// Wait for a connection that other requests used or opened.
     pub queue: Option<Duration>,
-    /// Finding the addresses of the upstream.
+    /// DNS lookup.
     pub resolve: Option<Duration>,
-    /// Connecting, and the PROXY header.
+    /// Connecting, including the PROXY header.
     pub connect: Option<Duration>,
-    /// The TLS handshake.
+    /// TLS handshake.
     pub tls: Option<Duration>,
-    /// The last byte of the request was sent; none if that was not before the head of the response.
+    /// Time until the last byte of the request was sent; `None` if the head of the response arrived first.
     pub sent: Option<Duration>,
-    /// The head of the response was there.
+    /// Time until the head of the response arrived (time to first byte).
     pub head: Option<Duration>,
-    /// All was over.
+    /// Time until the exchange ended.
     pub total: Duration,
 }
 

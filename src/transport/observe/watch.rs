@@ -124,13 +124,13 @@ impl Watch {
 
     /// The upstream has broken off a tunnel.
     pub(crate) fn cut(&mut self) {
-        let cut = || Error::new(ErrorKind::Upstream, "the upstream broke off the tunnel");
+        let cut = || Error::new(ErrorKind::Upstream, "the upstream connection of the tunnel failed");
         self.note(|recording| recording.failed(cut().in_phase(Phase::ResponseBody).after_send()));
     }
 
     /// Nothing went through a tunnel for as long as that may be.
     pub(crate) fn timed_out(&mut self) {
-        let late = || Error::new(ErrorKind::Timeout, "nothing went through the tunnel in time");
+        let late = || Error::new(ErrorKind::Timeout, "tunnel idle timeout");
         self.note(|recording| recording.failed(late().in_phase(Phase::ResponseBody).after_send()));
     }
 

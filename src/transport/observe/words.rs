@@ -19,15 +19,15 @@ pub(super) const fn kind(kind: ErrorKind) -> &'static str {
         ErrorKind::Denied => "denied",
         ErrorKind::HeadTooLarge => "head_too_large",
         ErrorKind::Internal => "internal",
-        ErrorKind::Loop => "loop",
-        ErrorKind::Method => "method",
+        ErrorKind::LoopDetected => "loop",
+        ErrorKind::MethodNotAllowed => "method",
         ErrorKind::LengthRequired => "length_required",
         ErrorKind::Misdirected => "misdirected",
         ErrorKind::ProxyAuthentication => "proxy_authentication",
         ErrorKind::RequestBody => "request_body",
         ErrorKind::RequestTimeout => "request_timeout",
         ErrorKind::Signature => "signature",
-        ErrorKind::Target => "target",
+        ErrorKind::InvalidTarget => "target",
         ErrorKind::Timeout => "timeout",
         ErrorKind::TooLarge => "too_large",
         ErrorKind::Unavailable => "unavailable",
@@ -38,7 +38,7 @@ pub(super) const fn kind(kind: ErrorKind) -> &'static str {
 
 pub(super) const fn phase(phase: Phase) -> &'static str {
     match phase {
-        Phase::Decide => "decide",
+        Phase::Validate => "decide",
         Phase::Queue => "queue",
         Phase::Resolve => "resolve",
         Phase::Connect => "connect",

@@ -92,7 +92,7 @@ impl Pool {
         });
         Ok(match found {
             Some(conn) => {
-                self.tell(to, PoolChange::Reused);
+                self.tell(to, PoolChange::CheckedOut);
                 Taken::Idle(conn)
             }
             None => Taken::Dial(Home::new(self, to, false)),
@@ -119,7 +119,7 @@ impl Pool {
         drop(places);
         match (found, waits) {
             (Found::Alive(conn), _) => {
-                self.tell(to, PoolChange::Reused);
+                self.tell(to, PoolChange::CheckedOut);
                 Ok(Taken::Idle(conn))
             }
             (Found::Room, _) => Ok(Taken::Dial(Home::new(self, to, true))),
@@ -130,7 +130,7 @@ impl Pool {
             }
             (Found::Nothing, None) => {
                 self.refused(to);
-                Err(unavailable("too many requests wait for a connection to the upstream"))
+                Err(unavailable("too many requests are waiting for a connection to the upstream"))
             }
         }
     }
@@ -142,7 +142,7 @@ impl Pool {
             conn.home.reason = reason;
             return;
         }
-        self.tell(&conn.home.destination, PoolChange::Returned);
+        self.tell(&conn.home.destination, PoolChange::CheckedIn);
         self.keep(conn, now);
     }
 
@@ -150,10 +150,10 @@ impl Pool {
     fn is_over(&self, conn: &Conn, now: Instant) -> Option<CloseReason> {
         let limits = &self.limits;
         if limits.max_idle == 0 || limits.max_idle_total == 0 {
-            return Some(CloseReason::Excess);
+            return Some(CloseReason::MaxIdle);
         }
-        if conn.max_uses.is_some_and(|max| conn.uses >= max) {
-            return Some(CloseReason::Uses);
+        if conn.max_requests.is_some_and(|max| conn.uses >= max) {
+            return Some(CloseReason::MaxRequests);
         }
         if limits.max_age.is_some_and(|age| conn.opened + age <= now) {
             return Some(CloseReason::Age);
@@ -187,7 +187,7 @@ impl Pool {
             };
             drop(places);
             if waiter.want.runtime != conn.runtime {
-                conn.home.reason = CloseReason::Excess;
+                conn.home.reason = CloseReason::MaxIdle;
                 if let Err(Grant::Dial(home)) = waiter.grant.send(Grant::Dial(conn.into_home())) {
                     self.pass_on(home);
                 }
@@ -267,7 +267,7 @@ impl Pool {
         if let Some(shard) = self.shard() {
             shard.counts.shared.fetch_add(1, Relaxed);
         }
-        self.tell(to, PoolChange::Reused);
+        self.tell(to, PoolChange::CheckedOut);
     }
 
     pub(super) fn refused(&self, to: &Destination) {

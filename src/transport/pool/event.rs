@@ -7,60 +7,61 @@ use crate::transport::destination::Destination;
 /// Who is told. Called without any lock of the pool.
 pub(crate) type Listener = Arc<dyn Fn(&PoolEvent<'_>) + Send + Sync>;
 
-/// Something that happened in the pool, for [`on_pool_event`](crate::exact::ExactProxyBuilder::on_pool_event).
+/// Reports one change in the connection pool to [`on_pool_event`](crate::exact::ExactProxyBuilder::on_pool_event).
 ///
-/// Events of one connection come in their order: `Opened`, then `Returned` and `Reused` in turn, then `Closed`. A connection of HTTP/2,
-/// which requests share, is `Reused` by each that finds it open, never `Returned`, and `Closed` once it takes no more requests and those
-/// on it have ended.
+/// The events of one connection are ordered: `Opened`, then `CheckedIn` and `CheckedOut` alternately, then `Closed`. An
+/// HTTP/2 connection, which requests share, is `CheckedOut` by each request that finds it open, never `CheckedIn`, and
+/// `Closed` once it accepts no more requests and the last one on it has ended.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct PoolEvent<'a> {
-    /// Where the connection goes.
+    /// The destination of the connection.
     pub destination: &'a Destination,
-    /// What happened.
+    /// The change.
     pub change: PoolChange,
 }
 
-/// What happened in the pool.
+/// Describes a change in the connection pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PoolChange {
     /// A connection was opened, its TLS handshake included.
     Opened,
-    /// A request took a connection that had served before.
-    Reused,
-    /// A response was read to its end and left a connection that another request may take.
-    Returned,
-    /// A connection was closed. Not told of those that close together with the pool itself.
+    /// A request took a connection that had served another request before.
+    CheckedOut,
+    /// A response was read to its end, and its connection can serve another request.
+    CheckedIn,
+    /// A connection was closed. Not reported for connections that are closed together with the pool.
     Closed(CloseReason),
-    /// All connections to the destination are in use: a request waits for one.
+    /// A request waits for a connection, because all connections to the destination are in use.
     Waiting,
-    /// A request was answered with `Unavailable` (503): it waited too long, or too many waited already.
+    /// A request failed with `Unavailable` (503): the wait timeout was reached, or the queue was full.
     Refused,
 }
 
-/// Why a connection was closed.
+/// Gives the reason why a connection was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// It failed, or its request or response was dropped before the end.
+    /// The connection failed, or its request or response was dropped before the end.
     Broken,
-    /// Its last response was whole, but left it unfit for another: `Connection: close`, a body that ends with the connection, a request
-    /// that was not sent to its end, bytes left over.
+    /// The last response was complete, but the connection cannot be reused: `Connection: close`, a body that ends with
+    /// the connection, a request that was not sent completely, or excess bytes.
     Finished,
-    /// The upstream closed it, or sent something unasked, while nobody used it.
-    Peer,
-    /// Nobody used it for as long as it is kept, by our limit or by the upstream's `Keep-Alive: timeout=`.
+    /// The upstream closed the idle connection, or sent bytes on it.
+    ClosedByPeer,
+    /// The idle timeout was reached: `pool_idle_timeout`, or `timeout` in the upstream's `Keep-Alive` header.
     Idle,
-    /// It was too old.
+    /// The maximum age was reached: `pool_max_age`.
     Age,
-    /// It had served as many requests as it may, by our limit or by the upstream's `Keep-Alive: max=`.
-    Uses,
-    /// There were enough idle ones, or it had to make room for one that the next request can use.
-    Excess,
-    /// Its runtime has ended, or its response was read on another one.
+    /// The maximum number of requests was reached: `pool_max_requests`, or `max` in the upstream's `Keep-Alive` header.
+    MaxRequests,
+    /// The maximum number of idle connections was reached, or the connection was closed to make room for one that a
+    /// request can use.
+    MaxIdle,
+    /// The runtime of the connection ended, or its response was read on another runtime.
     Runtime,
-    /// It had become a tunnel, which has ended.
+    /// The connection became a tunnel, which has ended.
     Upgraded,
 }
 

@@ -56,10 +56,10 @@ impl Home {
     }
 
     /// How many requests its connection may serve: one, where nothing is kept.
-    pub(crate) fn max_uses(&self) -> Option<u64> {
+    pub(crate) fn max_requests(&self) -> Option<u64> {
         let Some(pool) = self.pool.upgrade() else { return Some(1) };
         let nothing_is_kept = pool.limits.max_idle == 0 || pool.limits.max_idle_total == 0;
-        if nothing_is_kept { Some(1) } else { pool.limits.max_uses }
+        if nothing_is_kept { Some(1) } else { pool.limits.max_requests }
     }
 
     pub(crate) fn pool(&self) -> Option<Arc<Pool>> {

@@ -142,7 +142,7 @@ impl Places {
             if want.is_alive(&mut conn) {
                 return Some(conn);
             }
-            conn.home.reason = CloseReason::Peer;
+            conn.home.reason = CloseReason::ClosedByPeer;
             closing.push(conn);
         }
         None
@@ -167,7 +167,7 @@ impl Places {
         // One that is of no use to this request, such as one of another runtime, is one of the `max` all the same.
         let Some(Idle { mut conn, .. }) = place.idle.pop_front() else { return Found::Nothing };
         self.idle -= 1;
-        conn.home.reason = CloseReason::Excess;
+        conn.home.reason = CloseReason::MaxIdle;
         Found::InPlaceOf(conn)
     }
 
@@ -236,7 +236,7 @@ impl Places {
             }
         }
         if let Some(Idle { mut conn, .. }) = excess {
-            conn.home.reason = CloseReason::Excess;
+            conn.home.reason = CloseReason::MaxIdle;
             closing.push(conn);
         }
     }
@@ -267,7 +267,7 @@ impl Places {
             match until {
                 _ if old => return Some(CloseReason::Age),
                 Some(until) if *until <= now => return Some(CloseReason::Idle),
-                _ if !conn.is_quiet() => return Some(CloseReason::Peer),
+                _ if !conn.is_quiet() => return Some(CloseReason::ClosedByPeer),
                 _ => {}
             }
             left = true;

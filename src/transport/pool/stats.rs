@@ -4,41 +4,44 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::event::CloseReason;
 
-/// Figures of a pool, from [`ExactProxy::pool_stats`](crate::ExactProxy::pool_stats). They are read one after the other, so that they
-/// add up exactly only while nothing happens: then `opened` is `closed()`, `idle` and `in_use` together.
+/// Holds the statistics of a connection pool, from [`ExactProxy::pool_stats`](crate::ExactProxy::pool_stats).
+///
+/// `opened` is the sum of `closed()`, `idle` and `in_use`. The values are read one after the other, so the sum is exact
+/// only while no connection changes its state.
 ///
 /// ```
-/// use nexthop::{ExactProxy, transport::CloseReason};
+/// use nexthop::{ExactProxy, pool::CloseReason};
 ///
 /// let stats = ExactProxy::new().pool_stats();
-/// assert_eq!((stats.opened, stats.idle, stats.closed_by(CloseReason::Peer)), (0, 0, 0));
+/// assert_eq!((stats.opened, stats.idle, stats.closed_by(CloseReason::ClosedByPeer)), (0, 0, 0));
 /// ```
+#[doc(alias = "metrics")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
-    /// Connections that no request uses.
+    /// Idle connections, now.
     pub idle: usize,
-    /// Connections within an exchange, and tunnels.
+    /// Connections used by an exchange or a tunnel, now.
     pub in_use: usize,
-    /// Requests that wait for a connection.
+    /// Requests waiting for a connection, now.
     pub waiting: usize,
-    /// Connections opened so far.
+    /// Connections opened, in total.
     pub opened: u64,
-    /// Requests so far that took a connection which had served before.
+    /// Requests sent on a reused connection, in total.
     pub reused: u64,
-    /// Requests so far that were answered with `Unavailable` (503) because all connections were in use.
+    /// Requests that failed with `Unavailable` (503) because all connections were in use, in total.
     pub refused: u64,
     pub(super) closed: [u64; CloseReason::COUNT],
 }
 
 impl PoolStats {
-    /// Connections closed so far.
+    /// Returns the number of connections closed, in total.
     #[must_use]
     pub fn closed(&self) -> u64 {
         self.closed.iter().sum()
     }
 
-    /// Connections closed so far for this reason.
+    /// Returns the number of connections closed for this reason, in total.
     #[must_use]
     pub fn closed_by(&self, reason: CloseReason) -> u64 {
         self.closed.get(reason as usize).copied().unwrap_or_default()

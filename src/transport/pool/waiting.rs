@@ -85,7 +85,7 @@ impl Waiting {
             Some(Grant::Stream(stream)) => Ok(Taken::Stream(stream)),
             None => {
                 self.pool.refused(&self.to);
-                Err(unavailable("no connection to the upstream became free in time"))
+                Err(unavailable("timeout waiting for a free connection to the upstream"))
             }
         })
     }
@@ -93,14 +93,14 @@ impl Waiting {
     /// What came back may have been closed since; then its place is ours all the same.
     fn use_again(&self, mut conn: Box<Conn>) -> Taken {
         if !self.want.is_alive(&mut conn) {
-            conn.home.reason = CloseReason::Peer;
+            conn.home.reason = CloseReason::ClosedByPeer;
             return Taken::Dial(conn.into_home());
         }
         if let Some(shard) = self.pool.shard() {
             let _places = shard.lock();
             shard.counts.count_reused();
         }
-        self.pool.tell(&self.to, PoolChange::Reused);
+        self.pool.tell(&self.to, PoolChange::CheckedOut);
         Taken::Idle(conn)
     }
 

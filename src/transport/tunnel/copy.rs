@@ -304,9 +304,9 @@ impl Idle {
 impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Client(error) => write!(f, "the client's side: {error}"),
-            Self::Upstream(error) => write!(f, "the upstream's side: {error}"),
-            Self::Idle(limit) => write!(f, "nothing has moved for {limit:?}"),
+            Self::Client(error) => write!(f, "client: {error}"),
+            Self::Upstream(error) => write!(f, "upstream: {error}"),
+            Self::Idle(limit) => write!(f, "no data for {limit:?}"),
         }
     }
 }

@@ -45,7 +45,7 @@ pub(crate) fn carry(
                 Ok(upgraded) => upgraded,
                 Err(_) => {
                     upstream.watch.cancelled();
-                    return tracing::debug!("the client's side of an upgrade did not come in time");
+                    return tracing::debug!("timeout waiting for the client's upgraded connection");
                 }
             },
         };
@@ -56,7 +56,7 @@ pub(crate) fn carry(
             }
             Err(error) => {
                 upstream.watch.cancelled();
-                tracing::debug!(%error, "the client's side of an upgrade was lost");
+                tracing::debug!(%error, "the client's connection ended before it was upgraded");
             }
         }
     }
@@ -83,7 +83,7 @@ pub(crate) async fn join(
             _ => shutdown.as_ref().is_some_and(|shutdown| shutdown.is_cut()),
         };
         if is_cut {
-            return Poll::Ready(Err(Cut::Client(io::Error::other("the server has shut down"))));
+            return Poll::Ready(Err(Cut::Client(io::Error::other("the server is shutting down"))));
         }
         Pin::new(&mut tunnel).poll(cx)
     })
@@ -97,8 +97,8 @@ pub(crate) async fn join(
         Err(Cut::Idle(_)) => watch.timed_out(),
     }
     match ended {
-        Ok(()) => tracing::trace!(from_client = carried.there, to_client = carried.back, "a tunnel has ended"),
-        Err(cut) => tracing::debug!(from_client = carried.there, to_client = carried.back, "a tunnel was cut: {cut}"),
+        Ok(()) => tracing::trace!(from_client = carried.there, to_client = carried.back, "tunnel closed"),
+        Err(cut) => tracing::debug!(from_client = carried.there, to_client = carried.back, "tunnel aborted: {cut}"),
     }
     // The pool may let another connection take its place only when both streams are closed.
     drop(tunnel);

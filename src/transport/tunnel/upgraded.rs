@@ -14,10 +14,46 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::transport::{io::Io, observe::Watch, pool::Home};
 
-/// The connection to an upstream after a `101 Switching Protocols`, or a `2xx` to `CONNECT`: reads what the upstream sends, from its first
-/// byte, and writes to it.
+/// Reads from and writes to an upstream after `101 Switching Protocols` or a `2xx` to `CONNECT`.
 ///
-/// Such a response carries it, unless the request came from a hyper server and is joined with its client already.
+/// The first byte read is the first byte after the head of the response. [`take`](Self::take) takes the connection out
+/// of the response. A response to a request from a hyper server does not contain one: that connection is already joined
+/// with the client's.
+///
+/// ```
+/// use nexthop::{Body, ExactProxy, tunnel::Upgraded};
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), nexthop::BoxError> {
+/// let (stream, mut upstream) = tokio::io::duplex(1024);
+/// # let upstream = tokio::spawn(async move {
+/// #     let mut head = Vec::new();
+/// #     while !head.ends_with(b"\r\n\r\n") {
+/// #         head.push(upstream.read_u8().await?);
+/// #     }
+/// #     let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
+/// #     upstream.write_all(head.as_bytes()).await?;
+/// #     let byte = upstream.read_u8().await?;
+/// #     upstream.write_u8(byte).await
+/// # });
+/// let request = http::Request::get("http://example.test/")
+///     .header("connection", "upgrade")
+///     .header("upgrade", "echo")
+///     .body(Body::empty())?;
+/// let mut response = ExactProxy::new().send_on(stream, request).await?;
+/// assert_eq!(response.status(), 101);
+///
+/// let mut upgraded = Upgraded::take(&mut response).ok_or("not upgraded")?;
+/// upgraded.write_u8(7).await?;
+/// assert_eq!(upgraded.read_u8().await?, 7);
+/// # upstream.await??;
+/// # Ok(())
+/// # }
+/// ```
+#[doc(alias = "websocket")]
+#[doc(alias = "upgrade")]
+#[doc(alias = "OnUpgrade")]
 pub struct Upgraded {
     pub(super) io: Io,
     /// Bytes that came with the head.
@@ -34,7 +70,7 @@ impl Upgraded {
         Self { io, first, home, watch, hold: None }
     }
 
-    /// Takes the connection out of a response; `None` if it carries none, or it was taken.
+    /// Takes the connection out of a response. Returns `None` if the response contains none, or if it was taken before.
     pub fn take<B>(response: &mut Response<B>) -> Option<Self> {
         let slot = response.extensions_mut().remove::<Slot>()?;
         slot.0.lock().unwrap_or_else(PoisonError::into_inner).take()

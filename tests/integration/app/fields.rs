@@ -6,12 +6,11 @@ use http::{Request, Response, Version};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use nexthop::{
-    Body, ExactProxy,
-    app::{ForwardedFor, HostField, PathPrefix, ProxyApp, Via},
+    Body, ExactProxy, UpstreamUrl,
+    app::{ForwardedFor, HostHeader, PathPrefix, ProxyApp, UpstreamSelector, Via},
     ext::PeerAddr,
-    message::target::Href,
     middleware::{ProxyMiddleware, Trust},
-    protocol::Family,
+    protocol::ForwardedHeaders,
 };
 use proptest::prelude::*;
 use tokio::net::TcpStream;
@@ -23,7 +22,11 @@ use crate::support::{Front, InMemory, RawUpstream};
 #[tokio::test]
 async fn hop_by_hop_fields_end_here_and_ours_cannot_be_named_away() {
     let upstream = RawUpstream::answering([OK]);
-    let service = app(&upstream, "").families([Family::XForwarded]).via(Via::Named("us".into())).build().unwrap();
+    let service = app(&upstream, "")
+        .forwarded_headers([ForwardedHeaders::XForwarded])
+        .via(Via::Named("us".into()))
+        .build()
+        .unwrap();
     let front = Front::serve(service).await;
     front
         .exchange(concat!(
@@ -35,7 +38,7 @@ async fn hop_by_hop_fields_end_here_and_ours_cannot_be_named_away() {
             "X-WSGIProxy-Str-1: user root\r\nAccept: a\r\nAccept: b\r\nX-Bytes: \u{e9}\r\n\r\n",
         ))
         .await;
-    let seen = upstream.only();
+    let seen = upstream.only_request();
     let mut lines: Vec<_> = seen.head.lines().skip(1).filter(|line| !line.is_empty()).collect();
     lines.sort_unstable();
     assert_eq!(
@@ -59,31 +62,31 @@ async fn hop_by_hop_fields_end_here_and_ours_cannot_be_named_away() {
 #[tokio::test]
 async fn without_a_peer_no_address_is_invented_and_nothing_else_is_added() {
     let upstream = RawUpstream::answering([OK]);
-    let service = app(&upstream, "").via(Via::Off).families([]).build().unwrap();
+    let service = app(&upstream, "").via(Via::Off).forwarded_headers([]).build().unwrap();
     let front = Front::hyper(service).await;
     front.exchange("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
-    assert_eq!(upstream.only().head, format!("GET / HTTP/1.1\r\nhost: {}\r\n\r\n", upstream.addr()));
+    assert_eq!(upstream.only_request().head, format!("GET / HTTP/1.1\r\nhost: {}\r\n\r\n", upstream.addr()));
 
     let upstream = RawUpstream::answering([OK]);
     let front = Front::hyper(app(&upstream, "").build().unwrap()).await;
     front.exchange("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
-    let seen = upstream.only();
-    assert_eq!(seen.field("x-forwarded-for"), None);
-    assert_eq!(seen.field("x-forwarded-server"), Some("h"));
-    assert_eq!(seen.field("user-agent"), None);
-    assert_eq!(seen.field("accept-encoding"), None);
+    let seen = upstream.only_request();
+    assert_eq!(seen.header("x-forwarded-for"), None);
+    assert_eq!(seen.header("x-forwarded-server"), Some("h"));
+    assert_eq!(seen.header("user-agent"), None);
+    assert_eq!(seen.header("accept-encoding"), None);
 }
 
 #[tokio::test]
 async fn each_family_is_written_as_it_is_chosen() {
     let upstream = RawUpstream::answering([OK]);
-    let front = |families: Vec<Family>| {
+    let front = |families: Vec<ForwardedHeaders>| {
         let prefix = PathPrefix::Strip("/api".parse().unwrap());
-        Front::serve(app(&upstream, "/app?k=1").families(families).prefix(prefix).build().unwrap())
+        Front::serve(app(&upstream, "/app?k=1").forwarded_headers(families).prefix(prefix).build().unwrap())
     };
     for (families, expected) in [
         (
-            vec![Family::WsgiProxy],
+            vec![ForwardedHeaders::WsgiProxy],
             vec![
                 "x-forwarded-for: 127.0.0.1",
                 "x-forwarded-scheme: http",
@@ -94,7 +97,7 @@ async fn each_family_is_written_as_it_is_chosen() {
             ],
         ),
         (
-            vec![Family::XForwarded],
+            vec![ForwardedHeaders::XForwarded],
             vec![
                 "x-forwarded-for: 127.0.0.1",
                 "x-forwarded-host: f:81",
@@ -103,12 +106,12 @@ async fn each_family_is_written_as_it_is_chosen() {
                 "x-forwarded-proto: http",
             ],
         ),
-        (vec![Family::Forwarded], vec!["forwarded: for=127.0.0.1;host=\"f:81\";proto=http"]),
+        (vec![ForwardedHeaders::Rfc7239], vec!["forwarded: for=127.0.0.1;host=\"f:81\";proto=http"]),
     ] {
-        let count = upstream.seen().len();
+        let count = upstream.requests().len();
         let front = front(families).await;
         front.exchange("GET /api/x HTTP/1.1\r\nhost: f:81\r\nforwarded: for=6.6.6.6\r\n\r\n").await;
-        let seen = upstream.seen().swap_remove(count);
+        let seen = upstream.requests().swap_remove(count);
         let mut lines: Vec<_> =
             seen.head.lines().filter(|l| l.starts_with("x-") || l.starts_with("forwarded")).collect();
         lines.sort_unstable();
@@ -117,7 +120,13 @@ async fn each_family_is_written_as_it_is_chosen() {
 }
 
 /// The lines that the upstream gets of a request: written with the head, or through a hook's hands before.
-async fn told(families: &[Family], fields: &[(&str, String)], peer: bool, via: bool, hook: bool) -> Vec<String> {
+async fn told(
+    families: &[ForwardedHeaders],
+    fields: &[(&str, String)],
+    peer: bool,
+    via: bool,
+    hook: bool,
+) -> Vec<String> {
     let (seen, mut see) = tokio::sync::mpsc::unbounded_channel();
     let upstream = InMemory::new(move |mut conn| {
         let seen = seen.clone();
@@ -127,9 +136,10 @@ async fn told(families: &[Family], fields: &[(&str, String)], peer: bool, via: b
         }
     });
     let exact = ExactProxy::builder().connector(upstream).build().unwrap();
-    let builder = ProxyApp::builder("http://u.example/app?k=1".parse().unwrap()).exact(exact);
-    let builder = builder.families(families.to_vec()).via(if via { Via::Named("us".into()) } else { Via::Off });
-    let builder = builder.suppress_fields(["via-nobody", "x-forwarded-for"]);
+    let builder = ProxyApp::builder("http://u.example/app?k=1").client(exact);
+    let builder =
+        builder.forwarded_headers(families.to_vec()).via(if via { Via::Named("us".into()) } else { Via::Off });
+    let builder = builder.suppress_headers(["via-nobody", "x-forwarded-for"]);
     let builder = if hook { builder.rewrite_request(|_| ()) } else { builder };
     let mut request = Request::get("/x").header("host", "front.example:81");
     for (name, value) in fields {
@@ -153,7 +163,7 @@ proptest! {
     #[test]
     fn what_is_told_is_the_same_whether_a_hook_could_see_it_or_not(
         families in proptest::collection::vec(
-            prop_oneof![Just(Family::WsgiProxy), Just(Family::XForwarded), Just(Family::Forwarded)], 0..4),
+            prop_oneof![Just(ForwardedHeaders::WsgiProxy), Just(ForwardedHeaders::XForwarded), Just(ForwardedHeaders::Rfc7239)], 0..4),
         fields in proptest::collection::vec((
             prop_oneof![
                 Just("via"), Just("x-forwarded-for"), Just("x_forwarded_for"), Just("x-forwarded-proto"), Just("forwarded"),
@@ -174,10 +184,10 @@ proptest! {
 
 #[tokio::test]
 async fn a_field_that_two_families_share_is_written_once() {
-    for families in [[Family::WsgiProxy, Family::XForwarded], [Family::Forwarded; 2]] {
+    for families in [[ForwardedHeaders::WsgiProxy, ForwardedHeaders::XForwarded], [ForwardedHeaders::Rfc7239; 2]] {
         let lines = told(&families, &[], true, true, false).await;
         let count = |name: &str| lines.iter().filter(|line| line.starts_with(name)).count();
-        let expected = if families[0] == Family::Forwarded { (0, 1) } else { (1, 0) };
+        let expected = if families[0] == ForwardedHeaders::Rfc7239 { (0, 1) } else { (1, 0) };
         assert_eq!((count("x-forwarded-for:"), count("forwarded:")), expected, "{lines:?}");
     }
 }
@@ -186,42 +196,42 @@ async fn a_field_that_two_families_share_is_written_once() {
 async fn the_address_can_be_left_out_and_fields_suppressed() {
     let upstream = RawUpstream::answering([OK]);
     let service =
-        app(&upstream, "").forwarded_for(ForwardedFor::Omit).suppress_fields(["X-Secret", "Cookie"]).build().unwrap();
+        app(&upstream, "").forwarded_for(ForwardedFor::Omit).suppress_headers(["X-Secret", "Cookie"]).build().unwrap();
     let front = Front::serve(service).await;
     front.exchange("GET / HTTP/1.1\r\nhost: h\r\nx_secret: 1\r\nX-SECRET: 2\r\ncookie: a\r\nx-other: 3\r\n\r\n").await;
-    let seen = upstream.only();
-    assert_eq!(seen.field("x-forwarded-for"), None);
+    let seen = upstream.only_request();
+    assert_eq!(seen.header("x-forwarded-for"), None);
     assert!(!seen.head.contains("secret") && !seen.head.contains("cookie"));
-    assert_eq!(seen.field("x-other"), Some("3"));
+    assert_eq!(seen.header("x-other"), Some("3"));
 }
 
 #[tokio::test]
 async fn host_is_replaced_kept_or_fixed() {
     let upstream = RawUpstream::answering([OK]);
-    let fixed = HostField::Fixed("fixed.example".parse().unwrap());
+    let fixed = HostHeader::Fixed("fixed.example".parse().unwrap());
     for (rule, request, expected) in [
-        (HostField::Replace, "GET / HTTP/1.1\r\nhost: f:81\r\n\r\n", upstream.addr().to_string()),
-        (HostField::Keep, "GET / HTTP/1.1\r\nhost: f:81\r\n\r\n", "f:81".to_owned()),
-        (HostField::Keep, "GET http://g:82/ HTTP/1.1\r\nhost: f:81\r\n\r\n", "g:82".to_owned()),
-        (HostField::Keep, "GET / HTTP/1.0\r\n\r\n", upstream.addr().to_string()),
+        (HostHeader::Replace, "GET / HTTP/1.1\r\nhost: f:81\r\n\r\n", upstream.addr().to_string()),
+        (HostHeader::Keep, "GET / HTTP/1.1\r\nhost: f:81\r\n\r\n", "f:81".to_owned()),
+        (HostHeader::Keep, "GET http://g:82/ HTTP/1.1\r\nhost: f:81\r\n\r\n", "g:82".to_owned()),
+        (HostHeader::Keep, "GET / HTTP/1.0\r\n\r\n", upstream.addr().to_string()),
         (fixed, "GET / HTTP/1.1\r\nhost: f:81\r\n\r\n", "fixed.example".to_owned()),
     ] {
-        let count = upstream.seen().len();
+        let count = upstream.requests().len();
         let front = Front::hyper(app(&upstream, "").host(rule.clone()).build().unwrap()).await;
         front.exchange(request).await;
-        assert_eq!(upstream.seen()[count].field("host"), Some(&*expected), "{rule:?}");
+        assert_eq!(upstream.requests()[count].header("host"), Some(&*expected), "{rule:?}");
     }
 }
 
 #[tokio::test]
 async fn a_request_that_comes_back_is_a_loop() {
-    let own: Arc<OnceLock<Href>> = Arc::default();
+    let own: Arc<OnceLock<UpstreamUrl>> = Arc::default();
     let here = own.clone();
     let choose = move |_: &http::request::Parts| match here.get() {
         Some(href) => Ok(href.clone()),
         None => Err(Box::new(Response::new(Body::empty()))),
     };
-    let front = Front::hyper(ProxyApp::choosing(choose).build().unwrap()).await;
+    let front = Front::hyper(ProxyApp::builder(UpstreamSelector::new(choose)).build().unwrap()).await;
     own.set(front.url("").parse().unwrap()).unwrap();
     assert_eq!(front.exchange("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.status(), 508);
 }
@@ -230,10 +240,10 @@ async fn a_request_that_comes_back_is_a_loop() {
 async fn two_proxies_in_a_row_are_no_loop_and_both_are_named() {
     let upstream = RawUpstream::answering([OK]);
     let inner = Front::hyper(app(&upstream, "").build().unwrap()).await;
-    let outer = Front::hyper(ProxyApp::builder(inner.url("").parse().unwrap()).build().unwrap()).await;
+    let outer = Front::hyper(ProxyApp::builder(inner.url("")).build().unwrap()).await;
     assert_eq!(outer.exchange("GET / HTTP/1.0\r\nvia: 1.1 first\r\n\r\n").await.status(), 200);
-    let seen = upstream.only();
-    let via = seen.fields("via");
+    let seen = upstream.only_request();
+    let via = seen.headers("via");
     assert_eq!(via[0], "1.1 first");
     assert!(via[1].starts_with("1.0 nexthop-") && via[2].starts_with("1.1 nexthop-") && via.len() == 3, "{via:?}");
 }
@@ -241,7 +251,7 @@ async fn two_proxies_in_a_row_are_no_loop_and_both_are_named() {
 #[tokio::test]
 async fn an_http_2_request_becomes_an_http_1_1_request() {
     let upstream = RawUpstream::answering([OK]);
-    let front = Front::hyper(app(&upstream, "/app").host(HostField::Keep).build().unwrap()).await;
+    let front = Front::hyper(app(&upstream, "/app").host(HostHeader::Keep).build().unwrap()).await;
     let io = TokioIo::new(TcpStream::connect(front.addr).await.unwrap());
     let (mut send, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
     let connection = tokio::spawn(connection);
@@ -255,12 +265,12 @@ async fn an_http_2_request_becomes_an_http_1_1_request() {
     let response = send.send_request(request).await.unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "ok");
-    let seen = upstream.only();
+    let seen = upstream.only_request();
     assert_eq!(seen.line(), "GET /app/x?y HTTP/1.1");
-    assert_eq!(seen.field("host"), Some("only-authority.example:81"));
-    assert_eq!(seen.field("cookie"), Some("a=1; b=2"));
-    assert_eq!(seen.field("te"), Some("trailers"));
-    assert!(seen.field("via").unwrap().starts_with("2.0 "));
+    assert_eq!(seen.header("host"), Some("only-authority.example:81"));
+    assert_eq!(seen.header("cookie"), Some("a=1; b=2"));
+    assert_eq!(seen.header("te"), Some("trailers"));
+    assert!(seen.header("via").unwrap().starts_with("2.0 "));
     connection.abort();
 }
 
@@ -280,14 +290,14 @@ async fn a_handshake_is_carried_and_says_where_it_came_from() {
     client.send("GET /ws HTTP/1.1\r\nhost: h\r\nconnection: keep-alive, Upgrade\r\nupgrade: echo/1, h2c\r\n\r\n").await;
     let answer = client.head_response().await;
     assert_eq!(answer.status(), 101);
-    assert_eq!((answer.field("upgrade"), answer.field("connection")), (Some("ECHO/1"), Some("upgrade")));
-    assert_eq!(answer.field("x-gone"), None);
+    assert_eq!((answer.header("upgrade"), answer.header("connection")), (Some("ECHO/1"), Some("upgrade")));
+    assert_eq!(answer.header("x-gone"), None);
     assert_eq!(client.read(2).await, b"hi");
     client.send("ping").await;
     assert_eq!(client.read(4).await, b"ping");
-    let seen = upstream.only();
-    assert_eq!((seen.field("upgrade"), seen.field("connection")), (Some("echo/1"), Some("upgrade")));
-    assert_eq!(seen.field("x-forwarded-for"), Some("127.0.0.1"));
+    let seen = upstream.only_request();
+    assert_eq!((seen.header("upgrade"), seen.header("connection")), (Some("echo/1"), Some("upgrade")));
+    assert_eq!(seen.header("x-forwarded-for"), Some("127.0.0.1"));
 }
 
 #[tokio::test]
@@ -308,10 +318,10 @@ async fn fields_that_name_a_user_pass_where_they_are_vouched_for_and_nowhere_els
     const REQUEST: &str = "GET / HTTP/1.1\r\nhost: h\r\nRemote-User: root\r\nX.Auth.Request.Email: r@x\r\n\r\n";
     let upstream = RawUpstream::answering([OK]);
     let seen = async |front: Front| {
-        let count = upstream.seen().len();
+        let count = upstream.requests().len();
         assert_eq!(front.exchange(REQUEST).await.status(), 200);
-        let seen = upstream.seen().swap_remove(count);
-        ["remote-user", "x.auth.request.email"].map(|name| seen.field(name).map(str::to_owned))
+        let seen = upstream.requests().swap_remove(count);
+        ["remote-user", "x.auth.request.email"].map(|name| seen.header(name).map(str::to_owned))
     };
     let root = || Some("root".to_owned());
     assert_eq!(seen(Front::serve(app(&upstream, "").build().unwrap()).await).await, [None, None]);
@@ -324,6 +334,6 @@ async fn fields_that_name_a_user_pass_where_they_are_vouched_for_and_nowhere_els
     let front = Front::serve(strict.layer(app(&upstream, "").build().unwrap())).await;
     assert_eq!(seen(front).await, [None, None]);
 
-    let front = Front::serve(app(&upstream, "").dangerous_pass_identity_fields().build().unwrap()).await;
+    let front = Front::serve(app(&upstream, "").dangerous_keep_identity_headers().build().unwrap()).await;
     assert_eq!(seen(front).await, [root(), Some("r@x".to_owned())]);
 }

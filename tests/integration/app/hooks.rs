@@ -2,7 +2,7 @@
 
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use nexthop::{Body, app::ProxyApp, ext::ConnectTo, message::target::Href, protocol::Family};
+use nexthop::{Body, ProxyApp, UpstreamUrl, app::UpstreamSelector, ext::ConnectTo, protocol::ForwardedHeaders};
 use tower::ServiceExt;
 
 use super::{OK, app};
@@ -20,7 +20,7 @@ fn teapot(text: &'static str) -> Box<Response<Body>> {
 async fn request_hooks_run_in_order_after_stripping_and_before_our_fields() {
     let upstream = RawUpstream::answering([OK]);
     let service = app(&upstream, "/app")
-        .families([Family::XForwarded])
+        .forwarded_headers([ForwardedHeaders::XForwarded])
         .rewrite_request(|request| {
             assert!(!request.headers.contains_key("x-forwarded-host"));
             assert_eq!(request.uri.path(), "/app/x");
@@ -39,9 +39,9 @@ async fn request_hooks_run_in_order_after_stripping_and_before_our_fields() {
         .unwrap();
     let front = Front::hyper(service).await;
     assert_eq!(front.exchange(GET).await.status(), 200);
-    let seen = upstream.only();
-    assert_eq!((seen.target(), seen.field("x-forwarded-host")), ("/one/two", Some("hook.example")));
-    assert_eq!(seen.field("x-forwarded-proto"), Some("http"));
+    let seen = upstream.only_request();
+    assert_eq!((seen.target(), seen.header("x-forwarded-host")), ("/one/two", Some("hook.example")));
+    assert_eq!(seen.header("x-forwarded-proto"), Some("http"));
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn a_request_hook_may_lead_elsewhere() {
         .unwrap();
     Front::hyper(service).await.exchange(GET).await;
     assert_eq!(named.connections(), 0);
-    assert_eq!(meant.only().field("host"), Some(&*named.addr().to_string()));
+    assert_eq!(meant.only_request().header("host"), Some(&*named.addr().to_string()));
 }
 
 #[tokio::test]
@@ -90,7 +90,10 @@ async fn response_hooks_see_the_clients_view_and_may_answer_themselves() {
         .build()
         .unwrap();
     let answer = Front::hyper(service).await.exchange(GET).await;
-    assert_eq!((answer.field("x-one"), answer.field("x-two"), answer.text()), (Some("1"), Some("1"), "body and more"));
+    assert_eq!(
+        (answer.header("x-one"), answer.header("x-two"), answer.text()),
+        (Some("1"), Some("1"), "body and more")
+    );
 
     let service = app(&upstream, "").rewrite_response(|_| Err(teapot("instead"))).build().unwrap();
     let answer = Front::hyper(service).await.exchange(GET).await;
@@ -100,24 +103,24 @@ async fn response_hooks_see_the_clients_view_and_may_answer_themselves() {
 #[tokio::test]
 async fn the_upstream_is_chosen_by_a_function_for_each_request() {
     let (one, two) = (RawUpstream::answering([OK]), RawUpstream::answering([OK]));
-    let hrefs: [Href; 2] = [one.url("/one").parse().unwrap(), two.url("/two").parse().unwrap()];
-    let service = ProxyApp::choosing(move |request| match request.headers["host"].as_bytes() {
+    let hrefs: [UpstreamUrl; 2] = [one.url("/one").parse().unwrap(), two.url("/two").parse().unwrap()];
+    let service = ProxyApp::builder(UpstreamSelector::new(move |request| match request.headers["host"].as_bytes() {
         b"one.example" => Ok(hrefs[0].clone()),
         b"two.example" => Ok(hrefs[1].clone()),
         _ => Err(teapot("nobody")),
-    });
+    }));
     let front = Front::hyper(service.build().unwrap()).await;
     for (host, status) in [("one.example", 200), ("two.example", 200), ("three.example", 418)] {
         assert_eq!(front.exchange(format!("GET /x HTTP/1.1\r\nhost: {host}\r\n\r\n")).await.status(), status);
     }
-    assert_eq!((one.only().target(), two.only().target()), ("/one/x", "/two/x"));
+    assert_eq!((one.only_request().target(), two.only_request().target()), ("/one/x", "/two/x"));
 }
 
 #[tokio::test]
 async fn the_log_names_the_upstream_that_was_chosen_and_the_answer_does_not() {
     let (log, _guard) = Log::start();
-    let upstream: Href = "http://127.0.0.1:1/private".parse().unwrap();
-    let service = ProxyApp::choosing(move |_| upstream.clone()).build().unwrap();
+    let upstream: UpstreamUrl = "http://127.0.0.1:1/private".parse().unwrap();
+    let service = ProxyApp::builder(UpstreamSelector::new(move |_| upstream.clone())).build().unwrap();
     let request = Request::get("/x").header("host", "front.example").body(Body::empty()).unwrap();
     let response = service.oneshot(request).await.unwrap();
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "Bad Gateway\n");
@@ -148,8 +151,8 @@ async fn a_hook_that_panics_or_answers_itself_leaves_neither_side_waiting() {
         assert_eq!((answer.status(), answer.text()), (418, "instead"));
         upstream.wait_closed().await;
     }
-    let seen = upstream.seen().len();
+    let seen = upstream.requests().len();
     let front = Front::serve(app(&upstream, "").rewrite_request(|_| Err(teapot("early"))).build().unwrap()).await;
     let answer = front.exchange(UPLOAD).await;
-    assert_eq!((answer.status(), answer.text(), upstream.seen().len()), (418, "early", seen));
+    assert_eq!((answer.status(), answer.text(), upstream.requests().len()), (418, "early", seen));
 }

@@ -7,12 +7,12 @@ use nexthop::app::ProxyApp;
 use tokio::net::TcpListener;
 
 use super::{OK, app};
-use crate::support::{Front, RawClient, RawUpstream, Seen};
+use crate::support::{Front, RawClient, RawUpstream, ReceivedRequest};
 
-async fn seen_through(front: Router, target: &str, upstream: &RawUpstream) -> Seen {
+async fn seen_through(front: Router, target: &str, upstream: &RawUpstream) -> ReceivedRequest {
     let answer = Front::hyper(front).await.exchange(format!("GET {target} HTTP/1.1\r\nhost: h\r\n\r\n")).await;
     assert_eq!(answer.text(), "ok", "{}", answer.head);
-    upstream.only()
+    upstream.only_request()
 }
 
 #[tokio::test]
@@ -20,7 +20,7 @@ async fn as_a_route() {
     let upstream = RawUpstream::answering([OK]);
     let service = app(&upstream, "/app").build().unwrap();
     let seen = seen_through(Router::new().route_service("/users/{id}", service), "/users/7?x", &upstream).await;
-    assert_eq!((seen.target(), seen.field("x-forwarded-script-name")), ("/app/users/7?x", None));
+    assert_eq!((seen.target(), seen.header("x-forwarded-script-name")), ("/app/users/7?x", None));
 }
 
 #[tokio::test]
@@ -28,7 +28,7 @@ async fn as_a_nested_service_at_any_depth() {
     let upstream = RawUpstream::answering([OK]);
     let inner = Router::new().nest_service("/v1", app(&upstream, "/app").build().unwrap());
     let seen = seen_through(Router::new().nest("/api", inner), "/api/v1/x?y", &upstream).await;
-    assert_eq!((seen.target(), seen.field("x-forwarded-script-name")), ("/app/x?y", Some("/api/v1")));
+    assert_eq!((seen.target(), seen.header("x-forwarded-script-name")), ("/app/x?y", Some("/api/v1")));
 }
 
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn as_a_nested_service_below_a_parameter() {
     let upstream = RawUpstream::answering([OK]);
     let router = Router::new().nest_service("/users/{id}", app(&upstream, "").build().unwrap());
     let seen = seen_through(router, "/users/a%20b/x", &upstream).await;
-    assert_eq!((seen.target(), seen.field("x-forwarded-script-name")), ("/x", Some("/users/a%20b")));
+    assert_eq!((seen.target(), seen.header("x-forwarded-script-name")), ("/x", Some("/users/a%20b")));
 }
 
 #[tokio::test]
@@ -46,7 +46,7 @@ async fn as_the_fallback() {
     let front = Front::hyper(router.clone()).await;
     assert_eq!(front.exchange("GET /own HTTP/1.1\r\nhost: h\r\n\r\n").await.text(), "own");
     let seen = seen_through(router, "/any//thing%2F", &upstream).await;
-    assert_eq!((seen.target(), seen.field("x-forwarded-script-name")), ("/any//thing%2F", None));
+    assert_eq!((seen.target(), seen.header("x-forwarded-script-name")), ("/any//thing%2F", None));
 }
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn as_the_fallback_of_a_nested_router() {
     let upstream = RawUpstream::answering([OK]);
     let inner = Router::new().route("/own", get(async || "own")).fallback_service(app(&upstream, "").build().unwrap());
     let seen = seen_through(Router::new().nest("/api", inner), "/api/x", &upstream).await;
-    assert_eq!((seen.target(), seen.field("x-forwarded-script-name")), ("/x", Some("/api")));
+    assert_eq!((seen.target(), seen.header("x-forwarded-script-name")), ("/x", Some("/api")));
 }
 
 #[tokio::test]
@@ -74,7 +74,7 @@ async fn under_axum_serve_the_peer_is_what_connect_info_says() {
     let server = tokio::spawn(server.into_future());
     let answer = RawClient::tcp(addr).await.exchange("GET /x HTTP/1.1\r\nhost: h\r\n\r\n").await;
     assert_eq!(answer.text(), "ok");
-    assert_eq!(upstream.only().field("x-forwarded-for"), Some("127.0.0.1"));
+    assert_eq!(upstream.only_request().header("x-forwarded-for"), Some("127.0.0.1"));
     server.abort();
 }
 
@@ -88,7 +88,7 @@ async fn behind_tower_layers_and_with_any_body() {
     let request = http::Request::post("/x").header("host", "h");
     let request = request.body(http_body_util::Full::new(bytes::Bytes::from_static(b"abc"))).unwrap();
     assert_eq!(timed.oneshot(request).await.unwrap().status(), 200);
-    assert_eq!(upstream.only().body, b"abc");
+    assert_eq!(upstream.only_request().body, b"abc");
     fn shared<T: Clone + Send + Sync + 'static>(_: &T) {}
     shared::<ProxyApp>(&service);
 }

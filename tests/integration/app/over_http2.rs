@@ -5,7 +5,7 @@ use http::{Method, Request, Response, Version};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::{client::conn::http2::SendRequest, ext::Protocol};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use nexthop::{ExactProxy, ProxyApp, app::HostField, transport::HttpVersions};
+use nexthop::{ExactProxy, ProxyApp, app::HostHeader, exact::HttpVersions};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -44,7 +44,7 @@ async fn head_has_no_body_and_keeps_its_length_whatever_the_upstream_speaks() {
     }))
     .await;
     let http2 = ExactProxy::builder().http_versions(HttpVersions::Http2Only).build().unwrap();
-    let to_new = ProxyApp::builder(new.url("").parse().unwrap()).exact(http2).build().unwrap();
+    let to_new = ProxyApp::builder(new.url("")).client(http2).build().unwrap();
     for service in [app(&old, "").build().unwrap(), to_new] {
         let front = Front::serve(service).await;
         let mut sender = client(&front).await;
@@ -58,7 +58,7 @@ async fn head_has_no_body_and_keeps_its_length_whatever_the_upstream_speaks() {
             assert_eq!(read.to_bytes(), body);
         }
         let head = front.exchange("HEAD / HTTP/1.1\r\nhost: h\r\n\r\n").await;
-        assert_eq!((head.status(), head.field("content-length"), head.body.len()), (200, Some("5"), 0));
+        assert_eq!((head.status(), head.header("content-length"), head.body.len()), (200, Some("5"), 0));
     }
     assert_eq!(old.connections(), 1);
 }
@@ -84,14 +84,14 @@ async fn hop_by_hop_fields_of_the_upstream_end_before_an_http_2_client() {
 #[tokio::test]
 async fn host_is_replaced_kept_or_fixed_in_http_2_and_in_handshakes_alike() {
     let upstream = RawUpstream::answering([OK]);
-    let fixed = HostField::Fixed("fixed.example".parse().unwrap());
+    let fixed = HostHeader::Fixed("fixed.example".parse().unwrap());
     for (rule, expected) in [
-        (HostField::Replace, upstream.addr().to_string()),
-        (HostField::Keep, "f.example:81".to_owned()),
+        (HostHeader::Replace, upstream.addr().to_string()),
+        (HostHeader::Keep, "f.example:81".to_owned()),
         (fixed, "fixed.example".to_owned()),
     ] {
         let front = Front::serve(app(&upstream, "").host(rule.clone()).build().unwrap()).await;
-        let begin = upstream.seen().len();
+        let begin = upstream.requests().len();
         let mut sender = client(&front).await;
         let plain = within("a response", sender.send_request(request(Method::GET, "http://f.example:81/x"))).await;
         assert_eq!(plain.unwrap().status(), 200);
@@ -100,13 +100,13 @@ async fn host_is_replaced_kept_or_fixed_in_http_2_and_in_handshakes_alike() {
         within("a refusal", sender.send_request(extended)).await.unwrap();
         let handshake = "GET /x HTTP/1.1\r\nhost: f.example:81\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
         assert_eq!(front.exchange(handshake).await.status(), 200);
-        let seen = upstream.seen().split_off(begin);
+        let seen = upstream.requests().split_off(begin);
         assert_eq!(seen.len(), 3);
         for seen in &seen {
-            assert_eq!(seen.field("host"), Some(&*expected), "{rule:?} {}", seen.head);
-            assert_eq!(seen.field("x-forwarded-for"), Some("127.0.0.1"), "{rule:?} {}", seen.head);
+            assert_eq!(seen.header("host"), Some(&*expected), "{rule:?} {}", seen.head);
+            assert_eq!(seen.header("x-forwarded-for"), Some("127.0.0.1"), "{rule:?} {}", seen.head);
         }
-        assert_eq!(seen.iter().filter(|seen| seen.field("upgrade") == Some("websocket")).count(), 2);
+        assert_eq!(seen.iter().filter(|seen| seen.header("upgrade") == Some("websocket")).count(), 2);
     }
 }
 
@@ -142,7 +142,7 @@ async fn status(front: &Front, authority: Option<&str>, host: Option<&str>) -> u
 #[tokio::test]
 async fn authority_and_host_must_be_the_same_and_one_of_them_is_enough() {
     let upstream = RawUpstream::answering([OK]);
-    let front = Front::serve(app(&upstream, "").host(HostField::Keep).build().unwrap()).await;
+    let front = Front::serve(app(&upstream, "").host(HostHeader::Keep).build().unwrap()).await;
     for (authority, host, expected) in [
         (Some("a.example"), None, 200),
         (None, Some("a.example"), 200),
@@ -154,7 +154,7 @@ async fn authority_and_host_must_be_the_same_and_one_of_them_is_enough() {
     ] {
         assert_eq!(status(&front, authority, host).await, expected, "{authority:?} {host:?}");
     }
-    let hosts: Vec<_> = upstream.seen().iter().map(|seen| seen.field("host").unwrap().to_lowercase()).collect();
+    let hosts: Vec<_> = upstream.requests().iter().map(|seen| seen.header("host").unwrap().to_lowercase()).collect();
     assert_eq!(hosts, ["a.example"; 3]);
 }
 
@@ -167,8 +167,8 @@ async fn no_path_leads_to_another_authority() {
     for path in paths {
         let answer = front.exchange(format!("GET {path} HTTP/1.1\r\nhost: h\r\n\r\n")).await;
         assert_eq!(answer.status(), 200, "{path}");
-        let seen = upstream.seen().pop().unwrap();
-        assert_eq!((seen.target(), seen.field("host")), (path, Some(&*upstream.addr().to_string())));
+        let seen = upstream.requests().pop().unwrap();
+        assert_eq!((seen.target(), seen.header("host")), (path, Some(&*upstream.addr().to_string())));
     }
 }
 

@@ -8,8 +8,8 @@ use axum::{
 use http::HeaderValue;
 use nexthop::{
     app::{ProxyApp, ProxyAppBuilder},
-    ext::{Carried, RequestOrigin, TrustedBy},
-    middleware::{ProxyMiddleware, Restore, Trust},
+    ext::{Carried, OriginalRequest, TrustedBy},
+    middleware::{ProxyMiddleware, RestoredHeaders, Trust},
     protocol::{
         carry::CarriedKeys,
         keyring::Keyring,
@@ -23,10 +23,10 @@ use nexthop::{
 use serde_json::{Value, json};
 use tower::Layer;
 
-use crate::support::{Front, RawUpstream, Seen};
+use crate::support::{Front, RawUpstream, ReceivedRequest};
 
 async fn tell(original: OriginalUri, request: Request) -> Json<Value> {
-    let origin = request.extensions().get::<RequestOrigin>().unwrap();
+    let origin = request.extensions().get::<OriginalRequest>().unwrap();
     let field = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     Json(json!({
         "uri": request.uri().to_string(),
@@ -42,11 +42,12 @@ async fn tell(original: OriginalUri, request: Request) -> Json<Value> {
 #[tokio::test]
 async fn the_back_sees_the_request_as_the_client_made_it() {
     let trust = Trust::peers(["loopback"]).unwrap();
-    let layer = ProxyMiddleware::builder().trust(trust).restore(Restore::default().host().prefix()).build().unwrap();
+    let layer =
+        ProxyMiddleware::builder().trust(trust).restore(RestoredHeaders::default().host().prefix()).build().unwrap();
     let back = Router::new().route("/x", get(tell)).fallback(tell);
     let back = Front::serve(layer.layer(back)).await;
 
-    let service = ProxyApp::builder(back.url("/app?k=1").parse().unwrap()).public_scheme(http::uri::Scheme::HTTPS);
+    let service = ProxyApp::builder(back.url("/app?k=1")).public_scheme(http::uri::Scheme::HTTPS);
     let front = Front::serve(Router::new().nest_service("/api", service.build().unwrap())).await;
 
     for (target, uri) in [("/api/x?y", "/x?y"), ("/api/x?", "/x?"), ("/api/a%2Fb//c", "/a%2Fb//c"), ("/api/", "/")] {
@@ -65,17 +66,18 @@ async fn the_back_sees_the_request_as_the_client_made_it() {
 #[tokio::test]
 async fn a_back_that_knows_its_prefix_is_not_mapped_twice() {
     let trust = Trust::peers(["loopback"]).unwrap();
-    let layer = ProxyMiddleware::builder().trust(trust).restore(Restore::default().host().prefix()).build().unwrap();
+    let layer =
+        ProxyMiddleware::builder().trust(trust).restore(RestoredHeaders::default().host().prefix()).build().unwrap();
     let back = Router::new().fallback(async |request: Request| {
-        let origin = request.extensions().get::<RequestOrigin>().unwrap();
+        let origin = request.extensions().get::<OriginalRequest>().unwrap();
         let host = request.headers()["host"].to_str().unwrap().to_owned();
         [("location", format!("{}://{host}{}/next", origin.scheme(), origin.prefix()))]
     });
     let back = Front::serve(layer.layer(back)).await;
-    let service = ProxyApp::builder(back.url("").parse().unwrap()).build().unwrap();
+    let service = ProxyApp::builder(back.url("")).build().unwrap();
     let front = Front::serve(Router::new().nest_service("/api", service)).await;
     let answer = front.exchange("GET /api/x HTTP/1.1\r\nhost: front.example\r\n\r\n").await;
-    assert_eq!(answer.field("location"), Some("http://front.example/api/next"));
+    assert_eq!(answer.header("location"), Some("http://front.example/api/next"));
 }
 
 fn keyring(byte: u8) -> Keyring {
@@ -92,7 +94,7 @@ async fn back(trust: Trust) -> Front {
     let app = Router::new().fallback(async |request: Request| {
         let (head, body) = request.into_parts();
         let user = head.extensions.get::<Carried>().and_then(|carried| carried.text("user")).map(str::to_owned);
-        let by = match head.extensions.get::<RequestOrigin>().unwrap().trusted_by() {
+        let by = match head.extensions.get::<OriginalRequest>().unwrap().trusted_by() {
             TrustedBy::Signature { key_id } => key_id.to_string(),
             _ => String::new(),
         };
@@ -105,7 +107,7 @@ async fn back(trust: Trust) -> Front {
 }
 
 async fn front(back: &Front, sign: impl FnOnce(ProxyAppBuilder) -> ProxyAppBuilder) -> Front {
-    let builder = ProxyApp::builder(back.url("/app").parse().unwrap()).carried(keys()).rewrite_request(|request| {
+    let builder = ProxyApp::builder(back.url("/app")).carried(keys()).rewrite_request(|request| {
         let mut carried = Carried::new();
         carried.insert_text("user", "alice");
         request.extensions.insert(carried);
@@ -169,7 +171,7 @@ async fn the_classic_signature_is_understood_but_not_for_carried_keys() {
 
 #[test]
 fn a_request_is_signed_one_way() {
-    let app = ProxyApp::builder("http://h".parse().unwrap());
+    let app = ProxyApp::builder("http://h");
     let app = app.signer(Signer::builder(keyring(7)).build().unwrap());
     let error = app.classic_signer(ClassicSigner::new(keyring(7)).unwrap()).build().unwrap_err();
     assert!(error.to_string().contains("classic_signer"));
@@ -192,15 +194,15 @@ async fn a_request_that_is_sent_again_is_signed_anew() {
     for _ in 0..2 {
         assert_eq!(client.exchange("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.status(), 200);
     }
-    let seen = upstream.seen();
-    let signatures: Vec<_> = seen.iter().map(|seen| seen.field("signature").unwrap()).collect();
+    let seen = upstream.requests();
+    let signatures: Vec<_> = seen.iter().map(|seen| seen.header("signature").unwrap()).collect();
     assert_eq!((signatures.len(), upstream.connections()), (3, 2));
     assert_ne!(signatures[1], signatures[2]);
-    assert_ne!(seen[1].field("signature-input"), seen[2].field("signature-input"));
+    assert_ne!(seen[1].header("signature-input"), seen[2].header("signature-input"));
 }
 
 /// The answer to a `PUT` of `body` whose first attempt is lost on a used connection, once all of it has come; what the upstream saw of it.
-async fn lost_put(body: &str, signed: bool) -> (u16, Vec<Seen>) {
+async fn lost_put(body: &str, signed: bool) -> (u16, Vec<ReceivedRequest>) {
     let upstream = RawUpstream::tcp(|mut conn| async move {
         conn.request().await;
         conn.write(super::OK).await;
@@ -214,7 +216,7 @@ async fn lost_put(body: &str, signed: bool) -> (u16, Vec<Seen>) {
     let mut client = front.client().await;
     assert_eq!(client.exchange("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.status(), 200);
     let answer = client.exchange(format!("PUT / HTTP/1.1\r\nhost: h\r\n{body}")).await;
-    (answer.status(), upstream.seen().split_off(1))
+    (answer.status(), upstream.requests().split_off(1))
 }
 
 #[tokio::test]
@@ -222,9 +224,9 @@ async fn a_small_body_that_is_sent_again_is_whole_and_signed_anew() {
     let (status, seen) = lost_put("content-length: 6\r\n\r\nabcdef", true).await;
     assert_eq!((status, seen.len(), seen[1].connection), (200, 2, 1));
     assert_eq!((seen[0].body.as_slice(), seen[1].body.as_slice()), (&b"abcdef"[..], &b"abcdef"[..]));
-    assert_eq!(seen[0].field("content-digest"), seen[1].field("content-digest"));
-    assert_ne!(seen[0].field("signature"), seen[1].field("signature"));
-    assert_ne!(seen[0].field("signature-input"), seen[1].field("signature-input"));
+    assert_eq!(seen[0].header("content-digest"), seen[1].header("content-digest"));
+    assert_ne!(seen[0].header("signature"), seen[1].header("signature"));
+    assert_ne!(seen[0].header("signature-input"), seen[1].header("signature-input"));
 }
 
 #[tokio::test]
@@ -246,7 +248,7 @@ async fn a_user_that_a_stranger_names_is_not_believed_behind_both_ends() {
         ["remote-user", "x_forwarded_user"].map(|name| format!("{:?}", request.headers().get(name))).join(" ")
     }));
     let back = Front::serve(back).await;
-    let front = Front::serve(ProxyApp::builder(back.url("").parse().unwrap()).build().unwrap()).await;
+    let front = Front::serve(ProxyApp::builder(back.url("")).build().unwrap()).await;
     let answer =
         front.exchange("GET / HTTP/1.1\r\nhost: h\r\nremote-user: root\r\nx_forwarded_user: root\r\n\r\n").await;
     assert_eq!((answer.status(), answer.text()), (200, "None None"));

@@ -1,7 +1,7 @@
 //! Responses: what the client gets to see.
 
 use axum::Router;
-use nexthop::app::HostField;
+use nexthop::app::HostHeader;
 
 use super::app;
 use crate::support::{Front, RawUpstream};
@@ -11,7 +11,7 @@ const GET: &str = "GET /api/x HTTP/1.1\r\nhost: front.example:8080\r\n\r\n";
 #[tokio::test]
 async fn urls_and_cookies_are_mapped_to_where_the_client_is() {
     let upstream = RawUpstream::tcp(|mut conn| async move {
-        let host = conn.request().await.field("host").unwrap().to_owned();
+        let host = conn.request().await.header("host").unwrap().to_owned();
         conn.write(format!(
             concat!(
                 "HTTP/1.1 302 Found\r\ncontent-length: 0\r\n",
@@ -27,12 +27,12 @@ async fn urls_and_cookies_are_mapped_to_where_the_client_is() {
     let front = Front::hyper(Router::new().nest_service("/api", service)).await;
     let answer = front.exchange(GET).await;
     assert_eq!(answer.status(), 302);
-    assert_eq!(answer.field("location"), Some("http://front.example:8080/api/y?z#f"));
-    assert_eq!(answer.field("content-location"), Some("/api/y"));
-    assert_eq!(answer.field("refresh"), Some("5; url=/api/z"));
-    assert_eq!(answer.fields("link"), ["</api/a>; rel=next, <http://elsewhere.example/app>; rel=x", "<b>; rel=prev"]);
+    assert_eq!(answer.header("location"), Some("http://front.example:8080/api/y?z#f"));
+    assert_eq!(answer.header("content-location"), Some("/api/y"));
+    assert_eq!(answer.header("refresh"), Some("5; url=/api/z"));
+    assert_eq!(answer.headers("link"), ["</api/a>; rel=next, <http://elsewhere.example/app>; rel=x", "<b>; rel=prev"]);
     assert_eq!(
-        answer.fields("set-cookie"),
+        answer.headers("set-cookie"),
         ["a=1; Path=/api; Domain=front.example", "b=2; Path=/api/c; Secure", "c=3"]
     );
 }
@@ -45,7 +45,7 @@ async fn mapping_can_be_turned_off() {
     let service = app(&upstream, "/app").map_responses(false).build().unwrap();
     let front = Front::hyper(Router::new().nest_service("/api", service)).await;
     let answer = front.exchange(GET).await;
-    assert_eq!((answer.field("location"), answer.field("set-cookie")), (Some("/app/y"), Some("a=1; Path=/app")));
+    assert_eq!((answer.header("location"), answer.header("set-cookie")), (Some("/app/y"), Some("a=1; Path=/app")));
 }
 
 #[tokio::test]
@@ -53,9 +53,9 @@ async fn an_upstream_that_was_sent_the_clients_host_is_mapped_by_that_name() {
     let upstream = RawUpstream::answering([
         "HTTP/1.1 302 Found\r\ncontent-length: 0\r\nlocation: http://front.example:8080/y\r\n\r\n",
     ]);
-    let service = app(&upstream, "").host(HostField::Keep).public_scheme(http::uri::Scheme::HTTPS).build().unwrap();
+    let service = app(&upstream, "").host(HostHeader::Keep).public_scheme(http::uri::Scheme::HTTPS).build().unwrap();
     let front = Front::hyper(Router::new().nest_service("/api", service)).await;
-    assert_eq!(front.exchange(GET).await.field("location"), Some("https://front.example:8080/api/y"));
+    assert_eq!(front.exchange(GET).await.header("location"), Some("https://front.example:8080/api/y"));
 }
 
 #[tokio::test]
@@ -69,9 +69,9 @@ async fn hop_by_hop_fields_of_the_upstream_end_here() {
     let answer = front.exchange(GET).await;
     assert_eq!(answer.text(), "ok");
     for gone in ["x-gone", "x-too", "keep-alive", "proxy-connection", "proxy-authenticate", "upgrade"] {
-        assert_eq!(answer.field(gone), None, "{gone}");
+        assert_eq!(answer.header(gone), None, "{gone}");
     }
-    assert_eq!(answer.field("x-kept"), Some("\u{e9}"));
+    assert_eq!(answer.header("x-kept"), Some("\u{e9}"));
     assert!(answer.head.starts_with("HTTP/1.1 200 Fine\r\n"), "{}", answer.head);
 }
 
@@ -88,8 +88,8 @@ async fn bodiless_answers_stay_bodiless_and_head_keeps_its_length() {
         for _ in 0..2 {
             client.send(format!("{method} / HTTP/1.1\r\nhost: h\r\n\r\n")).await;
             let answer = client.head_response().await;
-            assert_eq!(answer.field("content-length"), (method == "HEAD").then_some("5"));
-            assert_eq!(answer.field("transfer-encoding"), None);
+            assert_eq!(answer.header("content-length"), (method == "HEAD").then_some("5"));
+            assert_eq!(answer.header("transfer-encoding"), None);
         }
     }
 }
@@ -101,7 +101,7 @@ async fn an_http_1_0_client_gets_what_it_understands() {
     let front = Front::hyper(app(&upstream, "").build().unwrap()).await;
     let answer = front.exchange("GET / HTTP/1.0\r\n\r\n").await;
     assert!(answer.head.starts_with("HTTP/1.0 200"), "{}", answer.head);
-    assert_eq!((answer.field("transfer-encoding"), &*answer.wire_body), (None, &b"ok"[..]));
+    assert_eq!((answer.header("transfer-encoding"), &*answer.wire_body), (None, &b"ok"[..]));
 }
 
 #[tokio::test]
@@ -141,5 +141,5 @@ async fn connections_to_the_upstream_outlive_those_of_clients() {
     for _ in 0..3 {
         front.exchange("GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await;
     }
-    assert_eq!((upstream.seen().len(), upstream.connections()), (3, 1));
+    assert_eq!((upstream.requests().len(), upstream.connections()), (3, 1));
 }

@@ -29,9 +29,9 @@ async fn announced_trailers_reach_a_client_that_takes_them_and_no_other() {
     let upstream = RawUpstream::answering([WITH_TRAILERS]);
     let front = Front::serve(plain(&upstream)).await;
     let with = front.exchange("GET / HTTP/1.1\r\nhost: h\r\nte: trailers\r\nconnection: te\r\n\r\n").await;
-    assert_eq!((with.status(), with.text(), with.field("trailer")), (200, "abc", Some("x-sum")));
+    assert_eq!((with.status(), with.text(), with.header("trailer")), (200, "abc", Some("x-sum")));
     assert_eq!(String::from_utf8_lossy(&with.wire_body), "3\r\nabc\r\n0\r\nx-sum: 1\r\n\r\n");
-    assert_eq!(upstream.seen()[0].field("te"), Some("trailers"));
+    assert_eq!(upstream.requests()[0].header("te"), Some("trailers"));
 
     let without = front.exchange("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
     assert_eq!(String::from_utf8_lossy(&without.wire_body), "3\r\nabc\r\n0\r\n\r\n");
@@ -49,7 +49,7 @@ async fn every_trailer_reaches_a_client_on_http_2() {
     assert_eq!(trailers["x-sum"], "1");
     assert_eq!(trailers["x-unannounced"], "2");
     assert_eq!(body.to_bytes(), "abc");
-    assert_eq!(upstream.only().line(), "GET / HTTP/1.1");
+    assert_eq!(upstream.only_request().line(), "GET / HTTP/1.1");
 }
 
 /// An upstream that sends one event each time it is told to, and the sender that tells it.
@@ -152,14 +152,14 @@ async fn ends_are_told_in_the_clients_own_way() {
             // The upstream's close is not the client's.
             let new = client.exchange("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
             assert!(new.head.starts_with("HTTP/1.1 200 OK\r\n"), "{answer:?}");
-            assert_eq!((new.text(), new.field("connection")), ("abc", None), "{answer:?}");
+            assert_eq!((new.text(), new.header("connection")), ("abc", None), "{answer:?}");
             let length = sized.then_some("3");
-            assert_eq!(new.field("content-length"), length, "{answer:?}");
-            assert_eq!(new.field("transfer-encoding"), if sized { None } else { Some("chunked") }, "{answer:?}");
+            assert_eq!(new.header("content-length"), length, "{answer:?}");
+            assert_eq!(new.header("transfer-encoding"), if sized { None } else { Some("chunked") }, "{answer:?}");
         }
         let mut client = front.client().await;
         let aged = client.exchange("GET / HTTP/1.0\r\nhost: h\r\n\r\n").await;
-        assert_eq!((aged.text(), aged.field("transfer-encoding")), ("abc", None), "{answer:?}");
+        assert_eq!((aged.text(), aged.header("transfer-encoding")), ("abc", None), "{answer:?}");
         client.closed().await;
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, net::SocketAddr, path::Path, process::Stdio};
 
-use nexthop::ca::Authority;
+use nexthop::ca::CertificateAuthority;
 use tokio::{io::AsyncWriteExt, net::TcpListener, process::Command, task::JoinHandle};
 use tokio_rustls::{LazyConfigAcceptor, rustls::server::Acceptor};
 
@@ -38,7 +38,7 @@ fn write(directory: &Path, name: &str, content: impl AsRef<[u8]>) -> String {
 struct Server(SocketAddr, JoinHandle<()>);
 
 impl Server {
-    async fn new(authority: &Authority, fixed: Option<&str>) -> Self {
+    async fn new(authority: &CertificateAuthority, fixed: Option<&str>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, authority, fixed) = (listener.local_addr().unwrap(), authority.clone(), fixed.map(str::to_owned));
         let task = tokio::spawn(async move {
@@ -74,7 +74,9 @@ async fn openssl_verifies_strictly_hosts_addresses_long_names_and_constrained_au
     }
     let directory = tempfile::tempdir().unwrap();
     let long = long_host();
-    for authority in [authority(), build(Authority::builder().name_constraints(["example.com", "10.0.0.0/8", "::1"]))] {
+    for authority in
+        [authority(), build(CertificateAuthority::builder().name_constraints(["example.com", "10.0.0.0/8", "::1"]))]
+    {
         let root = write(directory.path(), "root.pem", authority.certificate_pem());
         for (host, option) in [
             ("www.example.com", "-verify_hostname"),
@@ -113,7 +115,7 @@ async fn authorities_of_any_name_are_believed_as_issuers() {
         let made = [&made[..], &["-keyout", &key, "-out", &root], options].concat();
         run("openssl", &made).await.unwrap();
         let (certificate, key) = (fs::read(&root).unwrap(), fs::read(&key).unwrap());
-        let authority = build(Authority::builder().identity_pem(&certificate, &key));
+        let authority = build(CertificateAuthority::builder().identity_pem(&certificate, &key));
         fs::write(&leaf_path, leaf(&authority, "www.example.com").await).unwrap();
         let strict =
             ["verify", "-purpose", "sslserver", "-CAfile", &root, "-verify_hostname", "www.example.com", &leaf_path];
@@ -127,7 +129,7 @@ async fn openssl_reads_each_form_of_the_certificate_and_finds_no_key() {
     if !is_installed("openssl") {
         return;
     }
-    let authority = build(Authority::builder().name("names may hold \u{e9} and \u{1f512}"));
+    let authority = build(CertificateAuthority::builder().name("names may hold \u{e9} and \u{1f512}"));
     let directory = tempfile::tempdir().unwrap();
     let pem = write(directory.path(), "ca.pem", authority.certificate_pem());
     let cer = write(directory.path(), "ca.cer", authority.certificate_der());
@@ -153,7 +155,9 @@ async fn python_believes_what_is_minted_as_strictly_as_it_can() {
     }
     let directory = tempfile::tempdir().unwrap();
     let long = long_host();
-    for authority in [authority(), build(Authority::builder().name_constraints(["example.com", "127.0.0.0/8"]))] {
+    for authority in
+        [authority(), build(CertificateAuthority::builder().name_constraints(["example.com", "127.0.0.0/8"]))]
+    {
         let root = write(directory.path(), "root.pem", authority.certificate_pem());
         let server = Server::new(&authority, None).await;
         for host in ["www.example.com", &long] {

@@ -1,6 +1,6 @@
 //! Authorities for some hosts alone.
 
-use nexthop::{ErrorKind, ca::Authority};
+use nexthop::{ErrorKind, ca::CertificateAuthority};
 use rcgen::{CertificateParams, Issuer, KeyPair};
 use tokio_rustls::rustls::{
     RootCertStore,
@@ -40,7 +40,8 @@ async fn hosts_outside_get_no_certificate_here_and_with_a_stolen_key_none_that_i
         (2, &["example.com", "10.0.0.0/8"], &["a.example.com", "10.0.0.1"], &["example.org", "192.0.2.1", "::1"]),
     ] {
         let path = directory.path().join(number.to_string());
-        let authority = build(Authority::builder().file(&path).name_constraints(constraints.iter().copied()));
+        let authority =
+            build(CertificateAuthority::builder().file(&path).name_constraints(constraints.iter().copied()));
         let stolen = std::fs::read(&path).unwrap();
         assert!(parse(authority.certificate_der()).name_constraints().unwrap().unwrap().critical);
         for host in inside {
@@ -60,18 +61,19 @@ async fn hosts_outside_get_no_certificate_here_and_with_a_stolen_key_none_that_i
 async fn constraints_in_a_file_are_kept_to_and_others_are_not_read_into_it() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ca.pem");
-    build(Authority::builder().file(&path).name_constraints(["b.test", "a.test"]));
-    let loaded = build(Authority::builder().file(&path));
+    build(CertificateAuthority::builder().file(&path).name_constraints(["b.test", "a.test"]));
+    let loaded = build(CertificateAuthority::builder().file(&path));
     assert_eq!(loaded.server_config("c.test").await.unwrap_err().kind(), ErrorKind::Denied);
-    build(Authority::builder().file(&path).name_constraints(["a.test", "B.test"]));
-    let error = Authority::builder().file(&path).name_constraints(["c.test"]).build().unwrap_err().to_string();
+    build(CertificateAuthority::builder().file(&path).name_constraints(["a.test", "B.test"]));
+    let error =
+        CertificateAuthority::builder().file(&path).name_constraints(["c.test"]).build().unwrap_err().to_string();
     assert!(error.starts_with("name_constraints: "), "{error}");
 }
 
 #[tokio::test]
 async fn a_wildcard_reaches_no_further_than_the_constraints() {
     let list = "// ===BEGIN ICANN DOMAINS===\ncom\n// ===END ICANN DOMAINS===\n";
-    let authority = build(Authority::builder().wildcards(list).name_constraints(["www.example.com"]));
+    let authority = build(CertificateAuthority::builder().wildcards(list).name_constraints(["www.example.com"]));
     for (host, name) in [("www.example.com", "www.example.com"), ("a.www.example.com", "*.www.example.com")] {
         let chain = shaken(&authority, host).await.chain;
         let text = format!("{:?}", parse(&chain[0]).subject_alternative_name().unwrap().unwrap().value);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use nexthop::ca::Authority;
+use nexthop::ca::CertificateAuthority;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256,
@@ -30,13 +30,14 @@ async fn keys_of_other_kinds_sign_as_well() {
     for algorithm in [&PKCS_ECDSA_P384_SHA384, &PKCS_RSA_SHA256] {
         let key = KeyPair::generate_for(algorithm).unwrap();
         let (certificate, pem) = root(&params("given"), &key);
-        let authority = build(Authority::builder().identity_pem(certificate.pem().as_bytes(), pem.as_bytes()));
+        let authority =
+            build(CertificateAuthority::builder().identity_pem(certificate.pem().as_bytes(), pem.as_bytes()));
         assert_eq!((authority.certificate().name(), authority.certificate_der()), ("given", &certificate.der()[..]));
         assert_eq!(shaken(&authority, "a.test").await.chain.len(), 1);
     }
     let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
     let (certificate, pem) = root(&params("given"), &key);
-    let authority = build(Authority::builder().identity_pem(certificate.pem().as_bytes(), pem.as_bytes()));
+    let authority = build(CertificateAuthority::builder().identity_pem(certificate.pem().as_bytes(), pem.as_bytes()));
     assert_eq!(shaken(&authority, "a.test").await.chain.len(), 1);
 }
 
@@ -45,8 +46,9 @@ async fn an_intermediate_is_shown_with_all_that_leads_to_its_root() {
     let root = CertifiedIssuer::self_signed(params("root"), KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
     let certificate = params("intermediate").signed_by(&key, &root).unwrap();
-    let authority =
-        build(Authority::builder().identity_pem(certificate.pem().as_bytes(), key.serialize_pem().as_bytes()));
+    let authority = build(
+        CertificateAuthority::builder().identity_pem(certificate.pem().as_bytes(), key.serialize_pem().as_bytes()),
+    );
     let client = client(root.der(), &[&TLS12, &TLS13], &[]);
     let shaken = shake(&authority, "a.test", &client, "a.test").await.unwrap();
     assert_eq!((shaken.chain.len(), &shaken.chain[1]), (2, certificate.der()));
@@ -58,7 +60,7 @@ async fn no_certificate_outlives_the_authority() {
     let now = SystemTime::now();
     (params.not_before, params.not_after) = ((now - HOUR).into(), (now + HOUR).into());
     let (certificate, pem) = root(&params, &KeyPair::generate().unwrap());
-    let authority = build(Authority::builder().identity_pem(certificate.pem().as_bytes(), pem.as_bytes()));
+    let authority = build(CertificateAuthority::builder().identity_pem(certificate.pem().as_bytes(), pem.as_bytes()));
     let chain = shaken(&authority, "a.test").await.chain;
     let (leaf, own) = (parse(&chain[0]), parse(authority.certificate_der()));
     assert_eq!(leaf.validity(), own.validity());
@@ -87,7 +89,8 @@ async fn what_cannot_be_an_authority_is_refused_with_the_reason_and_nothing_of_t
         (&pem, &pem, "holds no certificate"),
         (&good, &good, "no private key"),
     ] {
-        let error = Authority::builder().identity_pem(certificate.as_bytes(), key.as_bytes()).build().unwrap_err();
+        let error =
+            CertificateAuthority::builder().identity_pem(certificate.as_bytes(), key.as_bytes()).build().unwrap_err();
         let text = format!("{error} {error:?}");
         assert!(text.contains(why) && text.contains("identity_pem"), "{text}");
         let secret = pem.lines().nth(1).unwrap();

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use nexthop::ca::Authority;
+use nexthop::ca::CertificateAuthority;
 use p12_keystore::{KeyStore, Pkcs12Archive, Pkcs12ImportPolicy};
 use tokio_rustls::rustls::{
     pki_types::{PrivateKeyDer, pem::PemObject},
@@ -39,7 +39,7 @@ fn hides(haystack: &[u8], secret: &[u8]) {
 async fn no_form_of_the_certificate_and_no_debug_output_holds_the_key() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ca.pem");
-    let builder = Authority::builder().file(&path);
+    let builder = CertificateAuthority::builder().file(&path);
     let authority = build(builder.clone());
     let file = fs::read(&path).unwrap();
     let secret = secret(&file);
@@ -68,15 +68,18 @@ async fn no_form_of_the_certificate_and_no_debug_output_holds_the_key() {
 async fn a_file_is_made_once_private_and_gives_the_same_authority_from_then_on() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("not/there/yet/ca.pem");
-    let first = build(Authority::builder().file(&path).name("first"));
+    let first = build(CertificateAuthority::builder().file(&path).name("first"));
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    let second = build(Authority::builder().file(&path).name("second"));
+    let second = build(CertificateAuthority::builder().file(&path).name("second"));
     assert_eq!(first.fingerprint_sha256(), second.fingerprint_sha256());
     assert_eq!(second.certificate().name(), "first");
     // Who trusts the one believes the other.
     let client = super::client(first.certificate_der(), &[&TLS13], &[]);
     assert!(super::shake(&second, "a.test", &client, "a.test").await.is_ok());
-    assert_ne!(build(Authority::builder()).fingerprint_sha256(), build(Authority::builder()).fingerprint_sha256());
+    assert_ne!(
+        build(CertificateAuthority::builder()).fingerprint_sha256(),
+        build(CertificateAuthority::builder()).fingerprint_sha256()
+    );
 }
 
 #[tokio::test]
@@ -86,7 +89,9 @@ async fn ten_who_start_at_once_share_one_authority() {
     let starting: Vec<_> = (0..10)
         .map(|_| {
             let path = path.clone();
-            std::thread::spawn(move || build(Authority::builder().file(path)).fingerprint_sha256().to_owned())
+            std::thread::spawn(move || {
+                build(CertificateAuthority::builder().file(path)).fingerprint_sha256().to_owned()
+            })
         })
         .collect();
     let found: Vec<_> = starting.into_iter().map(|thread| thread.join().unwrap()).collect();
@@ -98,14 +103,14 @@ async fn ten_who_start_at_once_share_one_authority() {
 async fn a_file_that_others_may_read_is_refused_and_a_broken_one_is_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ca.pem");
-    build(Authority::builder().file(&path));
+    build(CertificateAuthority::builder().file(&path));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-    let error = Authority::builder().file(&path).build().unwrap_err().to_string();
+    let error = CertificateAuthority::builder().file(&path).build().unwrap_err().to_string();
     assert!(error.contains("mode 644") && error.contains("ca.pem"), "{error}");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     for broken in ["", "no PEM", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"] {
         fs::write(&path, broken).unwrap();
-        assert!(Authority::builder().file(&path).build().is_err());
+        assert!(CertificateAuthority::builder().file(&path).build().is_err());
         assert_eq!(fs::read_to_string(&path).unwrap(), broken);
     }
 }
@@ -114,7 +119,7 @@ async fn a_file_that_others_may_read_is_refused_and_a_broken_one_is_left_alone()
 async fn a_host_is_no_file_name_and_no_field_of_a_certificate() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ca.pem");
-    let authority = build(Authority::builder().file(&path));
+    let authority = build(CertificateAuthority::builder().file(&path));
     for host in
         ["../../etc/x", "/etc/x", "a/../../x", "a.test/CN=b.test", "a.test\0b.test", "a.test, DNS:b.test", "*.test", ""]
     {

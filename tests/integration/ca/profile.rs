@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, net::IpAddr, sync::Arc, time::Duration};
 
-use nexthop::ca::Authority;
+use nexthop::ca::CertificateAuthority;
 use x509_parser::{
     certificate::X509Certificate,
     extensions::{GeneralName, ParsedExtension},
@@ -44,7 +44,7 @@ fn now() -> i64 {
 
 #[tokio::test]
 async fn an_authority_vouches_for_hosts_and_for_no_other_authority() {
-    let authority = build(Authority::builder().name("Tester's proxy"));
+    let authority = build(CertificateAuthority::builder().name("Tester's proxy"));
     let certificate = parse(authority.certificate_der());
     assert_eq!(
         (common_names(&certificate), authority.certificate().name()),
@@ -62,7 +62,7 @@ async fn an_authority_vouches_for_hosts_and_for_no_other_authority() {
     let (from, until) = (certificate.validity().not_before.timestamp(), certificate.validity().not_after.timestamp());
     assert!((from - now() + 2 * DAY).abs() < 60 && (until - now() - 3652 * DAY).abs() < 60);
 
-    let other = build(Authority::builder().name("Tester's proxy"));
+    let other = build(CertificateAuthority::builder().name("Tester's proxy"));
     let other = parse(other.certificate_der());
     assert_ne!(certificate.subject().as_raw(), other.subject().as_raw(), "browsers tell them apart by name");
 }
@@ -110,7 +110,7 @@ async fn every_certificate_has_a_key_and_a_number_of_its_own() {
 #[tokio::test]
 async fn an_address_is_named_as_an_address_and_never_as_a_wildcard() {
     let list = "// ===BEGIN ICANN DOMAINS===\ncom\n// ===END ICANN DOMAINS===\n";
-    let authority = build(Authority::builder().wildcards(list));
+    let authority = build(CertificateAuthority::builder().wildcards(list));
     for (host, name) in [("10.0.1.10", "IP:10.0.1.10"), ("[2001:db8::1]", "IP:2001:db8::1"), ("::1", "IP:::1")] {
         let der = leaf(&authority, host).await;
         assert_eq!(names(&parse(&der)), [name]);
@@ -130,7 +130,7 @@ async fn an_address_and_a_name_too_long_for_a_common_name_have_none_and_a_critic
 #[tokio::test]
 async fn with_wildcards_one_certificate_serves_a_domain_and_what_is_right_below_it() {
     let list = "// ===BEGIN ICANN DOMAINS===\ncom\nuk\norg.uk\n// ===END ICANN DOMAINS===\n";
-    let authority = build(Authority::builder().wildcards(list));
+    let authority = build(CertificateAuthority::builder().wildcards(list));
     for (host, expected) in [
         ("www.example.com", &["DNS:example.com", "DNS:*.example.com"][..]),
         ("example.com", &["DNS:example.com", "DNS:*.example.com"]),
@@ -147,12 +147,12 @@ async fn with_wildcards_one_certificate_serves_a_domain_and_what_is_right_below_
     assert_eq!(authority.stats().size, 6);
     let plain = self::authority();
     assert_eq!(names(&parse(&leaf(&plain, "www.example.com").await)), ["DNS:www.example.com"], "unless asked for");
-    assert!(Authority::builder().wildcards("nothing").build().is_err());
+    assert!(CertificateAuthority::builder().wildcards("nothing").build().is_err());
 }
 
 #[tokio::test]
 async fn thousands_of_hosts_leave_no_more_than_fit_and_fifty_at_once_cost_one() {
-    let authority = build(Authority::builder().cache_capacity(50));
+    let authority = build(CertificateAuthority::builder().cache_capacity(50));
     for host in 0..2_000 {
         authority.server_config(&format!("h{host}.test")).await.unwrap();
         assert!(authority.stats().size <= 50);
@@ -170,7 +170,7 @@ async fn thousands_of_hosts_leave_no_more_than_fit_and_fifty_at_once_cost_one() 
 #[tokio::test]
 async fn settings_out_of_range_are_refused_by_name() {
     let hour = Duration::from_secs(60 * 60);
-    let builder = Authority::builder;
+    let builder = CertificateAuthority::builder;
     for (builder, name) in [
         (builder().name(""), "name"),
         (builder().name("n".repeat(65)), "name"),

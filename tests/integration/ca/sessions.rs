@@ -1,13 +1,14 @@
 //! TLS inside the tunnel: protocols and resumed sessions.
 
-use nexthop::ca::Authority;
+use nexthop::ca::CertificateAuthority;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 
 use super::{authority, build, client, shake, shaken};
 
 #[tokio::test]
 async fn http_2_is_offered_first_and_left_out_where_that_is_asked() {
-    let authorities = [(authority(), &b"h2"[..]), (build(Authority::builder().http1_only(true)), b"http/1.1")];
+    let authorities =
+        [(authority(), &b"h2"[..]), (build(CertificateAuthority::builder().http1_only(true)), b"http/1.1")];
     for (authority, expected) in &authorities {
         for (alpn, spoken) in
             [(&["http/1.1", "h2"][..], Some(*expected)), (&["http/1.1"], Some(b"http/1.1")), (&[], None)]
@@ -22,7 +23,7 @@ async fn http_2_is_offered_first_and_left_out_where_that_is_asked() {
 #[tokio::test]
 async fn sessions_are_resumed_also_when_the_certificate_was_made_anew_in_between() {
     for version in [&TLS12, &TLS13] {
-        let authority = build(Authority::builder().cache_capacity(1));
+        let authority = build(CertificateAuthority::builder().cache_capacity(1));
         let client = client(authority.certificate_der(), &[version], &[]);
         assert!(!shake(&authority, "a.test", &client, "a.test").await.unwrap().resumed);
         assert!(shake(&authority, "a.test", &client, "a.test").await.unwrap().resumed);

@@ -9,7 +9,7 @@ use crate::support::{Front, RawUpstream, get, send};
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 async fn front(upstream: &RawUpstream) -> Front {
-    Front::serve(ProxyApp::builder(upstream.url("").parse().unwrap()).build().unwrap()).await
+    Front::serve(ProxyApp::builder(upstream.url("")).build().unwrap()).await
 }
 
 // RFC 9110 §6.6.1
@@ -20,7 +20,7 @@ async fn a_response_has_one_date_its_own_or_the_time_it_came() {
     for (answer, date) in [(with.as_str(), Some(THEN)), ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", None)] {
         let upstream = RawUpstream::answering([answer]);
         let answer = front(&upstream).await.exchange("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
-        let found = answer.field("date").expect("a date");
+        let found = answer.header("date").expect("a date");
         assert_eq!((found == THEN, found.ends_with(" GMT")), (date.is_some(), true), "{found}");
     }
 }
@@ -37,8 +37,8 @@ async fn an_http_1_0_client_gets_no_interim_response() {
     client.send("POST / HTTP/1.0\r\nhost: h\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\nabc").await;
     let answer = client.response().await;
     assert!(answer.head.starts_with("HTTP/1.0 200 OK\r\n"), "{}", answer.head);
-    let seen = upstream.only();
-    assert_eq!((answer.text(), seen.body.as_slice(), seen.field("expect")), ("ok", &b"abc"[..], None));
+    let seen = upstream.only_request();
+    assert_eq!((answer.text(), seen.body.as_slice(), seen.header("expect")), ("ok", &b"abc"[..], None));
 }
 
 // RFC 9110 §5.1, §5.5, §7.7, §10.1.3, §10.2.1, §11.6.1, §11.6.2, §13.2.1
@@ -56,11 +56,11 @@ async fn fields_and_contents_that_nobody_here_knows_pass_as_they_are() {
     );
     let answer = front(&upstream).await.exchange(request).await;
     assert!(answer.head.starts_with("HTTP/1.1 299 Whatever\r\n"), "{}", answer.head);
-    assert_eq!(answer.field("content-encoding"), Some("x-unheard-of"));
-    assert_eq!((answer.field("x-unheard-of"), answer.body.as_slice()), (Some("(a\"b\" c); d"), &b"\0\x01\r\n"[..]));
-    assert_eq!(answer.field("allow"), Some("GET,,FOO"));
-    assert_eq!(answer.fields("www-authenticate"), ["A b=\"c\", D", "E"]);
-    let seen = upstream.only();
+    assert_eq!(answer.header("content-encoding"), Some("x-unheard-of"));
+    assert_eq!((answer.header("x-unheard-of"), answer.body.as_slice()), (Some("(a\"b\" c); d"), &b"\0\x01\r\n"[..]));
+    assert_eq!(answer.header("allow"), Some("GET,,FOO"));
+    assert_eq!(answer.headers("www-authenticate"), ["A b=\"c\", D", "E"]);
+    let seen = upstream.only_request();
     for head in [&answer.head, &seen.head] {
         assert!(head.contains("x-padded: a b\r\n"), "white space around a value is no part of it: {head}");
     }
@@ -71,10 +71,10 @@ async fn fields_and_contents_that_nobody_here_knows_pass_as_they_are() {
         ("if-range", "x"),
         ("referer", "http://h/y?z"),
     ] {
-        assert_eq!(seen.field(name), Some(value));
+        assert_eq!(seen.header(name), Some(value));
     }
     assert_eq!((seen.line(), seen.body.as_slice()), ("PURGE /x HTTP/1.1", &b"\0\r\n"[..]));
-    assert_eq!((seen.field("content-encoding"), seen.field("x-unheard-of")), (Some("x-unheard-of"), Some(";;,\"")));
+    assert_eq!((seen.header("content-encoding"), seen.header("x-unheard-of")), (Some("x-unheard-of"), Some(";;,\"")));
 }
 
 // RFC 9110 §9.3.7
@@ -84,7 +84,7 @@ async fn a_request_without_max_forwards_gets_none() {
     let front = front(&upstream).await;
     for method in ["OPTIONS", "GET"] {
         assert_eq!(front.exchange(format!("{method} / HTTP/1.1\r\nhost: h\r\n\r\n")).await.status(), 200);
-        assert_eq!(upstream.seen().pop().unwrap().field("max-forwards"), None, "{method}");
+        assert_eq!(upstream.requests().pop().unwrap().header("max-forwards"), None, "{method}");
     }
 }
 
@@ -126,7 +126,7 @@ async fn what_connection_names_is_left_out_of_trailers_too() {
     for _ in 0..2 {
         assert_eq!(trailers_of(&upstream).await, ["x-sum"]);
     }
-    let app = ProxyApp::builder(upstream.url("").parse().unwrap()).build().unwrap();
+    let app = ProxyApp::builder(upstream.url("")).build().unwrap();
     let (app, transparent) = (Front::serve(app).await, Front::serve(TransparentProxy::new()).await);
     for front in [app, transparent, Front::serve(ExactProxy::new()).await] {
         let request = format!(
@@ -135,7 +135,7 @@ async fn what_connection_names_is_left_out_of_trailers_too() {
             upstream.url("/")
         );
         assert_eq!(front.exchange(request).await.status(), 200);
-        let seen = upstream.seen().pop().unwrap();
+        let seen = upstream.requests().pop().unwrap();
         let sent = String::from_utf8(seen.wire_body).unwrap();
         assert_eq!((sent.as_str(), seen.body.as_slice()), ("2\r\nab\r\n0\r\nx-sum: 4\r\n\r\n", &b"ab"[..]));
     }
@@ -145,7 +145,7 @@ async fn what_connection_names_is_left_out_of_trailers_too() {
 #[tokio::test]
 async fn a_trace_with_content_is_refused_and_one_without_goes_on() {
     let upstream = RawUpstream::answering([OK]);
-    let app = ProxyApp::builder(upstream.url("").parse().unwrap()).allowed_methods([Method::TRACE]);
+    let app = ProxyApp::builder(upstream.url("")).allowed_methods([Method::TRACE]);
     let front = Front::serve(app.build().unwrap()).await;
     for content in ["content-length: 6\r\n\r\nsecret", "transfer-encoding: chunked\r\n\r\n6\r\nsecret\r\n0\r\n\r\n"] {
         assert_eq!(front.exchange(format!("TRACE / HTTP/1.1\r\nhost: h\r\n{content}")).await.status(), 400);
@@ -174,7 +174,7 @@ async fn an_expectation_without_content_goes_no_further() {
             answer = client.response().await;
         }
         assert_eq!(answer.status(), 200, "{request}");
-        assert_eq!(upstream.seen().pop().unwrap().field("expect"), expected, "{request}");
+        assert_eq!(upstream.requests().pop().unwrap().header("expect"), expected, "{request}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use nexthop::{ExactProxy, ProxyApp, transport::Tls};
+use nexthop::{ExactProxy, ProxyApp, net::Tls};
 use tokio::net::TcpStream;
 
 use crate::support::{Front, RawClient, RawUpstream, fetch, get, send, tls::TestCa, within};
@@ -10,7 +10,7 @@ use crate::support::{Front, RawClient, RawUpstream, fetch, get, send, tls::TestC
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 async fn front(upstream: &RawUpstream) -> Front {
-    Front::serve(ProxyApp::builder(upstream.url("").parse().unwrap()).build().unwrap()).await
+    Front::serve(ProxyApp::builder(upstream.url("")).build().unwrap()).await
 }
 
 /// Each is answered with 400 and a close, and nobody behind hears of it.
@@ -20,7 +20,7 @@ async fn are_refused(requests: &[&str]) {
     for request in requests {
         let mut client = front.client().await;
         let answer = client.exchange(request).await;
-        assert_eq!((answer.status(), answer.field("connection")), (400, Some("close")), "{request:?}");
+        assert_eq!((answer.status(), answer.header("connection")), (400, Some("close")), "{request:?}");
         client.closed().await;
     }
     assert_eq!(upstream.connections(), 0);
@@ -108,7 +108,7 @@ async fn a_request_line_of_8000_octets_passes_and_one_too_long_is_refused() {
     let front = front(&upstream).await;
     let target = format!("/{}", "x".repeat(8_000));
     assert_eq!(front.exchange(format!("GET {target} HTTP/1.1\r\nhost: h\r\n\r\n")).await.status(), 200);
-    assert_eq!(upstream.only().target(), target);
+    assert_eq!(upstream.only_request().target(), target);
     let mut client = front.client().await;
     client.send(format!("GET /{} HTTP/1.1\r\nhost: h\r\n\r\n", "x".repeat(70_000))).await;
     let status = client.response().await.status();
@@ -141,9 +141,9 @@ async fn after_a_client_has_said_close_nothing_more_of_it_is_read() {
     let mut client = front.client().await;
     client.send("GET /1 HTTP/1.1\r\nhost: h\r\nconnection: x, Close\r\n\r\nGET /2 HTTP/1.1\r\nhost: h\r\n\r\n").await;
     let answer = client.response().await;
-    assert_eq!((answer.text(), answer.field("connection")), ("ok", Some("close")));
+    assert_eq!((answer.text(), answer.header("connection")), ("ok", Some("close")));
     client.closed().await;
-    assert_eq!(upstream.only().target(), "/1");
+    assert_eq!(upstream.only_request().target(), "/1");
 }
 
 // RFC 9112 §6.1, §6.2, §6.3
@@ -156,11 +156,11 @@ async fn a_request_framed_in_two_ways_goes_on_in_chunks_and_is_the_last_of_its_c
         let mut client = front.client().await;
         let request = format!("POST / HTTP/1.1\r\nhost: h\r\n{fields}\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
         let answer = client.exchange(request).await;
-        assert_eq!((answer.status(), answer.field("connection")), (200, Some("close")), "{fields}");
+        assert_eq!((answer.status(), answer.header("connection")), (200, Some("close")), "{fields}");
         client.closed().await;
-        let seen = upstream.only();
+        let seen = upstream.only_request();
         assert_eq!(
-            (seen.field("content-length"), seen.field("transfer-encoding")),
+            (seen.header("content-length"), seen.header("transfer-encoding")),
             (None, Some("chunked")),
             "{fields}"
         );
@@ -172,7 +172,7 @@ async fn a_request_framed_in_two_ways_goes_on_in_chunks_and_is_the_last_of_its_c
 #[tokio::test]
 async fn a_client_over_tls_is_told_that_its_connection_ends() {
     let (ca, upstream) = (TestCa::new(), RawUpstream::answering([OK]));
-    let app = ProxyApp::builder(upstream.url("").parse().unwrap()).build().unwrap();
+    let app = ProxyApp::builder(upstream.url("")).build().unwrap();
     let front = Front::serve_with(app, |serve| serve.tls(ca.server_config(&[]))).await;
     let connector = tokio_rustls::TlsConnector::from(Arc::new(ca.client_config(&[])));
     let io = TcpStream::connect(front.addr).await.unwrap();
@@ -194,7 +194,7 @@ async fn a_later_minor_version_is_refused_both_ways_and_nobody_behind_hears_of_i
 #[tokio::test]
 async fn a_target_that_is_too_long_is_answered_with_414() {
     let upstream = RawUpstream::answering([OK]);
-    let app = || ProxyApp::builder(upstream.url("").parse().unwrap()).build().unwrap();
+    let app = || ProxyApp::builder(upstream.url("")).build().unwrap();
     let request = |length: usize| format!("GET /{} HTTP/1.1\r\nhost: h\r\n\r\n", "x".repeat(length - 1));
     let front = Front::serve(app()).await;
     assert_eq!(front.exchange(request(16 * 1024)).await.status(), 200);
@@ -205,7 +205,7 @@ async fn a_target_that_is_too_long_is_answered_with_414() {
     let front = Front::serve_with(app(), |serve| serve.max_target_bytes(10)).await;
     assert_eq!(front.exchange(request(10)).await.status(), 200);
     assert_eq!(front.exchange(request(11)).await.status(), 414);
-    assert_eq!(upstream.seen().len(), 2);
+    assert_eq!(upstream.requests().len(), 2);
 }
 
 // RFC 9112 §6.1
@@ -214,7 +214,7 @@ async fn an_upstream_that_takes_no_chunks_is_sent_none() {
     const CHUNKED: &str = "POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n";
     let upstream = RawUpstream::answering([OK]);
     let old = ExactProxy::builder().chunked_requests(false).build().unwrap();
-    let front = Front::serve(ProxyApp::builder(upstream.url("").parse().unwrap()).exact(old).build().unwrap()).await;
+    let front = Front::serve(ProxyApp::builder(upstream.url("")).client(old).build().unwrap()).await;
     assert_eq!(front.exchange(CHUNKED).await.status(), 411);
     assert_eq!(upstream.connections(), 0);
     let sized = "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\nab";
@@ -232,14 +232,14 @@ async fn the_last_request_on_a_connection_says_that_it_is_the_last() {
             let mut said = Vec::new();
             for _ in 0..3 {
                 assert_eq!(fetch(&exact, get(upstream.url("/"))).await.0, 200);
-                said.push(upstream.seen().pop().unwrap().field("connection").map(str::to_owned));
+                said.push(upstream.requests().pop().unwrap().header("connection").map(str::to_owned));
             }
             said
         }
     };
     let close = || Some("close".to_owned());
     assert_eq!(said(ExactProxy::builder()).await, [None, None, None]);
-    assert_eq!(said(ExactProxy::builder().pool_max_uses(2)).await, [None, close(), None]);
+    assert_eq!(said(ExactProxy::builder().pool_max_requests(2)).await, [None, close(), None]);
     assert_eq!(said(ExactProxy::builder().pool_max_idle(0)).await, [close(), close(), close()]);
     // The upstream's word counts, too: this answer, and one more.
     let upstream = RawUpstream::answering(["HTTP/1.1 200 OK\r\nkeep-alive: max=2\r\ncontent-length: 2\r\n\r\nok", OK]);
@@ -247,8 +247,8 @@ async fn the_last_request_on_a_connection_says_that_it_is_the_last() {
     for expected in [None, Some("close"), None] {
         let request = http::Request::get(upstream.url("/")).header("te", "trailers").body(nexthop::Body::empty());
         assert_eq!(fetch(&exact, request.unwrap()).await.0, 200);
-        let seen = upstream.seen().pop().unwrap();
-        let lines = seen.fields("connection");
+        let seen = upstream.requests().pop().unwrap();
+        let lines = seen.headers("connection");
         assert_eq!((lines[0], lines.get(1).copied()), ("te", expected));
     }
     assert_eq!(upstream.connections(), 2);

@@ -1,6 +1,6 @@
 //! HTTP/2 frame by frame: malformed requests in front of a `ProxyApp`, malformed responses behind an `ExactProxy`.
 
-use nexthop::{Body, ErrorKind, ExactProxy, ProxyApp, transport::HttpVersions};
+use nexthop::{Body, ErrorKind, ExactProxy, ProxyApp, exact::HttpVersions};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -61,7 +61,7 @@ fn ends_a_request(kind: u8, _: u8) -> bool {
 }
 
 async fn proxy(upstream: &RawUpstream) -> Front {
-    Front::serve(ProxyApp::builder(upstream.url("").parse().unwrap()).build().unwrap()).await
+    Front::serve(ProxyApp::builder(upstream.url("")).build().unwrap()).await
 }
 
 /// What a request has to have.
@@ -119,7 +119,7 @@ async fn a_malformed_request_is_refused_and_nobody_behind_hears_of_it() {
     }
     let whole = frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&WHOLE));
     assert_eq!(answer(&front, &whole, ends_a_request).await.1.first(), Some(&0x88), "200");
-    assert_eq!(upstream.only().line(), "GET / HTTP/1.1");
+    assert_eq!(upstream.only_request().line(), "GET / HTTP/1.1");
 }
 
 // RFC 9113 §8.1.1
@@ -185,7 +185,7 @@ async fn padding_is_no_part_of_a_body_and_more_of_it_than_there_is_an_error() {
     let padded =
         |pad: u8| [&head[..], &frame(DATA, END_STREAM | PADDED, 1, &[&[pad], &b"abc\0\0"[..]].concat())].concat();
     let (_, payload) = answer(&front, &padded(2), ends_a_request).await;
-    assert_eq!((payload.first(), upstream.only().body.as_slice()), (Some(&0x88), &b"abc"[..]));
+    assert_eq!((payload.first(), upstream.only_request().body.as_slice()), (Some(&0x88), &b"abc"[..]));
     let (_, payload) = answer(&front, &padded(6), |kind, _| kind == GOAWAY).await;
     assert_eq!(payload[4..8], PROTOCOL_ERROR.to_be_bytes());
 }
@@ -425,7 +425,7 @@ async fn pseudo_fields_out_of_place_reach_nobody() {
         frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&[(":path", "/other"), ("x-sum", "1")])),
     ];
     assert_eq!(answer(&front, &frames.concat(), ends_a_request).await.1.first(), Some(&0x88), "200");
-    let seen = upstream.only();
+    let seen = upstream.only_request();
     assert_eq!(
         (seen.line(), seen.wire_body.as_slice()),
         ("POST / HTTP/1.1", &b"4\r\nbody\r\n0\r\nx-sum: 1\r\n\r\n"[..])
@@ -442,7 +442,7 @@ async fn https_on_a_stream_in_clear_text_is_refused_unless_somebody_in_front_has
     // 421 has no index in HPACK's table.
     assert_eq!((kind, payload.first().is_some_and(|first| matches!(first, 0x88..=0x8e))), (HEADERS, false));
     assert_eq!(upstream.connections(), 0);
-    let secured = ProxyApp::builder(upstream.url("").parse().unwrap()).public_scheme(http::uri::Scheme::HTTPS).build();
+    let secured = ProxyApp::builder(upstream.url("")).public_scheme(http::uri::Scheme::HTTPS).build();
     let front = Front::serve(secured.unwrap()).await;
     assert_eq!(answer(&front, &head, ends_a_request).await.1.first(), Some(&0x88), "200");
 }

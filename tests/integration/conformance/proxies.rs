@@ -16,7 +16,7 @@ const VIA: &str = "HTTP/1.1 200 OK\r\nvia: 1.0 origin\r\nconnection: via\r\ncont
 /// In front of an `ExactProxy` that may connect to this machine.
 async fn forwarding(via: Via) -> Front {
     let exact = ExactProxy::new();
-    let proxy = ForwardProxy::builder().exact(exact.clone()).dangerous_dial_anywhere().via(via).build().unwrap();
+    let proxy = ForwardProxy::builder().client(exact.clone()).dangerous_dial_anywhere().via(via).build().unwrap();
     Front::serve(proxy.layer(exact)).await
 }
 
@@ -37,15 +37,15 @@ async fn a_proxy_names_itself_in_via_of_each_message_with_the_version_received()
             let upstream = RawUpstream::answering([answer]);
             let url = upstream.url("/");
             let response = front.exchange(format!("GET {url} HTTP/1.1\r\nhost: h\r\nvia: 1.0 client\r\n\r\n")).await;
-            assert_eq!((response.status(), response.fields("via").as_slice()), (200, expected));
-            assert_eq!(upstream.only().fields("via"), ["1.0 client", "1.1 us"]);
+            assert_eq!((response.status(), response.headers("via").as_slice()), (200, expected));
+            assert_eq!(upstream.only_request().headers("via"), ["1.0 client", "1.1 us"]);
         }
     }
     let upstream = RawUpstream::answering([OK]);
     let plain = Front::serve(TransparentProxy::new()).await;
     for front in [forwarding(Via::Off).await, plain] {
         let response = front.exchange(format!("GET {} HTTP/1.1\r\nhost: h\r\n\r\n", upstream.url("/"))).await;
-        assert_eq!((response.field("via"), upstream.seen().pop().unwrap().field("via")), (None, None));
+        assert_eq!((response.header("via"), upstream.requests().pop().unwrap().header("via")), (None, None));
     }
 }
 
@@ -55,7 +55,7 @@ async fn what_a_proxy_answers_by_itself_did_not_come_through_it() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for front in [forwarding(Via::Named("us".into())).await, transparent("us").await] {
         let response = front.exchange(format!("GET http://{nobody}/ HTTP/1.1\r\nhost: h\r\n\r\n")).await;
-        assert_eq!((response.status(), response.field("via")), (502, None));
+        assert_eq!((response.status(), response.header("via")), (502, None));
     }
 }
 
@@ -81,16 +81,16 @@ async fn a_proxy_keeps_no_connection_with_a_client_of_http_1_0() {
             let request = format!("GET {url} HTTP/1.0\r\nhost: h\r\nconnection: keep-alive\r\n\r\n");
             let response = client.exchange(request).await;
             assert!(response.head.starts_with("HTTP/1.0 "), "{}", response.head);
-            assert_ne!(response.field("connection"), Some("keep-alive"));
+            assert_ne!(response.header("connection"), Some("keep-alive"));
             client.closed().await;
         }
     }
     // A gateway may.
-    let front = Front::serve(ProxyApp::builder(upstream.url("").parse().unwrap()).build().unwrap()).await;
+    let front = Front::serve(ProxyApp::builder(upstream.url("")).build().unwrap()).await;
     let mut client = front.client().await;
     for _ in 0..2 {
         let response = client.exchange("GET / HTTP/1.0\r\nhost: h\r\nconnection: keep-alive\r\n\r\n").await;
-        assert_eq!((response.status(), response.field("connection")), (200, Some("keep-alive")));
+        assert_eq!((response.status(), response.header("connection")), (200, Some("keep-alive")));
     }
 }
 
@@ -99,7 +99,7 @@ async fn a_proxy_keeps_no_connection_with_a_client_of_http_1_0() {
 async fn https_in_clear_text_is_refused_unless_somebody_in_front_has_secured_it() {
     const REQUEST: &str = "GET https://h/ HTTP/1.1\r\nhost: h\r\n\r\n";
     let upstream = RawUpstream::answering([OK]);
-    let app = || ProxyApp::builder(upstream.url("").parse().unwrap());
+    let app = || ProxyApp::builder(upstream.url(""));
     assert_eq!(Front::serve(app().build().unwrap()).await.exchange(REQUEST).await.status(), 421);
     let receiver = |builder: nexthop::middleware::ProxyMiddlewareBuilder| {
         let inner =
@@ -122,7 +122,7 @@ async fn options_of_a_url_without_a_path_goes_out_for_the_root() {
     for front in [forwarding(Via::Random).await, transparent("us").await] {
         let request = format!("OPTIONS {} HTTP/1.1\r\nhost: h\r\n\r\n", upstream.url(""));
         assert_eq!(front.exchange(request).await.status(), 200);
-        assert_eq!(upstream.seen().pop().unwrap().line(), "OPTIONS / HTTP/1.1");
+        assert_eq!(upstream.requests().pop().unwrap().line(), "OPTIONS / HTTP/1.1");
     }
 }
 
@@ -139,6 +139,6 @@ async fn a_transparent_proxy_counts_max_forwards_down_too() {
     assert_eq!(upstream.connections(), 0);
     for method in ["OPTIONS", "TRACE"] {
         assert_eq!(front.exchange(request(method, "2")).await.text(), "ok");
-        assert_eq!(upstream.seen().pop().unwrap().field("max-forwards"), Some("1"));
+        assert_eq!(upstream.requests().pop().unwrap().header("max-forwards"), Some("1"));
     }
 }

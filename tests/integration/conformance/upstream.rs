@@ -11,10 +11,7 @@ use std::{
     time::Duration,
 };
 
-use nexthop::{
-    ExactProxy, ProxyApp,
-    transport::{HttpVersions, Tls},
-};
+use nexthop::{ExactProxy, ProxyApp, exact::HttpVersions, net::Tls};
 use tokio::{
     net::TcpListener,
     sync::{Notify, mpsc},
@@ -166,7 +163,7 @@ impl Upstream {
         if self.kind == Kind::H2c {
             exact = exact.http_versions(HttpVersions::Http2Only);
         }
-        ProxyApp::builder(self.href.parse().unwrap()).exact(exact.build().unwrap()).build().unwrap()
+        ProxyApp::builder(&self.href).client(exact.build().unwrap()).build().unwrap()
     }
 
     /// The next request that it was asked.

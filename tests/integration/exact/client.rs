@@ -20,7 +20,7 @@ async fn posts_and_reads_what_comes_back() {
     let (status, text) = fetch(&proxy, post(front.url("/form"), "a=1&b=2")).await;
     let echo = crate::support::Echo::from_json(text.as_bytes());
     assert_eq!((status, echo.method.as_str(), echo.body.as_str()), (200, "POST", "a=1&b=2"));
-    assert_eq!(echo.field("content-length"), Some("7"));
+    assert_eq!(echo.header("content-length"), Some("7"));
 }
 
 /// A body that is made while it is sent.
@@ -109,7 +109,7 @@ async fn a_compressed_body_and_a_redirect_are_left_alone() {
     let response = send(&ExactProxy::new(), get(upstream.url("/"))).await.unwrap();
     assert_eq!((response.status().as_u16(), &response.headers()["content-encoding"]), (302, &"gzip".parse().unwrap()));
     assert_eq!(crate::support::read(response).await.0, b"abc");
-    assert_eq!(upstream.seen().len(), 1);
+    assert_eq!(upstream.requests().len(), 1);
 }
 
 #[tokio::test]
@@ -137,6 +137,6 @@ async fn bodies_of_other_crates_are_taken() {
     assert_eq!(fetch(&proxy, Request::post(upstream.url("/")).body(empty).unwrap()).await.0, 200);
     let axum = axum::body::Body::from("y");
     assert_eq!(fetch(&proxy, Request::post(upstream.url("/")).body(axum).unwrap()).await.0, 200);
-    let bodies: Vec<_> = upstream.seen().into_iter().map(|seen| seen.body).collect();
+    let bodies: Vec<_> = upstream.requests().into_iter().map(|seen| seen.body).collect();
     assert_eq!(bodies, [&b"x"[..], b"", b"y"]);
 }

@@ -11,7 +11,7 @@ use http::Request;
 use nexthop::{
     Body, ConfigError, ErrorKind, ExactProxy, Phase,
     ext::{ConnectTo, ConnectWith, DialPolicy},
-    transport::{Resolve, Resolving},
+    net::{DnsLookup, DnsResolver},
 };
 
 use crate::support::{InMemory, RawConn, RawUpstream, fetch, get, send};
@@ -22,8 +22,8 @@ const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 #[derive(Clone, Default)]
 struct Fixed(Vec<SocketAddr>, Arc<Mutex<Vec<String>>>);
 
-impl Resolve for Fixed {
-    fn resolve(&self, host: &str, port: u16) -> Resolving {
+impl DnsResolver for Fixed {
+    fn resolve(&self, host: &str, port: u16) -> DnsLookup {
         self.1.lock().unwrap().push(format!("{host} {port}"));
         let found = self.0.clone();
         Box::pin(async move { Ok(found) })
@@ -33,8 +33,8 @@ impl Resolve for Fixed {
 /// Never answers.
 struct Silent;
 
-impl Resolve for Silent {
-    fn resolve(&self, _: &str, _: u16) -> Resolving {
+impl DnsResolver for Silent {
+    fn resolve(&self, _: &str, _: u16) -> DnsLookup {
         Box::pin(std::future::pending())
     }
 }
@@ -42,15 +42,15 @@ impl Resolve for Silent {
 /// Knows no name.
 struct Nobody;
 
-impl Resolve for Nobody {
-    fn resolve(&self, _: &str, _: u16) -> Resolving {
+impl DnsResolver for Nobody {
+    fn resolve(&self, _: &str, _: u16) -> DnsLookup {
         Box::pin(async { Err(io::Error::other("no such name")) })
     }
 }
 
 fn resolving(addresses: &[SocketAddr]) -> (ExactProxy, Fixed) {
     let fixed = Fixed(addresses.to_vec(), Arc::default());
-    (ExactProxy::builder().resolver(fixed.clone()).build().unwrap(), fixed)
+    (ExactProxy::builder().dns_resolver(fixed.clone()).build().unwrap(), fixed)
 }
 
 /// An address where nobody listens.
@@ -72,7 +72,7 @@ async fn a_resolver_of_ones_own_is_asked_once_per_connection_and_its_addresses_a
         assert_eq!(fetch(&proxy, get("http://app.example.test:81/")).await.1, "ok");
     }
     assert_eq!(*fixed.1.lock().unwrap(), ["app.example.test 81"]);
-    assert_eq!(upstream.seen()[0].field("host"), Some("app.example.test:81"));
+    assert_eq!(upstream.requests()[0].header("host"), Some("app.example.test:81"));
 }
 
 #[tokio::test]
@@ -90,7 +90,7 @@ async fn every_address_that_failed_is_told_of_but_not_named() {
 
 #[tokio::test]
 async fn a_name_without_an_address_fails_while_it_is_resolved() {
-    let unknown = ExactProxy::builder().resolver(Nobody).build().unwrap();
+    let unknown = ExactProxy::builder().dns_resolver(Nobody).build().unwrap();
     for (proxy, why) in [(resolving(&[]).0, "the name has no address"), (unknown, "no such name")] {
         let error = send(&proxy, get("http://app.example.test/")).await.unwrap_err();
         assert_eq!((error.kind(), error.phase(), error.is_retryable()), (ErrorKind::Connect, Phase::Resolve, true));
@@ -100,7 +100,7 @@ async fn a_name_without_an_address_fails_while_it_is_resolved() {
 
 #[tokio::test(start_paused = true)]
 async fn a_resolver_that_does_not_answer_is_out_of_time() {
-    let proxy = ExactProxy::builder().resolver(Silent).build().unwrap();
+    let proxy = ExactProxy::builder().dns_resolver(Silent).build().unwrap();
     let error = send(&proxy, get("http://app.example.test/")).await.unwrap_err();
     assert_eq!((error.kind(), error.phase(), error.status().as_u16()), (ErrorKind::Timeout, Phase::Resolve, 504));
 }
@@ -108,13 +108,13 @@ async fn a_resolver_that_does_not_answer_is_out_of_time() {
 #[tokio::test]
 async fn an_address_needs_no_resolver() {
     let upstream = RawUpstream::answering([OK]);
-    let proxy = ExactProxy::builder().resolver(Nobody).build().unwrap();
+    let proxy = ExactProxy::builder().dns_resolver(Nobody).build().unwrap();
     assert_eq!(fetch(&proxy, get(upstream.url("/"))).await.1, "ok");
     let addresses = ConnectTo::Addresses([closed(), upstream.addr()].into());
     assert_eq!(fetch(&proxy, with(addresses, "http://app.example.test/a")).await.1, "ok");
-    assert_eq!(upstream.seen()[1].field("host"), Some("app.example.test"));
+    assert_eq!(upstream.requests()[1].header("host"), Some("app.example.test"));
     let none = send(&proxy, with(ConnectTo::Addresses([].into()), "http://app.example.test/")).await.unwrap_err();
-    assert_eq!(none.kind(), ErrorKind::Target);
+    assert_eq!(none.kind(), ErrorKind::InvalidTarget);
 }
 
 #[tokio::test]
@@ -123,7 +123,7 @@ async fn a_policy_is_asked_for_every_address_however_it_was_found() {
     let port = upstream.addr().port();
     let policy = || DialPolicy::new(|address| !address.ip().is_loopback());
     let found = Fixed(vec![upstream.addr()], Arc::default());
-    let proxy = ExactProxy::builder().resolver(found).dial_policy(policy()).build().unwrap();
+    let proxy = ExactProxy::builder().dns_resolver(found).dial_policy(policy()).build().unwrap();
     for request in [
         get("http://app.example.test/"),
         get(upstream.url("/")),
@@ -151,7 +151,7 @@ async fn of_several_addresses_only_the_allowed_ones_are_dialled() {
     let found = Fixed(vec![forbidden.addr(), allowed.addr()], Arc::default());
     let port = forbidden.addr().port();
     let policy = DialPolicy::new(move |address| address.port() != port);
-    let proxy = ExactProxy::builder().resolver(found).dial_policy(policy).build().unwrap();
+    let proxy = ExactProxy::builder().dns_resolver(found).dial_policy(policy).build().unwrap();
     assert_eq!(fetch(&proxy, get("http://app.example.test/")).await.1, "ok");
     assert_eq!((allowed.connections(), forbidden.connections()), (1, 0));
 }

@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, Full};
 use nexthop::{Body, Error, ErrorKind, ExactProxy, TransparentProxy};
 
 use crate::support::{
-    Front, RawUpstream, Seen,
+    Front, RawUpstream, ReceivedRequest,
     body::{fed, pieces},
     fetch, send,
 };
@@ -25,11 +25,11 @@ fn stream(of: &[&'static str]) -> Body {
     Body::new(pieces(of))
 }
 
-async fn sent(method: &str, fields: &[(&str, &str)], body: Body) -> Seen {
+async fn sent(method: &str, fields: &[(&str, &str)], body: Body) -> ReceivedRequest {
     let upstream = RawUpstream::answering([OK]);
     let request = request(method, &upstream, fields, body);
     assert_eq!(fetch(&ExactProxy::new(), request).await.0, 200);
-    upstream.only()
+    upstream.only_request()
 }
 
 async fn refused(method: &str, fields: &[(&str, &str)], body: Body) -> Error {
@@ -40,8 +40,8 @@ async fn refused(method: &str, fields: &[(&str, &str)], body: Body) -> Error {
     error
 }
 
-fn framing(seen: &Seen) -> (Vec<&str>, Vec<&str>) {
-    (seen.fields("content-length"), seen.fields("transfer-encoding"))
+fn framing(seen: &ReceivedRequest) -> (Vec<&str>, Vec<&str>) {
+    (seen.headers("content-length"), seen.headers("transfer-encoding"))
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn an_empty_body_is_announced_where_the_method_expects_one_or_the_client_d
         let upstream = RawUpstream::answering(["HTTP/1.1 204 No Content\r\n\r\n"]);
         for (fields, length) in [(&[][..], vec![]), (&[("content-length", "0")], vec!["0"])] {
             fetch(&ExactProxy::new(), request(method, &upstream, fields, Body::empty())).await;
-            assert_eq!(framing(&upstream.seen().pop().unwrap()), (length, vec![]), "{method}");
+            assert_eq!(framing(&upstream.requests().pop().unwrap()), (length, vec![]), "{method}");
         }
     }
 }
@@ -145,7 +145,7 @@ async fn trailers_go_out_behind_chunks_except_those_that_steer_a_message() {
     };
     let seen = sent("POST", &[("trailer", "x-sum")], with_trailers(&["hello"])).await;
     assert_eq!(seen.wire_body, b"5\r\nhello\r\n0\r\nx-sum: 1\r\nx-sum: 2\r\n\r\n");
-    assert_eq!(seen.field("trailer"), Some("x-sum"));
+    assert_eq!(seen.header("trailer"), Some("x-sum"));
     assert_eq!(sent("GET", &[], with_trailers(&[])).await.wire_body, b"0\r\nx-sum: 1\r\nx-sum: 2\r\n\r\n");
     // A body of known length has no place for them.
     let seen = sent("POST", &[("content-length", "5")], with_trailers(&["hello"])).await;
@@ -169,7 +169,7 @@ async fn pieces_of_every_size_arrive_in_order() {
             drop(feed);
         };
         tokio::join!(sending, feeding);
-        assert!(upstream.only().body == all, "the bytes of the body differ");
+        assert!(upstream.only_request().body == all, "the bytes of the body differ");
     }
 }
 
@@ -180,7 +180,7 @@ async fn what_a_hyper_server_received_is_framed_anew() {
     let exchange = async |head: &str, body: &str| {
         let request = format!("{head}Host: {}\r\n{body}", upstream.addr());
         assert_eq!(front.exchange(request).await.status(), 200);
-        upstream.seen().pop().unwrap()
+        upstream.requests().pop().unwrap()
     };
     let chunked = "Transfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\n\r\n";
     let seen = exchange("GET / HTTP/1.1\r\n", chunked).await;
@@ -206,7 +206,7 @@ async fn a_body_cut_by_the_client_is_cut_at_the_upstream() {
     let head =
         format!("POST / HTTP/1.1\r\nHost: {}\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", upstream.addr());
     client.send(head).await;
-    upstream.wait_seen(1).await;
+    upstream.wait_requests(1).await;
     drop(client);
     upstream.wait_closed().await;
 }
@@ -219,5 +219,5 @@ async fn a_response_may_be_a_request_again() {
     let first: Response<Body> = send(&proxy, request("GET", &upstream, &[], Body::empty())).await.unwrap();
     let second = Request::builder().method(Method::PUT).uri(upstream.url("/")).body(first.into_body()).unwrap();
     assert_eq!(fetch(&proxy, second).await.0, 200);
-    assert_eq!(upstream.seen().pop().unwrap().body, b"abc");
+    assert_eq!(upstream.requests().pop().unwrap().body, b"abc");
 }

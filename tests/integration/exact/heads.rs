@@ -3,14 +3,14 @@
 use http::{HeaderValue, Request, Uri, Version};
 use nexthop::{Body, ExactProxy};
 
-use crate::support::{RawUpstream, Seen, fetch, get};
+use crate::support::{RawUpstream, ReceivedRequest, fetch, get};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 /// Sends one request and returns what came out.
-async fn sent(proxy: &ExactProxy, upstream: &RawUpstream, request: Request<Body>) -> Seen {
+async fn sent(proxy: &ExactProxy, upstream: &RawUpstream, request: Request<Body>) -> ReceivedRequest {
     assert_eq!(fetch(proxy, request).await, (200, "ok".to_owned()));
-    upstream.seen().pop().unwrap()
+    upstream.requests().pop().unwrap()
 }
 
 #[tokio::test]
@@ -100,7 +100,7 @@ async fn a_missing_host_is_written_from_the_authority_and_no_other_touched() {
         for host in hosts {
             request.headers_mut().append("host", host.parse().unwrap());
         }
-        assert_eq!(sent(&proxy, &upstream, request).await.fields("host"), hosts);
+        assert_eq!(sent(&proxy, &upstream, request).await.headers("host"), hosts);
     }
 }
 
@@ -129,7 +129,7 @@ async fn fields_of_one_connection_stay_here_and_a_client_may_keep_them() {
     let mut fields: Vec<_> = response.headers().keys().map(|name| name.as_str()).collect();
     fields.sort_unstable();
     assert_eq!(fields, ["content-length", "x-two"]);
-    let mut lines: Vec<_> = upstream.only().head.lines().map(str::to_owned).collect();
+    let mut lines: Vec<_> = upstream.only_request().head.lines().map(str::to_owned).collect();
     lines.sort_unstable();
     assert_eq!(lines, ["", "GET / HTTP/1.1", "connection: te", "host: h", "te: trailers", "trailer: x-sum"]);
 
@@ -138,7 +138,7 @@ async fn fields_of_one_connection_stay_here_and_a_client_may_keep_them() {
     for name in ["connection", "x-one", "keep-alive", "proxy-authenticate", "upgrade", "x-two"] {
         assert!(response.headers().contains_key(name), "{name}");
     }
-    let head = upstream.seen().pop().unwrap().head;
+    let head = upstream.requests().pop().unwrap().head;
     for line in ["x-gone: 1", "keep-alive: timeout=5", "proxy-authorization: Basic c2VjcmV0", "te: gzip, trailers"] {
         assert!(head.contains(&format!("\r\n{line}\r\n")), "{line} in {head}");
     }

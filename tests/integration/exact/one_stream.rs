@@ -3,10 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::Request;
-use nexthop::{
-    Body, ErrorKind, ExactProxy, Phase,
-    transport::{Tls, Upgraded},
-};
+use nexthop::{Body, ErrorKind, ExactProxy, Phase, net::Tls, tunnel::Upgraded};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio_rustls::TlsAcceptor;
 
@@ -90,5 +87,5 @@ async fn a_request_is_not_sent_again_elsewhere_when_its_stream_fails() {
     assert_eq!(error.kind(), ErrorKind::Upstream);
     let (ours, _theirs) = duplex(1024);
     let error = ExactProxy::new().send_on(ours, get("ftp://h/")).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Target);
+    assert_eq!(error.kind(), ErrorKind::InvalidTarget);
 }

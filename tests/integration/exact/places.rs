@@ -6,7 +6,7 @@ use http::Request;
 use nexthop::{
     Body, ErrorKind, ExactProxy, Phase,
     ext::ConnectTo,
-    transport::{Connect, Connecting, Destination, Tls},
+    net::{Connect, Connecting, Destination, Tls},
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -39,9 +39,9 @@ async fn connects_elsewhere_and_sends_the_target_and_host_as_they_are() {
     let proxy = ExactProxy::new();
     let place = || ConnectTo::Authority(upstream.addr().to_string().parse().unwrap());
     assert_eq!(fetch(&proxy, at(place(), "http://www.example.test:81/a?b")).await.0, 200);
-    assert_eq!(upstream.seen()[0].head, "GET /a?b HTTP/1.1\r\nhost: www.example.test:81\r\n\r\n");
+    assert_eq!(upstream.requests()[0].head, "GET /a?b HTTP/1.1\r\nhost: www.example.test:81\r\n\r\n");
     assert_eq!(fetch(&proxy, at(place(), "/a%2F")).await.0, 200);
-    assert_eq!(upstream.seen()[1].head, "GET /a%2F HTTP/1.1\r\nhost: \r\n\r\n");
+    assert_eq!(upstream.requests()[1].head, "GET /a%2F HTTP/1.1\r\nhost: \r\n\r\n");
     assert_eq!(upstream.connections(), 1);
 }
 
@@ -57,7 +57,7 @@ async fn connects_to_a_unix_socket() {
     for uri in ["http://www.example.test/a", "/b"] {
         assert_eq!(fetch(&proxy, at(ConnectTo::Unix(upstream.path().into()), uri)).await.1, "ok");
     }
-    assert_eq!(upstream.seen()[0].head, "GET /a HTTP/1.1\r\nhost: www.example.test\r\n\r\n");
+    assert_eq!(upstream.requests()[0].head, "GET /a HTTP/1.1\r\nhost: www.example.test\r\n\r\n");
     assert_eq!(upstream.connections(), 1);
 }
 
@@ -74,7 +74,7 @@ async fn speaks_tls_to_an_upstream_that_proves_its_name() {
             }
         }
     }
-    assert_eq!(upstream.seen()[0].head, format!("GET /a HTTP/1.1\r\nhost: localhost:{port}\r\n\r\n"));
+    assert_eq!(upstream.requests()[0].head, format!("GET /a HTTP/1.1\r\nhost: localhost:{port}\r\n\r\n"));
     assert_eq!(upstream.connections(), 4);
 }
 
@@ -142,7 +142,7 @@ async fn nothing_is_sent_to_an_upstream_that_cannot_prove_its_name() {
         let error = send(&proxy, request).await.unwrap_err();
         assert_eq!((error.kind(), error.status().as_u16(), error.is_retryable()), (ErrorKind::Connect, 502, true));
     }
-    assert!(upstream.seen().is_empty());
+    assert!(upstream.requests().is_empty());
 }
 
 #[tokio::test]
@@ -166,7 +166,7 @@ async fn connections_are_shared_only_by_the_same_scheme_place_and_name() {
     assert_eq!(error.phase(), Phase::Tls);
     // Clones share theirs, and plain HTTP to the same place does not.
     assert_eq!(fetch(&proxy.clone(), at(place(), "https://localhost/")).await.1, "ok");
-    assert_eq!((upstream.seen().len(), upstream.connections()), (6, 2));
+    assert_eq!((upstream.requests().len(), upstream.connections()), (6, 2));
     let plain = RawUpstream::answering([OK]);
     let place = ConnectTo::Authority(plain.addr().to_string().parse().unwrap());
     assert_eq!(fetch(&proxy, at(place.clone(), "http://a.test/")).await.1, "ok");
@@ -182,9 +182,9 @@ async fn what_cannot_be_connected_to_is_said_to_be_so() {
         (get(format!("http://{closed}/")), ErrorKind::Connect, Phase::Connect),
         (get("http://name.invalid/"), ErrorKind::Connect, Phase::Resolve),
         (at(ConnectTo::Unix(std::path::Path::new("/nowhere/s").into()), "/"), ErrorKind::Connect, Phase::Connect),
-        (get("/"), ErrorKind::Target, Phase::Decide),
-        (get("ftp://h/"), ErrorKind::Target, Phase::Decide),
-        (get("http://u:p@h/"), ErrorKind::Target, Phase::Decide),
+        (get("/"), ErrorKind::InvalidTarget, Phase::Validate),
+        (get("ftp://h/"), ErrorKind::InvalidTarget, Phase::Validate),
+        (get("http://u:p@h/"), ErrorKind::InvalidTarget, Phase::Validate),
     ] {
         let error = send(&proxy, request).await.unwrap_err();
         assert_eq!((error.kind(), error.phase()), (kind, phase), "{error:?}");

@@ -4,8 +4,8 @@ use http::{Request, Response};
 use nexthop::{
     Body, ExactProxy,
     ext::{PeerAddr, UnixPeer},
+    net::{ProxyProtocolVersion, Tls},
     serve::ProxyProtocol,
-    transport::{ProxyProtocolVersion, Tls},
 };
 use tokio_rustls::TlsAcceptor;
 

@@ -9,7 +9,7 @@ use http::Request;
 use nexthop::{
     Body, ConfigError, Error, ErrorKind, ExactProxy, Phase,
     ext::{ConnectTo, ConnectWith},
-    transport::{Tls, TlsVersion},
+    net::{Tls, TlsVersion},
 };
 use rcgen::{CertificateParams, KeyPair};
 use tokio::net::TcpListener;
@@ -120,7 +120,7 @@ async fn the_name_is_the_uris_unless_the_builder_or_the_request_says_another() {
     assert_eq!(server.names(), names, "a name is part of what keeps connections apart");
     for wrong in ["d.test", "no name"] {
         let error = send(&plain, asking(wrong)).await.unwrap_err();
-        assert_eq!(error.kind(), if wrong == "d.test" { ErrorKind::Connect } else { ErrorKind::Target });
+        assert_eq!(error.kind(), if wrong == "d.test" { ErrorKind::Connect } else { ErrorKind::InvalidTarget });
     }
     let error = Tls::builder().server_name("no name").build().unwrap_err();
     assert!(matches!(error, ConfigError::Invalid { .. }), "{error}");

@@ -19,7 +19,7 @@ async fn an_origin_form_request_goes_where_its_host_says() {
     let host = upstream.addr();
     let response = front.exchange(format!("GET /a%2F?b HTTP/1.1\r\nHost: {host}\r\nX: 1\r\n\r\n")).await;
     assert_eq!((response.status(), response.text()), (200, "ok"));
-    assert_eq!(upstream.only().head, format!("GET /a%2F?b HTTP/1.1\r\nhost: {host}\r\nx: 1\r\n\r\n"));
+    assert_eq!(upstream.only_request().head, format!("GET /a%2F?b HTTP/1.1\r\nhost: {host}\r\nx: 1\r\n\r\n"));
 }
 
 #[tokio::test]
@@ -31,11 +31,11 @@ async fn it_is_a_forward_proxy_for_absolute_form_requests_whose_host_is_replaced
         let request =
             format!("GET http://{host}{target} HTTP/1.1\r\nHost: other.example\r\nProxy-Connection: x\r\n\r\n");
         assert_eq!(front.exchange(request).await.status(), 200);
-        assert_eq!(upstream.seen().pop().unwrap().head, format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n"));
+        assert_eq!(upstream.requests().pop().unwrap().head, format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n"));
     }
     let response = front.exchange(format!("OPTIONS * HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
     assert_eq!(response.status(), 200);
-    assert_eq!(upstream.seen().pop().unwrap().line(), "OPTIONS * HTTP/1.1");
+    assert_eq!(upstream.requests().pop().unwrap().line(), "OPTIONS * HTTP/1.1");
 }
 
 #[tokio::test]
@@ -50,7 +50,7 @@ async fn many_requests_share_the_connection_of_a_client_and_one_upstream_connect
         assert_eq!(client.exchange(request).await.text(), "ok");
     }
     front.exchange(format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", upstream.addr())).await;
-    assert_eq!((upstream.seen().len(), upstream.connections()), (6, 1));
+    assert_eq!((upstream.requests().len(), upstream.connections()), (6, 1));
 }
 
 #[tokio::test]
@@ -63,7 +63,7 @@ async fn a_forced_host_is_where_every_request_goes_with_its_own_host() {
         ("GET / HTTP/1.0\r\n\r\n".to_owned(), upstream.addr().to_string()),
     ] {
         assert_eq!(front.exchange(request).await.status(), 200);
-        assert_eq!(upstream.seen().pop().unwrap().field("host"), Some(host.as_str()));
+        assert_eq!(upstream.requests().pop().unwrap().header("host"), Some(host.as_str()));
     }
 }
 
@@ -80,9 +80,9 @@ async fn a_forced_scheme_is_spoken_whatever_the_request_says() {
         conn.request().await;
         conn.write(OK).await;
     });
-    let tls = nexthop::transport::Tls::rustls_config(ca.client_config(&[]));
+    let tls = nexthop::net::Tls::rustls_config(ca.client_config(&[]));
     let exact = ExactProxy::builder().tls(tls).build().unwrap();
-    let builder = TransparentProxy::builder().exact(exact).force_scheme("https");
+    let builder = TransparentProxy::builder().client(exact).force_scheme("https");
     let front = Front::hyper(builder.build().unwrap()).await;
     let response = front.exchange(format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", secure.addr())).await;
     assert_eq!(response.text(), "ok");
@@ -133,7 +133,7 @@ async fn a_request_to_the_forward_proxy_itself_ends_where_only_whole_urls_are_ta
     ] {
         assert_eq!(front.exchange(&request).await.status(), status, "{request}");
     }
-    assert_eq!(upstream.seen().len(), 1);
+    assert_eq!(upstream.requests().len(), 1);
 }
 
 #[tokio::test]

@@ -13,8 +13,8 @@ use nexthop::{
     ConfigError, Error, ErrorKind, ExactProxy, ForwardProxy, Phase, ProxyApp,
     exact::ExactProxyBuilder,
     ext::{ConnectTo, ConnectWith, DialPolicy},
-    forward::Decision,
-    transport::{ProxyProtocolVersion, Resolve, Resolving, Tls, UpstreamProxy},
+    forward::ConnectAction,
+    net::{DnsLookup, DnsResolver, ProxyProtocolVersion, Tls, UpstreamProxy},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional},
@@ -162,8 +162,8 @@ async fn socks(
 /// Knows every name by the same addresses.
 struct Everywhere(Vec<SocketAddr>);
 
-impl Resolve for Everywhere {
-    fn resolve(&self, _: &str, port: u16) -> Resolving {
+impl DnsResolver for Everywhere {
+    fn resolve(&self, _: &str, port: u16) -> DnsLookup {
         let found = self.0.iter().map(|address| SocketAddr::new(address.ip(), port)).collect();
         Box::pin(async move { Ok(found) })
     }
@@ -191,7 +191,7 @@ async fn an_http_proxy_is_asked_for_a_tunnel_once_and_the_upstream_sees_what_it_
         assert_eq!(fetch(&exact, get("http://up.test/a?b")).await, (200, "ok".into()));
     }
     assert_eq!(proxy.told(), ["CONNECT up.test:80 HTTP/1.1\r\nHost: up.test:80\r\n\r\n"], "the connection is pooled");
-    assert_eq!(upstream.seen()[0].head, "GET /a?b HTTP/1.1\r\nhost: up.test\r\n\r\n");
+    assert_eq!(upstream.requests()[0].head, "GET /a?b HTTP/1.1\r\nhost: up.test\r\n\r\n");
 
     assert_eq!(fetch(&exact, get("http://[::1]:81/")).await.0, 200);
     let mut elsewhere = get("http://up.test/");
@@ -208,7 +208,7 @@ async fn credentials_are_for_the_proxy_alone() {
     let exact = ExactProxy::builder().upstream_proxy(setting).build().unwrap();
     assert_eq!(fetch(&exact, get("http://up.test/")).await.0, 200);
     assert!(proxy.told()[0].ends_with("\r\nProxy-Authorization: Basic bWU6czpjcmV0\r\n\r\n"), "{:?}", proxy.told());
-    assert!(upstream.only().field("proxy-authorization").is_none());
+    assert!(upstream.only_request().header("proxy-authorization").is_none());
 
     let proxy = Proxy::socks(upstream.addr()).await;
     let setting = proxy.setting("socks5h").credentials("me", "secret").unwrap();
@@ -227,7 +227,7 @@ async fn a_socks_proxy_resolves_names_or_is_told_addresses() {
     let upstream = RawUpstream::answering([OK]);
     let proxy = Proxy::socks(upstream.addr()).await;
     for scheme in ["socks5h", "socks5"] {
-        let builder = proxy.builder(scheme).resolver(Everywhere(addresses(&["192.0.2.7:0"])));
+        let builder = proxy.builder(scheme).dns_resolver(Everywhere(addresses(&["192.0.2.7:0"])));
         assert_eq!(fetch(&builder.build().unwrap(), get("http://up.test:81/")).await.0, 200);
     }
     assert_eq!(fetch(&proxy.builder("socks5h").build().unwrap(), get("http://[2001:db8::1]/")).await.0, 200);
@@ -261,7 +261,7 @@ async fn https_and_http_2_go_through_both_and_tls_to_the_proxy_is_verified() {
         // The name that upstreams are said to have is not the proxy's.
         let exact = through.builder(scheme).tls(tls()).build().unwrap();
         assert_eq!(fetch(&exact, get("https://up.test/")).await, (200, "ok".into()), "{scheme}");
-        let prior = nexthop::transport::HttpVersions::Http2Only;
+        let prior = nexthop::exact::HttpVersions::Http2Only;
         let exact = to_h2.builder(scheme).tls(tls()).http_versions(prior).build().unwrap();
         let (status, echo) = fetch(&exact, get("http://up.test/")).await;
         assert!(status == 200 && echo.contains("HTTP/2.0"), "{scheme}: {echo}");
@@ -290,7 +290,7 @@ async fn websockets_go_through_both() {
     });
     for (proxy, scheme) in [(Proxy::http(upstream).await, "http"), (Proxy::socks(upstream).await, "socks5h")] {
         let exact = proxy.builder(scheme).build().unwrap();
-        let app = ProxyApp::builder("http://up.test".parse().unwrap()).exact(exact).build().unwrap();
+        let app = ProxyApp::builder("http://up.test").client(exact).build().unwrap();
         let front = Front::serve(app).await;
         let io = TcpStream::connect(front.addr).await.unwrap();
         let (mut socket, _) =
@@ -322,8 +322,8 @@ async fn a_tunnel_of_a_forward_proxy_goes_through_both_from_the_first_byte_that_
     let socks = Proxy::socks(upstream).await;
     for (proxy, scheme, greeting) in [(&hasty, "http", "220 ready\r\n"), (&socks, "socks5h", "ready\r\n")] {
         let exact = proxy.builder(scheme).build().unwrap();
-        let forward = ForwardProxy::builder().exact(exact.clone()).connect_ports(None).dangerous_dial_anywhere();
-        let forward = forward.on_connect(|_| Decision::Tunnel).build().unwrap();
+        let forward = ForwardProxy::builder().client(exact.clone()).connect_ports(None).dangerous_dial_anywhere();
+        let forward = forward.on_connect(|_| ConnectAction::Tunnel).build().unwrap();
         let front = Front::serve(forward.layer(exact)).await;
         let mut io = TcpStream::connect(front.addr).await.unwrap();
         io.write_all(b"CONNECT mail.test:25 HTTP/1.1\r\nHost: mail.test:25\r\n\r\n").await.unwrap();
@@ -355,11 +355,11 @@ async fn what_a_proxy_refuses_is_502_with_a_cause_that_tells_no_secret() {
     let known = |proxy: &Proxy, scheme| proxy.setting(scheme).credentials("me", "secret-word").unwrap();
     for (setting, why) in [
         (http_403.setting("http"), "answered with status 403"),
-        (http_407.setting("http"), "asks for credentials"),
-        (known(&http_407, "http"), "does not take the credentials"),
+        (http_407.setting("http"), "requires credentials"),
+        (known(&http_407, "http"), "rejected the credentials"),
         (socks_5.setting("socks5h"), "Connection refused"),
         (socks_2.setting("socks5h"), "not allowed by ruleset"),
-        (known(&socks_2, "socks5h"), "does not connect"),
+        (known(&socks_2, "socks5h"), "failed to connect"),
     ] {
         let exact = ExactProxy::builder().upstream_proxy(setting.clone()).build().unwrap();
         let error = send(&exact, get("http://up.test/")).await.unwrap_err();
@@ -367,7 +367,7 @@ async fn what_a_proxy_refuses_is_502_with_a_cause_that_tells_no_secret() {
         assert!(error.is_retryable() && cause(&error).contains(why), "{why}: {error:?}");
         assert!(!format!("{error} {error:?} {setting:?} {exact:?}").contains("secret"), "{error:?}");
 
-        let app = ProxyApp::builder("http://up.test".parse().unwrap()).exact(exact).build().unwrap();
+        let app = ProxyApp::builder("http://up.test").client(exact).build().unwrap();
         let answer = Front::serve(app).await.exchange("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
         assert_eq!((answer.status(), answer.text()), (502, "Bad Gateway\n"), "the client learns nothing");
     }
@@ -422,10 +422,10 @@ async fn with_a_dial_policy_the_proxy_is_asked_for_addresses_that_were_looked_at
     let policy = DialPolicy::new(|address| address.ip() == addresses(&["192.0.2.1:0"])[0].ip());
     let everywhere = || Everywhere(addresses(&["127.0.0.1:0", "10.0.0.1:0", "192.0.2.1:0"]));
 
-    let exact = proxy.builder("http").resolver(everywhere()).dial_policy(policy.clone()).build().unwrap();
+    let exact = proxy.builder("http").dns_resolver(everywhere()).dial_policy(policy.clone()).build().unwrap();
     assert_eq!(fetch(&exact, get("http://up.test/")).await.0, 200);
-    assert_eq!(upstream.only().field("host"), Some("up.test"));
-    let by_request = proxy.builder("http").resolver(everywhere()).build().unwrap();
+    assert_eq!(upstream.only_request().header("host"), Some("up.test"));
+    let by_request = proxy.builder("http").dns_resolver(everywhere()).build().unwrap();
     let mut request = get("http://up.test:81/");
     request.extensions_mut().insert(ConnectWith::new().dial_policy(policy.clone()));
     assert_eq!(fetch(&by_request, request).await.0, 200);
@@ -436,7 +436,7 @@ async fn with_a_dial_policy_the_proxy_is_asked_for_addresses_that_were_looked_at
         assert_eq!((error.kind(), error.phase()), (ErrorKind::Denied, Phase::Resolve), "{uri}");
     }
     let nowhere = Everywhere(addresses(&["10.0.0.1:0"]));
-    let exact = proxy.builder("http").resolver(nowhere).dial_policy(policy).build().unwrap();
+    let exact = proxy.builder("http").dns_resolver(nowhere).dial_policy(policy).build().unwrap();
     assert_eq!(send(&exact, get("http://up.test/")).await.unwrap_err().kind(), ErrorKind::Denied);
     assert_eq!(proxy.told().len(), 2, "the proxy heard of none of these");
 }

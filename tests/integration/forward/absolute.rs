@@ -5,7 +5,7 @@ use std::{convert::Infallible, ops::ControlFlow};
 use http::{Request, Response, StatusCode};
 use nexthop::{
     Body, ExactProxy,
-    forward::{Decision, ForwardProxyBuilder, Resolved, Resolver},
+    forward::{ConnectAction, ForwardProxyBuilder, Resolved, Resolver},
 };
 
 use super::tools::{Proxy, WAYS, Way, page, says};
@@ -16,7 +16,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 /// In front of an `ExactProxy` that may connect to this machine.
 async fn forwarding() -> Proxy {
     let exact = ExactProxy::new();
-    Proxy::over(exact.clone(), |builder| builder.exact(exact).dangerous_dial_anywhere()).await
+    Proxy::over(exact.clone(), |builder| builder.client(exact).dangerous_dial_anywhere()).await
 }
 
 #[tokio::test]
@@ -39,15 +39,15 @@ async fn a_url_goes_on_as_it_is_byte_for_byte() {
     for _ in 0..2 {
         assert_eq!(client.exchange(&request).await.text(), "ok");
     }
-    let seen = &upstream.seen()[0];
+    let seen = &upstream.requests()[0];
     assert_eq!(seen.line(), "POST /a%2Fb//c;d?x=%20&x HTTP/1.1");
     // RFC 9112 §3.2.2: the target counts, whatever Host says.
-    assert_eq!(seen.field("host"), Some(addr.to_string().as_str()));
-    assert_eq!((seen.field("x-end"), seen.body.as_slice()), (Some("2"), &b"body"[..]));
+    assert_eq!(seen.header("host"), Some(addr.to_string().as_str()));
+    assert_eq!((seen.header("x-end"), seen.body.as_slice()), (Some("2"), &b"body"[..]));
     for gone in ["proxy-connection", "proxy-authorization", "connection", "x-hop"] {
-        assert_eq!(seen.field(gone), None, "{gone}");
+        assert_eq!(seen.header(gone), None, "{gone}");
     }
-    assert!(seen.field("via").unwrap().starts_with("1.1 nexthop-"), "RFC 9110 §7.6.3");
+    assert!(seen.header("via").unwrap().starts_with("1.1 nexthop-"), "RFC 9110 §7.6.3");
     assert_eq!(upstream.connections(), 1);
 }
 
@@ -58,7 +58,7 @@ async fn what_the_url_lacks_is_not_made_up() {
     for (url, target) in [("", "/"), ("?q", "/?q"), ("/?", "/?")] {
         let url = upstream.url(url);
         assert_eq!(proxy.front.exchange(format!("GET {url} HTTP/1.1\r\nHost: x\r\n\r\n")).await.text(), "ok");
-        assert_eq!(upstream.seen().last().unwrap().target(), target);
+        assert_eq!(upstream.requests().last().unwrap().target(), target);
     }
 }
 
@@ -86,7 +86,7 @@ async fn a_failure_says_what_and_in_which_step_but_not_where() {
     for verbose in [false, true] {
         let exact = exact.clone();
         let settings = |builder: ForwardProxyBuilder| {
-            builder.exact(exact.clone()).dangerous_dial_anywhere().verbose_errors(verbose)
+            builder.client(exact.clone()).dangerous_dial_anywhere().verbose_errors(verbose)
         };
         let proxy = Proxy::over(exact.clone(), settings).await;
         let response = proxy.front.exchange(format!("GET http://{nobody}/secret HTTP/1.1\r\nHost: x\r\n\r\n")).await;
@@ -156,7 +156,7 @@ async fn an_application_of_the_proxys_own_may_decline() {
 async fn without_an_application_the_proxys_own_host_is_nowhere() {
     let exact = ExactProxy::new();
     let declining = async |request: Request<Body>| ControlFlow::Continue(request);
-    let proxy = Proxy::over(exact.clone(), |builder| builder.exact(exact).app_or_decline("app.test", declining)).await;
+    let proxy = Proxy::over(exact.clone(), |builder| builder.client(exact).app_or_decline("app.test", declining)).await;
     assert_eq!(proxy.get(Way::Absolute, "app.test", 80, "/page").await.status(), 404);
     let response = proxy.get(Way::Absolute, "wsgiprox", 80, "/page").await;
     assert_eq!((response.status(), response.text()), (404, "Not Found\n"));
@@ -166,9 +166,11 @@ async fn without_an_application_the_proxys_own_host_is_nowhere() {
 #[tokio::test]
 async fn a_tunnel_to_a_host_of_the_proxys_own_leads_there_unless_decided_otherwise() {
     let app = tower::service_fn(async |_: Request<Body>| Ok::<_, Infallible>(Response::new(Body::from("one"))));
-    let builder =
-        nexthop::ForwardProxy::builder().resolver(Resolver::fixed("/x/")).app("app.invalid", app).alias("me.invalid");
-    for (builder, status) in [(builder.clone(), 200), (builder.on_connect(|_| Decision::Deny), 403)] {
+    let builder = nexthop::ForwardProxy::builder()
+        .resolver(Resolver::fixed("/x/"))
+        .app("app.invalid", app)
+        .host_alias("me.invalid");
+    for (builder, status) in [(builder.clone(), 200), (builder.on_connect(|_| ConnectAction::Deny), 403)] {
         let front = Front::serve(tower::Layer::layer(&builder.build().unwrap(), tower::service_fn(page))).await;
         for (host, text) in
             [("app.invalid", "one"), ("APP.invalid.", "one"), ("me.invalid", "GET /a"), ("nexthop", "GET /a")]
@@ -187,7 +189,7 @@ async fn a_tunnel_to_a_host_of_the_proxys_own_leads_there_unless_decided_otherwi
 
 #[tokio::test]
 async fn own_hosts_are_the_applications_whatever_the_form_of_the_target() {
-    let proxy = Proxy::page(|builder| builder.own_hosts(["www.example.test", "*.example.org:8080"])).await;
+    let proxy = Proxy::page(|builder| builder.local_hosts(["www.example.test", "*.example.org:8080"])).await;
     for (url, own) in [
         ("http://www.example.test/a", true),
         ("http://WWW.example.test:81/a", true),
@@ -210,10 +212,10 @@ async fn a_request_that_comes_back_to_the_proxy_ends_there() {
         proxy.front.exchange(request).await.status()
     };
     assert_eq!(ask(&proxy, "").await, 200);
-    let via = format!("Via: 1.1 other, {}\r\n", upstream.only().field("via").unwrap());
+    let via = format!("Via: 1.1 other, {}\r\n", upstream.only_request().header("via").unwrap());
     assert_eq!((ask(&proxy, &via).await, ask(&other, &via).await), (508, 200));
-    let seen = upstream.seen();
-    assert_eq!((seen.len(), seen[1].fields("via").len()), (2, 2), "each proxy adds itself");
+    let seen = upstream.requests();
+    assert_eq!((seen.len(), seen[1].headers("via").len()), (2, 2), "each proxy adds itself");
 }
 
 #[tokio::test]
@@ -225,7 +227,7 @@ async fn max_forwards_is_counted_down_and_ends_here() {
         proxy.front.exchange(request).await.status()
     };
     assert_eq!((ask("OPTIONS", 1).await, ask("OPTIONS", 0).await, ask("TRACE", 0).await), (200, 200, 405));
-    assert_eq!(upstream.only().field("max-forwards"), Some("0"));
+    assert_eq!(upstream.only_request().header("max-forwards"), Some("0"));
 }
 
 #[tokio::test]
@@ -235,7 +237,7 @@ async fn an_http_1_0_client_gets_its_answer_without_chunks() {
     let proxy = forwarding().await;
     let response = proxy.front.exchange(format!("GET {} HTTP/1.0\r\n\r\n", upstream.url("/"))).await;
     assert_eq!((response.head.starts_with("HTTP/1.0 200"), response.text()), (true, "one"));
-    assert_eq!(response.field("transfer-encoding"), None);
+    assert_eq!(response.header("transfer-encoding"), None);
 }
 
 #[tokio::test]
@@ -243,11 +245,11 @@ async fn a_handshake_that_is_not_carried_takes_no_other_field_along() {
     let upstream = RawUpstream::answering([OK]);
     let exact = ExactProxy::new();
     let settings =
-        |builder: ForwardProxyBuilder| builder.exact(exact.clone()).dangerous_dial_anywhere().websockets(false);
+        |builder: ForwardProxyBuilder| builder.client(exact.clone()).dangerous_dial_anywhere().websockets(false);
     let proxy = Proxy::over(exact.clone(), settings).await;
     let fields = "Connection: Upgrade, X-Hop\r\nUpgrade: websocket\r\nX-Hop: 1\r\n";
     let request = format!("GET {} HTTP/1.1\r\nHost: x\r\n{fields}\r\n", upstream.url("/"));
     assert_eq!(proxy.front.exchange(request).await.text(), "ok");
-    let seen = upstream.only();
-    assert_eq!((seen.field("upgrade"), seen.field("connection"), seen.field("x-hop")), (None, None, None));
+    let seen = upstream.only_request();
+    assert_eq!((seen.header("upgrade"), seen.header("connection"), seen.header("x-hop")), (None, None, None));
 }

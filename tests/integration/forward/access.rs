@@ -2,7 +2,7 @@
 
 use nexthop::{
     ext::{PeerAddr, ProxyRequest},
-    forward::{Access, Resolved, Resolver, Verdict},
+    forward::{Access, AccessDecision, Resolved, Resolver},
 };
 use tokio::io::AsyncWriteExt;
 
@@ -29,7 +29,7 @@ async fn a_client_without_a_name_is_asked_for_it_and_may_answer_on_the_same_conn
     for way in WAYS {
         let response = ask(&proxy, way, "").await;
         assert_eq!(response.status(), 407);
-        assert_eq!(response.field("proxy-authenticate"), Some("Basic realm=\"the proxy\", charset=\"UTF-8\""));
+        assert_eq!(response.header("proxy-authenticate"), Some("Basic realm=\"the proxy\", charset=\"UTF-8\""));
         assert_eq!(ask(&proxy, way, &basic("alice:wrong")).await.status(), 407);
     }
     let (head, mut io) = connect(proxy.addr(), "h.test:80", "").await;
@@ -56,7 +56,7 @@ async fn the_name_of_a_client_is_carried_into_its_tunnel_and_its_password_nowher
 
 #[tokio::test]
 async fn a_request_for_the_application_itself_needs_no_name() {
-    let proxy = Proxy::page(|builder| builder.access(users()).own_hosts(["own.test"])).await;
+    let proxy = Proxy::page(|builder| builder.access(users()).local_hosts(["own.test"])).await;
     says(&proxy.front.exchange("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await, &["url: -"]);
     says(&proxy.front.exchange("GET http://own.test/ HTTP/1.1\r\nHost: x\r\n\r\n").await, &["url: -"]);
 }
@@ -86,9 +86,11 @@ async fn a_function_may_let_in_by_anything_and_give_names() {
     let by_token = Access::function(|asker| {
         assert!(matches!(asker.peer(), Some(PeerAddr::Tcp(_))));
         match asker.parts().headers.get("proxy-authorization").map(|value| value.as_bytes()) {
-            None => Verdict::Challenge,
-            Some(b"Bearer right") if asker.target().host() == Some("h.test") => Verdict::AllowAs("robot".to_owned()),
-            Some(_) => Verdict::Deny,
+            None => AccessDecision::Challenge,
+            Some(b"Bearer right") if asker.target().host() == Some("h.test") => {
+                AccessDecision::AllowAs("robot".to_owned())
+            }
+            Some(_) => AccessDecision::Deny,
         }
     });
     let proxy = Proxy::page(|builder| builder.access(by_token)).await;
@@ -105,7 +107,7 @@ async fn the_name_of_a_client_becomes_the_prefix() {
     for way in WAYS {
         let refused = ask(&proxy, way, "").await;
         assert_eq!(refused.status(), 407);
-        assert!(refused.field("proxy-authenticate").is_some());
+        assert!(refused.header("proxy-authenticate").is_some());
         let mut channel = proxy.open_with(way, "example.com", way.port(), &basic("other-prefix:ignored")).await;
         let url = format!("{}://example.com/path/file?foo=bar", way.scheme());
         says(&channel.get("/path/file?foo=bar").await, &[&format!("GET /other-prefix/{url}"), "user: -"]);

@@ -11,10 +11,10 @@ use std::{
 
 use nexthop::{
     Body, ExactProxy, ForwardProxy,
-    ca::Authority,
+    ca::CertificateAuthority,
     ext::DialPolicy,
-    forward::{Access, Decision, Resolver},
-    transport::{Resolve, Resolving},
+    forward::{Access, ConnectAction, Resolver},
+    net::{DnsLookup, DnsResolver},
 };
 use tower::Layer;
 
@@ -26,8 +26,8 @@ const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 /// Answers with another address each time it is asked.
 struct Rebinding(Vec<SocketAddr>, Arc<AtomicUsize>);
 
-impl Resolve for Rebinding {
-    fn resolve(&self, _: &str, _: u16) -> Resolving {
+impl DnsResolver for Rebinding {
+    fn resolve(&self, _: &str, _: u16) -> DnsLookup {
         let turn = self.1.fetch_add(1, Ordering::SeqCst);
         let found = self.0[turn % self.0.len()];
         Box::pin(async move { Ok(vec![found]) })
@@ -49,7 +49,7 @@ async fn d3_no_spelling_of_a_private_address_is_dialled() {
     let upstream = RawUpstream::answering([OK]);
     let port = upstream.addr().port();
     let exact = ExactProxy::new();
-    let proxy = Proxy::over(exact.clone(), |builder| builder.exact(exact)).await;
+    let proxy = Proxy::over(exact.clone(), |builder| builder.client(exact)).await;
     for host in [
         "127.0.0.1",
         "localhost",
@@ -74,12 +74,13 @@ async fn d3_the_address_that_was_looked_at_is_the_one_that_is_dialled() {
     let (good, evil) = (RawUpstream::answering([OK]), RawUpstream::answering([OK]));
     let asked = Arc::<AtomicUsize>::default();
     let names = Rebinding(vec![good.addr(), evil.addr()], asked.clone());
-    let exact = ExactProxy::builder().resolver(names).pool_max_idle(0).build().unwrap();
+    let exact = ExactProxy::builder().dns_resolver(names).pool_max_idle(0).build().unwrap();
     let evil_port = evil.addr().port();
     let policy = DialPolicy::new(move |address| address.port() != evil_port);
-    let proxy =
-        Proxy::over(exact.clone(), |builder| builder.exact(exact).dial_policy(policy).on_connect(|_| Decision::Tunnel))
-            .await;
+    let proxy = Proxy::over(exact.clone(), |builder| {
+        builder.client(exact).dial_policy(policy).on_connect(|_| ConnectAction::Tunnel)
+    })
+    .await;
     assert_eq!(proxy.get(Way::Absolute, "rebinding.test", 80, "/").await.text(), "ok");
     assert_eq!(proxy.get(Way::Absolute, "rebinding.test", 80, "/").await.status(), 403);
     proxy.tunnel("rebinding.test:80").await;
@@ -101,7 +102,7 @@ async fn d6_fields_for_the_proxy_leak_nowhere() {
 async fn d9_two_lengths_are_never_two_requests() {
     let upstream = RawUpstream::answering([OK]);
     let exact = ExactProxy::new();
-    let proxy = Proxy::over(exact.clone(), |builder| builder.exact(exact).dangerous_dial_anywhere()).await;
+    let proxy = Proxy::over(exact.clone(), |builder| builder.client(exact).dangerous_dial_anywhere()).await;
     let (host, port) = ("127.0.0.1", upstream.addr().port());
     let smuggled = "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
     for way in [Way::Absolute, Way::Plain] {
@@ -126,16 +127,17 @@ async fn d9_two_lengths_are_never_two_requests() {
         let folded = proxy.open(way, host, port).await.exchange("GET", "/", "X: a\r\n b: c\r\n", "").await;
         assert_eq!(folded.status(), 400);
     }
-    for seen in upstream.seen() {
-        assert_eq!(seen.fields("content-length").len() + seen.fields("transfer-encoding").len(), 1, "{}", seen.head);
+    for seen in upstream.requests() {
+        assert_eq!(seen.headers("content-length").len() + seen.headers("transfer-encoding").len(), 1, "{}", seen.head);
         assert!(!seen.target().contains("smuggled"), "{}", seen.head);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn d11_a_client_hello_that_does_not_end_holds_a_tunnel_no_longer_than_a_handshake_may_take() {
-    let authority = Authority::builder().build().unwrap();
-    let layer = ForwardProxy::builder().access(Access::dangerous_anybody()).authority(authority).max_tunnels(1);
+    let authority = CertificateAuthority::builder().build().unwrap();
+    let layer =
+        ForwardProxy::builder().access(Access::dangerous_any_client()).certificate_authority(authority).max_tunnels(1);
     let (memory, _) = Memory::serve(layer.build().unwrap().layer(tower::service_fn(page)), |serve| serve);
     for sent in [&b""[..], b"\x16", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET"] {
         let mut client = memory.client().await;
@@ -154,9 +156,10 @@ async fn d12_no_tunnel_is_left_half_open() {
         conn.write("x").await;
         conn.read_to_end().await;
     });
-    let proxy =
-        Proxy::over(ExactProxy::new(), |builder| builder.dangerous_dial_anywhere().on_connect(|_| Decision::Tunnel))
-            .await;
+    let proxy = Proxy::over(ExactProxy::new(), |builder| {
+        builder.dangerous_dial_anywhere().on_connect(|_| ConnectAction::Tunnel)
+    })
+    .await;
     for reset in [true, false] {
         let mut client = RawClient::over(proxy.tunnel(&upstream.addr().to_string()).await);
         client.read(1).await;
@@ -179,9 +182,9 @@ async fn d16_cookies_that_http_2_split_are_one_line_for_an_http_1_origin() {
         conn.request().await;
         conn.write(OK).await;
     });
-    let tls = nexthop::transport::Tls::roots_pem(ca.root_pem().as_bytes()).unwrap();
+    let tls = nexthop::net::Tls::roots_pem(ca.root_pem().as_bytes()).unwrap();
     let exact = ExactProxy::builder().tls(tls).build().unwrap();
-    let proxy = Proxy::over(exact.clone(), |builder| builder.exact(exact).dangerous_dial_anywhere()).await;
+    let proxy = Proxy::over(exact.clone(), |builder| builder.client(exact).dangerous_dial_anywhere()).await;
     let to = format!("localhost:{}", origin.addr().port());
     let io = proxy.tls_offering(proxy.tunnel(&to).await, "localhost", &["h2"]).await;
     let (mut client, connection) =
@@ -190,7 +193,10 @@ async fn d16_cookies_that_http_2_split_are_one_line_for_an_http_1_origin() {
     let request = http::Request::get(format!("https://{to}/")).header("cookie", "a=1").header("cookie", "b=2");
     let response = client.send_request(request.body(Empty::<bytes::Bytes>::new()).unwrap()).await.unwrap();
     assert_eq!(response.status(), 200);
-    assert_eq!((origin.only().field("cookie"), origin.only().field("host")), (Some("a=1; b=2"), Some(to.as_str())));
+    assert_eq!(
+        (origin.only_request().header("cookie"), origin.only_request().header("host")),
+        (Some("a=1; b=2"), Some(to.as_str()))
+    );
 }
 
 #[tokio::test]
@@ -198,10 +204,10 @@ async fn d17_what_is_compressed_stays_so() {
     let bomb = "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\n\x1f\x0b\x08\x01";
     let upstream = RawUpstream::answering([bomb]);
     let exact = ExactProxy::new();
-    let proxy = Proxy::over(exact.clone(), |builder| builder.exact(exact).dangerous_dial_anywhere()).await;
+    let proxy = Proxy::over(exact.clone(), |builder| builder.client(exact).dangerous_dial_anywhere()).await;
     let response = proxy.get(Way::Plain, "127.0.0.1", upstream.addr().port(), "/").await;
     assert_eq!(
-        (response.field("content-encoding"), response.body.as_slice()),
+        (response.header("content-encoding"), response.body.as_slice()),
         (Some("gzip"), &b"\x1f\x0b\x08\x01"[..])
     );
 }

@@ -3,7 +3,7 @@
 use std::{path::Path, process::Stdio};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use nexthop::{ExactProxy, transport::Tls};
+use nexthop::{ExactProxy, net::Tls};
 use sha2::Digest;
 use tokio::process::Command;
 
@@ -82,7 +82,7 @@ async fn python_verifies_strictly_what_it_gets_through_the_proxy() {
     let origin = nexthop::serve(listener, echo()).tls(ca.server_config(&[])).into_future();
     let origin = tokio::spawn(origin);
     let exact = ExactProxy::builder().tls(Tls::roots_pem(ca.root_pem().as_bytes()).unwrap()).build().unwrap();
-    let proxy = Proxy::over(exact.clone(), |builder| builder.exact(exact).dangerous_dial_anywhere()).await;
+    let proxy = Proxy::over(exact.clone(), |builder| builder.client(exact).dangerous_dial_anywhere()).await;
     let dir = tempfile::tempdir().unwrap();
     let trust = certificate(&proxy, dir.path());
     let script = format!(

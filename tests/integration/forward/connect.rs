@@ -12,8 +12,8 @@ use http_body_util::Empty;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use nexthop::{
     Body, ExactProxy, ForwardProxy,
-    forward::{Access, Decision, ForwardProxyBuilder, Opening},
-    transport::{Resolve, Resolving},
+    forward::{Access, ConnectAction, DetectedProtocol, ForwardProxyBuilder},
+    net::{DnsLookup, DnsResolver},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -31,7 +31,7 @@ async fn tunnelling() -> Proxy {
 
 async fn tunnelling_by(exact: ExactProxy, settings: impl FnOnce(ForwardProxyBuilder) -> ForwardProxyBuilder) -> Proxy {
     let all = |builder: ForwardProxyBuilder| {
-        settings(builder.exact(exact.clone()).dangerous_dial_anywhere().on_connect(|_| Decision::Tunnel))
+        settings(builder.client(exact.clone()).dangerous_dial_anywhere().on_connect(|_| ConnectAction::Tunnel))
     };
     Proxy::over(exact.clone(), all).await
 }
@@ -182,8 +182,8 @@ async fn nobody_there_is_502_and_the_connection_goes_on() {
 /// Knows one name, and never answers for another.
 struct Names(SocketAddr, Arc<Mutex<Vec<String>>>);
 
-impl Resolve for Names {
-    fn resolve(&self, host: &str, port: u16) -> Resolving {
+impl DnsResolver for Names {
+    fn resolve(&self, host: &str, port: u16) -> DnsLookup {
         self.1.lock().unwrap().push(format!("{host} {port}"));
         let (known, address) = (host == "known.test", self.0);
         Box::pin(async move { if known { Ok(vec![address]) } else { std::future::pending::<io::Result<_>>().await } })
@@ -192,20 +192,20 @@ impl Resolve for Names {
 
 #[tokio::test(start_paused = true)]
 async fn no_answer_in_time_is_504() {
-    let exact = ExactProxy::builder().resolver(Names(nobody(), Arc::default())).build().unwrap();
-    let layer = ForwardProxy::builder().access(Access::dangerous_anybody()).exact(exact.clone()).build().unwrap();
+    let exact = ExactProxy::builder().dns_resolver(Names(nobody(), Arc::default())).build().unwrap();
+    let layer = ForwardProxy::builder().access(Access::dangerous_any_client()).client(exact.clone()).build().unwrap();
     let (memory, _) = Memory::serve(layer.layer(exact), |serve| serve);
     let mut client = memory.client().await;
     let start = tokio::time::Instant::now();
     let response = client.exchange("CONNECT slow.test:443 HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert_eq!((response.status(), start.elapsed().as_secs()), (504, 10));
-    assert_eq!(response.text(), "Gateway Timeout: no connection to the upstream in time (resolving)\n");
+    assert_eq!(response.text(), "Gateway Timeout: timeout connecting to the upstream (resolving)\n");
 }
 
 #[tokio::test]
 async fn names_are_resolved_once_and_ipv6_addresses_are_none() {
     let (upstream, asked) = (echoing(), Arc::<Mutex<Vec<String>>>::default());
-    let exact = ExactProxy::builder().resolver(Names(upstream.addr(), asked.clone())).build().unwrap();
+    let exact = ExactProxy::builder().dns_resolver(Names(upstream.addr(), asked.clone())).build().unwrap();
     let proxy = tunnelling_by(exact, |builder| builder).await;
     let mut client = RawClient::over(proxy.tunnel("known.test:4433").await);
     client.send("x").await;
@@ -225,13 +225,13 @@ async fn names_are_resolved_once_and_ipv6_addresses_are_none() {
 async fn only_some_ports_may_be_named_and_only_public_addresses_dialled() {
     let upstream = echoing();
     let strict = Proxy::over(ExactProxy::new(), |builder| {
-        builder.connect_ports(vec![80, 443, 8443]).on_connect(|_| Decision::Tunnel)
+        builder.connect_ports(vec![80, 443, 8443]).on_connect(|_| ConnectAction::Tunnel)
     })
     .await;
     for port in [22, 25, 3306, 8080] {
         assert_eq!(answer(&strict, &format!("CONNECT 192.0.2.1:{port} HTTP/1.1\r\nHost: x\r\n\r\n")).await, 403);
     }
-    let all_ports = Proxy::over(ExactProxy::new(), |builder| builder.on_connect(|_| Decision::Tunnel)).await;
+    let all_ports = Proxy::over(ExactProxy::new(), |builder| builder.on_connect(|_| ConnectAction::Tunnel)).await;
     let port = upstream.addr().port();
     for host in
         ["127.0.0.1", "localhost", "127.1", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254", "10.0.0.1"]
@@ -249,7 +249,7 @@ async fn a_decision_is_made_for_each_connect() {
     let proxy = tunnelling_by(ExactProxy::new(), move |builder| {
         builder.on_connect(move |connect| {
             asked.lock().unwrap().push(format!("{} {} {}", connect.host(), connect.port(), connect.peer().is_some()));
-            if connect.host() == "127.0.0.1" { Decision::Tunnel } else { Decision::Deny }
+            if connect.host() == "127.0.0.1" { ConnectAction::Tunnel } else { ConnectAction::Deny }
         })
     })
     .await;
@@ -263,11 +263,11 @@ async fn a_decision_is_made_for_each_connect() {
 async fn a_decision_by_name_holds_for_every_spelling_of_it() {
     let asked = Arc::<Mutex<Vec<String>>>::default();
     let names = Names(nobody(), asked.clone());
-    let proxy = tunnelling_by(ExactProxy::builder().resolver(names).build().unwrap(), |builder| {
+    let proxy = tunnelling_by(ExactProxy::builder().dns_resolver(names).build().unwrap(), |builder| {
         builder.on_connect(|connect| match connect.host() {
-            host if host.ends_with(".internal") => Decision::Deny,
-            "10.0.0.1" | "fd00::1" => Decision::Deny,
-            _ => Decision::Tunnel,
+            host if host.ends_with(".internal") => ConnectAction::Deny,
+            "10.0.0.1" | "fd00::1" => ConnectAction::Deny,
+            _ => ConnectAction::Tunnel,
         })
     })
     .await;
@@ -281,7 +281,8 @@ async fn a_decision_by_name_holds_for_every_spelling_of_it() {
 
 #[tokio::test]
 async fn a_server_that_cannot_upgrade_is_told_by_405() {
-    let service = ForwardProxy::builder().access(Access::dangerous_anybody()).build().unwrap().layer(ExactProxy::new());
+    let service =
+        ForwardProxy::builder().access(Access::dangerous_any_client()).build().unwrap().layer(ExactProxy::new());
     let request = Request::builder()
         .method(Method::CONNECT)
         .uri("h.test:443")
@@ -295,16 +296,16 @@ async fn a_server_that_cannot_upgrade_is_told_by_405() {
 
 #[tokio::test]
 async fn behind_a_peek_the_first_bytes_decide() {
-    let (upstream, openings) = (echoing(), Arc::<Mutex<Vec<Opening>>>::default());
+    let (upstream, openings) = (echoing(), Arc::<Mutex<Vec<DetectedProtocol>>>::default());
     let seen = openings.clone();
     let proxy = Proxy::over(ExactProxy::new(), |builder| {
-        builder.dangerous_dial_anywhere().peek_timeout(DEADLINE).on_opening(move |connect, opening| {
+        builder.dangerous_dial_anywhere().peek_timeout(DEADLINE).on_detected(move |connect, opening| {
             assert_eq!(connect.host(), "127.0.0.1");
             seen.lock().unwrap().push(opening.clone());
             match opening {
-                Opening::Tls(hello) if hello.server_name() == Some("denied.test") => Decision::Deny,
-                Opening::Http => Decision::Peek,
-                _ => Decision::Tunnel,
+                DetectedProtocol::Tls(hello) if hello.server_name() == Some("denied.test") => ConnectAction::Deny,
+                DetectedProtocol::Http => ConnectAction::Peek,
+                _ => ConnectAction::Tunnel,
             }
         })
     })
@@ -336,9 +337,9 @@ async fn behind_a_peek_the_first_bytes_decide() {
     assert_eq!(eager.head_response().await.status(), 200);
     assert_eq!(eager.read(more.len()).await, more);
     let openings = openings.lock().unwrap();
-    assert!(openings.contains(&Opening::Other) && openings.contains(&Opening::Http), "{openings:?}");
+    assert!(openings.contains(&DetectedProtocol::Other) && openings.contains(&DetectedProtocol::Http), "{openings:?}");
     let hello = openings.iter().find_map(|opening| match opening {
-        Opening::Tls(hello) if hello.server_name() == Some("allowed.test") => Some(hello),
+        DetectedProtocol::Tls(hello) if hello.server_name() == Some("allowed.test") => Some(hello),
         _ => None,
     });
     assert!(hello.unwrap().offers("h2") && !hello.unwrap().offers("http/1.1"));
@@ -352,12 +353,11 @@ async fn behind_a_peek_a_server_may_speak_first_where_silence_is_let_through() {
         conn.write(said).await;
     });
     let proxy = Proxy::over(ExactProxy::new(), |builder| {
-        builder.dangerous_dial_anywhere().peek_timeout(Duration::from_millis(1)).on_opening(
-            |_, opening| match opening {
-                Opening::Silence => Decision::Tunnel,
-                _ => Decision::Deny,
-            },
-        )
+        builder.dangerous_dial_anywhere().peek_timeout(Duration::from_millis(1)).on_detected(|_, opening| match opening
+        {
+            DetectedProtocol::Silent => ConnectAction::Tunnel,
+            _ => ConnectAction::Deny,
+        })
     })
     .await;
     let mut client = RawClient::over(proxy.tunnel(&upstream.addr().to_string()).await);
@@ -368,9 +368,10 @@ async fn behind_a_peek_a_server_may_speak_first_where_silence_is_let_through() {
 
 #[tokio::test]
 async fn a_tunnel_to_nowhere_behind_a_peek_is_closed() {
-    let proxy =
-        Proxy::over(ExactProxy::new(), |builder| builder.dangerous_dial_anywhere().on_opening(|_, _| Decision::Tunnel))
-            .await;
+    let proxy = Proxy::over(ExactProxy::new(), |builder| {
+        builder.dangerous_dial_anywhere().on_detected(|_, _| ConnectAction::Tunnel)
+    })
+    .await;
     let mut client = RawClient::over(proxy.tunnel(&nobody().to_string()).await);
     client.send("\0").await;
     client.closed().await;
@@ -389,7 +390,7 @@ async fn a_tunnel_in_which_nothing_moves_is_closed_on_both_sides() {
     let exact =
         ExactProxy::builder().connector(connector).tunnel_idle_timeout(Duration::from_secs(60)).build().unwrap();
     let layer =
-        ForwardProxy::builder().access(Access::dangerous_anybody()).exact(exact.clone()).dangerous_dial_anywhere();
+        ForwardProxy::builder().access(Access::dangerous_any_client()).client(exact.clone()).dangerous_dial_anywhere();
     let (memory, _) = Memory::serve(layer.build().unwrap().layer(exact), |serve| serve);
     let mut client = memory.client().await;
     client.send("CONNECT h.test:443 HTTP/1.1\r\nHost: x\r\n\r\n").await;
@@ -447,7 +448,7 @@ async fn tunnels_share_a_connection_of_http_2() {
 async fn a_shutdown_waits_for_tunnels_and_cuts_them_at_the_deadline() {
     let upstream = echoing();
     let exact = ExactProxy::new();
-    let layer = ForwardProxy::builder().exact(exact.clone()).dangerous_dial_anywhere().connect_ports(None);
+    let layer = ForwardProxy::builder().client(exact.clone()).dangerous_dial_anywhere().connect_ports(None);
     let drain = nexthop::serve::Drain::new();
     let (on, registered) = (drain.clone(), drain.clone());
     let front = Front::serve_with(layer.build().unwrap().layer(exact), |serve| {
@@ -470,9 +471,9 @@ async fn a_shutdown_waits_for_tunnels_and_cuts_them_at_the_deadline() {
 async fn plain_http_in_a_tunnel_reaches_what_the_tunnel_would_have_led_to() {
     let upstream = RawUpstream::answering(["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"]);
     let exact = ExactProxy::new();
-    let proxy = Proxy::over(exact.clone(), |builder| builder.exact(exact).dangerous_dial_anywhere()).await;
+    let proxy = Proxy::over(exact.clone(), |builder| builder.client(exact).dangerous_dial_anywhere()).await;
     for way in [Way::Absolute, Way::Plain] {
         assert_eq!(proxy.get(way, "127.0.0.1", upstream.addr().port(), "/x?y").await.text(), "ok");
-        assert_eq!(upstream.seen().last().unwrap().line(), "GET /x?y HTTP/1.1");
+        assert_eq!(upstream.requests().last().unwrap().line(), "GET /x?y HTTP/1.1");
     }
 }

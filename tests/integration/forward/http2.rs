@@ -34,7 +34,7 @@ async fn ask(client: &mut Client, request: http::request::Builder) -> (u16, Stri
 
 #[tokio::test]
 async fn a_url_is_a_proxys_unless_it_is_one_of_the_own_hosts() {
-    let proxy = Proxy::page(|builder| builder.own_hosts(["own.test"])).await;
+    let proxy = Proxy::page(|builder| builder.local_hosts(["own.test"])).await;
     let mut client = client(&proxy).await;
     for (url, line) in [
         ("http://example.com/a?b", "GET /prefix/http://example.com/a?b"),

@@ -8,9 +8,9 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use nexthop::{
     Body, ErrorKind, ExactProxy, ForwardProxy,
-    ca::Authority,
-    forward::{Access, Decision, ForwardProxyBuilder, Resolver},
-    transport::Tls,
+    ca::CertificateAuthority,
+    forward::{Access, ConnectAction, ForwardProxyBuilder, Resolver},
+    net::Tls,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -76,9 +76,9 @@ async fn http_2_is_spoken_where_both_ends_want_it() {
 
 #[tokio::test]
 async fn http_2_can_be_turned_off() {
-    let authority = Authority::builder().http1_only(true).build().unwrap();
+    let authority = CertificateAuthority::builder().http1_only(true).build().unwrap();
     let with = authority.clone();
-    let mut proxy = Proxy::page(move |builder| builder.authority(with)).await;
+    let mut proxy = Proxy::page(move |builder| builder.certificate_authority(with)).await;
     proxy.authority = authority;
     let io = proxy.tls_offering(proxy.tunnel("a.test:443").await, "a.test", &["h2", "http/1.1"]).await;
     assert_eq!(io.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
@@ -149,7 +149,7 @@ async fn an_intercepted_request_reaches_its_origin_which_is_verified() {
     let stranger = Tls::roots_pem(TestCa::new().root_pem().as_bytes()).unwrap();
     for (tls, status) in [(trusted, 200), (stranger, 502)] {
         let exact = ExactProxy::builder().tls(tls).build().unwrap();
-        let proxy = Proxy::over(exact.clone(), |builder| builder.exact(exact).dangerous_dial_anywhere()).await;
+        let proxy = Proxy::over(exact.clone(), |builder| builder.client(exact).dangerous_dial_anywhere()).await;
         let mut channel = proxy.open(Way::Tls, "localhost", origin.addr().port()).await;
         for _ in 0..2 {
             let response = channel.exchange("GET", "/a%2Fb?c", "Proxy-Authorization: x\r\nX-Kept: 1\r\n", "").await;
@@ -160,10 +160,10 @@ async fn an_intercepted_request_reaches_its_origin_which_is_verified() {
             }
         }
     }
-    let seen = origin.seen();
+    let seen = origin.requests();
     assert_eq!((seen.len(), seen[0].line()), (2, "GET /a%2Fb?c HTTP/1.1"));
-    assert_eq!((seen[0].field("host"), seen[0].field("x-kept")), (Some(host.as_str()), Some("1")));
-    assert_eq!(seen[0].field("proxy-authorization"), None);
+    assert_eq!((seen[0].header("host"), seen[0].header("x-kept")), (Some(host.as_str()), Some("1")));
+    assert_eq!(seen[0].header("proxy-authorization"), None);
     assert_eq!(seen[0].connection, seen[1].connection, "one connection for both");
 }
 
@@ -185,7 +185,7 @@ async fn trailers_cross_a_tunnel() {
         .await;
     });
     let exact = ExactProxy::new();
-    let proxy = Proxy::over(exact.clone(), |builder| builder.exact(exact).dangerous_dial_anywhere()).await;
+    let proxy = Proxy::over(exact.clone(), |builder| builder.client(exact).dangerous_dial_anywhere()).await;
     let mut channel = proxy.open(Way::Plain, "127.0.0.1", origin.addr().port()).await;
     let response = channel.exchange("GET", "/", "TE: trailers\r\nConnection: TE\r\n", "").await;
     assert_eq!(response.text(), "a");
@@ -210,7 +210,7 @@ async fn a_client_that_does_not_trust_the_authority_is_told_of() {
         })
     })
     .await;
-    let stranger = Arc::new(trusting(&Authority::builder().build().unwrap(), &[]));
+    let stranger = Arc::new(trusting(&CertificateAuthority::builder().build().unwrap(), &[]));
     let io = proxy.tunnel("a.test:443").await;
     let connecting = TlsConnector::from(stranger).connect("a.test".try_into().unwrap(), io);
     assert!(within("a handshake", connecting).await.is_err());
@@ -260,9 +260,10 @@ async fn a_shutdown_ends_what_is_idle_in_a_tunnel_and_waits_for_what_is_not() {
             Ok::<_, Infallible>(Response::new(Body::from("late")))
         }
     });
-    let authority = Authority::builder().build().unwrap();
+    let authority = CertificateAuthority::builder().build().unwrap();
     // A handshake that may never come is not waited for.
-    let layer = ForwardProxy::builder().authority(authority.clone()).handshake_timeout(Duration::from_secs(600));
+    let layer =
+        ForwardProxy::builder().certificate_authority(authority.clone()).handshake_timeout(Duration::from_secs(600));
     let layer = layer.build().unwrap();
     let drain = nexthop::serve::Drain::new();
     let on = drain.clone();
@@ -290,7 +291,8 @@ async fn tunnel_in_memory(
     settings: impl FnOnce(ForwardProxyBuilder) -> ForwardProxyBuilder,
     body: &'static str,
 ) -> RawClient {
-    let builder = ForwardProxy::builder().access(Access::dangerous_anybody()).on_connect(|_| Decision::Intercept);
+    let builder =
+        ForwardProxy::builder().access(Access::dangerous_any_client()).on_connect(|_| ConnectAction::Intercept);
     let layer = settings(builder.resolver(Resolver::fixed("/"))).build().unwrap();
     let answer = move |_: Request<Body>| std::future::ready(Ok::<_, Infallible>(Response::new(Body::from(body))));
     let (memory, _) =
@@ -417,8 +419,8 @@ async fn what_is_asked_of_a_whole_server_names_no_path() {
     }
     let upstream = RawUpstream::answering([OK]);
     let exact = ExactProxy::new();
-    let proxy = Proxy::over(exact.clone(), |builder| builder.exact(exact).dangerous_dial_anywhere()).await;
+    let proxy = Proxy::over(exact.clone(), |builder| builder.client(exact).dangerous_dial_anywhere()).await;
     let mut channel = proxy.open(Way::Plain, "127.0.0.1", upstream.addr().port()).await;
     assert_eq!(channel.exchange("OPTIONS", "*", "", "").await.text(), "ok");
-    assert_eq!(upstream.only().line(), "OPTIONS * HTTP/1.1");
+    assert_eq!(upstream.only_request().line(), "OPTIONS * HTTP/1.1");
 }

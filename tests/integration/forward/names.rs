@@ -1,14 +1,14 @@
 //! `CONNECT`, the name that TLS asks for, and `Host`, where they do not agree.
 
-use nexthop::forward::Mismatch;
+use nexthop::forward::HostMismatchPolicy;
 use tokio::net::TcpStream;
 
 use super::tools::{Proxy, says};
 use crate::support::{RawClient, RawResponse};
 
 /// Tunnels to `a.test`, speaks TLS for `sni`, and asks for `host`.
-async fn ask(policy: Mismatch, sni: &str, target: &str, host: &str) -> RawResponse {
-    let proxy = Proxy::page(|builder| builder.mismatch(policy)).await;
+async fn ask(policy: HostMismatchPolicy, sni: &str, target: &str, host: &str) -> RawResponse {
+    let proxy = Proxy::page(|builder| builder.host_mismatch(policy)).await;
     let io: TcpStream = proxy.tunnel("a.test:443").await;
     let io = proxy.tls(io, sni).await;
     RawClient::over(io).exchange(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await
@@ -17,9 +17,9 @@ async fn ask(policy: Mismatch, sni: &str, target: &str, host: &str) -> RawRespon
 #[tokio::test]
 async fn agreement_is_by_what_names_mean() {
     for host in ["a.test", "A.TEST", "a.test:443", "a.test."] {
-        says(&ask(Mismatch::Strict, "a.test", "/x", host).await, &[&format!("host: {host}"), "sni: a.test"]);
+        says(&ask(HostMismatchPolicy::Strict, "a.test", "/x", host).await, &[&format!("host: {host}"), "sni: a.test"]);
     }
-    let absolute = ask(Mismatch::Strict, "a.test", "https://a.test/x", "ignored.test").await;
+    let absolute = ask(HostMismatchPolicy::Strict, "a.test", "https://a.test/x", "ignored.test").await;
     says(&absolute, &["GET /prefix/https://a.test/x", "host: a.test"]);
 }
 
@@ -33,7 +33,7 @@ async fn disagreement_is_misdirected_by_default() {
         ("a.test", "https://b.test/", "a.test"),
         ("a.test", "http://a.test/", "a.test"),
     ] {
-        let response = ask(Mismatch::Strict, sni, target, host).await;
+        let response = ask(HostMismatchPolicy::Strict, sni, target, host).await;
         assert_eq!(response.status(), 421, "{sni} {target} {host}");
     }
 }
@@ -41,9 +41,9 @@ async fn disagreement_is_misdirected_by_default() {
 #[tokio::test]
 async fn a_policy_says_which_counts_and_host_follows_it() {
     for (policy, says_url, host) in [
-        (Mismatch::UseSni, "https://b.test/x", "b.test"),
-        (Mismatch::UseConnect, "https://a.test/x", "a.test"),
-        (Mismatch::UseInner, "https://c.test/x", "c.test"),
+        (HostMismatchPolicy::UseSni, "https://b.test/x", "b.test"),
+        (HostMismatchPolicy::UseConnect, "https://a.test/x", "a.test"),
+        (HostMismatchPolicy::UseInner, "https://c.test/x", "c.test"),
     ] {
         let response = ask(policy, "b.test", "/x", "c.test").await;
         says(&response, &[&format!("url: {says_url}"), &format!("host: {host}"), "connect: a.test Some(443)"]);
@@ -53,12 +53,12 @@ async fn a_policy_says_which_counts_and_host_follows_it() {
 #[tokio::test]
 async fn in_plain_http_only_connect_and_host_can_disagree() {
     for (policy, expected) in [
-        (Mismatch::Strict, None),
-        (Mismatch::UseSni, Some("http://a.test/x")),
-        (Mismatch::UseConnect, Some("http://a.test/x")),
-        (Mismatch::UseInner, Some("http://b.test/x")),
+        (HostMismatchPolicy::Strict, None),
+        (HostMismatchPolicy::UseSni, Some("http://a.test/x")),
+        (HostMismatchPolicy::UseConnect, Some("http://a.test/x")),
+        (HostMismatchPolicy::UseInner, Some("http://b.test/x")),
     ] {
-        let proxy = Proxy::page(|builder| builder.mismatch(policy)).await;
+        let proxy = Proxy::page(|builder| builder.host_mismatch(policy)).await;
         let mut client = RawClient::over(proxy.tunnel("a.test:80").await);
         let response = client.exchange("GET /x HTTP/1.1\r\nHost: b.test\r\n\r\n").await;
         match expected {

@@ -6,8 +6,8 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use nexthop::{
     Body, ExactProxy,
-    forward::{Decision, Resolver},
-    transport::{Resolve, Resolving},
+    forward::{ConnectAction, Resolver},
+    net::{DnsLookup, DnsResolver},
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -59,8 +59,8 @@ const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: echo\r\n";
 /// Knows no name, and does not say so.
 struct Unanswering(UnboundedSender<String>);
 
-impl Resolve for Unanswering {
-    fn resolve(&self, host: &str, _: u16) -> Resolving {
+impl DnsResolver for Unanswering {
+    fn resolve(&self, host: &str, _: u16) -> DnsLookup {
         self.0.send(host.to_owned()).unwrap();
         Box::pin(std::future::pending::<io::Result<Vec<SocketAddr>>>())
     }
@@ -95,13 +95,11 @@ async fn app(mut request: Request<Body>, told: UnboundedSender<String>) -> Resul
 /// With one place, and what its application and its resolver were asked for.
 async fn with_one_place() -> (Proxy, UnboundedReceiver<String>) {
     let (tell, told) = unbounded_channel();
-    let exact = ExactProxy::builder().resolver(Unanswering(tell.clone())).build().unwrap();
+    let exact = ExactProxy::builder().dns_resolver(Unanswering(tell.clone())).build().unwrap();
     let proxy = Proxy::over(tower::service_fn(move |request| app(request, tell.clone())), |builder| {
-        builder
-            .resolver(Resolver::fixed("/"))
-            .exact(exact)
-            .max_tunnels(1)
-            .on_connect(|connect| if connect.host() == "a.test" { Decision::Intercept } else { Decision::Tunnel })
+        builder.resolver(Resolver::fixed("/")).client(exact).max_tunnels(1).on_connect(|connect| {
+            if connect.host() == "a.test" { ConnectAction::Intercept } else { ConnectAction::Tunnel }
+        })
     })
     .await;
     (proxy, told)

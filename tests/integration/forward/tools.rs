@@ -9,7 +9,7 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use nexthop::{
     Body, BoxError, ForwardProxy,
-    ca::Authority,
+    ca::CertificateAuthority,
     ext::{OverTls, PeerAddr, ProxyRequest},
     forward::{ForwardProxyBuilder, Resolver},
 };
@@ -29,7 +29,7 @@ use crate::support::{Front, RawClient, RawResponse, tls::provider, wire::Wire, w
 /// A running proxy and its authority.
 pub(super) struct Proxy {
     pub(super) front: Front,
-    pub(super) authority: Authority,
+    pub(super) authority: CertificateAuthority,
 }
 
 /// The ways to ask a proxy for a URL.
@@ -74,8 +74,9 @@ impl Proxy {
         R: HttpBody<Data = Bytes> + Send + 'static,
         R::Error: Into<BoxError>,
     {
-        let authority = Authority::builder().build().unwrap();
-        let builder = ForwardProxy::builder().authority(authority.clone()).proxy_host("wsgiprox").connect_ports(None);
+        let authority = CertificateAuthority::builder().build().unwrap();
+        let builder =
+            ForwardProxy::builder().certificate_authority(authority.clone()).proxy_host("wsgiprox").connect_ports(None);
         let layer = settings(builder).build().unwrap();
         Self { front: Front::serve(layer.layer(service)).await, authority }
     }
@@ -157,7 +158,7 @@ pub(super) async fn connect_on(io: &mut (impl Wire + Sized), to: &str, fields: &
     .await
 }
 
-pub(super) fn trusting(authority: &Authority, alpn: &[&str]) -> ClientConfig {
+pub(super) fn trusting(authority: &CertificateAuthority, alpn: &[&str]) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(authority.certificate_der().to_vec().into()).unwrap();
     let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
@@ -167,7 +168,7 @@ pub(super) fn trusting(authority: &Authority, alpn: &[&str]) -> ClientConfig {
 }
 
 /// What such a client says first.
-pub(super) fn client_hello(authority: &Authority, name: &str, alpn: &[&str]) -> Vec<u8> {
+pub(super) fn client_hello(authority: &CertificateAuthority, name: &str, alpn: &[&str]) -> Vec<u8> {
     let config = Arc::new(trusting(authority, alpn));
     let mut hello = Vec::new();
     ClientConnection::new(config, name.to_owned().try_into().unwrap()).unwrap().write_tls(&mut hello).unwrap();

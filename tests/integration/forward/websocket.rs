@@ -91,7 +91,7 @@ async fn are_opened_by_a_whole_url_too_and_by_those_alone_who_may() {
     assert_eq!(stranger.exchange("GET", "/", fields, "").await.status(), 407);
     let mut alice = proxy.open_with(Way::Absolute, "example.com", 80, &basic("alice:a")).await;
     let agreed = alice.exchange("GET", "/", fields, "").await;
-    assert_eq!((agreed.status(), agreed.field("sec-websocket-accept")), (101, Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")));
+    assert_eq!((agreed.status(), agreed.header("sec-websocket-accept")), (101, Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")));
     let greeting = "http://example.com/ Some(\"alice\")";
     assert_eq!(alice.raw.read(2 + greeting.len()).await[2..], *greeting.as_bytes());
     let (head, _) = connect(proxy.addr(), "example.com:443", "").await;
@@ -172,7 +172,7 @@ async fn reach_an_origin_through_a_tunnel_that_is_intercepted() {
         }
     });
     let exact = ExactProxy::new();
-    let proxy = Proxy::over(exact.clone(), |builder| builder.exact(exact).dangerous_dial_anywhere()).await;
+    let proxy = Proxy::over(exact.clone(), |builder| builder.client(exact).dangerous_dial_anywhere()).await;
     let io = proxy.tunnel(&addr.to_string()).await;
     speaks(open(io, &format!("ws://{addr}/chat")).await, "from the origin").await;
     origin.abort();
@@ -190,9 +190,9 @@ async fn reach_an_origin_that_speaks_tls_and_take_no_password_along() {
             conn.write(byte).await;
         }
     });
-    let tls = nexthop::transport::Tls::roots_pem(ca.root_pem().as_bytes()).unwrap();
+    let tls = nexthop::net::Tls::roots_pem(ca.root_pem().as_bytes()).unwrap();
     let exact = ExactProxy::builder().tls(tls).build().unwrap();
-    let proxy = Proxy::over(exact.clone(), |builder| builder.exact(exact).dangerous_dial_anywhere()).await;
+    let proxy = Proxy::over(exact.clone(), |builder| builder.client(exact).dangerous_dial_anywhere()).await;
     let mut channel = proxy.open(Way::Tls, "localhost", origin.addr().port()).await;
     let fields = format!("Connection: upgrade\r\nUpgrade: echo\r\n{}", basic("alice:wonder"));
     let request = channel.request("GET", "/", &fields);
@@ -200,5 +200,8 @@ async fn reach_an_origin_that_speaks_tls_and_take_no_password_along() {
     assert_eq!(channel.raw.head_response().await.status(), 101);
     channel.raw.send("x").await;
     assert_eq!(channel.raw.read(1).await, b"x");
-    assert_eq!((origin.only().field("upgrade"), origin.only().field("proxy-authorization")), (Some("echo"), None));
+    assert_eq!(
+        (origin.only_request().header("upgrade"), origin.only_request().header("proxy-authorization")),
+        (Some("echo"), None)
+    );
 }

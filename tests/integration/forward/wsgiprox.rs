@@ -4,7 +4,7 @@ use std::{convert::Infallible, time::Duration};
 
 use axum::{Router, routing::get};
 use http::{Request, Response};
-use nexthop::{Body, forward::Mismatch};
+use nexthop::{Body, forward::HostMismatchPolicy};
 
 use super::tools::{Proxy, WAYS, Way, says};
 use crate::support::{RawClient, body::fed, within};
@@ -48,7 +48,7 @@ async fn a_port_of_its_own_stands_in_the_url() {
 
 #[tokio::test]
 async fn the_name_that_tls_asks_for_is_the_urls_where_that_is_the_policy() {
-    let proxy = Proxy::page(|builder| builder.mismatch(Mismatch::UseSni)).await;
+    let proxy = Proxy::page(|builder| builder.host_mismatch(HostMismatchPolicy::UseSni)).await;
     let io = proxy.tls(proxy.tunnel("93.184.216.34:443").await, "example.com").await;
     let response = RawClient::over(io).exchange("GET /path?foo=bar HTTP/1.1\r\nHost: 93.184.216.34\r\n\r\n").await;
     says(
@@ -84,7 +84,7 @@ async fn a_body_reaches_the_application() {
 
 #[tokio::test]
 async fn the_proxys_own_host_and_its_aliases_are_not_prefixed() {
-    let proxy = Proxy::page(|builder| builder.alias("proxy-alias")).await;
+    let proxy = Proxy::page(|builder| builder.host_alias("proxy-alias")).await;
     for way in WAYS {
         for host in ["wsgiprox", "proxy-alias"] {
             let response = proxy.get(way, host, way.port(), "/path/file?foo=bar").await;
@@ -132,12 +132,12 @@ async fn what_is_streamed_is_chunked_for_those_who_understand() {
         let mut channel = proxy.open(way, "example.com", way.port()).await;
         for _ in 0..2 {
             let response = channel.get("/").await;
-            assert_eq!((response.field("transfer-encoding"), response.text()), (Some("chunked"), "one two three"));
+            assert_eq!((response.header("transfer-encoding"), response.text()), (Some("chunked"), "one two three"));
         }
         let old = channel.request("GET", "/", "").replace("HTTP/1.1", "HTTP/1.0");
         let response = channel.raw.exchange(old).await;
         assert!(response.head.starts_with("HTTP/1.0 200 "), "{}", response.head);
-        assert_eq!((response.field("transfer-encoding"), response.text()), (None, "one two three"));
+        assert_eq!((response.header("transfer-encoding"), response.text()), (None, "one two three"));
         channel.raw.closed().await;
     }
 }
@@ -216,15 +216,15 @@ async fn the_certificate_is_to_be_had_through_the_proxy_and_the_key_is_not() {
     for way in WAYS {
         let get = async |path: &'static str| proxy.get(way, "wsgiprox", way.port(), path).await;
         let pem = get("/download/pem").await;
-        assert_eq!(pem.field("content-type"), Some("application/x-x509-ca-cert"));
+        assert_eq!(pem.header("content-type"), Some("application/x-x509-ca-cert"));
         assert_eq!(pem.text(), proxy.authority.certificate_pem());
         let cer = get("/download/cer").await;
         assert_eq!(
-            (cer.field("content-type"), cer.body.as_slice()),
+            (cer.header("content-type"), cer.body.as_slice()),
             (Some("application/x-x509-ca-cert"), proxy.authority.certificate_der())
         );
         let p12 = get("/download/p12").await;
-        assert_eq!((p12.status(), p12.field("content-type")), (200, Some("application/x-pkcs12")));
+        assert_eq!((p12.status(), p12.header("content-type")), (200, Some("application/x-pkcs12")));
         let page = get("/").await;
         assert!(page.text().contains(proxy.authority.fingerprint_sha256()), "{}", page.text());
         for answer in [&pem.body, &cer.body, &p12.body, &page.body] {

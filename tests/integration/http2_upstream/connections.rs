@@ -91,7 +91,7 @@ async fn more_than_one_stream_waits_for_the_upstreams_word_but_no_longer_than_a_
 #[tokio::test(start_paused = true)]
 async fn all_that_wait_for_a_connection_learn_that_there_is_none() {
     let proxy = nexthop::ExactProxy::builder()
-        .http_versions(nexthop::transport::HttpVersions::Http2Only)
+        .http_versions(nexthop::exact::HttpVersions::Http2Only)
         .connector(Refusing)
         .build()
         .unwrap();
@@ -108,8 +108,8 @@ async fn all_that_wait_for_a_connection_learn_that_there_is_none() {
 /// Refuses after three seconds.
 struct Refusing;
 
-impl nexthop::transport::Connect for Refusing {
-    fn connect(&self, _: &nexthop::transport::Destination) -> nexthop::transport::Connecting {
+impl nexthop::net::Connect for Refusing {
+    fn connect(&self, _: &nexthop::net::Destination) -> nexthop::net::Connecting {
         Box::pin(async {
             sleep(seconds(3)).await;
             Err(std::io::ErrorKind::ConnectionRefused.into())
@@ -149,8 +149,8 @@ async fn if_the_one_that_connects_gives_up_another_one_connects() {
 /// Connects at once, except for the first time: never.
 struct Slow(Scripted);
 
-impl nexthop::transport::Connect for Slow {
-    fn connect(&self, to: &nexthop::transport::Destination) -> nexthop::transport::Connecting {
+impl nexthop::net::Connect for Slow {
+    fn connect(&self, to: &nexthop::net::Destination) -> nexthop::net::Connecting {
         let never = self.0.connections() == 0;
         let connecting = self.0.connect(to);
         Box::pin(async move { if never { pending().await } else { connecting.await } })
@@ -181,8 +181,8 @@ async fn who_waits_for_anothers_connection_waits_as_long_as_for_its_own_and_says
 /// Never connects.
 struct Never;
 
-impl nexthop::transport::Connect for Never {
-    fn connect(&self, _: &nexthop::transport::Destination) -> nexthop::transport::Connecting {
+impl nexthop::net::Connect for Never {
+    fn connect(&self, _: &nexthop::net::Destination) -> nexthop::net::Connecting {
         Box::pin(pending())
     }
 }

@@ -12,7 +12,8 @@ use http::StatusCode;
 use nexthop::{
     ExactProxy,
     exact::ExactProxyBuilder,
-    transport::{CloseReason, HttpVersions, PoolChange},
+    exact::HttpVersions,
+    pool::{CloseReason, PoolChange},
 };
 use tokio::{task::spawn_blocking, time::sleep};
 
@@ -55,7 +56,8 @@ async fn a_shared_connection_is_told_of_when_it_is_opened_shared_and_closed() {
     sleep(seconds(9)).await;
     let stats = proxy.pool_stats();
     assert_eq!((stats.closed_by(CloseReason::Idle), stats.closed(), stats.idle, stats.in_use), (1, 1, 0, 0));
-    let expected = [PoolChange::Opened, PoolChange::Reused, PoolChange::Reused, PoolChange::Closed(CloseReason::Idle)];
+    let expected =
+        [PoolChange::Opened, PoolChange::CheckedOut, PoolChange::CheckedOut, PoolChange::Closed(CloseReason::Idle)];
     assert_eq!(*told.lock().unwrap(), expected);
 }
 
@@ -64,13 +66,13 @@ async fn a_connection_serves_as_many_requests_as_it_may() {
     let upstream = answering();
     for (uses, connections) in [(1, 4), (3, 2), (4, 1)] {
         let before = upstream.connections();
-        let proxy = with(&upstream).pool_max_uses(uses).build().unwrap();
+        let proxy = with(&upstream).pool_max_requests(uses).build().unwrap();
         for _ in 0..4 {
             ask(&proxy).await;
         }
         sleep(seconds(1)).await;
         assert_eq!(upstream.connections() - before, connections, "{uses}");
-        assert_eq!(proxy.pool_stats().closed_by(CloseReason::Uses), 4 / uses);
+        assert_eq!(proxy.pool_stats().closed_by(CloseReason::MaxRequests), 4 / uses);
     }
 }
 
@@ -102,7 +104,7 @@ async fn an_upstream_that_says_goodbye_or_leaves_an_unused_connection_is_why_it_
         ask(&proxy).await;
         sleep(seconds(3)).await;
         let stats = proxy.pool_stats();
-        assert_eq!((stats.closed_by(CloseReason::Peer), stats.closed()), (1, 1), "says: {says}");
+        assert_eq!((stats.closed_by(CloseReason::ClosedByPeer), stats.closed()), (1, 1), "says: {says}");
     }
 }
 

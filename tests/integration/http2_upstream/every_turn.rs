@@ -15,7 +15,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody, combinators::BoxBody};
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use nexthop::{Body, Error, ExactProxy, exact::ExactProxyBuilder, transport::HttpVersions, transport::Upgraded};
+use nexthop::{Body, Error, ExactProxy, exact::ExactProxyBuilder, exact::HttpVersions, tunnel::Upgraded};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::sleep,

@@ -101,7 +101,7 @@ async fn a_host_that_is_no_authority_is_a_bad_target_and_nothing_is_sent() {
             request.headers_mut().append("host", host.parse().unwrap());
         }
         let error = call(&proxy, request).await.expect_err("no authority");
-        assert_eq!((error.kind(), error.status().as_u16()), (ErrorKind::Target, 400), "{hosts:?}");
+        assert_eq!((error.kind(), error.status().as_u16()), (ErrorKind::InvalidTarget, 400), "{hosts:?}");
     }
     assert!(seen.try_recv().is_err());
 }

@@ -3,7 +3,7 @@
 use std::future::pending;
 
 use http::{Method, Request, StatusCode};
-use nexthop::{Body, ErrorKind, ProxyApp, ext::ConnectTo, serve::Drain, transport::Upgraded};
+use nexthop::{Body, ErrorKind, ProxyApp, ext::ConnectTo, serve::Drain, tunnel::Upgraded};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::mpsc,
@@ -198,7 +198,7 @@ async fn a_connection_that_serves_one_request_serves_an_upgrade() {
         frames.data(stream, b"here", true).await;
         frames.drain().await;
     });
-    let proxy = with(&upstream).pool_max_uses(1).build().unwrap();
+    let proxy = with(&upstream).pool_max_requests(1).build().unwrap();
     for _ in 0..2 {
         let mut io = Upgraded::take(&mut call(&proxy, upgrade()).await.unwrap()).unwrap();
         let mut all = Vec::new();
@@ -255,7 +255,7 @@ async fn connect_goes_to_a_proxy_by_prior_knowledge_and_may_be_refused() {
 /// Behind a proxy, with the client's tunnel open: what is needed to see how it ends.
 async fn behind(upstream: &Scripted, drain: &Drain) -> (Memory, crate::support::RawClient) {
     let exact = with(upstream).tunnel_idle_timeout(seconds(30)).build().unwrap();
-    let app = ProxyApp::builder("http://up.test".parse().unwrap()).exact(exact).build().unwrap();
+    let app = ProxyApp::builder("http://up.test").client(exact).build().unwrap();
     let (memory, _end) = Memory::serve(app, |serve| serve.drain(drain.clone()).drain_timeout(seconds(10)));
     let mut client = memory.client().await;
     client.send("GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: foo\r\n\r\n").await;

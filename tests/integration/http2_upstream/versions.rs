@@ -6,10 +6,7 @@ use std::sync::{
 };
 
 use http::{Request, Version};
-use nexthop::{
-    Body, ErrorKind, ExactProxy,
-    transport::{HttpVersions, Tls},
-};
+use nexthop::{Body, ErrorKind, ExactProxy, exact::HttpVersions, net::Tls};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use super::call;
@@ -228,7 +225,7 @@ async fn an_upgrade_to_one_of_several_protocols_goes_over_http_1_1_or_is_refused
     let ca = TestCa::new();
     let upstream = RawUpstream::tls(&ca, &["h2", "http/1.1"], |mut conn| async move {
         let seen = conn.request().await;
-        assert_eq!((seen.field("connection"), seen.field("upgrade")), (Some("upgrade"), Some("foo, bar")));
+        assert_eq!((seen.header("connection"), seen.header("upgrade")), (Some("upgrade"), Some("foo, bar")));
         conn.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nno").await;
     });
     let url = upstream.url("/").replace("http:", "https:");

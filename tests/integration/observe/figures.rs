@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::BTreeMap, future::poll_fn, pin::pin, task:
 use http::Request;
 use http_body_util::BodyExt;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
-use nexthop::{Body, ExactProxy, exact::ExactProxyBuilder, transport::Upgraded};
+use nexthop::{Body, ExactProxy, exact::ExactProxyBuilder, tunnel::Upgraded};
 use tokio::io::AsyncWriteExt;
 use tower::ServiceExt;
 
@@ -76,12 +76,12 @@ async fn a_hundred_mixed_requests_add_up() {
         send(&proxy, get("/no/authority")).await.unwrap_err();
         send(&proxy, get(upstream.url("/cut"))).await.unwrap().into_body().collect().await.unwrap_err();
         drop(send(&proxy, get(upstream.url("/cut"))).await.unwrap());
-        let before = upstream.seen().len();
+        let before = upstream.requests().len();
         tokio::select! {
             _ = proxy.clone().oneshot(get(upstream.url("/silent"))) => panic!("there is no answer"),
-            () = upstream.wait_seen(before + 1) => {}
+            () = upstream.wait_requests(before + 1) => {}
         }
-        assert_eq!(upstream.seen().len(), 8 * (round + 1));
+        assert_eq!(upstream.requests().len(), 8 * (round + 1));
     }
     let figures = figures.now();
     let counts = |name: &str| -> f64 {
@@ -181,12 +181,12 @@ async fn requests_that_are_repeated_or_wait_are_counted() {
 
     let slow = RawUpstream::tcp(|mut conn| async move {
         conn.request().await;
-        conn.wait_seen(2).await;
+        conn.wait_requests(2).await;
     });
     tokio::select! {
         _ = proxy.clone().oneshot(get(slow.url("/"))) => panic!("there is no answer"),
         () = async {
-            slow.wait_seen(1).await;
+            slow.wait_requests(1).await;
             let mut second = pin!(proxy.clone().oneshot(get(slow.url("/"))));
             assert!(poll_fn(|cx| Poll::Ready(second.as_mut().poll(cx).is_pending())).await);
         } => {}

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use http::Request;
 use nexthop::{
     Body, ErrorKind, ExactProxy, ProxyApp,
-    transport::observe::{ExchangeSummary, Outcome},
+    observe::{ExchangeSummary, Outcome},
 };
 
 use super::OK;
@@ -41,7 +41,7 @@ async fn it_is_told_why_nothing_was_sent() {
     let (proxy, told) = telling();
     send(&proxy, get("/no/authority")).await.unwrap_err();
     let [one] = &told.lock().unwrap()[..] else { panic!("{told:?}") };
-    assert_eq!((one.outcome, one.error.as_ref().unwrap().kind()), (Outcome::Failed, ErrorKind::Target));
+    assert_eq!((one.outcome, one.error.as_ref().unwrap().kind()), (Outcome::Failed, ErrorKind::InvalidTarget));
     assert!(one.destination.is_none() && one.status.is_none() && one.version.is_none());
 }
 
@@ -76,7 +76,7 @@ async fn behind_a_server_every_body_that_was_passed_on_is_complete() {
         }
     });
     let (exact, told) = telling();
-    let front = Front::serve(ProxyApp::builder(upstream.url("").parse().unwrap()).exact(exact).build().unwrap()).await;
+    let front = Front::serve(ProxyApp::builder(upstream.url("")).client(exact).build().unwrap()).await;
     let client = ExactProxy::new();
     for (method, path, length) in [("GET", "/small", 10), ("GET", "/large", 300_000), ("HEAD", "/large", 0)] {
         let request = Request::builder().method(method).uri(front.url(path)).body(Body::empty()).unwrap();

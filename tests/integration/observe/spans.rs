@@ -6,7 +6,9 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use nexthop::{
     Body, ExactProxy, ProxyApp,
-    transport::{Connect, Connecting, Destination, HttpVersions, Upgraded},
+    exact::HttpVersions,
+    net::{Connect, Connecting, Destination},
+    tunnel::Upgraded,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tower::{Service, ServiceExt};
@@ -115,7 +117,7 @@ async fn a_client_that_leaves_before_the_head() {
     let proxy = ExactProxy::new();
     tokio::select! {
         _ = proxy.clone().oneshot(get(upstream.url("/"))) => panic!("there is no answer"),
-        () = upstream.wait_seen(1) => {}
+        () = upstream.wait_requests(1) => {}
     }
     let span = capture.only().await;
     span.has(&[("outcome", "cancelled"), ("phase", "response_head"), ("connection.reused", "false")]);
@@ -255,7 +257,7 @@ async fn a_tunnel_in_the_callers_hands() {
 async fn a_tunnel_that_is_joined_with_its_client() {
     let upstream = switching();
     let (capture, _guard) = Capture::start();
-    let front = Front::serve(ProxyApp::builder(upstream.url("").parse().unwrap()).build().unwrap()).await;
+    let front = Front::serve(ProxyApp::builder(upstream.url("")).build().unwrap()).await;
     let mut client = front.client().await;
     client.send("GET / HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: foo\r\n\r\n").await;
     client.head_response().await;
@@ -285,7 +287,7 @@ async fn nothing_that_is_told_holds_a_path_a_query_or_a_field() {
         conn.request().await;
     });
     let (capture, _guard) = Capture::start();
-    let front = Front::serve(ProxyApp::builder(upstream.url("").parse().unwrap()).build().unwrap()).await;
+    let front = Front::serve(ProxyApp::builder(upstream.url("")).build().unwrap()).await;
     let secret = "/hush?hush=hush HTTP/1.1\r\nhost: h\r\nauthorization: Basic hush\r\ncookie: hush=hush\r\nhush: hush";
     let mut client = front.client().await;
     // The second is lost with its connection, sent again, answered on another.

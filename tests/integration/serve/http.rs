@@ -26,7 +26,7 @@ async fn the_shortest_http_1_0_request_is_answered_at_once() {
     client.send("GET /a HTTP/1.0\r\n\r\n").await; // 19 bytes: fewer than HTTP/2's preface has
     let response = client.response().await;
     assert!(response.head.starts_with("HTTP/1.0 200 OK\r\n"), "{}", response.head);
-    assert_eq!((response.field("transfer-encoding"), response.field("content-length")), (None, None));
+    assert_eq!((response.header("transfer-encoding"), response.header("content-length")), (None, None));
     assert_eq!(response.text(), "onetwo"); // ended by close
 }
 
@@ -50,7 +50,7 @@ async fn the_version_of_a_response_is_the_connections_and_not_the_services() {
     for _ in 0..2 {
         let response = client.exchange("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
         assert!(response.head.starts_with("HTTP/1.1 200 OK\r\n"), "{}", response.head);
-        assert_eq!((response.field("transfer-encoding"), response.text()), (Some("chunked"), "onetwo"));
+        assert_eq!((response.header("transfer-encoding"), response.text()), (Some("chunked"), "onetwo"));
     }
 }
 

@@ -127,7 +127,7 @@ async fn a_head_that_is_too_long_or_has_too_many_fields_is_answered_431() {
     assert_eq!(front.exchange(many(100)).await.status(), 200);
     assert_eq!(front.exchange(many(101)).await.status(), 431);
 
-    let front = Front::serve_with(echo(), |serve| serve.max_head_bytes(1000).max_fields(200)).await;
+    let front = Front::serve_with(echo(), |serve| serve.max_head_bytes(1000).max_headers(200)).await;
     assert_eq!(front.exchange(long(900)).await.status(), 200);
     assert_eq!(front.exchange(long(1000)).await.status(), 431);
     assert_eq!(front.exchange(many(150)).await.status(), 200);
@@ -139,7 +139,7 @@ async fn a_head_that_is_too_long_or_has_too_many_fields_is_answered_431() {
 async fn without_keep_alive_a_connection_is_for_one_request() {
     let front = Front::serve_with(echo(), |serve| serve.keep_alive(false)).await;
     let mut client = front.client().await;
-    assert_eq!(client.exchange(REQUEST).await.field("connection"), Some("close"));
+    assert_eq!(client.exchange(REQUEST).await.header("connection"), Some("close"));
     client.closed().await;
 }
 

@@ -65,7 +65,7 @@ async fn a_request_in_flight_is_finished_and_idle_connections_are_closed() {
     fresh.closed().await;
     release.notify_one();
     let response = busy.response().await;
-    assert_eq!((response.text(), response.field("connection")), ("done", Some("close")));
+    assert_eq!((response.text(), response.header("connection")), ("done", Some("close")));
     busy.closed().await;
     assert_eq!(end.await.unwrap().cut(), 0);
 }
@@ -90,7 +90,7 @@ async fn a_request_that_has_begun_to_arrive_is_answered_while_the_server_drains(
     for (mut client, rest) in begun {
         client.send(rest).await;
         let response = client.response().await;
-        assert_eq!((response.status(), response.field("connection")), (200, Some("close")));
+        assert_eq!((response.status(), response.header("connection")), (200, Some("close")));
         client.closed().await;
     }
     assert_eq!(end.await.unwrap().cut(), 0);

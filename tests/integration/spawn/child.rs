@@ -170,7 +170,7 @@ pub fn bare() -> Command {
 
 /// Failures that cost a test no time, and have no end.
 pub fn quick() -> Backoff {
-    Backoff::default().delays(Duration::from_millis(1), Duration::from_millis(20)).no_cut_off()
+    Backoff::default().delays(Duration::from_millis(1), Duration::from_millis(20)).no_circuit_breaker()
 }
 
 /// A request for a path, its status and its body.

@@ -29,7 +29,7 @@ fn told(json: Value) -> Vec<String> {
 
 #[tokio::test]
 async fn a_child_is_started_as_its_file_says() {
-    let settings = json!({"env_pass": "PATH", "ready_line": "listening on port", "replicas": 2, "families": "x-forwarded", "directory": "/"});
+    let settings = json!({"env_pass": "PATH", "ready_line": "listening on port", "replicas": 2, "forwarded_headers": "x-forwarded", "directory": "/"});
     let app = config(child(&settings)).build().unwrap();
     assert_eq!(get(&app, "/var/GREETING").await, (200, "hello you".to_owned()));
     assert!(get(&app, "/fields").await.1.contains("x-forwarded-host"));
@@ -46,7 +46,7 @@ async fn a_child_is_started_as_its_file_says() {
 async fn limits_and_backoff_are_those_of_the_file() {
     let settings = json!({
         "command": ["sh", "-c", "ulimit -n; exit 7", "__PORT__"], "limit_open_files": 61,
-        "backoff_first": "1ms", "backoff_most": "1ms", "cut_off_failures": 2, "cut_off_pause": "1h",
+        "backoff_initial": "1ms", "backoff_max": "1ms", "circuit_breaker_failures": 2, "circuit_breaker_pause": "1h",
     });
     let app = config(settings).build().unwrap();
     assert_eq!(get(&app, "/").await.0, 503);
@@ -81,25 +81,26 @@ fn every_key_is_known_and_others_are_mistakes() {
     let all = json!({
         "command": ["x", "__PORT__"], "directory": "/", "env": "A=b", "env_pass": "PATH", "env_remove": "B", "uid": 1, "gid": 1,
         "listen_address": "::1", "ready": "notify", "base_path": "/b", "dangerous_accept_any_listener": "no",
-        "start_timeout": "1s", "wait_timeout": "1s", "drain_timeout": "1s", "grace": "1s", "idle_timeout": "off", "max_age": "1h",
+        "start_timeout": "1s", "wait_timeout": "1s", "drain_timeout": "1s", "stop_timeout": "1s", "idle_timeout": "off", "max_age": "1h",
         "replicas": 1, "max_requests": 1, "max_waiting": 1, "max_retries": 0, "name": "n", "runtime_dir": "/tmp",
         "limit_cpu_seconds": 1, "limit_address_space_kib": 1, "limit_open_files": 1, "limit_processes": 1,
-        "backoff_first": "1s", "backoff_most": "1m", "cut_off_failures": 3, "cut_off_within": "1m", "cut_off_pause": "1m",
-        "proven_after": "1m", "connect_timeout": "1s", "via": "off",
+        "backoff_initial": "1s", "backoff_max": "1m", "circuit_breaker_failures": 3, "circuit_breaker_within": "1m", "circuit_breaker_pause": "1m",
+        "healthy_after": "1m", "connect_timeout": "1s", "via": "off",
     });
     config(all.clone()).build().unwrap();
-    config(json!({"command": "x __PORT__", "cut_off_failures": "off"})).build().unwrap();
+    config(json!({"command": "x __PORT__", "circuit_breaker_failures": "off"})).build().unwrap();
     config(json!({"command": "x", "listen": "inherited_unix"})).build().unwrap();
     config(json!({"command": "x", "port_after": "port "})).build().unwrap();
 
     let mut wrong = all;
     wrong["comand"] = "y".into();
     wrong["href"] = "http://a".into();
-    wrong["grace"] = "off".into();
+    wrong["stop_timeout"] = "off".into();
     wrong["replicas"] = "many".into();
     wrong["ready_path"] = "/health".into();
     let mistakes = told(wrong).join("\n");
-    for part in ["grace \"off\"", "replicas \"many\"", "ready, ready_path, ready_line", "\"comand\"", "\"href\""] {
+    for part in ["stop_timeout \"off\"", "replicas \"many\"", "ready, ready_path, ready_line", "\"comand\"", "\"href\""]
+    {
         assert!(mistakes.contains(part), "{part}: {mistakes}");
     }
     assert_eq!(mistakes.lines().count(), 5, "{mistakes}");
@@ -114,14 +115,17 @@ fn what_cannot_work_is_told_and_no_value_of_the_environment() {
         (json!({"command": "x", "listen": "port_file", "port_after": "a"}), "listen and port_after"),
         (json!({"command": "x __PORT__", "replicas": 0}), "replicas"),
         (json!({"command": "x __PORT__", "limit_open_files": "many"}), "limit_open_files \"many\""),
-        (json!({"command": "x __PORT__", "cut_off_failures": 0}), "cut_off_failures \"0\""),
-        (json!({"command": "x __PORT__", "cut_off_failures": "off", "cut_off_pause": "1m"}), "cut_off_pause"),
+        (json!({"command": "x __PORT__", "circuit_breaker_failures": 0}), "circuit_breaker_failures \"0\""),
+        (
+            json!({"command": "x __PORT__", "circuit_breaker_failures": "off", "circuit_breaker_pause": "1m"}),
+            "circuit_breaker_pause",
+        ),
         (
             json!({"command": "x __PORT__", "placeholder_file": "/nowhere/page.html"}),
             "placeholder_file \"/nowhere/page.html\"",
         ),
-        (json!({"command": "x __PORT__", "upstream_proxy": "http://a:1"}), "exact"),
-        (json!({"command": "x __PORT__", "suppress_fields": "host"}), "suppress"),
+        (json!({"command": "x __PORT__", "upstream_proxy": "http://a:1"}), "upstream proxy"),
+        (json!({"command": "x __PORT__", "suppress_headers": "host"}), "suppress"),
     ] {
         let mistakes = told(json);
         assert!(mistakes.len() == 1 && mistakes[0].contains(part), "{part}: {mistakes:?}");

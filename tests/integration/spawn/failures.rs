@@ -26,7 +26,7 @@ use crate::support::within;
 #[tokio::test]
 async fn a_child_that_fails_to_start_is_tried_again_and_then_given_up_for_a_while() {
     let directory = tempfile::tempdir().unwrap();
-    let backoff = Backoff::default().delays(Duration::from_millis(1), Duration::from_millis(2)).cut_off(
+    let backoff = Backoff::default().delays(Duration::from_millis(1), Duration::from_millis(2)).circuit_breaker(
         3,
         Duration::from_secs(60),
         Duration::from_millis(300),
@@ -50,7 +50,7 @@ async fn a_child_that_fails_to_start_is_tried_again_and_then_given_up_for_a_whil
     let status = handle.status();
     assert_eq!((status.state, status.started), (State::Failed, 3));
     let exit = status.last_exit.unwrap();
-    assert_eq!((exit.status.unwrap().code(), &exit.cause), (Some(7), &ExitCause::DiedWhileStarting));
+    assert_eq!((exit.status.unwrap().code(), &exit.cause), (Some(7), &ExitCause::ExitedWhileStarting));
     assert!(handle.output().iter().any(|line| line.text == "oh no"));
     state(&mut events, State::Failed).await;
 
@@ -69,7 +69,7 @@ async fn a_program_that_does_not_exist_is_an_error_and_not_for_ever() {
     let error = within("the start", app.handle().start()).await.unwrap_err();
     assert_eq!(error.status(), 503);
     assert!(!error.to_string().contains("/no/such"));
-    assert!(matches!(app.handle().status().last_exit.unwrap().cause, ExitCause::NotStarted(_)));
+    assert!(matches!(app.handle().status().last_exit.unwrap().cause, ExitCause::SpawnFailed(_)));
 }
 
 #[tokio::test]
@@ -84,7 +84,7 @@ async fn a_start_that_takes_too_long_is_ended() {
         Event::Exited { exit, .. } => Some(exit.cause.clone()),
         _ => None,
     });
-    assert_eq!(cause.await, ExitCause::NotReadyInTime);
+    assert_eq!(cause.await, ExitCause::StartTimeout);
     app.handle().shut_down().await.unwrap();
 }
 
@@ -106,7 +106,7 @@ async fn the_request_that_meets_a_vanished_child_is_sent_to_the_next() {
 #[tokio::test]
 async fn what_is_sent_to_the_next_child_is_addressed_to_it() {
     let app = SpawnApp::builder(child::command())
-        .proxy(|proxy| proxy.families([nexthop::protocol::Family::XForwarded]))
+        .proxy(|proxy| proxy.forwarded_headers([nexthop::protocol::ForwardedHeaders::XForwarded]))
         .backoff(child::quick())
         .build()
         .unwrap();
@@ -121,9 +121,9 @@ async fn what_is_sent_to_the_next_child_is_addressed_to_it() {
 
 #[tokio::test]
 async fn what_was_on_a_stream_of_http2_goes_to_the_next_child_too() {
-    let exact = nexthop::ExactProxy::builder().http_versions(nexthop::transport::HttpVersions::Http2Only);
+    let exact = nexthop::ExactProxy::builder().http_versions(nexthop::exact::HttpVersions::Http2Only).build().unwrap();
     let app = SpawnApp::builder(child::command().env("CHILD_SPEAKS_HTTP2", "1"));
-    let app = app.exact(exact).ready(nexthop::spawn::Ready::http("/pid")).backoff(child::quick()).build().unwrap();
+    let app = app.client(exact).ready(nexthop::spawn::Ready::http("/pid")).backoff(child::quick()).build().unwrap();
     let mut tasks = tokio::task::JoinSet::new();
     let first = pid(&app).await;
     for number in 0..8 {

@@ -77,7 +77,7 @@ async fn limits_hold_for_the_program_and_for_one_that_inherits_a_socket() {
     let lines = printed(Command::shell(script).env("PORT", "__PORT__").limit(Resource::OpenFiles, 61)).await;
     assert_eq!(lines, ["61", "no socket"]);
     let command = Command::shell(script).limit(Resource::OpenFiles, 61);
-    let app = SpawnApp::builder(command).listen(nexthop::spawn::Listen::Inherited).build().unwrap();
+    let app = SpawnApp::builder(command).listen(nexthop::spawn::ListenMode::Inherited).build().unwrap();
     within("the start", app.handle().start()).await.unwrap_err();
     assert_eq!(app.handle().output()[0].text, "61");
     assert_eq!(app.handle().output().len(), 1);

@@ -6,7 +6,7 @@ use http::{Method, Request};
 use http_body_util::BodyExt;
 use nexthop::{
     Body, ConfigError,
-    spawn::{Command, Event, Listen, Ready, Report, SpawnApp, State},
+    spawn::{Command, Event, ListenMode, PortAnnouncement, Ready, SpawnApp, State},
 };
 use tower::ServiceExt;
 
@@ -130,7 +130,7 @@ fn python(how: &str) -> Command {
 
 #[tokio::test]
 async fn a_child_inherits_a_listening_socket_and_is_named_as_its_owner() {
-    for listen in [Listen::Inherited, Listen::InheritedUnix] {
+    for listen in [ListenMode::Inherited, ListenMode::InheritedUnix] {
         let app = SpawnApp::builder(python("inherited")).listen(listen).build().unwrap();
         assert_eq!(get(&app, "/").await, (200, "1 True GET".to_owned()));
     }
@@ -140,22 +140,25 @@ async fn a_child_inherits_a_listening_socket_and_is_named_as_its_owner() {
 async fn a_child_that_dies_with_connections_in_its_backlog_holds_up_nobody() {
     let script = "import os, time; time.sleep(0.05); os._exit(9)";
     let app =
-        SpawnApp::builder(Command::new("python3").args(["-c", script])).listen(Listen::Inherited).build().unwrap();
+        SpawnApp::builder(Command::new("python3").args(["-c", script])).listen(ListenMode::Inherited).build().unwrap();
     let error = within("the failure", app.handle().start()).await.unwrap_err();
     assert!(std::error::Error::source(&error).unwrap().to_string().contains("exit status: 9"), "{error:?}");
 }
 
 #[tokio::test]
 async fn a_child_says_in_a_line_or_in_a_file_which_port_it_has() {
-    for (how, report) in [("line", Report::after("http://127.0.0.1:")), ("__PORT_FILE__", Report::file())] {
-        let app = SpawnApp::builder(python(how)).listen(Listen::Reported(report)).build().unwrap();
+    for (how, report) in
+        [("line", PortAnnouncement::after_text("http://127.0.0.1:")), ("__PORT_FILE__", PortAnnouncement::from_file())]
+    {
+        let app = SpawnApp::builder(python(how)).listen(ListenMode::Announced(report)).build().unwrap();
         assert_eq!(get(&app, "/").await, (200, "- False GET".to_owned()), "{how}");
     }
 }
 
 #[tokio::test]
 async fn a_child_notifies_that_it_is_ready() {
-    let app = SpawnApp::builder(python("inherited")).listen(Listen::Inherited).ready(Ready::notify()).build().unwrap();
+    let app =
+        SpawnApp::builder(python("inherited")).listen(ListenMode::Inherited).ready(Ready::notify()).build().unwrap();
     assert_eq!(get(&app, "/").await.0, 200);
 }
 
@@ -229,7 +232,7 @@ async fn limits_that_no_clock_reaches_are_none() {
     let ever = Duration::MAX;
     let app =
         SpawnApp::builder(child::command()).idle_timeout(ever).max_age(ever).wait_timeout(ever).start_timeout(ever);
-    let app = app.drain_timeout(ever).grace(ever).build().unwrap();
+    let app = app.drain_timeout(ever).stop_timeout(ever).build().unwrap();
     pid(&app).await;
     app.handle().shut_down().await.unwrap();
 }
@@ -247,9 +250,10 @@ async fn what_cannot_work_is_found_by_build() {
     assert!(port().base_path("x").build().is_err());
     assert!(port().ready(Ready::http("x")).build().is_err());
     assert!(port().start_timeout(Duration::ZERO).build().is_err());
-    assert!(port().proxy(|proxy| proxy.suppress_fields(["host"])).build().is_err());
-    let elsewhere = nexthop::ExactProxy::builder().upstream_proxy("http://127.0.0.1:1".parse().unwrap());
-    assert!(port().exact(elsewhere).build().is_err());
+    assert!(port().proxy(|proxy| proxy.suppress_headers(["host"])).build().is_err());
+    let elsewhere =
+        nexthop::ExactProxy::builder().upstream_proxy("http://127.0.0.1:1".parse().unwrap()).build().unwrap();
+    assert!(port().client(elsewhere).build().is_err());
 }
 
 #[tokio::test]

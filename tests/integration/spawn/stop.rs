@@ -78,8 +78,10 @@ async fn a_child_is_not_idle_while_a_request_or_a_tunnel_is_open() {
 
 #[tokio::test]
 async fn a_request_that_comes_while_the_child_is_stopped_waits_for_a_fresh_start() {
-    let app =
-        SpawnApp::builder(child::command().env("CHILD_STAYS", "1")).grace(Duration::from_millis(100)).build().unwrap();
+    let app = SpawnApp::builder(child::command().env("CHILD_STAYS", "1"))
+        .stop_timeout(Duration::from_millis(100))
+        .build()
+        .unwrap();
     let (handle, mut events) = (app.handle(), app.handle().events());
     let first = pid(&app).await;
     let stop = tokio::spawn(async move { handle.stop().await });
@@ -128,7 +130,7 @@ async fn what_does_not_listen_to_term_is_killed_with_all_its_group() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("pid");
     let command = child::command().env("CHILD_STAYS", "1").env("CHILD_LINGERS", &file);
-    let app = SpawnApp::builder(command).grace(Duration::from_millis(50)).build().unwrap();
+    let app = SpawnApp::builder(command).stop_timeout(Duration::from_millis(50)).build().unwrap();
     let leader = pid(&app).await;
     let lingering = number_in(&file).await;
     assert!(runs(lingering));
@@ -187,7 +189,7 @@ async fn a_restart_is_another_child() {
 #[tokio::test]
 async fn the_last_order_counts() {
     let command = child::command().env("CHILD_STAYS", "1");
-    let app = SpawnApp::builder(command).grace(Duration::from_millis(100)).build().unwrap();
+    let app = SpawnApp::builder(command).stop_timeout(Duration::from_millis(100)).build().unwrap();
     let (handle, mut events) = (app.handle(), app.handle().events());
     pid(&app).await;
     let restart = tokio::spawn({
@@ -287,7 +289,7 @@ fn a_parent() {
     runtime.block_on(async {
         // It ignores TERM, so that somebody has to do more.
         let command = child::command().env("CHILD_STAYS", "1").env("CHILD_LINGERS", file);
-        let app = SpawnApp::builder(command).grace(Duration::from_millis(200)).build().unwrap();
+        let app = SpawnApp::builder(command).stop_timeout(Duration::from_millis(200)).build().unwrap();
         pid(&app).await;
         match end.as_str() {
             "return" => {}

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use nexthop::spawn::{Listen, Report, SpawnApp};
+use nexthop::spawn::{ListenMode, PortAnnouncement, SpawnApp};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, UnixListener},
@@ -23,9 +23,9 @@ async fn a_stranger_at_the_port_gets_no_request() {
             assert!(bytes.is_empty(), "{}", String::from_utf8_lossy(&bytes));
         }
     });
-    let report = Report::line(move |line| line.contains("hello").then_some(port));
+    let report = PortAnnouncement::from_line(move |line| line.contains("hello").then_some(port));
     let command = || child::bare().env("CHILD_WAITS", "/nowhere");
-    let app = SpawnApp::builder(command()).listen(Listen::Reported(report.clone())).build().unwrap();
+    let app = SpawnApp::builder(command()).listen(ListenMode::Announced(report.clone())).build().unwrap();
     let error = within("the failure", app.handle().start()).await.unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.contains("another program answers"), "{cause}");
@@ -33,7 +33,7 @@ async fn a_stranger_at_the_port_gets_no_request() {
     app.handle().shut_down().await.unwrap();
 
     // Without the proof, it is a child like any other.
-    let lax = SpawnApp::builder(command()).listen(Listen::Reported(report)).dangerous_accept_any_listener();
+    let lax = SpawnApp::builder(command()).listen(ListenMode::Announced(report)).dangerous_accept_any_listener();
     let lax = lax.build().unwrap();
     within("the start", lax.handle().start()).await.unwrap();
 }

@@ -9,7 +9,7 @@ use http::{Request, Response, request};
 use http_body_util::BodyExt;
 use nexthop::{
     Body, Error,
-    ext::{PeerAddr, RequestOrigin, UnixPeer},
+    ext::{OriginalRequest, PeerAddr, UnixPeer},
     middleware::ProxyMiddleware,
 };
 use tower::{Layer, ServiceExt};
@@ -21,7 +21,7 @@ pub struct Saw {
 }
 
 impl Saw {
-    pub fn origin(&self) -> &RequestOrigin {
+    pub fn origin(&self) -> &OriginalRequest {
         self.parts.extensions.get().expect("every admitted request has an origin")
     }
 
@@ -30,7 +30,7 @@ impl Saw {
     }
 
     /// The lines of a field, joined by `|`.
-    pub fn field(&self, name: &str) -> Option<String> {
+    pub fn header(&self, name: &str) -> Option<String> {
         let lines: Vec<_> =
             self.parts.headers.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
         (!lines.is_empty()).then(|| lines.join("|"))

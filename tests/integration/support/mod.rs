@@ -32,14 +32,14 @@ use tower::ServiceExt;
 pub use front::Front;
 pub use nexthop::testkit::{
     DEADLINE, Echo, Gate, InMemoryServer as Memory, InMemoryUpstream as InMemory, RawClient, RawConn, RawResponse,
-    RawUpstream, Seen, Tasks,
+    RawUpstream, ReceivedRequest, Tasks,
     http2::{self as frames, Frames, Http2Upstream as Scripted},
     within, within_limit,
 };
 
 /// What every stream is.
 pub mod wire {
-    pub use nexthop::transport::Stream as Wire;
+    pub use nexthop::net::ByteStream as Wire;
 }
 
 /// Answers every request with what it saw, as JSON.

@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
-use nexthop::transport::{Connect, Connecting, Destination, Stream};
+use nexthop::net::{ByteStream, Connect, Connecting, Destination};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Polls `work` in so many turns of a task, whether it asked for them or not, and drops it at the end of the last one if it has not come to
@@ -87,7 +87,7 @@ impl Connect for Reluctant {
             for _ in 0..3 {
                 turn().await;
             }
-            Ok(Box::new(Reluctantly::over(connecting.await?, bytes, Some(open))) as Box<dyn Stream>)
+            Ok(Box::new(Reluctantly::over(connecting.await?, bytes, Some(open))) as Box<dyn ByteStream>)
         })
     }
 }

@@ -88,7 +88,7 @@ async fn a_client_that_stalls_stalls_the_upstream() {
     for head in ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n"] {
         let (upstream, taken) = endless(head);
         let exact = ExactProxy::builder().connector(upstream).build().unwrap();
-        let proxy = TransparentProxy::builder().exact(exact).build().unwrap();
+        let proxy = TransparentProxy::builder().client(exact).build().unwrap();
         let (front, _) = Memory::serve(proxy, |serve| serve);
         let mut client = front.client().await;
         client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
@@ -127,7 +127,7 @@ async fn an_upstream_that_stalls_stalls_the_client_and_64_mib_arrive_once_it_goe
         }
     });
     let exact = ExactProxy::builder().connector(upstream).build().unwrap();
-    let app = ProxyApp::builder("http://h/".parse().unwrap()).exact(exact).build().unwrap();
+    let app = ProxyApp::builder("http://h/").client(exact).build().unwrap();
     let (front, _) = Memory::serve(app, |serve| serve);
     let (read, mut write) = tokio::io::split(front.stream().await);
     let taken = Arc::new(AtomicUsize::new(0));

@@ -6,11 +6,7 @@ use std::{net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use h2::{Reason, server::Connection};
 use http::{Request, Response};
-use nexthop::{
-    Body, ExactProxy, ProxyApp,
-    exact::ExactProxyBuilder,
-    transport::{HttpVersions, Tls},
-};
+use nexthop::{Body, ExactProxy, ProxyApp, exact::ExactProxyBuilder, exact::HttpVersions, net::Tls};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -249,7 +245,7 @@ async fn no_socket_stays_open_after_a_tunnel_however_it_ends() {
                 End::ClientCloses | End::ClientResets => drop(conn.read_to_end().await),
             }
         });
-        let front = Front::serve(ProxyApp::builder(upstream.url("").parse().unwrap()).build().unwrap()).await;
+        let front = Front::serve(ProxyApp::builder(upstream.url("")).build().unwrap()).await;
         let mut client = front.client().await;
         client.send("GET / HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: foo\r\n\r\n").await;
         assert_eq!(client.head_response().await.status(), 101);
@@ -285,11 +281,11 @@ async fn no_socket_stays_open_behind_a_client_that_leaves() {
                 conn.head().await;
                 conn.read_to_end().await;
             });
-            let front = Front::serve(ProxyApp::builder(upstream.url("").parse().unwrap()).build().unwrap()).await;
+            let front = Front::serve(ProxyApp::builder(upstream.url("")).build().unwrap()).await;
             let mut io = TcpStream::connect(front.addr).await.unwrap();
             io.write_all(sent.as_bytes()).await.unwrap();
             if sent.contains("\r\n\r\n") && sent.contains("host: h") {
-                upstream.wait_seen(1).await;
+                upstream.wait_requests(1).await;
             }
             if resets {
                 io.set_zero_linger().unwrap();

@@ -49,7 +49,7 @@ async fn what_an_upstream_that_has_closed_does_not_take_is_taken_from_the_client
         conn.write(TOO_LARGE).await;
     });
     let exact = ExactProxy::builder().connector(upstream).build().unwrap();
-    let proxy = TransparentProxy::builder().exact(exact).build().unwrap();
+    let proxy = TransparentProxy::builder().client(exact).build().unwrap();
     let (front, _) = Memory::serve(proxy, |serve| serve);
     let mut client = front.client().await;
     client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 900000\r\n\r\n").await;

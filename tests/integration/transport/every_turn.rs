@@ -11,7 +11,7 @@ use std::{
 
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
-use nexthop::{Body, Error, ExactProxy, exact::ExactProxyBuilder, transport::Upgraded};
+use nexthop::{Body, Error, ExactProxy, exact::ExactProxyBuilder, tunnel::Upgraded};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::sleep,

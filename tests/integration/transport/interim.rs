@@ -89,7 +89,7 @@ async fn interim_responses_reach_a_listener_in_front_of_an_app_and_never_its_cli
     let upstream = RawUpstream::answering([format!("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n{OK}")]);
     let told = Arc::<Mutex<Vec<u16>>>::default();
     let tell = told.clone();
-    let app = ProxyApp::builder(upstream.url("/").parse().unwrap()).build().unwrap();
+    let app = ProxyApp::builder(upstream.url("/")).build().unwrap();
     let app = tower::ServiceBuilder::new()
         .map_request(move |mut request: Request<_>| {
             let tell = tell.clone();
@@ -139,7 +139,7 @@ async fn an_expected_body_is_not_asked_for_before_the_upstream_agrees() {
     let upstream = RawUpstream::tcp(move |mut conn| {
         let agree = agree.lock().unwrap().take();
         async move {
-            assert_eq!(conn.head().await.field("expect"), Some("100-Continue"));
+            assert_eq!(conn.head().await.header("expect"), Some("100-Continue"));
             if let Some(agree) = agree {
                 agree.await.unwrap();
             }
@@ -157,7 +157,7 @@ async fn an_expected_body_is_not_asked_for_before_the_upstream_agrees() {
     tokio::select! {
         biased;
         _ = &mut response => panic!("answered"),
-        _ = upstream.wait_seen(1) => {}
+        _ = upstream.wait_requests(1) => {}
     }
     assert!(feed.is_full(), "the body was asked for before the upstream agreed");
     agreed.send(()).unwrap();

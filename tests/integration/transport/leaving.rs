@@ -12,7 +12,7 @@ use http::Request;
 use http_body_util::BodyExt;
 use nexthop::{
     Body, ExactProxy, ProxyApp,
-    transport::{Connect, Connecting, Destination},
+    net::{Connect, Connecting, Destination},
 };
 
 use crate::support::{Front, RawUpstream, body::fed, fetch, get, within};
@@ -79,7 +79,7 @@ async fn dropping_a_request_or_its_response_closes_the_connection_at_once_and_fo
                 tokio::select! {
                     biased;
                     answer = &mut response => panic!("answered: {answer:?}"),
-                    () = upstream.wait_seen(2) => {}
+                    () = upstream.wait_requests(2) => {}
                 }
             }
             At::BodyHalfRead | At::Relaying | At::Draining => {
@@ -137,7 +137,7 @@ async fn dropping_a_request_that_is_connecting_drops_the_connecting() {
 async fn a_client_that_leaves_a_served_app_leaves_the_upstream_too() {
     for at in PLACES.into_iter().filter(|at| !matches!(at, At::Draining | At::Expecting)) {
         let upstream = stopping(at);
-        let front = Front::serve(ProxyApp::builder(upstream.url("/").parse().unwrap()).build().unwrap()).await;
+        let front = Front::serve(ProxyApp::builder(upstream.url("/")).build().unwrap()).await;
         assert_eq!(front.exchange("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.status(), 200);
         let mut client = front.client().await;
         if matches!(at, At::Sending | At::Relaying) {
@@ -145,7 +145,7 @@ async fn a_client_that_leaves_a_served_app_leaves_the_upstream_too() {
         } else {
             client.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
         }
-        upstream.wait_seen(2).await;
+        upstream.wait_requests(2).await;
         if matches!(at, At::BodyHalfRead | At::Relaying) {
             client.read("HTTP/1.1 200 OK\r\n".len()).await;
         }
@@ -181,7 +181,7 @@ async fn leaving_the_queue_for_a_connection_gives_the_turn_back_and_nothing_is_s
         .await
     };
     let first = tokio::spawn(fetch(&proxy, get(upstream.url("/first"))));
-    upstream.wait_seen(1).await;
+    upstream.wait_requests(1).await;
 
     let (feed, body) = fed();
     let request = Request::post(upstream.url("/second")).body(Body::new(body)).unwrap();
@@ -196,7 +196,7 @@ async fn leaving_the_queue_for_a_connection_gives_the_turn_back_and_nothing_is_s
     assert_eq!(proxy.pool_stats().waiting, 0);
     within("the end of the upload", feed.dropped()).await;
 
-    let app = ProxyApp::builder(upstream.url("").parse().unwrap()).exact(proxy.clone()).build().unwrap();
+    let app = ProxyApp::builder(upstream.url("")).client(proxy.clone()).build().unwrap();
     let front = Front::serve(app).await;
     let mut client = front.client().await;
     client.send("GET /third HTTP/1.1\r\nhost: h\r\n\r\n").await;
@@ -207,6 +207,6 @@ async fn leaving_the_queue_for_a_connection_gives_the_turn_back_and_nothing_is_s
     answers.notify_one();
     assert_eq!(first.await.unwrap().0, 200);
     assert_eq!(fetch(&proxy, get(upstream.url("/fourth"))).await.0, 200);
-    let targets: Vec<_> = upstream.seen().iter().map(|seen| seen.target().to_owned()).collect();
+    let targets: Vec<_> = upstream.requests().iter().map(|seen| seen.target().to_owned()).collect();
     assert_eq!((targets, upstream.connections()), (vec!["/first".to_owned(), "/fourth".to_owned()], 1));
 }

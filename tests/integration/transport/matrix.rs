@@ -63,7 +63,7 @@ async fn outcome(method: &str, pooled: bool, after: After, how: How) -> Outcome 
     if pooled {
         fetch(&proxy, get(upstream.url("/"))).await;
     }
-    let before = upstream.seen().len();
+    let before = upstream.requests().len();
     let (feed, body) = fed();
     let request = Request::builder().method(method).uri(upstream.url("/")).header("content-length", "6");
     let sending = send(&proxy, request.body(body).unwrap());
@@ -80,7 +80,7 @@ async fn outcome(method: &str, pooled: bool, after: After, how: How) -> Outcome 
         if sent == 2 {
             drop(feed);
         } else {
-            upstream.wait_seen(before + 2).await; // the second attempt
+            upstream.wait_requests(before + 2).await; // the second attempt
             for part in &parts[sent..] {
                 feed.data(*part).await;
             }
@@ -92,7 +92,7 @@ async fn outcome(method: &str, pooled: bool, after: After, how: How) -> Outcome 
         answer = sending => answer,
         () = feeding => unreachable!(),
     };
-    let attempts = upstream.seen().len() - before;
+    let attempts = upstream.requests().len() - before;
     match answer {
         Ok(response) => {
             assert_eq!((response.status().as_u16(), attempts, upstream.connections()), (200, 2, 2));
@@ -150,7 +150,7 @@ async fn what_was_not_sent_is_sent_again_whatever_it_is_and_on_a_fresh_connectio
         assert_eq!(send(&proxy, request()).await.unwrap().status(), 200, "{method}");
         assert_eq!(gate.connections(), 2);
 
-        let gate = Gate::default().deaf_after(0);
+        let gate = Gate::default().unresponsive_after(0);
         let proxy = ExactProxy::builder().connector(gate.connector(|_| async {})).build().unwrap();
         let error = send(&proxy, request()).await.unwrap_err();
         assert_eq!((error.kind(), error.status().as_u16(), error.is_retryable()), (ErrorKind::Upstream, 502, true));

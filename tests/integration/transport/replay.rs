@@ -49,7 +49,7 @@ async fn what_passed_of_a_streamed_body_is_sent_again_and_the_rest_streams_on() 
     let (feed, request) = put(upstream.url("/"));
     let feeding = async {
         feed.data("one").await;
-        upstream.wait_seen(3).await; // the second attempt
+        upstream.wait_requests(3).await; // the second attempt
         feed.data("two").await;
         feed.trailers(HeaderMap::from_iter([("x-sum".parse().unwrap(), "1".parse().unwrap())])).await;
         drop(feed);
@@ -72,7 +72,7 @@ async fn a_streamed_body_that_was_sent_whole_is_sent_again_whole() {
             request.headers_mut().insert("content-length", length.parse().unwrap());
         }
         assert_eq!(fetch(&proxy, request).await.0, 200);
-        let seen = upstream.seen().pop().unwrap();
+        let seen = upstream.requests().pop().unwrap();
         assert_eq!((seen.connection, seen.body.as_slice()), (1, &b"all of it"[..]));
     }
 }

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
-use nexthop::{Body, ErrorKind, ExactProxy, Phase, ProxyApp, transport::Tls};
+use nexthop::{Body, ErrorKind, ExactProxy, Phase, ProxyApp, net::Tls};
 use tower::Service;
 
 use crate::support::{
@@ -47,7 +47,7 @@ async fn a_get_is_sent_again_once_on_a_fresh_connection() {
         for _ in 0..3 {
             assert_eq!(fetch(&proxy, get(upstream.url("/"))).await, (200, "ok".to_owned()));
         }
-        assert_eq!((upstream.connections(), upstream.seen().len()), (2, 4));
+        assert_eq!((upstream.connections(), upstream.requests().len()), (2, 4));
     }
 }
 
@@ -62,7 +62,7 @@ async fn what_is_sent_again_is_the_same_head_byte_for_byte() {
             false => stale(1, false),
         };
         let url = if secure { upstream.url("/base").replace("http:", "https:") } else { upstream.url("/base") };
-        let proxy = ProxyApp::builder(url.parse().unwrap()).exact(exact.clone()).build().unwrap();
+        let proxy = ProxyApp::builder(url).client(exact.clone()).build().unwrap();
         let front = Front::serve(proxy).await;
         let mut client = front.client().await;
         client.exchange("GET /1 HTTP/1.1\r\nHost: front\r\n\r\n").await;
@@ -71,12 +71,12 @@ async fn what_is_sent_again_is_the_same_head_byte_for_byte() {
             .await;
         let response = if method == "HEAD" { client.head_response().await } else { client.response().await };
         assert_eq!(response.status(), 200);
-        upstream.wait_seen(3).await;
-        let [_, lost, again] = upstream.seen().try_into().unwrap();
+        upstream.wait_requests(3).await;
+        let [_, lost, again] = upstream.requests().try_into().unwrap();
         assert_eq!(lost.head, again.head);
-        assert_eq!((again.target(), again.field("cookie")), ("/base/2?q=%20", Some("a=b")));
-        assert_eq!(again.fields("x-a"), ["1", "2"]);
-        assert_eq!(again.field("x-forwarded-server"), Some("front"));
+        assert_eq!((again.target(), again.header("cookie")), ("/base/2?q=%20", Some("a=b")));
+        assert_eq!(again.headers("x-a"), ["1", "2"]);
+        assert_eq!(again.header("x-forwarded-server"), Some("front"));
     }
 }
 
@@ -134,7 +134,7 @@ async fn what_can_have_had_an_effect_is_not_sent_again() {
         fetch(&proxy, get(upstream.url("/"))).await;
         let error = send(&proxy, request(upstream.url("/"))).await.unwrap_err();
         assert_eq!((error.status().as_u16(), error.is_retryable()), (502, false));
-        assert_eq!((upstream.connections(), upstream.seen().len()), (1, 2));
+        assert_eq!((upstream.connections(), upstream.requests().len()), (1, 2));
     }
 }
 
@@ -146,9 +146,9 @@ async fn an_idempotent_request_is_sent_again_with_the_whole_of_a_body_in_memory(
         fetch(&proxy, get(upstream.url("/"))).await;
         let request = Request::put(upstream.url("/")).body(Body::from(body)).unwrap();
         assert_eq!(fetch(&proxy, request).await.0, 200);
-        let seen = upstream.seen().pop().unwrap();
+        let seen = upstream.requests().pop().unwrap();
         assert_eq!((seen.connection, seen.body.as_slice()), (1, body.as_bytes()));
-        assert_eq!(seen.field("content-length"), Some(body.len().to_string().as_str()));
+        assert_eq!(seen.header("content-length"), Some(body.len().to_string().as_str()));
     }
 }
 
@@ -234,7 +234,7 @@ async fn a_post_of_which_some_records_were_written_is_not_sent_again() {
             conn.head().await;
         }
     });
-    let gate = Gate::default().deaf_after(20_000);
+    let gate = Gate::default().unresponsive_after(20_000);
     let tls = Tls::roots_pem(ca.root_pem().as_bytes()).unwrap();
     let proxy = ExactProxy::builder().tls(tls).connector(gate.before(upstream)).build().unwrap();
     assert_eq!(fetch(&proxy, get("https://localhost/")).await, (200, "ok".to_owned()));

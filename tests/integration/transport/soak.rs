@@ -22,10 +22,7 @@ use h2::{Reason, server::SendResponse};
 use http::{Method, Request, Response};
 use http_body::Frame;
 use http_body_util::BodyExt;
-use nexthop::{
-    Body, Error, ExactProxy, ProxyApp,
-    transport::{HttpVersions, Tls},
-};
+use nexthop::{Body, Error, ExactProxy, ProxyApp, exact::HttpVersions, net::Tls};
 use tokio::{net::TcpListener, time::Instant};
 use tower::ServiceExt;
 
@@ -204,7 +201,7 @@ impl Kind {
             exact = exact.http_versions(HttpVersions::Http2Only);
         }
         let scheme = if self.tls { "https" } else { "http" };
-        ProxyApp::builder(format!("{scheme}://{addr}").parse().unwrap()).exact(exact.build().unwrap()).build().unwrap()
+        ProxyApp::builder(format!("{scheme}://{addr}")).client(exact.build().unwrap()).build().unwrap()
     }
 }
 

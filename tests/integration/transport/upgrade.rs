@@ -1,7 +1,7 @@
 //! Connections that become something else.
 
 use http::Request;
-use nexthop::{Body, ExactProxy, TransparentProxy, transport::Upgraded};
+use nexthop::{Body, ExactProxy, TransparentProxy, tunnel::Upgraded};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{Front, RawUpstream, fetch, get, read, send, within};
@@ -22,8 +22,8 @@ fn handshake(url: String) -> Request<Body> {
 fn switching(count: usize) -> RawUpstream {
     RawUpstream::tcp(move |mut conn| async move {
         let seen = conn.request().await;
-        assert_eq!((seen.field("connection"), seen.field("upgrade")), (Some("upgrade"), Some("foo")));
-        assert_eq!(seen.field("sec-foo"), Some("1"));
+        assert_eq!((seen.header("connection"), seen.header("upgrade")), (Some("upgrade"), Some("foo")));
+        assert_eq!(seen.header("sec-foo"), Some("1"));
         conn.write(format!("{SWITCH}hello")).await;
         let echoed = conn.read(count).await;
         conn.write(echoed).await;
@@ -68,8 +68,8 @@ async fn a_tunnel_through_a_hyper_server_carries_glued_bytes_and_each_end() {
     );
     client.send(format!("{head}glued")).await;
     let response = client.head_response().await;
-    assert_eq!((response.status(), response.field("upgrade")), (101, Some("Foo")));
-    assert_eq!((response.field("x-gone"), response.field("content-length")), (None, None));
+    assert_eq!((response.status(), response.header("upgrade")), (101, Some("Foo")));
+    assert_eq!((response.header("x-gone"), response.header("content-length")), (None, None));
     assert_eq!(client.read(5).await, b"hello");
     client.send("more").await;
     assert_eq!(client.read(9).await, b"gluedmore");
@@ -143,7 +143,7 @@ async fn a_refusal_is_an_answer_like_any_other_and_the_connection_goes_on_with_h
     assert_eq!((refused.status(), refused.text()), (403, "no"));
     assert_eq!(client.response().await.text(), "ok");
     assert_eq!(upstream.connections(), 1);
-    assert!(upstream.seen()[0].body.is_empty());
+    assert!(upstream.requests()[0].body.is_empty());
 
     let mut response = send(&ExactProxy::new(), handshake(upstream.url("/"))).await.unwrap();
     assert!(Upgraded::take(&mut response).is_none());
@@ -153,7 +153,7 @@ async fn a_refusal_is_an_answer_like_any_other_and_the_connection_goes_on_with_h
 #[tokio::test]
 async fn the_place_of_a_tunnel_is_taken_by_a_new_connection() {
     let upstream = RawUpstream::tcp(|mut conn| async move {
-        if conn.request().await.field("upgrade").is_some() {
+        if conn.request().await.header("upgrade").is_some() {
             conn.write(SWITCH).await;
             conn.read(1).await;
         } else {
@@ -166,7 +166,7 @@ async fn the_place_of_a_tunnel_is_taken_by_a_new_connection() {
     assert_eq!(fetch(&proxy, get(upstream.url("/"))).await.1, "ok");
     assert_eq!(upstream.connections(), 2);
     drop(response); // nobody wants it
-    upstream.wait_seen(2).await;
+    upstream.wait_requests(2).await;
 }
 
 #[tokio::test]
@@ -175,5 +175,5 @@ async fn a_handshake_is_not_carried_from_http_1_0() {
     let front = Front::hyper(TransparentProxy::new()).await;
     let head = format!("GET / HTTP/1.0\r\nHost: {}\r\nConnection: upgrade\r\nUpgrade: foo\r\n\r\n", upstream.addr());
     assert_eq!(front.exchange(head).await.status(), 200);
-    assert_eq!((upstream.only().field("upgrade"), upstream.only().field("connection")), (None, None));
+    assert_eq!((upstream.only_request().header("upgrade"), upstream.only_request().header("connection")), (None, None));
 }

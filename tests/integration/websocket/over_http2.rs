@@ -12,10 +12,12 @@ use hyper_util::server::conn::auto;
 use nexthop::{
     Body, ErrorKind, ExactProxy,
     exact::ExactProxyBuilder,
+    exact::HttpVersions,
     middleware::Trust,
+    net::Tls,
     protocol::{keyring::Keyring, signature::Signer},
     secret::Secret,
-    transport::{HttpVersions, Tls, Upgraded},
+    tunnel::Upgraded,
 };
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tower::ServiceExt;
@@ -63,13 +65,13 @@ impl Sockets {
         self.connections.load(Ordering::SeqCst)
     }
 
-    fn seen(&self) -> Vec<(Version, Method)> {
+    fn requests(&self) -> Vec<(Version, Method)> {
         self.seen.lock().unwrap().clone()
     }
 
     /// In front of it.
     fn proxy(&self, exact: ExactProxyBuilder) -> ProxyApp {
-        ProxyApp::builder(self.url.parse().unwrap()).exact(exact.build().unwrap()).build().unwrap()
+        ProxyApp::builder(&self.url).client(exact.build().unwrap()).build().unwrap()
     }
 }
 
@@ -152,7 +154,7 @@ async fn clients_of_both_versions_get_sockets_on_one_connection_of_an_upstream_t
     let mut sender = connect_2(front.addr).await;
     let (one, two) = (http_2(&mut sender, front.addr).await, http_1(front.addr).await);
     tokio::join!(talk(one), talk(two));
-    assert_eq!(upstream.seen(), [BY_STREAM; 3]);
+    assert_eq!(upstream.requests(), [BY_STREAM; 3]);
     assert_eq!(upstream.connections(), 1);
 }
 
@@ -165,7 +167,7 @@ async fn large_messages_pass_from_clients_of_both_versions_by_prior_knowledge() 
     tokio::join!(send_in_pieces(http_1(front.addr).await), send_in_pieces(two));
     talk(http_1(front.addr).await).await;
     assert_eq!(upstream.connections(), 1);
-    assert_eq!(upstream.seen(), [BY_STREAM; 3]);
+    assert_eq!(upstream.requests(), [BY_STREAM; 3]);
 }
 
 #[tokio::test]
@@ -200,7 +202,7 @@ async fn sockets_go_over_http_1_beside_where_the_upstream_takes_none_on_streams(
     let ca = TestCa::new();
     let upstream = Sockets::new(Some((&ca, &["h2", "http/1.1"])), false).await;
     let exact = trusting(&ca).build().unwrap();
-    let app = ProxyApp::builder(upstream.url.parse().unwrap()).exact(exact.clone()).build().unwrap();
+    let app = ProxyApp::builder(&upstream.url).client(exact.clone()).build().unwrap();
     let front = Front::serve(app).await;
     talk(http_1(front.addr).await).await;
     assert_eq!(upstream.connections(), 2); // one to find out
@@ -209,7 +211,7 @@ async fn sockets_go_over_http_1_beside_where_the_upstream_takes_none_on_streams(
     assert_eq!(upstream.connections(), 3);
     assert_eq!(fetch(&exact, get(&upstream.url)).await.0, 200);
     assert_eq!(upstream.connections(), 3);
-    assert_eq!(upstream.seen(), [BY_UPGRADE, BY_UPGRADE, (Version::HTTP_2, Method::GET)]);
+    assert_eq!(upstream.requests(), [BY_UPGRADE, BY_UPGRADE, (Version::HTTP_2, Method::GET)]);
 }
 
 #[tokio::test]
@@ -217,7 +219,7 @@ async fn an_upstream_that_takes_none_is_remembered_when_its_connection_is_gone()
     let ca = TestCa::new();
     let upstream = Sockets::new(Some((&ca, &["h2", "http/1.1"])), false).await;
     let exact = trusting(&ca).pool_max_idle(0).build().unwrap();
-    let app = ProxyApp::builder(upstream.url.parse().unwrap()).exact(exact).build().unwrap();
+    let app = ProxyApp::builder(&upstream.url).client(exact).build().unwrap();
     let front = Front::serve(app).await;
     for connections in 2..6 {
         talk(http_1(front.addr).await).await;
@@ -245,7 +247,7 @@ async fn where_only_http_2_is_allowed_a_socket_that_has_no_stream_is_a_501() {
     choice.headers_mut().insert("upgrade", HeaderValue::from_static("websocket, foo"));
     let error = within("an answer", client.oneshot(choice)).await.expect_err("no words for it");
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert_eq!(upstream.seen(), []);
+    assert_eq!(upstream.requests(), []);
 }
 
 #[tokio::test]
@@ -255,7 +257,7 @@ async fn an_upstream_that_chose_http_1_has_sockets_as_ever() {
     let front = Front::serve(upstream.proxy(trusting(&ca))).await;
     talk(http_1(front.addr).await).await;
     talk(http_2(&mut connect_2(front.addr).await, front.addr).await).await;
-    assert_eq!(upstream.seen(), [BY_UPGRADE; 2]);
+    assert_eq!(upstream.requests(), [BY_UPGRADE; 2]);
     assert_eq!(upstream.connections(), 2);
 }
 
@@ -291,8 +293,8 @@ async fn a_signed_handshake_on_a_stream_is_believed_by_the_middleware_behind() {
     let trust = Trust::signature(keyring.clone());
     let layer = ProxyMiddleware::builder().trust(trust).build().unwrap();
     let back = Front::serve(layer.layer(proxy(upstream))).await;
-    let app = ProxyApp::builder(back.url("").parse().unwrap()).signer(Signer::builder(keyring).build().unwrap());
-    let front = Front::serve(app.exact(prior_knowledge().build().unwrap()).build().unwrap()).await;
+    let app = ProxyApp::builder(back.url("")).signer(Signer::builder(keyring).build().unwrap());
+    let front = Front::serve(app.client(prior_knowledge().build().unwrap()).build().unwrap()).await;
     talk(http_1(front.addr).await).await;
     talk(http_2(&mut connect_2(front.addr).await, front.addr).await).await;
 }

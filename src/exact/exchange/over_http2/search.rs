@@ -77,7 +77,10 @@ impl Search {
             return Ok(Opened::Http2(stream));
         }
         if !self.may_fall_back() {
-            return Err(Error::new(ErrorKind::Unsupported, "the upstream takes no upgrades over HTTP/2"));
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "the upstream does not support extended CONNECT over HTTP/2",
+            ));
         }
         if proxy.limits.max_connections.is_some() {
             // It would be waited for by the one that takes its place.

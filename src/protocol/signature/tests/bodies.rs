@@ -22,7 +22,7 @@ fn a_small_body_is_covered_by_its_digest() {
         unsized_body([Data("hello")]),
         unsized_body([]),
     ] {
-        assert_eq!(reason(&receive(&verifier(), &parts, wrong).unwrap_err()), Refusal::Body("digest"));
+        assert_eq!(reason(&receive(&verifier(), &parts, wrong).unwrap_err()), Refusal::Body("wrong digest"));
     }
 }
 
@@ -34,7 +34,7 @@ fn the_digest_itself_is_covered() {
     assert_eq!(reason(&error), Refusal::Mismatch);
     parts.headers.remove(CONTENT_DIGEST);
     let error = receive(&verifier(), &parts, sized_body(5, [Data("hello")])).unwrap_err();
-    assert_eq!(reason(&error), Refusal::Component("content-digest is missing"));
+    assert_eq!(reason(&error), Refusal::Component("Content-Digest is missing"));
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn a_body_that_is_not_what_its_length_says_is_not_signed() {
         (unsized_body([Data("hello!")]), &[("content-length", "5")]),
     ] {
         let mut parts = outgoing("POST", "http://back/", fields);
-        let Covering::Reading(reading) = signer().cover(&mut parts.headers, body) else { panic!("it is small") };
+        let BodySigning::Reading(reading) = signer().cover(&mut parts.headers, body) else { panic!("it is small") };
         assert_eq!(now(reading).unwrap_err().kind(), ErrorKind::RequestBody);
     }
 }
@@ -63,7 +63,7 @@ fn a_body_that_is_not_what_its_length_says_is_not_signed() {
 #[test]
 fn a_body_that_was_read_can_be_sent_again() {
     let mut parts = outgoing("POST", "http://back/", &[]);
-    let Covering::Reading(reading) = signer().cover(&mut parts.headers, sized_body(5, [Data("hello")])) else {
+    let BodySigning::Reading(reading) = signer().cover(&mut parts.headers, sized_body(5, [Data("hello")])) else {
         panic!("it is small")
     };
     let (_, body) = now(reading).unwrap();
@@ -99,8 +99,8 @@ fn an_unsized_body_is_covered_by_trailers() {
 
 fn verify_body_head(parts: &Parts) -> Verified {
     match verifier().verify(parts, &unsized_body([]), at(CREATED)).unwrap() {
-        Verdict::Now(verified) => verified,
-        Verdict::Later(_) => panic!("it knows at once"),
+        Verification::Now(verified) => verified,
+        Verification::Later(_) => panic!("it knows at once"),
     }
 }
 
@@ -112,15 +112,15 @@ fn a_streamed_body_that_is_changed_cut_or_extended_does_not_end_well() {
     let (trailers, other_trailers) = (trailers.unwrap(), other_trailers.unwrap());
     let mut two = trailers.clone();
     two.append(SIGNATURE_INPUT, trailers[SIGNATURE_INPUT].clone());
-    let missing = Refusal::Body("its trailers are missing");
+    let missing = Refusal::Body("trailers are missing");
     let mut without_digest = trailers.clone();
     without_digest.remove(CONTENT_DIGEST);
 
     for (steps, why) in [
         (vec![Data("ab")], missing),
         (vec![Data("ab"), Trailers(map(&[("x", "y")]))], missing),
-        (vec![Data("a"), Trailers(trailers.clone())], Refusal::Body("digest")),
-        (vec![Data("ab"), Data("c"), Trailers(trailers.clone())], Refusal::Body("digest")),
+        (vec![Data("a"), Trailers(trailers.clone())], Refusal::Body("wrong digest")),
+        (vec![Data("ab"), Data("c"), Trailers(trailers.clone())], Refusal::Body("wrong digest")),
         (vec![Data("ab"), Trailers(two)], Refusal::Ambiguous),
         (vec![Data("ab"), Trailers(without_digest)], Refusal::Component("not in the trailers")),
         (vec![Data("ab"), Trailers(parts.headers.clone())], Refusal::Missing),
@@ -139,17 +139,17 @@ fn a_streamed_body_that_is_changed_cut_or_extended_does_not_end_well() {
 fn the_newest_frame_is_held_back_while_more_is_at_hand() {
     let (parts, _, trailers) = send(&signer(), &[], unsized_body([Data("ab")]));
     let forged = unsized_body([Data("a"), Data("X"), Trailers(trailers.unwrap())]);
-    let Opening::Ready(body) = verify_body_head(&parts).open(forged) else { panic!("it streams") };
+    let BodyVerification::Ready(body) = verify_body_head(&parts).open(forged) else { panic!("it streams") };
     let (data, trailers, error) = read(body);
     assert_eq!((data, trailers), (vec!["a".to_owned()], None));
-    assert_eq!(reason(&error.unwrap()), Refusal::Body("digest"));
+    assert_eq!(reason(&error.unwrap()), Refusal::Body("wrong digest"));
 }
 
 #[test]
 fn a_stream_that_pauses_is_not_held_back() {
     let (parts, _, trailers) = send(&signer(), &[], unsized_body([Data("ping"), Data("pong")]));
     let talk = unsized_body([Data("ping"), Pause, Pause, Data("pong"), Trailers(trailers.unwrap())]);
-    let Opening::Ready(body) = verify_body_head(&parts).open(talk) else { panic!("it streams") };
+    let BodyVerification::Ready(body) = verify_body_head(&parts).open(talk) else { panic!("it streams") };
     assert_eq!(read(body).0, ["ping", "…", "pong"]);
 }
 
@@ -160,17 +160,17 @@ fn the_last_bytes_of_a_declared_length_wait_for_the_check() {
         send(&signer(), &[("content-length", "70001")], sized_body(70_001, [Data(large), Data("y")]));
     assert!(!parts.headers.contains_key(header::CONTENT_LENGTH), "it goes out chunked");
     let body = sized_body(70_001, [Data(large), Pause, Data("z"), Pause, Trailers(trailers.unwrap())]);
-    let Opening::Ready(body) = verify_body_head(&parts).open(body) else { panic!("it streams") };
+    let BodyVerification::Ready(body) = verify_body_head(&parts).open(body) else { panic!("it streams") };
     let (data, _, error) = read(body);
     assert_eq!(data, [large, "…"]);
-    assert_eq!(reason(&error.unwrap()), Refusal::Body("digest"));
+    assert_eq!(reason(&error.unwrap()), Refusal::Body("wrong digest"));
 }
 
 #[test]
 fn a_large_body_may_go_uncovered_where_both_ends_say_so() {
     let large: &'static str = "x".repeat(70_000).leak();
-    let signer = Signer::builder(keyring()).dangerous_uncovered(Uncovered::Large).build().unwrap();
-    let lax = || Verifier::builder(keyring()).dangerous_accept_uncovered(Uncovered::Large).build().unwrap();
+    let signer = Signer::builder(keyring()).dangerous_unsigned_bodies(UnsignedBodies::Large).build().unwrap();
+    let lax = || Verifier::builder(keyring()).dangerous_accept_unsigned_bodies(UnsignedBodies::Large).build().unwrap();
     let (parts, data, trailers) = send(&signer, &[("content-length", "70000")], sized_body(70_000, [Data(large)]));
     assert_eq!((data, trailers), (vec![large.to_owned()], None));
     assert_eq!(text(&parts, &header::CONTENT_LENGTH), "70000");
@@ -187,8 +187,8 @@ fn a_large_body_may_go_uncovered_where_both_ends_say_so() {
 
 #[test]
 fn all_bodies_may_go_uncovered_where_both_ends_say_so() {
-    let signer = Signer::builder(keyring()).dangerous_uncovered(Uncovered::All).build().unwrap();
-    let lax = || Verifier::builder(keyring()).dangerous_accept_uncovered(Uncovered::All).build().unwrap();
+    let signer = Signer::builder(keyring()).dangerous_unsigned_bodies(UnsignedBodies::All).build().unwrap();
+    let lax = || Verifier::builder(keyring()).dangerous_accept_unsigned_bodies(UnsignedBodies::All).build().unwrap();
     let (parts, ..) = send(&signer, &[], sized_body(5, [Data("hello")]));
     assert!(!parts.headers.contains_key(CONTENT_DIGEST));
     let forged = map(&[("x-forwarded-for", "192.0.2.7"), ("x-count", "1")]);
@@ -206,7 +206,7 @@ fn all_bodies_may_go_uncovered_where_both_ends_say_so() {
 #[test]
 fn a_body_sent_before_its_head_was_signed_fails() {
     let mut parts = outgoing("POST", "http://back/", &[]);
-    let Covering::Ready(_, body) = signer().cover(&mut parts.headers, unsized_body([Data("a")])) else { panic!() };
+    let BodySigning::Ready(_, body) = signer().cover(&mut parts.headers, unsized_body([Data("a")])) else { panic!() };
     assert_eq!(read(body).2.unwrap().kind(), ErrorKind::Internal);
 }
 

@@ -28,7 +28,7 @@ use crate::{
     protocol::{
         keyring::Keyring,
         names::{CONTENT_DIGEST, SIGNATURE, SIGNATURE_INPUT},
-        replay::{Answer, LocalReplay, Nonce, ReplayStore, Seen},
+        replay::{InMemoryReplayStore, Nonce, NonceCheck, NonceStatus, ReplayStore},
     },
     secret::Secret,
 };
@@ -75,7 +75,7 @@ fn received(sent: &Parts) -> Parts {
 }
 
 fn sign(signer: &Signer, parts: &mut Parts) {
-    let Covering::Ready(stamp, _) = signer.cover(&mut parts.headers, Empty::<Bytes>::new()) else {
+    let BodySigning::Ready(stamp, _) = signer.cover(&mut parts.headers, Empty::<Bytes>::new()) else {
         panic!("there is nothing to read")
     };
     stamp.sign(parts, at(CREATED)).unwrap();
@@ -89,8 +89,8 @@ fn signed(fields: &[(&str, &str)]) -> Parts {
 
 fn verify_at(verifier: &Verifier, parts: &Parts, now: u64) -> Result<Verified, Error> {
     match verifier.verify(parts, &Empty::<Bytes>::new(), at(now))? {
-        Verdict::Now(verified) => Ok(verified),
-        Verdict::Later(_) => panic!("a local store knows at once"),
+        Verification::Now(verified) => Ok(verified),
+        Verification::Later(_) => panic!("a local store knows at once"),
     }
 }
 
@@ -100,7 +100,7 @@ fn verify(parts: &Parts) -> Result<Verified, Error> {
 
 fn reason(error: &Error) -> Refusal {
     assert_eq!(error.kind(), ErrorKind::Signature);
-    assert_eq!(error.to_string(), "signature refused");
+    assert_eq!(error.to_string(), "signature verification failed");
     *error.source().unwrap().downcast_ref::<Refusal>().unwrap()
 }
 

@@ -88,8 +88,8 @@ pub(super) fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
 pub(super) fn send(signer: &Signer, fields: &[(&str, &str)], body: Script) -> (Parts, Vec<String>, Option<HeaderMap>) {
     let mut parts = outgoing("POST", "http://back/upload", fields);
     let (stamp, body) = match signer.cover(&mut parts.headers, body) {
-        Covering::Ready(stamp, body) => (stamp, body),
-        Covering::Reading(reading) => now(reading).unwrap(),
+        BodySigning::Ready(stamp, body) => (stamp, body),
+        BodySigning::Reading(reading) => now(reading).unwrap(),
     };
     stamp.sign(&mut parts, at(CREATED)).unwrap();
     let (data, trailers, error) = read(body);
@@ -103,10 +103,10 @@ pub(super) fn receive(
     parts: &Parts,
     body: Script,
 ) -> Result<(Vec<String>, Option<HeaderMap>), Error> {
-    let Verdict::Now(verified) = verifier.verify(parts, &body, at(CREATED))? else { panic!("it knows at once") };
+    let Verification::Now(verified) = verifier.verify(parts, &body, at(CREATED))? else { panic!("it knows at once") };
     let body = match verified.open(body) {
-        Opening::Ready(body) => body,
-        Opening::Reading(reading) => now(reading)?,
+        BodyVerification::Ready(body) => body,
+        BodyVerification::Reading(reading) => now(reading)?,
     };
     match read(body) {
         (data, trailers, None) => Ok((data, trailers)),

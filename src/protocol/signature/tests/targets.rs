@@ -41,7 +41,7 @@ fn the_host_that_is_sent_is_signed_not_the_address_that_is_dialled() {
 fn a_target_that_contradicts_host_is_refused() {
     let mut parts = signed(&[]);
     parts.uri = Uri::from_static("http://evil.example/a%2Fb/c?x=1&y=%20");
-    assert_eq!(refused(&parts), Refusal::Malformed("Host and target differ"));
+    assert_eq!(refused(&parts), Refusal::Malformed("Host differs from the target"));
     parts.uri = Uri::from_static("http://BACK.example:80/a%2Fb/c?x=1&y=%20");
     verify(&parts).unwrap();
     parts.headers.remove(header::HOST);
@@ -55,8 +55,8 @@ fn a_target_that_contradicts_host_is_refused() {
 fn a_request_without_one_authority_is_not_signed() {
     for fields in [&[][..], &[("host", "a"), ("host", "b")]] {
         let mut parts = outgoing("GET", "/", fields);
-        let Covering::Ready(stamp, _) = signer().cover(&mut parts.headers, Empty::<Bytes>::new()) else { panic!() };
-        assert_eq!(stamp.sign(&mut parts, at(CREATED)).unwrap_err().kind(), ErrorKind::Target);
+        let BodySigning::Ready(stamp, _) = signer().cover(&mut parts.headers, Empty::<Bytes>::new()) else { panic!() };
+        assert_eq!(stamp.sign(&mut parts, at(CREATED)).unwrap_err().kind(), ErrorKind::InvalidTarget);
         assert!(!parts.headers.contains_key(SIGNATURE));
     }
 }
@@ -160,7 +160,7 @@ fn a_rotated_file_needs_no_restart() {
     let verifier = Verifier::builder(back.clone()).build().unwrap();
     let send = |now: u64| {
         let mut parts = outgoing("GET", "http://back/", &[]);
-        let Covering::Ready(stamp, _) = signer.cover(&mut parts.headers, Empty::<Bytes>::new()) else { panic!() };
+        let BodySigning::Ready(stamp, _) = signer.cover(&mut parts.headers, Empty::<Bytes>::new()) else { panic!() };
         stamp.sign(&mut parts, at(now)).unwrap();
         verify_at(&verifier, &received(&parts), now).map(|verified| verified.key_id().to_string())
     };
@@ -196,7 +196,7 @@ fn nothing_prints_a_secret() {
     let signer = Signer::builder(keyring.clone()).build().unwrap();
     let verifier = Verifier::builder(keyring.clone()).build().unwrap();
     let mut parts = outgoing("GET", "http://back/", &[]);
-    let Covering::Ready(stamp, body) = signer.cover(&mut parts.headers, Full::from("")) else { panic!() };
+    let BodySigning::Ready(stamp, body) = signer.cover(&mut parts.headers, Full::from("")) else { panic!() };
     let shown = format!("{keyring:?} {signer:?} {verifier:?} {stamp:?} {body:?}");
     assert!(!shown.contains("secret that"), "{shown}");
     assert!(!shown.contains("116, 104, 101"), "{shown}");

@@ -33,7 +33,7 @@ fn the_worked_example_is_what_is_sent() {
         "http://back.example/a%2Fb?x=1",
         &[("content-type", "text/plain"), ("x-forwarded-for", "192.0.2.7"), ("x-forwarded-proto", "https")],
     );
-    let Covering::Reading(reading) = signer.cover(&mut parts.headers, Full::from("hello")) else { panic!("small") };
+    let BodySigning::Reading(reading) = signer.cover(&mut parts.headers, Full::from("hello")) else { panic!("small") };
     let (stamp, _body) = now(reading).unwrap();
     stamp.sign(&mut parts, at(CREATED)).unwrap();
 
@@ -66,7 +66,7 @@ fn a_second_attempt_has_a_new_nonce_and_one_signature() {
     let signer = signer();
     let verifier = verifier();
     let mut parts = outgoing("GET", "http://back/", &[("x-forwarded-for", "192.0.2.7")]);
-    let Covering::Ready(stamp, _) = signer.cover(&mut parts.headers, Empty::<Bytes>::new()) else { panic!() };
+    let BodySigning::Ready(stamp, _) = signer.cover(&mut parts.headers, Empty::<Bytes>::new()) else { panic!() };
     for attempt in 0..3 {
         stamp.sign(&mut parts, at(CREATED)).unwrap();
         assert_eq!(parts.headers.get_all(SIGNATURE_INPUT).iter().count(), 1);

@@ -51,7 +51,7 @@ impl Exchange {
             // RFC 8441 §5: to the client, any 2xx would say that the tunnel is there.
             if self.handshake.is_some() && parts.extensions.get::<Extended>().is_some() {
                 let error =
-                    Error::new(ErrorKind::Upstream, "the upstream answered a handshake without switching protocols");
+                    Error::new(ErrorKind::Upstream, "the upstream answered the upgrade request with 2xx, expected 101");
                 return Err(error.in_phase(Phase::ResponseHead).after_send());
             }
         }
@@ -79,8 +79,8 @@ impl Exchange {
         // A second off, because a request may be on its way when the upstream's own time is up.
         self.conn.keep_alive = keep_alive.map(|seconds| Duration::from_secs(seconds.saturating_sub(1)));
         // Some count down and some always say the same: either way, this response is the first of those.
-        let max_uses = keep_alive_max.map(|max| self.conn.uses.saturating_add(max));
-        self.conn.max_uses = [self.conn.max_uses, max_uses].into_iter().flatten().min();
+        let max_requests = keep_alive_max.map(|max| self.conn.uses.saturating_add(max));
+        self.conn.max_requests = [self.conn.max_requests, max_requests].into_iter().flatten().min();
         let keep = keep && !self.is_last && !matches!(remaining, Remaining::UntilClose);
         *response.body_mut() = if self.upload.is_unfinished() || !self.conn.is_written() {
             relay::start(self, body, remaining, keep).into()
@@ -115,7 +115,8 @@ impl Exchange {
     /// What comes after the head is another protocol's (RFC 9110 §7.8, §9.3.6).
     fn tunnel(self, head: &Head, parts: &mut Parts, watch: &mut Watch) -> Result<Response<crate::Body>, Error> {
         if !self.is_sent() {
-            let error = Error::new(ErrorKind::Upstream, "the upstream switched protocols before the request was sent");
+            let error =
+                Error::new(ErrorKind::Upstream, "the upstream switched protocols before the end of the request");
             return Err(error.in_phase(Phase::ResponseHead).after_send());
         }
         let mut response = Response::new(crate::Body::empty());

@@ -7,7 +7,7 @@ use std::{
 
 use nexthop::{
     ExactProxy,
-    transport::{CloseReason, PoolChange},
+    pool::{CloseReason, PoolChange},
 };
 
 use super::storm::{Live, until};
@@ -25,12 +25,12 @@ async fn serve(mut conn: RawConn) {
 #[tokio::test]
 async fn a_connection_serves_as_many_requests_as_it_may() {
     let upstream = RawUpstream::tcp(serve);
-    let proxy = ExactProxy::builder().pool_max_uses(3).build().unwrap();
+    let proxy = ExactProxy::builder().pool_max_requests(3).build().unwrap();
     for n in 0..7 {
         fetch(&proxy, get(upstream.url("/"))).await;
         assert_eq!(upstream.connections(), n / 3 + 1);
     }
-    assert_eq!(proxy.pool_stats().closed_by(CloseReason::Uses), 2);
+    assert_eq!(proxy.pool_stats().closed_by(CloseReason::MaxRequests), 2);
 }
 
 #[tokio::test]
@@ -53,7 +53,7 @@ async fn as_many_as_the_upstream_said_whether_it_counts_down_or_not() {
             fetch(&proxy, get(upstream.url("/"))).await;
             assert_eq!(upstream.connections(), n / 3 + 1);
         }
-        assert_eq!(proxy.pool_stats().closed_by(CloseReason::Uses), 2);
+        assert_eq!(proxy.pool_stats().closed_by(CloseReason::MaxRequests), 2);
     }
 }
 
@@ -73,7 +73,7 @@ async fn of_all_idle_connections_the_one_unused_for_the_longest_makes_room() {
     assert_eq!(live.opened(), 5);
     fetch(&proxy, get("http://a/")).await;
     assert_eq!((live.opened(), live.now()), (6, 3));
-    assert_eq!(proxy.pool_stats().closed_by(CloseReason::Excess), 3);
+    assert_eq!(proxy.pool_stats().closed_by(CloseReason::MaxIdle), 3);
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn what_the_peer_closes_while_it_is_idle_is_closed_without_another_request
     let upstream = RawUpstream::tcp(|mut conn| async move {
         conn.request().await;
         conn.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\no").await;
-        conn.wait_seen(10).await;
+        conn.wait_requests(10).await;
         conn.write("k").await;
         conn.finish_writing().await;
         conn.read_to_end().await;
@@ -94,7 +94,7 @@ async fn what_the_peer_closes_while_it_is_idle_is_closed_without_another_request
     }
     upstream.wait_closed().await;
     until(|| proxy.pool_stats().idle == 0).await;
-    assert_eq!(proxy.pool_stats().closed_by(CloseReason::Peer), 10);
+    assert_eq!(proxy.pool_stats().closed_by(CloseReason::ClosedByPeer), 10);
 }
 
 #[tokio::test(start_paused = true)]
@@ -103,7 +103,7 @@ async fn events_tell_the_life_of_a_connection_in_order() {
     let told = events.clone();
     let proxy = ExactProxy::builder()
         .connector(InMemory::new(serve))
-        .pool_max_uses(3)
+        .pool_max_requests(3)
         .pool_max_connections(1)
         .on_pool_event(move |event| {
             assert_eq!(event.destination.host(), Some("h"));
@@ -117,9 +117,9 @@ async fn events_tell_the_life_of_a_connection_in_order() {
     for one in both {
         one.await.unwrap();
     }
-    use PoolChange::{Closed, Opened, Returned, Reused, Waiting};
-    let (uses, idle) = (Closed(CloseReason::Uses), Closed(CloseReason::Idle));
-    let so_far = [Opened, Returned, Reused, Returned, Reused, Waiting, uses, Opened, Returned];
+    use PoolChange::{CheckedIn, CheckedOut, Closed, Opened, Waiting};
+    let (uses, idle) = (Closed(CloseReason::MaxRequests), Closed(CloseReason::Idle));
+    let so_far = [Opened, CheckedIn, CheckedOut, CheckedIn, CheckedOut, Waiting, uses, Opened, CheckedIn];
     assert_eq!(*events.lock().unwrap(), so_far);
     until_idle_ones_are_gone(&proxy).await;
     assert_eq!(events.lock().unwrap()[so_far.len()..], [idle]);
@@ -149,7 +149,7 @@ async fn the_figures_add_up_after_a_thousand_requests_of_all_kinds() {
         }
     });
     for max in [None, Some(5)] {
-        let mut builder = ExactProxy::builder().pool_max_idle(6).pool_max_uses(20);
+        let mut builder = ExactProxy::builder().pool_max_idle(6).pool_max_requests(20);
         if let Some(max) = max {
             builder = builder.pool_max_connections(max);
         }
@@ -160,7 +160,7 @@ async fn the_figures_add_up_after_a_thousand_requests_of_all_kinds() {
                 let mut told = told.lock().unwrap();
                 match event.change {
                     PoolChange::Opened => told.0 += 1,
-                    PoolChange::Reused => told.1 += 1,
+                    PoolChange::CheckedOut => told.1 += 1,
                     PoolChange::Closed(_) => told.2 += 1,
                     _ => {}
                 }

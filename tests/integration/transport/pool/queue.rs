@@ -6,7 +6,9 @@ use http_body_util::BodyExt;
 use nexthop::{
     ErrorKind, ExactProxy, Phase,
     exact::ExactProxyBuilder,
-    transport::{CloseReason, Connect, Connecting, Destination, Upgraded},
+    net::{Connect, Connecting, Destination},
+    pool::CloseReason,
+    tunnel::Upgraded,
 };
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -262,7 +264,7 @@ async fn a_connection_that_never_was_makes_room() {
 async fn a_tunnel_is_a_connection_until_it_ends() {
     let upstream = InMemory::new(|mut conn| async move {
         let seen = conn.request().await;
-        if seen.field("upgrade").is_some() {
+        if seen.header("upgrade").is_some() {
             conn.write("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: foo\r\n\r\n").await;
             conn.read_to_end().await;
         }
@@ -309,7 +311,7 @@ async fn an_idle_connection_that_a_request_cannot_use_makes_room_for_one_it_can(
     tokio::time::advance(Duration::from_secs(4)).await;
     fetch(&proxy, post("http://h/", "not on one idle for so long")).await;
     assert_eq!((live.opened(), live.most()), (2, 1));
-    assert_eq!(proxy.pool_stats().closed_by(CloseReason::Excess), 1);
+    assert_eq!(proxy.pool_stats().closed_by(CloseReason::MaxIdle), 1);
 }
 
 #[tokio::test]
@@ -327,7 +329,7 @@ async fn a_stale_connection_is_replaced_in_its_own_place() {
     fetch(&proxy, get(upstream.url("/"))).await;
     fetch(&proxy, get(upstream.url("/"))).await;
     assert_eq!(upstream.connections(), 2);
-    assert_eq!(proxy.pool_stats().closed_by(CloseReason::Peer), 1);
+    assert_eq!(proxy.pool_stats().closed_by(CloseReason::ClosedByPeer), 1);
 }
 
 #[test]
@@ -375,7 +377,7 @@ fn a_connection_of_another_runtime_makes_room_whether_it_is_idle_or_comes_back()
 async fn limits_that_nothing_could_pass_are_not_taken() {
     for builder in [
         ExactProxy::builder().pool_max_connections(0),
-        ExactProxy::builder().pool_max_uses(0),
+        ExactProxy::builder().pool_max_requests(0),
         ExactProxy::builder().pool_wait_timeout(Duration::ZERO),
     ] {
         builder.build().expect_err("0");

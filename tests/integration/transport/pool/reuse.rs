@@ -128,7 +128,7 @@ async fn without_idle_connections_each_serves_one_request() {
 
 #[tokio::test]
 async fn a_connection_whose_upstream_takes_no_more_is_not_kept() {
-    let gate = Gate::default().deaf_after(5000);
+    let gate = Gate::default().unresponsive_after(5000);
     let connector = gate.connector(|mut conn| async move {
         conn.head().await;
         conn.write(OK).await;
@@ -149,7 +149,7 @@ async fn no_more_idle_connections_are_kept_than_said() {
     let upstream = RawUpstream::tcp(|mut conn| async move {
         conn.request().await;
         conn.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\no").await;
-        conn.wait_seen(3).await;
+        conn.wait_requests(3).await;
         conn.write("k").await;
         serve(conn).await;
     });
@@ -186,7 +186,7 @@ async fn a_response_that_is_dropped_or_not_awaited_closes_its_connection() {
     tokio::select! {
         biased;
         _ = &mut waiting => panic!("answered"),
-        () = upstream.wait_seen(2) => {}
+        () = upstream.wait_requests(2) => {}
     }
     waiting.set(send(&proxy, get(upstream.url("/")))); // drops the one that waits
     upstream.wait_closed().await;
@@ -205,7 +205,7 @@ async fn a_client_that_leaves_closes_the_upstream_connection_at_once() {
         });
         let mut client = front.client().await;
         client.send(format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", upstream.addr())).await;
-        upstream.wait_seen(1).await;
+        upstream.wait_requests(1).await;
         if !answer.is_empty() {
             client.read(15).await;
         }

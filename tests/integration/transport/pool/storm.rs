@@ -13,7 +13,7 @@ use std::{
 
 use nexthop::{
     ExactProxy,
-    transport::{Connect, Connecting, Destination, Stream},
+    net::{ByteStream, Connect, Connecting, Destination},
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -68,7 +68,7 @@ impl Connect for Live {
         counts.opened.fetch_add(1, SeqCst);
         counts.most.fetch_max(counts.now.fetch_add(1, SeqCst) + 1, SeqCst);
         let (one, connecting) = (One(counts), self.inner.connect(to));
-        Box::pin(async move { Ok(Box::new(Counted { io: connecting.await?, _one: one }) as Box<dyn Stream>) })
+        Box::pin(async move { Ok(Box::new(Counted { io: connecting.await?, _one: one }) as Box<dyn ByteStream>) })
     }
 }
 
@@ -81,7 +81,7 @@ impl Drop for One {
 }
 
 struct Counted {
-    io: Box<dyn Stream>,
+    io: Box<dyn ByteStream>,
     _one: One,
 }
 
@@ -111,7 +111,7 @@ struct Tcp(std::net::SocketAddr);
 impl Connect for Tcp {
     fn connect(&self, _: &Destination) -> Connecting {
         let connecting = tokio::net::TcpStream::connect(self.0);
-        Box::pin(async move { Ok(Box::new(connecting.await?) as Box<dyn Stream>) })
+        Box::pin(async move { Ok(Box::new(connecting.await?) as Box<dyn ByteStream>) })
     }
 }
 

@@ -2,11 +2,13 @@ use std::{error::Error as StdError, fmt, slice, vec};
 
 use crate::error::ConfigError;
 
-/// Everything that is wrong with a configuration; never empty.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistakes(Vec<ConfigError>);
+/// Lists all errors of a configuration; never empty.
+///
+/// `Display` prints one error per line; `Debug` prints the same, so that `fn main() -> Result<(), ConfigErrors>` reports a readable message.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ConfigErrors(Vec<ConfigError>);
 
-impl Mistakes {
+impl ConfigErrors {
     pub(super) fn check(mistakes: Vec<ConfigError>) -> Result<(), Self> {
         if mistakes.is_empty() { Ok(()) } else { Err(Self(mistakes)) }
     }
@@ -17,13 +19,13 @@ impl Mistakes {
     }
 }
 
-impl From<ConfigError> for Mistakes {
+impl From<ConfigError> for ConfigErrors {
     fn from(error: ConfigError) -> Self {
         Self(vec![error])
     }
 }
 
-impl IntoIterator for Mistakes {
+impl IntoIterator for ConfigErrors {
     type Item = ConfigError;
     type IntoIter = vec::IntoIter<ConfigError>;
 
@@ -32,7 +34,7 @@ impl IntoIterator for Mistakes {
     }
 }
 
-impl<'a> IntoIterator for &'a Mistakes {
+impl<'a> IntoIterator for &'a ConfigErrors {
     type Item = &'a ConfigError;
     type IntoIter = slice::Iter<'a, ConfigError>;
 
@@ -41,8 +43,7 @@ impl<'a> IntoIterator for &'a Mistakes {
     }
 }
 
-/// All of them, one a line.
-impl fmt::Display for Mistakes {
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, mistake) in self.0.iter().enumerate() {
             if index > 0 {
@@ -54,4 +55,10 @@ impl fmt::Display for Mistakes {
     }
 }
 
-impl StdError for Mistakes {}
+impl fmt::Debug for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl StdError for ConfigErrors {}

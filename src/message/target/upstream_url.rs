@@ -17,19 +17,19 @@ use crate::{
 /// request needs of it (`Host`, field values) is made here, once.
 ///
 /// ```
-/// use nexthop::message::target::Href;
+/// use nexthop::UpstreamUrl;
 ///
-/// let href: Href = "http://backend.internal:8080/app?key=1".parse()?;
+/// let href: UpstreamUrl = "http://backend.internal:8080/app?key=1".parse()?;
 /// assert_eq!(href.port(), 8080);
 /// assert_eq!(href.join("/x", None).unwrap(), "/app/x?key=1");
 ///
-/// let socket: Href = "unix:/run/app.sock".parse()?;
+/// let socket: UpstreamUrl = "unix:/run/app.sock".parse()?;
 /// assert_eq!(socket.socket().unwrap().to_str(), Some("/run/app.sock"));
-/// assert!("ftp://backend/".parse::<Href>().is_err());
+/// assert!("ftp://backend/".parse::<UpstreamUrl>().is_err());
 /// # Ok::<(), nexthop::ConfigError>(())
 /// ```
 #[derive(Clone)]
-pub struct Href(Arc<Inner>);
+pub struct UpstreamUrl(Arc<Inner>);
 
 struct Inner {
     text: String,
@@ -44,7 +44,7 @@ struct Inner {
     query_value: Option<HeaderValue>,
 }
 
-impl Href {
+impl UpstreamUrl {
     /// `http` or `https`; over a unix socket `http`.
     #[must_use]
     pub fn scheme(&self) -> &Scheme {
@@ -174,7 +174,7 @@ fn without_userinfo(text: &str) -> Cow<'_, str> {
     format!("{scheme}…@{after}").into()
 }
 
-impl FromStr for Href {
+impl FromStr for UpstreamUrl {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
@@ -182,7 +182,7 @@ impl FromStr for Href {
     }
 }
 
-impl TryFrom<&str> for Href {
+impl TryFrom<&str> for UpstreamUrl {
     type Error = ConfigError;
 
     fn try_from(text: &str) -> Result<Self, ConfigError> {
@@ -190,7 +190,7 @@ impl TryFrom<&str> for Href {
     }
 }
 
-impl TryFrom<String> for Href {
+impl TryFrom<String> for UpstreamUrl {
     type Error = ConfigError;
 
     fn try_from(text: String) -> Result<Self, ConfigError> {
@@ -198,7 +198,7 @@ impl TryFrom<String> for Href {
     }
 }
 
-impl TryFrom<&Uri> for Href {
+impl TryFrom<&Uri> for UpstreamUrl {
     type Error = ConfigError;
 
     fn try_from(uri: &Uri) -> Result<Self, ConfigError> {
@@ -206,23 +206,23 @@ impl TryFrom<&Uri> for Href {
     }
 }
 
-impl PartialEq for Href {
+impl PartialEq for UpstreamUrl {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0) || self.0.text == other.0.text
     }
 }
 
-impl Eq for Href {}
+impl Eq for UpstreamUrl {}
 
-impl fmt::Display for Href {
+impl fmt::Display for UpstreamUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.text)
     }
 }
 
-impl fmt::Debug for Href {
+impl fmt::Debug for UpstreamUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Href").field(&self.0.text).finish()
+        f.debug_tuple("UpstreamUrl").field(&self.0.text).finish()
     }
 }
 
@@ -232,7 +232,7 @@ mod tests {
 
     use super::*;
 
-    fn href(text: &str) -> Href {
+    fn href(text: &str) -> UpstreamUrl {
         text.parse().unwrap()
     }
 
@@ -304,7 +304,7 @@ mod tests {
             "unix://run/x",
             "unix:/s:/a b",
         ] {
-            let error = text.parse::<Href>().expect_err(text).to_string();
+            let error = text.parse::<UpstreamUrl>().expect_err(text).to_string();
             assert!(error.contains("href") && error.contains(&format!("{text:?}")), "{error}");
         }
     }
@@ -312,7 +312,7 @@ mod tests {
     #[test]
     fn mistakes_show_no_password() {
         for text in ["http://hunter2@a", "http://u:hunter2@a/x", "hunter2@a", "unix:/x#hunter2@"] {
-            let error = text.parse::<Href>().expect_err(text).to_string();
+            let error = text.parse::<UpstreamUrl>().expect_err(text).to_string();
             assert!(error.contains("href") && !error.contains("hunter2"), "{error}");
         }
     }
@@ -320,7 +320,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_panics(text in "(http://|https://|unix:)?[ -~\u{e9}]{0,24}") {
-            let _ = text.parse::<Href>();
+            let _ = text.parse::<UpstreamUrl>();
         }
     }
 }
