@@ -24,35 +24,47 @@ use crate::{
     transport::Destination,
 };
 
-/// Builds a [`ProxyApp`].
+/// Builds a [`ProxyApp`], a reverse proxy.
+///
+/// All settings have defaults.
+///
+/// * Routing: [`client`](Self::client), [`prefix`](Self::prefix), [`host`](Self::host), [`public_scheme`](Self::public_scheme).
+/// * Headers: [`forwarded_headers`](Self::forwarded_headers), [`forwarded_for`](Self::forwarded_for), [`via`](Self::via),
+///   [`suppress_headers`](Self::suppress_headers), [`dangerous_keep_identity_headers`](Self::dangerous_keep_identity_headers).
+/// * Signature and carried keys: [`signer`](Self::signer), `classic_signer` (feature `classic-signature`),
+///   [`carried`](Self::carried).
+/// * Limits: [`allowed_methods`](Self::allowed_methods), [`max_body_bytes`](Self::max_body_bytes).
+/// * Responses and hooks: [`map_responses`](Self::map_responses), [`rewrite_request`](Self::rewrite_request),
+///   [`rewrite_request_async`](Self::rewrite_request_async), [`rewrite_response`](Self::rewrite_response),
+///   [`rewrite_response_async`](Self::rewrite_response_async).
 #[derive(Clone)]
 #[must_use]
 pub struct ProxyAppBuilder {
     upstream: Result<Upstream, ConfigError>,
     client: ExactProxy,
-    host: HostHeader,
     prefix: PathPrefix,
+    host: HostHeader,
     scheme: Option<Scheme>,
-    families: Vec<ForwardedHeaders>,
+    forwarded_headers: Vec<ForwardedHeaders>,
     forwarded_for: ForwardedFor,
     via: Via,
-    methods: Option<Vec<Method>>,
     suppressed: Vec<Result<HeaderName, String>>,
     pass_identity: bool,
-    max_body_bytes: u64,
-    map_responses: bool,
-    carried: CarriedKeys,
     signer: Option<Signer>,
     #[cfg(feature = "classic-signature")]
     classic_signer: Option<ClassicSigner>,
+    carried: CarriedKeys,
+    methods: Option<Vec<Method>>,
+    max_body_bytes: u64,
+    map_responses: bool,
     hooks: Hooks,
 }
 
 impl ProxyApp {
-    /// Returns a builder for a proxy to `upstream`: a URL (`&str`, `String` or [`UpstreamUrl`]), or an
-    /// [`UpstreamSelector`](super::UpstreamSelector) that selects one for each request.
+    /// Returns a builder for a reverse proxy to `upstream`: a URL (`&str`, `String` or [`UpstreamUrl`]), or an
+    /// [`UpstreamSelector`](super::UpstreamSelector) that selects a URL for each request.
     ///
-    /// A text that is no valid URL is reported by [`build`](ProxyAppBuilder::build).
+    /// An invalid URL is reported by [`build`](ProxyAppBuilder::build).
     pub fn builder(upstream: impl IntoUpstream) -> ProxyAppBuilder {
         ProxyAppBuilder::new(upstream.into_upstream())
     }
@@ -63,21 +75,21 @@ impl ProxyAppBuilder {
         Self {
             upstream,
             client: ExactProxy::new(),
-            host: HostHeader::default(),
             prefix: PathPrefix::default(),
+            host: HostHeader::default(),
             scheme: None,
-            families: vec![ForwardedHeaders::default()],
+            forwarded_headers: vec![ForwardedHeaders::default()],
             forwarded_for: ForwardedFor::default(),
             via: Via::default(),
-            methods: None,
             suppressed: Vec::new(),
             pass_identity: false,
-            max_body_bytes: u64::MAX,
-            map_responses: true,
-            carried: CarriedKeys::default(),
             signer: None,
             #[cfg(feature = "classic-signature")]
             classic_signer: None,
+            carried: CarriedKeys::default(),
+            methods: None,
+            max_body_bytes: u64::MAX,
+            map_responses: true,
             hooks: Hooks::default(),
         }
     }
@@ -89,67 +101,82 @@ impl ProxyAppBuilder {
         self
     }
 
-    /// What sends the requests: its connections, timeouts, limits and TLS. Default: [`ExactProxy::new`].
+    /// Sets the client that sends the requests, with its connection pool, timeouts, limits and TLS. Default: [`ExactProxy::new`].
+    ///
+    /// Several proxies may share one client and its connections.
     pub fn client(mut self, client: ExactProxy) -> Self {
         self.client = client;
         self
     }
 
-    /// What stands in `Host`. Default: the upstream's own.
-    pub fn host(mut self, host: HostHeader) -> Self {
-        self.host = host;
-        self
-    }
-
-    /// Which part of the path the upstream does not get. Default: what the router took off.
+    /// Sets which part of the path the upstream does not receive. Default: [`PathPrefix::FromRouter`], the part that the router removed.
+    #[doc(alias = "strip_prefix")]
+    #[doc(alias = "nest")]
     pub fn prefix(mut self, prefix: PathPrefix) -> Self {
         self.prefix = prefix;
         self
     }
 
-    /// The scheme by which clients reach this process. Default: what `ProxyMiddleware` restored, else `https` where the acceptor says so
-    /// ([`ext::OverTls`](crate::ext::OverTls)), else `http`. A scheme restored from a trusted hop counts before this one.
+    /// Sets the `Host` header of the upstream's request. Default: [`HostHeader::Replace`], the host and port of the upstream's URL.
+    #[doc(alias = "preserve host")]
+    #[doc(alias = "authority")]
+    pub fn host(mut self, host: HostHeader) -> Self {
+        self.host = host;
+        self
+    }
+
+    /// Sets the scheme of the clients' URLs, `http` or `https`, for a front end that terminates TLS. Default: the scheme that
+    /// `ProxyMiddleware` restored, otherwise `https` if the acceptor terminated TLS ([`ext::OverTls`](crate::ext::OverTls)), otherwise
+    /// `http`.
+    ///
+    /// A scheme that `ProxyMiddleware` restored from a trusted peer takes precedence over this setting.
+    #[doc(alias = "x-forwarded-proto")]
     pub fn public_scheme(mut self, scheme: Scheme) -> Self {
         self.scheme = Some(scheme);
         self
     }
 
-    /// The families of forwarding fields that are written; of none, no such field is. Default: [`ForwardedHeaders::WsgiProxy`], which is also what
-    /// `ProxyMiddleware` reads by default, because no other can say which part of the target the upstream's URL put there.
+    /// Sets the sets of forwarding headers to write. Default: [`ForwardedHeaders::WsgiProxy`]. An empty list writes none.
     ///
-    /// Fields of all families that came from outside are removed, whichever are written.
-    pub fn forwarded_headers(mut self, families: impl IntoIterator<Item = ForwardedHeaders>) -> Self {
-        self.families.clear();
-        for family in families {
+    /// The default is also what `ProxyMiddleware` reads by default, because only this set reports which part of the target comes from the
+    /// upstream's URL. Most other programs read [`ForwardedHeaders::XForwarded`].
+    ///
+    /// The forwarding headers of *all* sets are removed from the client's request, whichever are written.
+    #[doc(alias = "x-forwarded-for")]
+    #[doc(alias = "x-forwarded-proto")]
+    #[doc(alias = "forwarded")]
+    pub fn forwarded_headers(mut self, forwarded_headers: impl IntoIterator<Item = ForwardedHeaders>) -> Self {
+        self.forwarded_headers.clear();
+        for set in forwarded_headers {
             // Each once: its fields must not come twice.
-            if !self.families.contains(&family) {
-                self.families.push(family);
+            if !self.forwarded_headers.contains(&set) {
+                self.forwarded_headers.push(set);
             }
         }
         self
     }
 
-    /// What the upstream is told of the client's address. Default: [`ForwardedFor::Append`].
+    /// Sets which client addresses the forwarding headers contain. Default: [`ForwardedFor::Append`].
+    #[doc(alias = "client ip")]
+    #[doc(alias = "x-forwarded-for")]
     pub fn forwarded_for(mut self, rule: ForwardedFor) -> Self {
         self.forwarded_for = rule;
         self
     }
 
-    /// The name in `Via`, by which a loop is seen (508). Requests only: a gateway need not name itself to clients (RFC 9110 §7.6.3).
-    /// Default: random.
+    /// Sets the name of this proxy in `Via`, by which loops are detected (508). Default: [`Via::Random`]. [`Via::Off`] disables both.
+    ///
+    /// `Via` is added to requests only: a gateway need not name itself to clients (RFC 9110 §7.6.3).
+    #[doc(alias = "loop detection")]
     pub fn via(mut self, via: Via) -> Self {
         self.via = via;
         self
     }
 
-    /// The methods that are forwarded; others are answered with 405 and `Allow`. Default: all but
-    /// `TRACE` (501), whose answer would show clients what this proxy tells the upstream.
-    pub fn allowed_methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
-        self.methods = Some(methods.into_iter().collect());
-        self
-    }
-
-    /// Request fields that are not forwarded, in any case and any spelling of `-`.
+    /// Removes these headers from requests, in any case and any spelling of `-`. Default: none. Repeated calls add names.
+    ///
+    /// `Host` cannot be removed.
+    #[doc(alias = "remove header")]
     pub fn suppress_headers<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.suppressed.extend(names.into_iter().map(|name| {
             let name = name.as_ref();
@@ -158,66 +185,96 @@ impl ProxyAppBuilder {
         self
     }
 
-    /// Lets the fields by which front servers name a user ([`is_identity`](crate::protocol::names::is_identity)) pass as clients wrote
-    /// them. Default: they are removed, unless `ProxyMiddleware` has decided before whether they are vouched for.
+    /// Forwards [identity headers](crate::protocol#identity-headers) as clients wrote them. Default: identity headers are removed,
+    /// except those that a `ProxyMiddleware` in front of this service accepted from a trusted peer.
     ///
-    /// Dangerous: an upstream that trusts this proxy believes them. A user that the application in front has found out belongs into a
-    /// [carried key](Self::carried), or into a field that a [hook](Self::rewrite_request) writes.
+    /// Dangerous: any client can write these headers, and an upstream that trusts this proxy trusts them. To send a user that the
+    /// application authenticated, use a [carried key](Self::carried), or write the header in a [hook](Self::rewrite_request).
+    #[doc(alias = "remote-user")]
+    #[doc(alias = "x-forwarded-user")]
+    #[doc(alias = "x-real-ip")]
     pub fn dangerous_keep_identity_headers(mut self) -> Self {
         self.pass_identity = true;
         self
     }
 
-    /// The longest body a request may have, in bytes. Default: no limit.
-    ///
-    /// A longer one is answered with 413: at once if its length is declared, else when the limit is passed, if no response has begun. What
-    /// was sent by then does not look complete to the upstream.
-    pub fn max_body_bytes(mut self, bytes: u64) -> Self {
-        self.max_body_bytes = bytes;
-        self
-    }
-
-    /// Whether `Location`, `Content-Location`, `Refresh`, `Link`, and `Path` and `Domain` of `Set-Cookie` are mapped to the client's view.
-    /// Default: yes.
-    pub fn map_responses(mut self, map: bool) -> Self {
-        self.map_responses = map;
-        self
-    }
-
-    /// Values of the request's extensions that travel to the upstream. Default: none.
-    pub fn carried(mut self, keys: CarriedKeys) -> Self {
-        self.carried = keys;
-        self
-    }
-
-    /// Signs each request, last of all, and covers its body. Default: unsigned.
+    /// Sets the signer that signs each request, as the last step, including its body. Default: none, requests are unsigned.
+    #[doc(alias = "hmac")]
+    #[doc(alias = "http message signatures")]
     pub fn signer(mut self, signer: Signer) -> Self {
         self.signer = Some(signer);
         self
     }
 
-    /// Signs each request the [classic](crate::protocol::signature::classic) way, for an upstream that knows no other. Default: unsigned.
+    /// Sets the signer that signs each request with the [classic](crate::protocol::signature::classic) signature, for an upstream that
+    /// supports no other. Default: none, requests are unsigned.
+    ///
+    /// It excludes [`signer`](Self::signer).
     #[cfg(feature = "classic-signature")]
+    #[doc(alias = "X-WSGIProxy-Signature")]
     pub fn classic_signer(mut self, signer: ClassicSigner) -> Self {
         self.classic_signer = Some(signer);
         self
     }
 
-    /// Changes the head of each request, after it was stripped and aimed at the upstream (the URI is absolute, `Host` is set, and an
-    /// [`ext::ConnectTo`](crate::ext::ConnectTo) leads elsewhere), before our forwarding fields are added. What the closure puts in place
-    /// of one of those stays.
+    /// Sets the carried keys: values from the request's extensions that are sent to the upstream. Default: none.
+    pub fn carried(mut self, keys: CarriedKeys) -> Self {
+        self.carried = keys;
+        self
+    }
+
+    /// Sets the methods that are forwarded. Other methods are answered with 405 and `Allow`. Default: all except `TRACE`.
     ///
-    /// Its extensions are the client's request's: [`PeerAddr`](crate::ext::PeerAddr), [`OriginalRequest`](crate::ext::OriginalRequest) behind
-    /// `ProxyMiddleware`, and whatever a layer in front put there. `Host` and URI are the upstream's by now; what the client wrote there
-    /// is to be had from `OriginalRequest`, or in an [`UpstreamSelector`](super::UpstreamSelector).
+    /// By default `TRACE` is answered with 501, because its response would show clients the headers that this proxy adds for the upstream.
+    #[doc(alias = "405")]
+    pub fn allowed_methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
+        self.methods = Some(methods.into_iter().collect());
+        self
+    }
+
+    /// Sets the maximum size of a request body, in bytes. Default: no limit.
     ///
-    /// It may answer itself, with a `Response<Body>` or a box of one (axum's are made so by `.map(Body::new)`), and fail with an
-    /// [`Error`](crate::Error), such as that of [`set_path`](crate::message::set_path):
+    /// A larger body is answered with 413: before the upstream is contacted if its length is declared, otherwise as soon as the limit is
+    /// exceeded, unless the response has begun. The upstream sees the part that was sent as incomplete.
+    #[doc(alias = "client_max_body_size")]
+    #[doc(alias = "body limit")]
+    #[doc(alias = "413")]
+    pub fn max_body_bytes(mut self, bytes: u64) -> Self {
+        self.max_body_bytes = bytes;
+        self
+    }
+
+    /// Sets whether the upstream's URLs in responses are mapped to the client's view: `Location`, `Content-Location`, `Refresh`, `Link`,
+    /// and `Path` and `Domain` of `Set-Cookie`. Default: true.
+    #[doc(alias = "proxy_redirect")]
+    #[doc(alias = "proxy_cookie_path")]
+    #[doc(alias = "set-cookie")]
+    pub fn map_responses(mut self, map: bool) -> Self {
+        self.map_responses = map;
+        self
+    }
+
+    /// Adds a hook that changes the head of each request. Default: none. Hooks run in the order in which they were added.
+    ///
+    /// * When: after hop-by-hop and untrusted headers were removed and the upstream was set, before the forwarding headers are added. A
+    ///   forwarding header that a hook writes is kept.
+    /// * URI and `Host`: the upstream's; the URI is absolute. To send the request elsewhere, a hook changes the URI or inserts an
+    ///   [`ext::ConnectTo`](crate::ext::ConnectTo), which takes precedence. The client's host and prefix are in
+    ///   [`OriginalRequest`](crate::ext::OriginalRequest), if a `ProxyMiddleware` is in front; the client's own URI and `Host` are in the
+    ///   head that an [`UpstreamSelector`](super::UpstreamSelector) receives.
+    /// * Extensions: the client's request's. They contain [`PeerAddr`](crate::ext::PeerAddr), `OriginalRequest`, and everything that a
+    ///   layer in front inserted.
+    ///
+    /// The closure returns `()`, or a `Result` whose error replaces the upstream's response: a `Response<Body>`, a box of one (convert
+    /// axum's responses with `.map(Body::new)`), or an [`Error`](crate::Error), such as that of
+    /// [`set_path`](crate::message::set_path):
     ///
     /// ```
-    /// use http::{Response, StatusCode};
+    /// use http::{Request, Response};
     /// use nexthop::{Body, ProxyApp, message::set_path};
+    /// use tower::ServiceExt;
     ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), nexthop::BoxError> {
     /// let app = ProxyApp::builder("http://127.0.0.1:8080")
     ///     .rewrite_request(|request| {
     ///         request.headers.remove("cookie"); // nothing to return
@@ -228,15 +285,20 @@ impl ProxyAppBuilder {
     ///     })
     ///     .rewrite_request(|request| match request.uri.path() {
     ///         "/private" => {
-    ///             let mut answer = Response::new(Body::from("not here\n"));
-    ///             *answer.status_mut() = StatusCode::NOT_FOUND;
-    ///             Err(Box::new(answer))
+    ///             let response = Response::builder().status(404).body(Body::from("not here\n"));
+    ///             Err(Box::new(response.unwrap()))
     ///         }
     ///         _ => Ok(()),
     ///     })
     ///     .build()?;
-    /// # Ok::<(), nexthop::ConfigError>(())
+    ///
+    /// let request = Request::get("/private").header("host", "www.example.com").body(Body::empty())?;
+    /// assert_eq!(app.oneshot(request).await?.status(), 404);
+    /// # Ok(()) }
     /// ```
+    #[doc(alias = "hook")]
+    #[doc(alias = "add header")]
+    #[doc(alias = "rewrite path")]
     pub fn rewrite_request<F, R>(mut self, rewrite: F) -> Self
     where
         F: Fn(&mut request::Parts) -> R + Send + Sync + 'static,
@@ -246,8 +308,10 @@ impl ProxyAppBuilder {
         self
     }
 
-    /// The same for what must wait. It takes the head and gives it back, or an answer; with such a hook each request costs an allocation
-    /// more.
+    /// Adds an asynchronous hook that changes the head of each request, as [`rewrite_request`](Self::rewrite_request) does.
+    ///
+    /// The closure takes the head and returns it, or returns the response that replaces the upstream's. With an asynchronous hook, each
+    /// request costs one more allocation.
     ///
     /// ```
     /// # use http::HeaderValue;
@@ -262,6 +326,7 @@ impl ProxyAppBuilder {
     ///     .build()?;
     /// # Ok::<(), nexthop::ConfigError>(())
     /// ```
+    #[doc(alias = "auth_request")]
     pub fn rewrite_request_async<F, Fut>(mut self, rewrite: F) -> Self
     where
         F: Fn(request::Parts) -> Fut + Send + Sync + 'static,
@@ -271,9 +336,13 @@ impl ProxyAppBuilder {
         self
     }
 
-    /// Changes the head of each response of the upstream, after it was mapped to the client's view; may put another response in its
-    /// place, as in [`rewrite_request`](Self::rewrite_request). Answers of this service itself do not come here: wrap the service for
-    /// those.
+    /// Adds a hook that changes the head of each response of the upstream. Default: none. Hooks run in the order in which they were added.
+    ///
+    /// A hook sees the response after it was mapped to the client's view, and may replace it, as in
+    /// [`rewrite_request`](Self::rewrite_request). Responses that this service generates, such as those for errors, do not pass the hooks:
+    /// wrap the service in a layer to change those.
+    #[doc(alias = "hook")]
+    #[doc(alias = "map_response")]
     pub fn rewrite_response<F, R>(mut self, rewrite: F) -> Self
     where
         F: Fn(&mut response::Parts) -> R + Send + Sync + 'static,
@@ -283,7 +352,9 @@ impl ProxyAppBuilder {
         self
     }
 
-    /// The same for what must wait, or must see the body. With such a hook each request costs an allocation more.
+    /// Adds an asynchronous hook that changes the head or the body of each response of the upstream.
+    ///
+    /// Otherwise it is as [`rewrite_response`](Self::rewrite_response). With an asynchronous hook, each request costs one more allocation.
     pub fn rewrite_response_async<F, Fut>(mut self, rewrite: F) -> Self
     where
         F: Fn(Response<Body>) -> Fut + Send + Sync + 'static,
@@ -293,43 +364,49 @@ impl ProxyAppBuilder {
         self
     }
 
-    /// Checks everything once.
+    /// Checks the settings and returns the service.
     ///
     /// # Errors
-    /// [`ConfigError`], naming the text: a suppressed name that is no field name or one a request cannot do without, a name for `Via`
-    /// that is no
-    /// token, a fixed `Host` that is not valid, two ways to sign; an https upstream without the feature `tls`; no randomness to be had.
+    /// * [`ConfigError::Invalid`] if the upstream's URL is invalid, or its scheme is `https` and the feature `tls` is off; if a suppressed
+    ///   name is not a header name or is `Host`; if the name for `Via` is neither a token nor `host:port`; if a fixed `Host` is not
+    ///   `host` or `host:port`; or if the public scheme is not `http` or `https`.
+    /// * [`ConfigError::Conflict`] if there are two signers.
+    /// * [`ConfigError::Missing`] if the operating system's random number generator failed.
     pub fn build(self) -> Result<ProxyApp, ConfigError> {
         let upstream = self.upstream?;
         if let Some(href) = upstream.fixed()
             && *href.scheme() == Scheme::HTTPS
             && !cfg!(feature = "tls")
         {
-            return Err(ConfigError::invalid("href", href.to_string(), "https needs the feature tls"));
+            return Err(ConfigError::invalid("href", href.to_string(), "https requires the feature tls"));
         }
         if let HostHeader::Fixed(host) = &self.host
             && !is_host(host.as_bytes())
         {
-            return Err(ConfigError::invalid("host", String::from_utf8_lossy(host.as_bytes()), "not a host and port"));
+            return Err(ConfigError::invalid(
+                "host",
+                String::from_utf8_lossy(host.as_bytes()),
+                "expected host or host:port",
+            ));
         }
         if let Some(scheme) =
             self.scheme.as_ref().filter(|scheme| **scheme != Scheme::HTTP && **scheme != Scheme::HTTPS)
         {
-            return Err(ConfigError::invalid("public_scheme", scheme.as_str(), "not http or https"));
+            return Err(ConfigError::invalid("public_scheme", scheme.as_str(), "expected http or https"));
         }
         let suppressed = self.suppressed.into_iter().map(|name| match name {
             Ok(name) if name == http::header::HOST => {
-                Err(ConfigError::invalid("suppress_headers", "host", "a request is not valid without it"))
+                Err(ConfigError::invalid("suppress_headers", "host", "a request without Host is invalid"))
             }
             Ok(name) => Ok(name),
-            Err(text) => Err(ConfigError::invalid("suppress_headers", text, "not a field name")),
+            Err(text) => Err(ConfigError::invalid("suppress_headers", text, "not a header name")),
         });
         #[cfg(not(feature = "classic-signature"))]
         let seal = self.signer.map(Seal::Signer);
         #[cfg(feature = "classic-signature")]
         let seal = match (self.signer, self.classic_signer) {
             (Some(_), Some(_)) => {
-                return Err(ConfigError::conflict("signer and classic_signer", "a request is signed one way"));
+                return Err(ConfigError::conflict("signer and classic_signer", "set only one of them"));
             }
             (signer, classic) => signer.map(Seal::Signer).or(classic.map(Seal::Classic)),
         };
@@ -337,7 +414,7 @@ impl ProxyAppBuilder {
         let decided = seal.is_none() && !self.hooks.any_for_requests() && !self.hooks.any_later();
         let destination = upstream.fixed().filter(|_| decided).map(destination).transpose()?;
         let via = pseudonym(self.via)?;
-        let common = upstream.fixed().map(|href| Common::of(&self.families, href, via.as_ref()));
+        let common = upstream.fixed().map(|href| Common::of(&self.forwarded_headers, href, via.as_ref()));
         Ok(ProxyApp::new(Settings {
             upstream,
             destination,
@@ -346,7 +423,7 @@ impl ProxyAppBuilder {
             host: self.host,
             prefix: self.prefix,
             scheme: self.scheme,
-            families: self.families,
+            forwarded_headers: self.forwarded_headers,
             forwarded_for: self.forwarded_for,
             via,
             methods: self.methods,
@@ -382,8 +459,9 @@ pub(crate) fn pseudonym(via: Via) -> Result<Option<Pseudonym>, ConfigError> {
         Via::Off => Ok(None),
         Via::Named(name) => Pseudonym::named(name).map(Some),
         Via::Random => {
-            let random = getrandom::u64()
-                .map_err(|error| ConfigError::missing("randomness", format!("Via needs a name of its own: {error}")))?;
+            let random = getrandom::u64().map_err(|error| {
+                ConfigError::missing("randomness", format!("the random name for Via requires it: {error}"))
+            })?;
             Ok(Some(Pseudonym::random(random)))
         }
     }

@@ -145,13 +145,13 @@ impl Crossing {
     fn write(&self, extensions: &Extensions, out: &mut impl Fields) {
         let settings = &self.settings;
         let way = Way::of(extensions, settings.forwarded_for);
-        forwarded::write(out, &settings.families, &way, &self.front);
+        forwarded::write(out, &settings.forwarded_headers, &way, &self.front);
         let common = settings.common.as_ref().and_then(|common| common.lines(&self.front));
         if let (Some(lines), Some(out)) = (common, out.lines()) {
             out.extend_from_slice(lines);
             return;
         }
-        forwarded::write_common(out, &settings.families, &self.front.scheme, &self.href);
+        forwarded::write_common(out, &settings.forwarded_headers, &self.front.scheme, &self.href);
         if let Some(us) = &settings.via {
             via::write(out, self.front.version, us);
         }

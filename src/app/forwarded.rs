@@ -60,16 +60,16 @@ fn peer(extensions: &Extensions) -> Option<IpAddr> {
     None
 }
 
-/// Writes what the fields of each family say of this request. What is there already was written by a hook, and stays.
-pub(super) fn write(out: &mut impl Fields, families: &[ForwardedHeaders], way: &Way<'_>, front: &Front) {
+/// Writes what the fields of each set say of this request. What is there already was written by a hook, and stays.
+pub(super) fn write(out: &mut impl Fields, sets: &[ForwardedHeaders], way: &Way<'_>, front: &Front) {
     let host = front.host.as_ref();
     let prefix = || (!front.prefix.is_empty()).then(|| front.prefix.to_value());
-    // Two families have it, and nobody looks whether it is there already where it is written with the head.
-    if families.iter().any(|family| matches!(family, ForwardedHeaders::WsgiProxy | ForwardedHeaders::XForwarded)) {
+    // Two sets have it, and nobody looks whether it is there already where it is written with the head.
+    if sets.iter().any(|set| matches!(set, ForwardedHeaders::WsgiProxy | ForwardedHeaders::XForwarded)) {
         list(out, way);
     }
-    for family in families {
-        match family {
+    for set in sets {
+        match set {
             ForwardedHeaders::WsgiProxy => {
                 put(out, names::X_FORWARDED_SERVER, host);
                 put(out, names::X_FORWARDED_SCRIPT_NAME, prefix().as_ref());
@@ -85,10 +85,10 @@ pub(super) fn write(out: &mut impl Fields, families: &[ForwardedHeaders], way: &
 }
 
 /// Writes what they say of every request that came by this scheme and goes to this upstream.
-pub(super) fn write_common(out: &mut impl Fields, families: &[ForwardedHeaders], scheme: &Scheme, href: &UpstreamUrl) {
+pub(super) fn write_common(out: &mut impl Fields, sets: &[ForwardedHeaders], scheme: &Scheme, href: &UpstreamUrl) {
     let scheme = HeaderValue::from_static(if *scheme == Scheme::HTTPS { "https" } else { "http" });
-    for family in families {
-        match family {
+    for set in sets {
+        match set {
             ForwardedHeaders::WsgiProxy => {
                 put(out, names::X_FORWARDED_SCHEME, Some(&scheme));
                 put(out, names::X_TRAVERSAL_PATH, href.path_value());
@@ -108,11 +108,11 @@ pub(super) struct Common {
 }
 
 impl Common {
-    pub(super) fn of(families: &[ForwardedHeaders], href: &UpstreamUrl, via: Option<&Pseudonym>) -> Self {
+    pub(super) fn of(sets: &[ForwardedHeaders], href: &UpstreamUrl, via: Option<&Pseudonym>) -> Self {
         let lines = |scheme| {
             let mut lines = Vec::new();
             let out = &mut Lines::to(&mut lines);
-            write_common(out, families, scheme, href);
+            write_common(out, sets, scheme, href);
             if let Some(us) = via {
                 via::write(out, Version::HTTP_11, us);
             }

@@ -61,8 +61,9 @@ impl<'a> PathSplit<'a> {
             PathPrefix::Strip(strip) => {
                 let prefix = concat(outer, taken.prefix);
                 let rest = if path == "*" { Some(path) } else { split(taken.path, strip.as_str()) };
-                let path =
-                    rest.ok_or_else(|| Error::new(ErrorKind::InvalidTarget, "path is outside of what is served here"))?;
+                let path = rest.ok_or_else(|| {
+                    Error::new(ErrorKind::InvalidTarget, "the path does not begin with the required prefix")
+                })?;
                 let prefix = if strip.is_empty() { prefix } else { format!("{prefix}{strip}").into() };
                 Ok(Self { prefix, path: path.into() })
             }

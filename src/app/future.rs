@@ -17,7 +17,8 @@ use crate::{
     exact::Exchange,
 };
 
-/// The answer of a [`ProxyApp`](crate::app::ProxyApp) to one request. Dropping it cancels the exchange with the upstream.
+/// Resolves to the response of a [`ProxyApp`](crate::app::ProxyApp), once its head has arrived. Dropping the future cancels the exchange
+/// with the upstream.
 #[must_use = "futures do nothing unless polled"]
 pub struct ProxyAppFuture(pub(super) State);
 

@@ -4,13 +4,16 @@ use http::{Response, request, response};
 
 use crate::{body::Body, error::Error, exact::answer};
 
-/// What a rewriting closure may return: nothing, or a `Result` whose error is an answer that takes the place of whatever would follow.
+/// A value that a hook of [`rewrite_request`](super::ProxyAppBuilder::rewrite_request) or
+/// [`rewrite_response`](super::ProxyAppBuilder::rewrite_response) may return: `()`, or a `Result` whose error replaces the response.
 ///
-/// Implemented for `()` and for `Result<(), E>` where `E` is a box of a `Response<Body>`, the response itself (of which clippy thinks that it
-/// is large), or an [`Error`], which is answered like those of the service; not to be implemented elsewhere.
+/// Implemented for `()` and for `Result<(), E>` where `E` is `Response<Body>`, `Box<Response<Body>>` (which avoids clippy's
+/// `result_large_err`) or [`Error`], which becomes a response like the errors of the service. If a request hook returns an error, no further
+/// hook runs and the upstream is not contacted. If a response hook returns an error, the response hooks after it see the new response.
+/// Sealed: other types cannot implement this trait.
 #[diagnostic::on_unimplemented(
     message = "a rewriting closure cannot return `{Self}`",
-    label = "this closure returns a value that is no outcome",
+    label = "expected `()` or a `Result<(), E>`",
     note = "end the closure with `;` so that it returns `()`, or return a `Result<(), E>` where `E` is a `Response<Body>` or an `Error`"
 )]
 pub trait IntoHookResult: sealed::Sealed {

@@ -1,70 +1,84 @@
-//! [`ProxyApp`]: the sending end of a hop.
+//! Forwards requests to an upstream: a reverse proxy, the service [`ProxyApp`].
 //!
-//! A service that forwards every request to an upstream `href`. Mount it as a route, a nested route or the fallback of an axum router,
-//! give it to [`serve`](crate::serve()) or a hyper server (`TowerToHyperService`), or call it: errors are answers, so it never fails.
+//! Mount a `ProxyApp` as a route, a nested route or the fallback of an axum router, pass it to [`serve`](crate::serve()) or to a hyper
+//! server (`TowerToHyperService`), or call it. Errors become responses, so the service never fails.
 //!
-//! Mounted in an axum router, with an upstream of `http://back/v1`, `GET /api/x` reaches the upstream as
+//! Mounted in an axum router, with the upstream `http://back/v1`, a request for `/api/x` is forwarded as follows:
 //!
-//! | mounted by | `GET` | told as prefix |
+//! | mount | path at the upstream | prefix reported to the upstream |
 //! |---|---|---|
 //! | `fallback_service(proxy)` | `/v1/api/x` | |
 //! | `route_service("/api/{*rest}", proxy)` | `/v1/api/x` | |
-//! | the same, with [`PathPrefix::Strip`] of `/api` | `/v1/x` | `/api` |
+//! | `route_service` with [`PathPrefix::Strip`] of `/api` | `/v1/x` | `/api` |
 //! | `nest_service("/api", proxy)` | `/v1/x` | `/api` (feature `axum` only, see [`PathPrefix`]) |
-//! | the same, with [`PathPrefix::Keep`] | `/v1/api/x` (feature `axum` only) | |
+//! | `nest_service` with [`PathPrefix::Keep`] | `/v1/api/x` (feature `axum` only) | |
 //!
-//! The upstream is told of the client by the [family](ProxyAppBuilder::forwarded_headers) that `ProxyMiddleware` reads by default. Most other
-//! programs read another: for those, say `.forwarded_headers([ForwardedHeaders::XForwarded])`.
+//! By default, `ProxyApp` writes the [forwarding headers](ProxyAppBuilder::forwarded_headers) that `ProxyMiddleware` reads by default. Most
+//! other programs read `X-Forwarded-*`: for those, set `.forwarded_headers([ForwardedHeaders::XForwarded])`.
 //!
-//! What happens to a request, in this order:
+//! # Requests
+//! A request passes these steps, in this order:
 //!
-//! 1. It is looked at: method, form of the target, exactly one valid `Host`, framing, size, loops. What is wrong is answered at once
-//!    (see [Errors](#errors)) and nobody else hears of it.
-//! 2. What concerns only the client's connection is taken off, by every `Connection` line ([`hop`](crate::message::hop)). Then every
-//!    field of ours that came from outside ([`is_owned`](crate::protocol::names::is_owned)), every field by which a stranger names a user
-//!    ([`is_identity`](crate::protocol::names::is_identity); where `ProxyMiddleware` is in front, it has decided), and every
-//!    [suppressed](ProxyAppBuilder::suppress_headers) one, in any spelling of `-`; the first two also in trailers.
-//! 3. The target is joined below the upstream's path, byte for byte ([`target`](crate::message::target)), and `Host` is written.
-//! 4. The [request hooks](ProxyAppBuilder::rewrite_request) run, in the order they were given.
-//! 5. The forwarding fields of the chosen [families](ProxyAppBuilder::forwarded_headers), `Via` and the carried keys are added. A client cannot
-//!    name them in `Connection`, and what a hook wrote there stays.
-//! 6. The request is signed, anew for each attempt to send it.
+//! 1. It is checked: method, form of the target, exactly one valid `Host`, framing, size, loops. An invalid request is answered with an
+//!    [error](#errors) before a hook or the upstream sees it.
+//! 2. The hop-by-hop headers are removed (RFC 9110 §7.6.1), including those that any `Connection` header names, in the head and in trailers.
+//!    Then, in any spelling of `-`:
+//!    * all [owned headers](crate::protocol#owned-headers), which only the ends of a hop write, also in trailers;
+//!    * all [identity headers](crate::protocol#identity-headers), which name a user, also in trailers. In the head, those that a
+//!      `ProxyMiddleware` in front has accepted are kept;
+//!    * the [suppressed](ProxyAppBuilder::suppress_headers) headers.
+//! 3. The target is joined to the upstream's path, byte for byte, and `Host` is [set](ProxyAppBuilder::host).
+//! 4. The [request hooks](ProxyAppBuilder::rewrite_request) run, in the order in which they were added.
+//! 5. The [carried keys](ProxyAppBuilder::carried), the [forwarding headers](ProxyAppBuilder::forwarded_headers) and
+//!    [`Via`](ProxyAppBuilder::via) are added. A client cannot remove them by naming them in `Connection`. A forwarding header that a hook
+//!    wrote is kept.
+//! 6. The request is [signed](ProxyAppBuilder::signer), again for each attempt to send it.
 //!
-//! And to its response: what concerns only the upstream's connection is taken off, URLs and cookies are mapped to the client's view
-//! ([`location`](crate::message::location)), and the response hooks run.
+//! # Responses
+//! The hop-by-hop headers of the upstream's response are removed, URLs and cookies are
+//! [mapped](ProxyAppBuilder::map_responses) to the client's view, and the [response hooks](ProxyAppBuilder::rewrite_response) run.
 //!
-//! # Deployment
-//! The upstream's path is where requests go, and no fence around what they reach: dot segments are passed on as they came (`/app` and
-//! `/../x` make `/app/../x`), as is everything else that a server may decode or normalise. An upstream that serves what clients of this
-//! proxy must not see has to guard it itself, or a [hook](ProxyAppBuilder::rewrite_request) has to.
+//! # Client, scheme, host and prefix
+//! Each row lists the sources in order of precedence:
 //!
-//! # Who the client is
-//! What [`ProxyMiddleware`](crate::middleware) in front restored ([`ext::OriginalRequest`](crate::ext::OriginalRequest)); else the socket's
-//! peer ([`ext::PeerAddr`](crate::ext::PeerAddr), put there by [`serve`](crate::serve()) or another acceptor); else, with the feature
-//! `axum`, what `ConnectInfo<SocketAddr>` says. With none of these nothing is claimed: no `X-Forwarded-For` is sent.
+//! | value | sources |
+//! |---|---|
+//! | client address | [`ext::OriginalRequest`](crate::ext::OriginalRequest), which a [`ProxyMiddleware`](crate::middleware) in front restored; the socket's peer: [`ext::PeerAddr`](crate::ext::PeerAddr) of [`serve`](crate::serve()) or another acceptor; `ConnectInfo<SocketAddr>` (feature `axum`) |
+//! | scheme | `OriginalRequest` from a trusted peer; [`public_scheme`](ProxyAppBuilder::public_scheme); any other `OriginalRequest`; `https` with [`ext::OverTls`](crate::ext::OverTls) of the acceptor; `http` |
+//! | host | the client's `Host` (or `:authority`), as restored by `ProxyMiddleware` |
+//! | prefix | the prefix that `ProxyMiddleware` restored, followed by the part that routers removed (feature `axum`, from `OriginalUri`), followed by that of [`PathPrefix::Strip`] |
 //!
-//! The scheme is what `ProxyMiddleware` restored, [`public_scheme`](ProxyAppBuilder::public_scheme) or the acceptor
-//! ([`ext::OverTls`](crate::ext::OverTls)) says, else `http`; what a client writes into `:scheme` or a whole URL is only a claim. The host is
-//! what the client asked. The prefix is what routers took off before: with the feature `axum` found from `OriginalUri`, with
-//! [`PathPrefix::Strip`] the configured one, and before both what `ProxyMiddleware` restored.
+//! If the client's address is unknown, no `X-Forwarded-For` is sent. The scheme in a client's `:scheme` or absolute URL is not trusted.
 //!
 //! # Errors
-//! | answer | when |
-//! |---|---|
-//! | 400 | no, several or an invalid `Host`; an authority or `*` as target with the wrong method; `Content-Length` with `Transfer-Encoding`, or several that differ; `TRACE` with a body; a path outside of [`PathPrefix::Strip`]; the client's body broke off |
-//! | 405 | the method is not [allowed](ProxyAppBuilder::allowed_methods) (with `Allow`) |
-//! | 411 | the length of the body is not known, and upstreams take [no chunks](crate::exact::ExactProxyBuilder::chunked_requests) |
-//! | 413 | the body is larger than [allowed](ProxyAppBuilder::max_body_bytes): before anybody is contacted if its length is declared, else as soon as the limit is passed and no answer has begun |
-//! | 421 | `https` on a connection that `serve` accepted in clear text, and neither a trusted hop nor `public_scheme` says that it was secured in front (RFC 9110 §7.4) |
-//! | 501 | `CONNECT`, but for an extended one (RFC 8441), which is forwarded as the upstream understands it, for any protocol but HTTP and TLS; `TRACE`, unless it is allowed by name |
-//! | 502, 503, 504 | the upstream: not reached or garbled; no capacity or no backend; too slow |
-//! | 508 | the request has been through this very `ProxyApp` |
+//! | [`ErrorKind`](crate::ErrorKind) | status | cause |
+//! |---|---|---|
+//! | `InvalidTarget` | 400 | no, several or an invalid `Host`; an authority or `*` as target with the wrong method; a path that does not begin with the prefix of [`PathPrefix::Strip`] |
+//! | `RequestBody` | 400 | `Content-Length` together with `Transfer-Encoding`, or several that differ; `TRACE` with a body; the client's body ended early |
+//! | `Denied` | 403 | the [dial policy](crate::exact::ExactProxyBuilder::dial_policy) of the client denies every address of the upstream |
+//! | `MethodNotAllowed` | 405 | the method is not [allowed](ProxyAppBuilder::allowed_methods); the response has `Allow` |
+//! | `RequestTimeout` | 408 | the client's body did not arrive in time |
+//! | `LengthRequired` | 411 | a body of unknown length, for upstreams that accept [no chunked requests](crate::exact::ExactProxyBuilder::chunked_requests) |
+//! | `TooLarge` | 413 | the body exceeds the [limit](ProxyAppBuilder::max_body_bytes): before the upstream is contacted if its length is declared, otherwise as soon as the limit is exceeded, unless the response has begun |
+//! | `Misdirected` | 421 | `https` on a connection that `serve` accepted in clear text, and neither a trusted peer nor `public_scheme` states that a front end terminated TLS (RFC 9110 §7.4) |
+//! | `HeadTooLarge` | 431 | the target is too long |
+//! | `Internal` | 500 | a carried key cannot be encoded, or the request cannot be signed |
+//! | `Unsupported` | 501 | `CONNECT`, except extended `CONNECT` (RFC 8441), which is forwarded for any protocol except HTTP and TLS; `TRACE`, unless it is in the list of allowed methods; a transfer coding other than `chunked` |
+//! | `Connect`, `Upstream` | 502 | no connection to the upstream; a lost connection or an invalid response |
+//! | `Unavailable` | 503 | all connections in use, or no upstream selected |
+//! | `Timeout` | 504 | a timeout of the [client](ProxyAppBuilder::client) was reached |
+//! | `LoopDetected` | 508 | the request has passed through this `ProxyApp` before |
 //!
-//! `OPTIONS` and `TRACE` with `Max-Forwards: 0` go no further, and are answered with an empty 200 (RFC 9110 §7.6.2).
+//! `OPTIONS` and `TRACE` with `Max-Forwards: 0` are not forwarded; they are answered with an empty 200 (RFC 9110 §7.6.2).
 //!
-//! The answer's text names no address, path or secret. The [`Error`](crate::Error) lies in the extensions of the response, for outer
-//! layers (the cookbook makes [pages](crate::cookbook::error_pages) of it), and one line goes to `tracing`, with the address of the upstream:
-//! a warning where the status is 5xx.
+//! The text of an error response contains no address, path or secret. The [`Error`](crate::Error) is in the extensions of the response, for
+//! outer layers such as [error pages](crate::cookbook::error_pages). Each error is logged with `tracing`, with the upstream's address: at
+//! level `WARN` for a 5xx status, otherwise at level `DEBUG`.
+//!
+//! # Deployment
+//! The upstream's base path is not a security boundary. Dot segments and everything else that a server may decode or normalise are
+//! forwarded unchanged: with the upstream path `/app`, a request for `/../x` is forwarded as `/app/../x`. If clients must not reach other
+//! parts of the upstream, the upstream or a [hook](ProxyAppBuilder::rewrite_request) has to refuse such requests.
 //!
 //! # Example
 //! ```

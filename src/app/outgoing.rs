@@ -31,7 +31,7 @@ where
 }
 
 pub(super) fn too_large() -> Error {
-    Error::new(ErrorKind::TooLarge, "body is larger than allowed")
+    Error::new(ErrorKind::TooLarge, "the request body exceeds the size limit")
 }
 
 pin_project! {

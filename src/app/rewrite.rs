@@ -35,27 +35,27 @@ pub(super) fn check(
     settings: &Settings,
 ) -> Result<Option<HeaderValue>, Error> {
     if settings.methods.as_ref().is_some_and(|methods| !methods.contains(&parts.method)) {
-        return Err(Error::new(ErrorKind::MethodNotAllowed, "method is not allowed here"));
+        return Err(Error::new(ErrorKind::MethodNotAllowed, "the method is not allowed"));
     }
     if parts.method == Method::CONNECT {
-        return Err(Error::new(ErrorKind::Unsupported, "CONNECT is for forward proxies"));
+        return Err(Error::new(ErrorKind::Unsupported, "CONNECT is not supported"));
     }
     // RFC 9110 §9.3.8: the answer is the request as it arrived, and this one arrives with our fields in it.
     if parts.method == Method::TRACE && settings.methods.is_none() {
-        return Err(Error::new(ErrorKind::Unsupported, "TRACE is forwarded only where it is allowed by name"));
+        return Err(Error::new(ErrorKind::Unsupported, "TRACE is not supported"));
     }
     form(&parts.method, &parts.uri)?;
     // RFC 9110 §7.4: unless somebody in front of this connection is known to have secured it.
     let secured = || scheme(parts, parts.extensions.get(), settings.scheme.as_ref()) == Scheme::HTTPS;
     if InClear::contradicts(parts) && !secured() {
-        return Err(Error::new(ErrorKind::Misdirected, "https is asked for on a connection in clear text"));
+        return Err(Error::new(ErrorKind::Misdirected, "https request on a clear-text connection"));
     }
     let host = check_host(&parts.uri, parts.version, &parts.headers)?;
     if found.has_framing() {
         check_framing(&parts.headers)?;
     }
     if found.has_via() && settings.via.as_ref().is_some_and(|us| via::has_been_here(&parts.headers, us)) {
-        return Err(Error::new(ErrorKind::LoopDetected, "request has been here before"));
+        return Err(Error::new(ErrorKind::LoopDetected, "the request has passed through this proxy before"));
     }
     if declared > settings.max_body_bytes {
         return Err(too_large());
@@ -122,7 +122,7 @@ pub(super) fn aim(
         uri.authority = Some(href.authority().clone());
         uri.path_and_query = Some(target);
         parts.uri = Uri::from_parts(uri)
-            .map_err(|error| Error::new(ErrorKind::InvalidTarget, "target is not valid").with_source(error))?;
+            .map_err(|error| Error::new(ErrorKind::InvalidTarget, "invalid request target").with_source(error))?;
     }
     // The next hop's version is for the next hop's connection to say.
     parts.version = Version::HTTP_11;

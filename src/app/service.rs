@@ -31,12 +31,23 @@ use crate::{
     transport::Destination,
 };
 
-/// Forwards every request to an upstream, and maps its answers back. See the [module](crate::app).
+/// Forwards every request to an upstream, and maps the response to the client's view: a reverse proxy.
 ///
-/// * In: a request in origin-form or absolute-form, HTTP/1.0 to HTTP/2, with any body.
-/// * Out: `Ok`, always; errors are answers, with the [`Error`] in their extensions.
+/// The [module](crate::app) documents what happens to requests and responses. Timeouts, TLS and the connection pool are settings of the
+/// [client](super::ProxyAppBuilder::client).
 ///
-/// Cheap to clone; clones share connections and the name in `Via`. Dropping the future or the response's body cancels the exchange.
+/// * Request: in origin form or absolute form, HTTP/1.0 to HTTP/2, with any body, which is streamed.
+/// * Response: always `Ok`. An error becomes a response with the [status](Error::status) of the error, a short text, and the [`Error`] in
+///   its extensions; see [Errors](crate::app#errors).
+///
+/// Cheap to clone; clones share the connections and the name in `Via`. Always ready.
+///
+/// # Cancel safety
+/// Dropping the future or the body of the response cancels the exchange with the upstream.
+#[doc(alias = "reverse proxy")]
+#[doc(alias = "gateway")]
+#[doc(alias = "websocket")]
+#[doc(alias = "grpc")]
 #[derive(Clone)]
 pub struct ProxyApp(Arc<Settings>);
 
@@ -52,7 +63,7 @@ pub(super) struct Settings {
     pub(super) host: HostHeader,
     pub(super) prefix: PathPrefix,
     pub(super) scheme: Option<Scheme>,
-    pub(super) families: Vec<ForwardedHeaders>,
+    pub(super) forwarded_headers: Vec<ForwardedHeaders>,
     pub(super) forwarded_for: ForwardedFor,
     pub(super) via: Option<Pseudonym>,
     pub(super) methods: Option<Vec<Method>>,

@@ -88,7 +88,8 @@ where
 /// use tower::ServiceExt;
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), nexthop::BoxError> {
-/// let (old, new): (UpstreamUrl, UpstreamUrl) = ("http://127.0.0.1:8080".parse()?, "http://127.0.0.1:8081/v2".parse()?);
+/// let old: UpstreamUrl = "http://127.0.0.1:8080".parse()?;
+/// let new: UpstreamUrl = "http://127.0.0.1:8081/v2".parse()?;
 /// let app = ProxyApp::builder(UpstreamSelector::new(move |request| match request.headers.get("host") {
 ///     Some(host) if host == "old.example" => Ok(old.clone()),
 ///     Some(host) if host == "new.example" => Ok(new.clone()),
@@ -154,7 +155,7 @@ impl IntoSelection for UpstreamUrl {
 
 impl IntoSelection for Option<UpstreamUrl> {
     fn into_selection(self) -> Result<UpstreamUrl, Answer> {
-        self.ok_or_else(|| Error::new(ErrorKind::Unavailable, "no upstream is selected for this request").into())
+        self.ok_or_else(|| Error::new(ErrorKind::Unavailable, "no upstream was selected for the request").into())
     }
 }
 

@@ -75,6 +75,7 @@ mod listener;
 mod proxy_protocol;
 mod sending;
 mod settings;
+mod signal;
 mod stream;
 #[cfg(feature = "http2")]
 mod streams;
@@ -91,3 +92,4 @@ pub use drain::{Drain, DrainGuard};
 pub(crate) use inside::Inside;
 pub use listener::{Accepted, Listener};
 pub use proxy_protocol::ProxyProtocol;
+pub use signal::shutdown_signal;

@@ -5,4 +5,6 @@ mod http;
 mod limits;
 mod peers;
 mod shutdown;
+#[cfg(unix)]
+mod signal;
 mod stalls;

@@ -24,16 +24,11 @@ fn front(host: Option<&'static str>, prefix: &str) -> Front {
     }
 }
 
-fn fields(
-    family: ForwardedHeaders,
-    request: &request::Parts,
-    rule: ForwardedFor,
-    front: &Front,
-) -> Vec<(String, String)> {
+fn fields(set: ForwardedHeaders, request: &request::Parts, rule: ForwardedFor, front: &Front) -> Vec<(String, String)> {
     let mut headers = HeaderMap::new();
     let href: UpstreamUrl = "http://b:8080/app?k=1".parse().unwrap();
-    forwarded::write(&mut headers, &[family], &Way::of(&request.extensions, rule), front);
-    forwarded::write_common(&mut headers, &[family], &front.scheme, &href);
+    forwarded::write(&mut headers, &[set], &Way::of(&request.extensions, rule), front);
+    forwarded::write_common(&mut headers, &[set], &front.scheme, &href);
     headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
 }
 
