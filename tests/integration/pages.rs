@@ -57,7 +57,6 @@ fn the_first_program_of_the_readme_has_eight_lines_and_the_four_others_at_most_2
     let page = read_to_string(project().join("README.md")).unwrap();
     let programs: Vec<_> = page.split("```rust,no_run\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     let is_code = |line: &&str| !line.is_empty() && !line.starts_with("//");
-    let lines: Vec<_> =
-        programs.iter().map(|program| program.lines().map(str::trim).filter(is_code).count()).collect();
+    let lines: Vec<_> = programs.iter().map(|program| program.lines().map(str::trim).filter(is_code).count()).collect();
     assert!(matches!(lines[..], [8, ..=25, ..=25, ..=25, ..=25]), "{lines:?}");
 }
