@@ -1,6 +1,6 @@
 //! What a signature costs: one end each, eight covered fields, no body, a fresh nonce each time.
 //!
-//! `cargo bench --bench signature`
+//! `cargo bench --profile fat -p nexthop-benches --bench signature`
 
 use std::{hint::black_box, time::SystemTime};
 

@@ -1,4 +1,4 @@
-//! A message through a tunnel, there and back, beside the same without a proxy: `cargo bench --bench tunnel`.
+//! A message through a tunnel, there and back, beside the same without a proxy: `cargo bench --profile fat -p nexthop-benches --bench tunnel`.
 
 use std::{
     io::{Read, Write},

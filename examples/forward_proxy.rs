@@ -1,7 +1,7 @@
 //! A forward proxy that looks into TLS: for programs on this machine, to wherever they want.
 //!
 //! ```text
-//! cargo run --release --features full --example forward_proxy 127.0.0.1:8080 ca.pem
+//! cargo run --release --features intercept --example forward_proxy 127.0.0.1:8080 ca.pem
 //! curl -x 127.0.0.1:8080 --cacert ca-certificate.pem https://example.com/
 //! curl -x 127.0.0.1:8080 http://nexthop/ # the certificate, to be installed by hand
 //! ```

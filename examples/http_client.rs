@@ -31,7 +31,7 @@ async fn main() -> Result<(), BoxError> {
     fetch(&client, form.body("name=a+teapot&price=7".into())?).await?;
 
     // A file, read while it is sent: its length is unknown, so it goes in chunks, and is never whole in memory.
-    let file = Upload(File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock")).await?);
+    let file = Upload(File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock")).await?);
     fetch(&client, Request::put(&url).body(Body::new(file))?).await?;
 
     fetch(&client, Request::get(&url).body(Body::empty())?).await

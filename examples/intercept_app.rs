@@ -1,7 +1,7 @@
 //! An application that answers for every host, as an archive of the web does: its own site, and a proxy that clients are set to.
 //!
 //! ```text
-//! cargo run --features full --example intercept_app 127.0.0.1:8080
+//! cargo run --features intercept --example intercept_app 127.0.0.1:8080
 //! curl -x localhost:8080 "http://example.com/path/file.html?A=B"
 //! curl -k -x localhost:8080 "https://example.com/path/file.html?A=B"
 //! curl -k -x localhost:8080 "https://wsgiprox/path/file.html?A=B"

@@ -2,9 +2,9 @@
 //! library, and forwards to it.
 //!
 //! ```text
-//! cargo run --release --example python_backend              # needs python3; prints the curl lines to try, with its ports:
+//! cargo run --release --features python --example python_backend              # needs python3; prints the curl lines to try, with its ports:
 //! curl -d some=data 'http://127.0.0.1:PORT/python/cart?id=7'
-//! cargo run --release --example python_backend -- --once    # sends one request through, one past the front, and exits
+//! cargo run --release --features python --example python_backend -- --once    # sends one request through, one past the front, and exits
 //! ```
 
 use std::{io::Write, path::Path, process::Stdio};
@@ -54,7 +54,7 @@ async fn main() -> Result<(), BoxError> {
 
 /// Starts the backend, which prints its address when it is ready.
 async fn start(secret: &Path) -> Result<(Child, String), BoxError> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/python_backend.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python_backend.py");
     let mut command = Command::new("python3");
     let mut child = command.arg(script).arg(secret).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
     let output = child.stdout.take().ok_or("its output is not ours")?;

@@ -1,9 +1,9 @@
 //! Both ends of a hop in one process: a shop behind `ProxyMiddleware`, and a front that signs what it forwards below `/shop`.
 //!
 //! ```text
-//! cargo run --release --example quickstart               # prints the curl lines to try, with its ports:
+//! cargo run --example quickstart               # prints the curl lines to try, with its ports:
 //! curl 'http://127.0.0.1:PORT/shop/cart?id=7'
-//! cargo run --release --example quickstart -- --once     # sends one request through itself, and shows what the shop saw
+//! cargo run --example quickstart -- --once     # sends one request through itself, and shows what the shop saw
 //! ```
 
 use axum::http::{Request, Uri};

@@ -1,7 +1,7 @@
 //! A forward proxy that prints each exchange, also those inside TLS.
 //!
 //! ```text
-//! cargo run --features full --example record_traffic 127.0.0.1:8080 [ORIGIN_CA_PEM]
+//! cargo run --features intercept --example record_traffic 127.0.0.1:8080 [ORIGIN_CA_PEM]
 //! curl -x localhost:8080 http://nexthop/download/pem > ca.pem
 //! curl -x localhost:8080 --cacert ca.pem https://example.com/
 //! ```

@@ -1,7 +1,7 @@
 //! A reverse proxy that starts its backend with the first request, and stops it after a minute without any.
 //!
 //! ```text
-//! cargo run --release --example spawn_backend 127.0.0.1:8080 -- python3 -m http.server --bind 127.0.0.1 __PORT__
+//! cargo run --release --features spawn --example spawn_backend 127.0.0.1:8080 -- python3 -m http.server --bind 127.0.0.1 __PORT__
 //! curl -i http://127.0.0.1:8080/
 //! ```
 //!

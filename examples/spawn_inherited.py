@@ -1,6 +1,6 @@
 """A server that takes over the listening socket it was started with, as `spawn_backend` and systemd hand it over: descriptor 3.
 
-    cargo run --release --example spawn_backend 127.0.0.1:8080 -- python3 examples/spawn_inherited.py
+    cargo run --release --features spawn --example spawn_backend 127.0.0.1:8080 -- python3 examples/spawn_inherited.py
 """
 
 import http.server

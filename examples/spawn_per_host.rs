@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! mkdir -p sites/a.localhost sites/b.localhost; echo hello > sites/a.localhost/index.html
-//! cargo run --release --example spawn_per_host 127.0.0.1:8080 sites
+//! cargo run --release --features spawn --example spawn_per_host 127.0.0.1:8080 sites
 //! curl http://a.localhost:8080/
 //! ```
 

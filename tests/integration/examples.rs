@@ -113,7 +113,7 @@ async fn carry_user_carries_who_is_logged_in_and_nobody_else() {
 #[cfg(unix)]
 #[tokio::test]
 async fn spawn_backend_runs_whatever_serves() {
-    let inherits = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/spawn_inherited.py");
+    let inherits = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/spawn_inherited.py");
     for (command, answer) in [
         (&["-m", "http.server", "--bind", "127.0.0.1", "__PORT__"] as &[_], "Directory listing"),
         (&[inherits], "GET / answered by process"),

@@ -8,7 +8,6 @@ use crate::error::{Error, ErrorKind};
 ///
 /// [RFC 9112 §3.2]: https://www.rfc-editor.org/rfc/rfc9112#section-3.2
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "RFC 9112 knows these four")]
 pub(crate) enum Form {
     /// A path and perhaps a query: what clients send to servers.
     Origin,

@@ -5,7 +5,7 @@
 //! longer:
 //!
 //! ```text
-//! cargo test --release --all-features --test integration soak -- --ignored --nocapture --test-threads 1
+//! cargo test --release -p nexthop-tests soak -- --ignored --nocapture --test-threads 1
 //! ```
 
 use std::{
