@@ -36,11 +36,11 @@ pub use proxy_request::ProxyRequest;
 #[cfg(feature = "forward")]
 pub(crate) use proxy_request::{Tunnelled, bare};
 
-/// Holds the address of the socket's peer, as reported by the operating system.
+/// Holds the address of the socket's peer, as reported by the operating system or by a required PROXY protocol header.
 ///
 /// [`serve`](crate::serve()) or another acceptor inserts it into each request. It is trusted, and it is never an
-/// address from a header: `ProxyMiddleware` restores the client's address separately, into [`OriginalRequest`]. A
-/// request without a `PeerAddr` has an unknown peer, and an unknown peer is never trusted.
+/// address from an HTTP header: `ProxyMiddleware` restores the client's address separately, into [`OriginalRequest`].
+/// A request without a `PeerAddr` has an unknown peer, and an unknown peer is never trusted.
 #[doc(alias = "remote address")]
 #[doc(alias = "ConnectInfo")]
 #[derive(Clone, Debug, PartialEq, Eq)]
