@@ -155,7 +155,7 @@ async fn an_intercepted_request_reaches_its_origin_which_is_verified() {
             let response = channel.exchange("GET", "/a%2Fb?c", "Proxy-Authorization: x\r\nX-Kept: 1\r\n", "").await;
             assert_eq!(response.status(), status);
             if status == 502 {
-                let expected = "(TLS handshake: the certificate's signature is not right)\n";
+                let expected = "(TLS handshake: the certificate's signature is not valid)\n";
                 assert!(response.text().ends_with(expected), "{}", response.text());
             }
         }
