@@ -19,15 +19,15 @@ pub(super) const fn kind(kind: ErrorKind) -> &'static str {
         ErrorKind::Denied => "denied",
         ErrorKind::HeadTooLarge => "head_too_large",
         ErrorKind::Internal => "internal",
-        ErrorKind::LoopDetected => "loop",
-        ErrorKind::MethodNotAllowed => "method",
+        ErrorKind::LoopDetected => "loop_detected",
+        ErrorKind::MethodNotAllowed => "method_not_allowed",
         ErrorKind::LengthRequired => "length_required",
         ErrorKind::Misdirected => "misdirected",
         ErrorKind::ProxyAuthentication => "proxy_authentication",
         ErrorKind::RequestBody => "request_body",
         ErrorKind::RequestTimeout => "request_timeout",
         ErrorKind::Signature => "signature",
-        ErrorKind::InvalidTarget => "target",
+        ErrorKind::InvalidTarget => "invalid_target",
         ErrorKind::Timeout => "timeout",
         ErrorKind::TooLarge => "too_large",
         ErrorKind::Unavailable => "unavailable",
@@ -38,7 +38,7 @@ pub(super) const fn kind(kind: ErrorKind) -> &'static str {
 
 pub(super) const fn phase(phase: Phase) -> &'static str {
     match phase {
-        Phase::Validate => "decide",
+        Phase::Validate => "validate",
         Phase::Queue => "queue",
         Phase::Resolve => "resolve",
         Phase::Connect => "connect",
