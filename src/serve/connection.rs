@@ -23,9 +23,10 @@ use tokio::{
 use super::streams::Streams;
 use super::{
     activity::Activity,
-    dispatch::{Dispatch, Served},
+    dispatch::Dispatch,
     drain::{DrainGuard, DrainOf},
     drive::{Limits, drive},
+    http_service::HttpService,
     listener::Accepted,
     proxy_protocol::{self, ProxyProtocol},
     stream::{Guarded, Stream},
@@ -86,7 +87,7 @@ impl Connections {
         permit: Option<OwnedSemaphorePermit>,
     ) where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        S: Served,
+        S: HttpService,
     {
         let (watch, activity) = (guard.watch().clone(), Activity::new());
         let client = (Client::of::<Stream<Io>>(guard.gauge(), watch.clone()), guard.drain());
@@ -146,7 +147,7 @@ impl Connections {
     ) -> Result<(), BoxError>
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        S: Served,
+        S: HttpService,
     {
         let io = TokioIo::new(stream);
         let service = Dispatch {

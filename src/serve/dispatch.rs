@@ -23,25 +23,6 @@ use crate::{
     transport::Client,
 };
 
-/// What can be served. `serve` itself says the same in words of its own, because it is there that somebody reads what does not fit.
-pub(crate) trait Served:
-    Service<Request<Incoming>, Response = Response<Self::Body>, Error: Into<BoxError>, Future: Send + 'static>
-    + Clone
-    + Send
-    + 'static
-{
-    type Body: Body<Data: Send, Error: Into<BoxError>> + Send + 'static;
-}
-
-impl<S, B> Served for S
-where
-    S: Service<Request<Incoming>, Response = Response<B>, Error: Into<BoxError>, Future: Send + 'static>,
-    S: Clone + Send + 'static,
-    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
-{
-    type Body = B;
-}
-
 /// What one connection does with its requests: tell where each came from, call a clone of the service, answer.
 pub(super) struct Dispatch<S> {
     pub(super) service: S,

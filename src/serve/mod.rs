@@ -82,6 +82,7 @@ mod connection;
 mod dispatch;
 mod drain;
 mod drive;
+mod http_service;
 #[cfg(feature = "forward")]
 mod inside;
 mod listener;
@@ -101,6 +102,7 @@ pub(crate) use connection::Protocol;
 #[cfg(feature = "forward")]
 pub(crate) use drain::DrainOf;
 pub use drain::{Drain, DrainGuard};
+pub use http_service::HttpService;
 #[cfg(feature = "forward")]
 pub(crate) use inside::Inside;
 pub use listener::{Accepted, Listener};
