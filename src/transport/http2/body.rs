@@ -37,7 +37,7 @@ pub(crate) struct Incoming {
 
 /// What keeps the stream's place on its connection.
 pub(super) enum Place {
-    Alone(#[expect(dead_code, reason = "held until the end, and dropped then")] Stream),
+    Alone(Stream),
     /// Together with the task that sends the rest of the request.
     Shared(Arc<TwoWay>),
 }
@@ -136,6 +136,11 @@ impl Incoming {
     fn failed(&mut self, error: h2::Error) -> Option<Error> {
         let place = self.place.take();
         self.step = Step::End;
+        match &place {
+            Some(Place::Alone(stream)) => stream.note(&error),
+            Some(Place::Shared(two_way)) => two_way.stream().note(&error),
+            None => {}
+        }
         // RFC 9113 §8.1: so an upstream asks for no more of a request that it has answered completely. When the request was sent before, it
         // has nothing to ask for, and this is a body that was cut.
         let done = error.is_remote() && error.is_reset() && error.reason() == Some(Reason::NO_ERROR);
