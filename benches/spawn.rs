@@ -1,4 +1,4 @@
-//! What a child costs: `cargo bench --profile fat -p nexthop-benches --bench spawn`.
+//! Measures the cost of a child process: `cargo bench --profile fat -p nexthop-benches --bench spawn`.
 //!
 //! *Cold*: the median time from a request to its answer, where that starts the child, beside the median time that the same program takes from
 //! its start to its first accepted connection. What is between them is ours.

@@ -1,4 +1,4 @@
-//! What the pieces of a proxied request cost, without sockets: `cargo bench --profile fat -p nexthop-benches --bench transport`.
+//! Measures the parts of a proxied request, without sockets: `cargo bench --profile fat -p nexthop-benches --bench transport`.
 //!
 //! An exchange is timed over an in-memory connection whose other end answers from the same thread, so the upstream's part is in the figure.
 

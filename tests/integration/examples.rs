@@ -35,8 +35,8 @@ async fn python_backend_verifies_signatures() {
         return eprintln!("not run: there is no python3");
     }
     let output = Example::run("python_backend", &["--once"]).await;
-    let believed = r#"through the front: 200 {"path": "/cart?id=7", "client": "127.0.0.1", "carried": {"user": {"name": "alice"}}, "length": 9}"#;
-    assert_eq!(output.lines().collect::<Vec<_>>(), [believed, r#"past the front: 403 {"error": "forbidden"}"#]);
+    let accepted = r#"signed by the front end: 200 {"path": "/cart?id=7", "client": "127.0.0.1", "carried": {"user": {"name": "alice"}}, "length": 9}"#;
+    assert_eq!(output.lines().collect::<Vec<_>>(), [accepted, r#"past the front end: 403 {"error": "forbidden"}"#]);
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn restore_original_believes_its_neighbours_or_nobody() {
         let addr = example.line().await.strip_prefix("http://").unwrap().parse().unwrap();
         let response = RawClient::tcp(addr).await.exchange(request).await;
         assert!(response.text().lines().next().unwrap().ends_with(told), "{}", response.text());
-        assert!(response.text().contains("fields left: [\"host\"]"), "{}", response.text());
+        assert!(response.text().contains("headers left: [\"host\"]"), "{}", response.text());
     }
 }
 

@@ -97,7 +97,7 @@ async fn a_hundred_mixed_requests_add_up() {
         ("requests_total{outcome=cancelled,status=2xx}", 10.0),
         ("requests_total{outcome=cancelled,status=none}", 10.0),
         ("request_errors_total{kind=connect,phase=connect}", 10.0),
-        ("request_errors_total{kind=target,phase=decide}", 10.0),
+        ("request_errors_total{kind=invalid_target,phase=validate}", 10.0),
         ("request_errors_total{kind=upstream,phase=response_body}", 10.0),
         ("request_duration_seconds{}", 100.0),
         ("response_head_seconds{}", 70.0),
