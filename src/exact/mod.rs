@@ -78,7 +78,8 @@
 //! | `Transfer-Encoding: chunked` and `Content-Length` | chunked body; `Content-Length` is removed | closed |
 //! | any other `Transfer-Encoding`, or one in HTTP/1.0 | 502 | closed |
 //! | neither header | the body ends when the upstream closes the connection | closed |
-//! | fewer bytes than announced | the body ends in an error, and the client's connection is closed | closed |
+//! | fewer bytes than announced | the bytes that arrived; then the body ends in an error, and the client's connection is closed | closed |
+//! | a TLS connection that ends without `close_notify`, also within a body that ends with its connection (RFC 9112 §9.8) | the same | closed |
 //! | more bytes than announced | a body of the announced length | closed |
 //! | body of a `204`, a `304` or a response to `HEAD` | no body | closed |
 //! | `101` to a request without upgrade, `101` to another protocol, `101` for websocket without the right `Sec-WebSocket-Accept` | 502 | closed |

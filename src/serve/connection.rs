@@ -32,6 +32,8 @@ use super::{
     stream::{Guarded, Stream},
     watch::{Phase, Watch},
 };
+#[cfg(feature = "tls")]
+use crate::transport::secured::Session;
 use crate::{error::BoxError, ext::PeerAddr, transport::Client};
 
 /// How the connections of one server are treated.
@@ -125,7 +127,7 @@ impl Connections {
             let tls = until(deadline, acceptor.accept(io)).await??;
             let protocol = Protocol::agreed(tls.get_ref().1);
             activity.touch();
-            return Ok(Established { stream: Stream::Tls(Box::new(tls)), peer, tls: true, protocol });
+            return Ok(Established { stream: Stream::Tls(Box::new(Session::new(tls))), peer, tls: true, protocol });
         }
         activity.touch();
         #[cfg(feature = "http2")]

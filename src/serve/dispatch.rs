@@ -140,9 +140,11 @@ where
                         if let Some(in_flight) = &in_flight {
                             in_flight.spare(response.extensions_mut());
                         }
-                        return Poll::Ready(Ok(respond(
-                            response.map(|body| AnswerBody { body: Some(body), in_flight }),
-                        )));
+                        return Poll::Ready(Ok(respond(response.map(|body| AnswerBody {
+                            body: Some(body),
+                            failed: None,
+                            in_flight,
+                        }))));
                     }
                     Err(error) => break error.into(),
                 },
@@ -182,7 +184,7 @@ fn refuse<B>(error: BoxError, in_flight: Option<InFlight>) -> Result<Response<An
 }
 
 fn empty<B>(status: StatusCode, in_flight: Option<InFlight>) -> Response<AnswerBody<B>> {
-    let mut response = Response::new(AnswerBody { body: None, in_flight });
+    let mut response = Response::new(AnswerBody { body: None, failed: None, in_flight });
     *response.status_mut() = status;
     response
 }
@@ -192,26 +194,39 @@ pin_project! {
     pub(super) struct AnswerBody<B> {
         #[pin]
         body: Option<B>,
+        failed: Option<Box<Failed>>,
         in_flight: Option<InFlight>,
     }
 }
 
-impl<B: Body> Body for AnswerBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
+/// The error of a body, until what came before it is written.
+struct Failed {
+    error: BoxError,
+    turn: u64,
+}
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+impl<B: Body<Error: Into<BoxError>>> Body for AnswerBody<B> {
+    type Data = B::Data;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
         let this = self.project();
         let Some(body) = this.body.as_pin_mut() else { return Poll::Ready(None) };
-        let polled = body.poll_frame(cx);
-        if let Some(in_flight) = this.in_flight {
-            in_flight.hold_up(polled.is_ready());
+        let Some(in_flight) = this.in_flight else { return body.poll_frame(cx).map_err(Into::into) };
+        if let Some(Failed { turn, .. }) = this.failed.as_deref() {
+            ready!(in_flight.delivery().poll_written(*turn, cx));
+            return Poll::Ready(this.failed.take().map(|failed| Err(failed.error)));
         }
-        polled
+        let polled = body.poll_frame(cx);
+        in_flight.hold_up(matches!(polled, Poll::Ready(None | Some(Ok(_)))));
+        let Poll::Ready(Some(Err(error))) = polled else { return polled.map_err(Into::into) };
+        let turn = in_flight.delivery().ask(cx);
+        *this.failed = Some(Box::new(Failed { error: error.into(), turn }));
+        Poll::Pending
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
+        self.failed.is_none() && self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -18,4 +18,5 @@ mod retry;
 #[cfg(target_os = "linux")]
 mod soak;
 mod stress;
+mod truncated;
 mod upgrade;
