@@ -28,10 +28,10 @@
 //!   connection counts as open until it is closed, and is cut at the deadline. [`Drain`] counts connections and
 //!   [tunnels](Drain::tunnels). [`shutdown_signal`] waits for `SIGTERM` and ctrl-c.
 //!
-//! A client that stalls within a request's body is left to the application, because only the application knows whether
-//! it reads the body: `ProxyApp` answers with 408 after 60 s
-//! ([`body_idle_timeout`](crate::exact::ExactProxyBuilder::body_idle_timeout)). Other applications add a layer such as
-//! `tower_http::timeout::RequestBodyTimeoutLayer`, or a timeout around their reads.
+//! A client that stalls within a request's body, or sends its chunk extensions or trailers byte by byte, is left to the
+//! application, because only the application knows whether it reads the body: `ProxyApp` answers with 408 after 60 s
+//! without content ([`body_idle_timeout`](crate::exact::ExactProxyBuilder::body_idle_timeout)). Other applications add a
+//! layer such as `tower_http::timeout::RequestBodyTimeoutLayer`, or a timeout around their reads.
 //!
 //! Each connection is one task. On HTTP/1 there is no task per request; on HTTP/2, hyper spawns one per stream. The
 //! service is cloned per request.

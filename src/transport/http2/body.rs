@@ -102,9 +102,12 @@ impl Incoming {
                     return Poll::Ready(Some(Err(padded().in_phase(Phase::ResponseBody).after_send())));
                 }
                 Poll::Ready(Some(Ok(frame))) => {
-                    self.moved();
-                    if let Some(data) = frame.data_ref() {
-                        let length = data.len();
+                    let length = frame.data_ref().map(Bytes::len);
+                    // A frame without content is no progress.
+                    if length != Some(0) {
+                        self.moved();
+                    }
+                    if let Some(length) = length {
                         // Read by us: the upstream may send as much again.
                         let _ = self.receive.flow_control().release_capacity(length);
                         self.left = self.left.map(|left| left.saturating_sub(length as u64));
