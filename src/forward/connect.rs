@@ -5,11 +5,11 @@ use std::{convert::Infallible, sync::Arc};
 use bytes::BytesMut;
 use http::{Request, Response, uri::Scheme};
 use hyper::{body::Incoming, ext::ReasonPhrase};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tower_service::Service;
 
 use super::{
-    hello::peek,
+    hello::{peek, unless},
     layer::Config,
     policy::{ConnectAction, DetectedProtocol},
     route::{Connect, Tunnel},
@@ -20,7 +20,7 @@ use crate::{
     body::Body,
     error::{BoxError, Error},
     ext::Tunnelled,
-    serve::Protocol,
+    serve::{Drain, HEAD_GRACE, Protocol},
     transport::{self, Carrier, Client, tunnel},
 };
 
@@ -107,7 +107,7 @@ async fn look(config: &Config, connect: &mut Connect) -> Result<Inside, BoxError
     };
     // Browsers open tunnels ahead and say nothing in them: a shutdown is not to wait for a word.
     let quiet = timeout_at(quiet, connect.drain.draining());
-    let peeked = peek(&mut io, &ahead, quiet, deadline).await?;
+    let peeked = in_time(&connect.drain, peek(&mut io, &ahead, quiet, deadline)).await??;
     let decision = match connect.decision {
         ConnectAction::Peek => (config.policy.on_detected)(&connect.asked(), &peeked.opening),
         decision => decision,
@@ -123,7 +123,8 @@ async fn look(config: &Config, connect: &mut Connect) -> Result<Inside, BoxError
         #[cfg(feature = "intercept")]
         (ConnectAction::Intercept, DetectedProtocol::Tls(hello)) => {
             let sni = hello.sni.clone();
-            let tls = super::intercept::accept(config, connect, sni.as_deref(), io, peeked, deadline).await?;
+            let accepting = super::intercept::accept(config, connect, sni.as_deref(), io, peeked, deadline);
+            let tls = in_time(&connect.drain, accepting).await??;
             let agreed = Protocol::agreed(tls.stream().get_ref().1);
             Ok(Inside::Http(Kind::Tls(tls), sni, Some(agreed)))
         }
@@ -132,4 +133,13 @@ async fn look(config: &Config, connect: &mut Connect) -> Result<Inside, BoxError
         }
         (ConnectAction::Deny | ConnectAction::Peek, _) => Err("tunnel denied after protocol detection".into()),
     }
+}
+
+/// Returns the output of `future`, unless it takes longer than a head may after the server's shutdown has begun.
+async fn in_time<F: Future>(drain: &Drain, future: F) -> Result<F::Output, BoxError> {
+    let over = async {
+        drain.draining().await;
+        sleep(HEAD_GRACE).await;
+    };
+    unless(over, future).await.ok_or_else(|| "tunnel closed by the server's shutdown".into())
 }

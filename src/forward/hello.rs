@@ -72,7 +72,7 @@ pub(super) async fn peek(
 }
 
 /// What `future` comes to, if it does before `over` is.
-async fn unless<F: Future>(over: impl Future, future: F) -> Option<F::Output> {
+pub(super) async fn unless<F: Future>(over: impl Future, future: F) -> Option<F::Output> {
     let mut over = pin!(over);
     let mut future = pin!(future);
     poll_fn(|cx| match future.as_mut().poll(cx) {

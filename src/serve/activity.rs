@@ -67,9 +67,9 @@ impl Activity {
         self.idle_since.store(self.now(), Ordering::Relaxed);
     }
 
-    /// When a connection that may wait `limit` for a head has waited too long; `None` while a request is in flight.
-    pub(super) fn deadline(&self, limit: Duration) -> Option<Instant> {
-        self.is_idle().then(|| self.at(&self.idle_since) + limit)
+    /// Returns when the wait for a request's head began; `None` while a request is in flight.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        self.is_idle().then(|| self.at(&self.idle_since))
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -153,15 +153,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_wait_counts_from_the_end_of_the_last_request() {
-        let limit = Duration::from_secs(30);
         let (activity, start) = (Activity::new(), Instant::now());
-        assert_eq!(activity.deadline(limit), Some(start + limit));
+        assert_eq!(activity.idle_since(), Some(start));
         let (first, second) = (activity.begin(false), activity.begin(false));
         tokio::time::advance(Duration::from_secs(100)).await;
         drop(first);
-        assert_eq!(activity.deadline(limit), None);
+        assert_eq!(activity.idle_since(), None);
         drop(second);
-        assert_eq!(activity.deadline(limit), Some(start + Duration::from_secs(130)));
+        assert_eq!(activity.idle_since(), Some(start + Duration::from_secs(100)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -170,7 +170,9 @@ impl<L, S> Serve<L, S> {
     ///
     /// The server stops accepting connections, lets open connections finish the request in flight, waits until each
     /// connection and tunnel is closed, and cuts those that are still open after the
-    /// [drain timeout](Self::drain_timeout). [`shutdown_signal`](super::shutdown_signal) completes on `SIGTERM`, by
+    /// [drain timeout](Self::drain_timeout). Handshakes in progress are not waited for, a request whose head has begun to
+    /// arrive is waited for 1 s, and an HTTP/2 client without a request in flight must acknowledge the shutdown within
+    /// 5 s. [`shutdown_signal`](super::shutdown_signal) completes on `SIGTERM`, by
     /// which containers are stopped, and on ctrl-c. The cookbook page [`kubernetes`](crate::cookbook::kubernetes) adds
     /// a readiness probe.
     ///

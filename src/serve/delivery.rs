@@ -12,7 +12,7 @@ use std::{
 ///
 /// hyper closes a connection, or resets a stream, at once when a body fails, and drops what it has not written yet: the end of what the
 /// upstream sent, or all of it, with the head. So the error is held back until the connection's task has had a whole turn after it, which
-/// writes what was handed over before, and the socket has taken all of that. What the windows of an HTTP/2 client hold back is still dropped.
+/// writes what was handed over before, and the socket has taken all of that. Data that the windows of an HTTP/2 client hold back is still dropped.
 #[derive(Debug, Default)]
 pub(super) struct Delivery {
     /// True while a response waits.

@@ -32,7 +32,7 @@ pub(super) trait Graceful: Future<Output = hyper::Result<()>> {
 }
 
 /// Drives a connection to its end: asks it to finish when the drain begins, drops it when the drain cuts, and when its client keeps it
-/// waiting for too long.
+/// waiting for too long. A drain does not wait for requests whose head is incomplete after [`HEAD_GRACE`].
 pub(super) async fn drive<C: Graceful>(
     mut connection: Pin<&mut C>,
     limits: Limits,
@@ -40,7 +40,8 @@ pub(super) async fn drive<C: Graceful>(
     watch: &Watch,
 ) -> Result<(), BoxError> {
     let timer = pin!(sleep(limits.head.min(limits.write)));
-    let mut clock = Clock { limits, activity, timer, armed: false, leaving: false, writes: 0, moved: Instant::now() };
+    let moved = Instant::now();
+    let mut clock = Clock { limits, activity, timer, armed: false, leaving: false, draining: None, writes: 0, moved };
     poll_fn(|cx| {
         if !clock.armed {
             watch.wake(cx.waker()); // once: it is always the same task
@@ -62,13 +63,22 @@ pub(super) async fn drive<C: Graceful>(
                 Some(Overdue::Reader) => {
                     return Poll::Ready(Err("the client accepted no bytes within the write timeout".into()));
                 }
+                Some(Overdue::Head) if !C::MULTIPLEXED && phase != Phase::Open => {
+                    return Poll::Ready(Err("no complete request head arrived before the server's shutdown".into()));
+                }
                 Some(Overdue::Head) if !C::MULTIPLEXED => {
                     return Poll::Ready(Err("no complete request head arrived within the header timeout".into()));
                 }
                 _ => {}
             }
+            if phase != Phase::Open {
+                clock.drain();
+            }
             if clock.leaving || (phase == Phase::Open && overdue.is_none()) {
-                return Poll::Pending;
+                if clock.armed {
+                    return Poll::Pending;
+                }
+                continue;
             }
             clock.leave();
             connection.as_mut().graceful_shutdown();
@@ -93,7 +103,7 @@ enum Overdue {
     Reader,
 }
 
-/// Finds out when a limit is reached, with one timer that is only ever pushed later, and only when it fires.
+/// Finds out when a limit is reached, with one timer that is pushed later only when it fires, and earlier only when the drain begins.
 ///
 /// Room in the socket is the stream's own matter (`Guarded`), since it is so in a tunnel, too. Here it is about what an HTTP/2 client
 /// withholds otherwise: windows for its responses (RFC 9113 §5.2), and the answer to being told to go.
@@ -105,6 +115,8 @@ struct Clock<'a> {
     armed: bool,
     /// The connection was asked to finish.
     leaving: bool,
+    /// When the drain began.
+    draining: Option<Instant>,
     /// What `Activity::writes` was when `moved` was set.
     writes: u32,
     /// When something was last written that had been waited for.
@@ -124,14 +136,15 @@ impl Clock<'_> {
             let now = Instant::now();
             // Told to go, an HTTP/2 connection goes when all is done.
             let heads = !(C::MULTIPLEXED && self.leaving);
-            let head = self.activity.deadline(self.limits.head).filter(|_| heads);
+            let head = self.activity.idle_since().filter(|_| heads).map(|since| self.head_deadline(since));
             let mut next = head.unwrap_or(now + self.limits.head);
             if next <= now {
                 return Some(Overdue::Head);
             }
             if C::MULTIPLEXED {
                 // At least once per limit, so that a wait that begins in between is seen before it is over.
-                let reader = self.waits_since().unwrap_or(now) + self.limits.write;
+                let (since, limit) = self.waits().unwrap_or((now, self.farewell_limit()));
+                let reader = since + limit;
                 if reader <= now {
                     return Some(Overdue::Reader);
                 }
@@ -147,23 +160,53 @@ impl Clock<'_> {
         let writes = self.activity.writes();
         if writes != self.writes {
             self.writes = writes;
-            if self.waits_since().is_some() {
+            if self.waits().is_some() {
                 self.moved = Instant::now();
             }
         }
     }
 
-    /// Since when an HTTP/2 client has taken nothing although there was something for it.
-    fn waits_since(&self) -> Option<Instant> {
-        let farewell = || (self.leaving && self.activity.is_idle()).then_some(self.moved);
-        self.activity.held_up_since().or_else(farewell).map(|since| since.max(self.moved))
+    /// Returns when a client that has been idle since `since` must have sent a request's head.
+    fn head_deadline(&self, since: Instant) -> Instant {
+        let deadline = since + self.limits.head;
+        self.draining.map_or(deadline, |began| deadline.min(since.max(began) + HEAD_GRACE))
+    }
+
+    /// Returns since when an HTTP/2 client has taken nothing although there was something for it, and how long it may.
+    fn waits(&self) -> Option<(Instant, Duration)> {
+        if let Some(since) = self.activity.held_up_since() {
+            return Some((since.max(self.moved), self.limits.write));
+        }
+        let idle_since = self.activity.idle_since().filter(|_| self.leaving)?;
+        Some((idle_since.max(self.moved), self.farewell_limit()))
+    }
+
+    /// Returns how long an HTTP/2 client without a request in flight may take to answer the `GOAWAY`.
+    fn farewell_limit(&self) -> Duration {
+        if self.draining.is_some() { self.limits.write.min(FAREWELL) } else { self.limits.write }
     }
 
     fn leave(&mut self) {
         self.leaving = true;
         self.moved = Instant::now();
     }
+
+    /// Notes that the drain has begun.
+    fn drain(&mut self) {
+        if self.draining.is_none() {
+            let now = Instant::now();
+            self.draining = Some(now);
+            self.timer.as_mut().reset(now + HEAD_GRACE);
+            self.armed = false;
+        }
+    }
 }
+
+/// How long a head that has begun to arrive is waited for after the drain has begun: a packet that was lost is sent again within it.
+pub(crate) const HEAD_GRACE: Duration = Duration::from_secs(1);
+/// How long an HTTP/2 client may take to answer the `GOAWAY` of a drain. Longer than a head has: the end of its last response may still be held
+/// back by its windows, which nothing here can see.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 impl<I, S, B> Graceful for http1::UpgradeableConnection<I, S>
 where

@@ -16,8 +16,8 @@
 //! * An HTTP/1 client whose response is complete before its request was read, for instance with 413 or 431, may go on
 //!   sending for 5 s and at most 64 MiB, so that no TCP reset destroys the response (RFC 9112 §9.6).
 //! * A response whose body fails is delivered as far as the body went; then the connection is closed without
-//!   `close_notify`, or the stream is reset. What the flow-control windows of an HTTP/2 client hold back at that moment
-//!   is dropped.
+//!   `close_notify`, or the stream is reset. Data that the flow-control windows of an HTTP/2 client hold back at that
+//!   moment is dropped.
 //! * Request heads have a [size limit](Serve::max_head_bytes) (431), and so have [targets](Serve::max_target_bytes)
 //!   (414). A header value that begins or ends with white space, which hyper accepts in HTTP/2, is answered with 400
 //!   (RFC 9113 §8.2.1).
@@ -106,6 +106,8 @@ pub(crate) use connection::Protocol;
 #[cfg(feature = "forward")]
 pub(crate) use drain::DrainOf;
 pub use drain::{Drain, DrainGuard};
+#[cfg(feature = "forward")]
+pub(crate) use drive::HEAD_GRACE;
 pub use http_service::HttpService;
 #[cfg(feature = "forward")]
 pub(crate) use inside::Inside;

@@ -55,6 +55,8 @@ pub(super) struct Guarded<Io> {
 struct Linger {
     over: Pin<Box<Sleep>>,
     left: usize,
+    /// No head is waited for meanwhile.
+    _in_flight: InFlight,
 }
 
 impl<Io> Guarded<Io> {
@@ -206,7 +208,11 @@ impl<Io: AsyncRead + Unpin> Guarded<Io> {
     /// which destroys what the client has not yet read of the response.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.alive()?;
-        let new = || Box::new(Linger { over: Box::pin(sleep(LINGER)), left: LINGER_BYTES });
+        let activity = &self.activity;
+        let new = || {
+            let in_flight = activity.begin(false);
+            Box::new(Linger { over: Box::pin(sleep(LINGER)), left: LINGER_BYTES, _in_flight: in_flight })
+        };
         let linger = self.linger.get_or_insert_with(new);
         // Looked at also where reading has used up the task's budget.
         if pin!(unconstrained(linger.over.as_mut())).poll(cx).is_ready() {

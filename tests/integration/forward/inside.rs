@@ -286,6 +286,29 @@ async fn a_shutdown_ends_what_is_idle_in_a_tunnel_and_waits_for_what_is_not() {
     assert_eq!(drain.tunnels(), 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_has_begun_to_arrive_in_a_tunnel_delays_a_shutdown_by_1_s() {
+    let authority = CertificateAuthority::builder().build().unwrap();
+    let hello = client_hello(&authority, "a.test", &[]);
+    for begun in [&b"GE"[..], b"GET / HTTP/1.1\r\nHo", &hello[..3], &hello[..hello.len() - 1]] {
+        let builder = ForwardProxy::builder().access(Access::dangerous_any_client());
+        let builder = builder.certificate_authority(authority.clone());
+        let layer = builder.handshake_timeout(Duration::from_secs(600)).build().unwrap();
+        let app = tower::service_fn(async |_: Request<Body>| Ok::<_, Infallible>(Response::new(Body::empty())));
+        let drain = nexthop::serve::Drain::new();
+        let (memory, end) = Memory::serve(layer.layer(app), |serve| serve.drain(drain.clone()));
+        let mut client = memory.client().await;
+        client.send("CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n").await;
+        assert_eq!(client.head_response().await.status(), 200);
+        client.send(begun).await;
+        sleep(Duration::from_secs(3)).await;
+        let began = Instant::now();
+        drain.begin();
+        client.closed().await;
+        assert_eq!((end.await.unwrap().cut(), began.elapsed().as_secs()), (0, 1), "{begun:?}");
+    }
+}
+
 /// A tunnel in memory, where time can be paused, and plain HTTP in it.
 async fn tunnel_in_memory(
     settings: impl FnOnce(ForwardProxyBuilder) -> ForwardProxyBuilder,

@@ -11,8 +11,9 @@ use tokio::{
     sync::{Notify, oneshot},
     time::{Instant, sleep},
 };
+use tokio_rustls::TlsConnector;
 
-use crate::support::{Memory, RawClient, echo, within};
+use crate::support::{Memory, RawClient, echo, tls::TestCa, within};
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -86,7 +87,7 @@ async fn a_request_that_has_begun_to_arrive_is_answered_while_the_server_drains(
     }
     sleep(Duration::from_secs(1)).await;
     drain.begin();
-    sleep(Duration::from_secs(1)).await;
+    sleep(Duration::from_millis(900)).await;
     for (mut client, rest) in begun {
         client.send(rest).await;
         let response = client.response().await;
@@ -94,6 +95,104 @@ async fn a_request_that_has_begun_to_arrive_is_answered_while_the_server_drains(
         client.closed().await;
     }
     assert_eq!(end.await.unwrap().cut(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_has_begun_to_arrive_is_waited_for_1_s_and_does_not_delay_the_shutdown() {
+    let tls = TestCa::new();
+    // hyper closes a connection that has served a request at once.
+    for (before, begun, seconds) in [
+        ("", "GET / HTTP/1.1\r\nHo", 1),
+        ("", "GET / HTTP/1.1\r\nHost: a\r\n", 1),
+        (REQUEST, "G", 0),
+        (REQUEST, "GET / HTTP/1.1\r\nHost: a\r\n\r", 0),
+    ] {
+        for secure in [false, true] {
+            let drain = Drain::new();
+            let (memory, end) = Memory::serve(echo(), |serve| {
+                let serve = serve.drain(drain.clone());
+                if secure { serve.tls(tls.server_config(&["http/1.1"])) } else { serve }
+            });
+            let mut client = if secure {
+                let connector = TlsConnector::from(Arc::new(tls.client_config(&["http/1.1"])));
+                let stream = memory.stream().await;
+                RawClient::over(connector.connect("localhost".try_into().unwrap(), stream).await.unwrap()).patient()
+            } else {
+                memory.client().await
+            };
+            if !before.is_empty() {
+                client.exchange(before).await;
+            }
+            client.send(begun).await;
+            sleep(Duration::from_secs(3)).await;
+            let began = Instant::now();
+            drain.begin();
+            if seconds > 0 {
+                // Bytes that come later do not move the limit.
+                sleep(Duration::from_millis(500)).await;
+                client.send("X").await;
+            }
+            client.read_to_end().await;
+            assert_eq!(end.await.unwrap().cut(), 0, "{begun:?}");
+            assert_eq!(began.elapsed().as_secs(), seconds, "{begun:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_begun_before_a_head_is_closed_at_once() {
+    let ca = TestCa::new();
+    for begun in [&b""[..], b"P", b"PRI * HTTP/2.0\r\n", b"\x16\x03\x01\x02\0\x01"] {
+        let drain = Drain::new();
+        let (memory, end) = Memory::serve(echo(), |serve| {
+            let serve = serve.drain(drain.clone());
+            if begun.starts_with(b"\x16") { serve.tls(ca.server_config(&[])) } else { serve }
+        });
+        let mut client = memory.client().await;
+        client.send(begun).await;
+        sleep(Duration::from_secs(1)).await;
+        let began = Instant::now();
+        drain.begin();
+        client.closed().await;
+        assert_eq!((end.await.unwrap().cut(), began.elapsed()), (0, Duration::ZERO), "{begun:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_http_2_client_that_answers_nothing_delays_the_shutdown_by_5_s() {
+    // SETTINGS; the first half of a request's head; a frame that is not whole.
+    for begun in
+        [&b"\0\0\0\x04\0\0\0\0\0"[..], b"\0\0\0\x04\0\0\0\0\0\0\0\x01\x01\0\0\0\0\x01\x82", b"\0\0\0\x04\0\0\0\0\0\0\0"]
+    {
+        let drain = Drain::new();
+        let (memory, end) = Memory::serve(echo(), |serve| serve.drain(drain.clone()));
+        let mut client = memory.client().await;
+        client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+        client.send(begun).await;
+        sleep(Duration::from_secs(3)).await;
+        let began = Instant::now();
+        drain.begin();
+        client.read_to_end().await;
+        assert_eq!((end.await.unwrap().cut(), began.elapsed().as_secs()), (0, 5), "{begun:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_still_sending_after_its_answer_is_not_reset_by_a_shutdown() {
+    let drain = Drain::new();
+    let refuse = Router::new().fallback(async || StatusCode::PAYLOAD_TOO_LARGE);
+    let (memory, end) = Memory::serve(refuse, |serve| serve.drain(drain.clone()));
+    let mut client = memory.client().await;
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 900000\r\n\r\n").await;
+    assert_eq!(client.response().await.status(), 413);
+    let began = Instant::now();
+    drain.begin();
+    for _ in 0..4 {
+        sleep(Duration::from_secs(1)).await;
+        client.send("still").await;
+    }
+    assert_eq!(end.await.unwrap().cut(), 0);
+    assert_eq!(began.elapsed().as_secs(), 5);
 }
 
 #[tokio::test(start_paused = true)]
