@@ -124,7 +124,7 @@ async fn look(config: &Config, connect: &mut Connect) -> Result<Inside, BoxError
         (ConnectAction::Intercept, DetectedProtocol::Tls(hello)) => {
             let sni = hello.sni.clone();
             let accepting = super::intercept::accept(config, connect, sni.as_deref(), io, peeked, deadline);
-            let tls = in_time(&connect.drain, accepting).await??;
+            let tls = in_time(&connect.drain, Box::pin(accepting)).await??;
             let agreed = Protocol::agreed(tls.stream().get_ref().1);
             Ok(Inside::Http(Kind::Tls(tls), sni, Some(agreed)))
         }
