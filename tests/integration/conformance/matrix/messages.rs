@@ -12,7 +12,8 @@ use crate::{
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Sends each request to an upstream that answers. Returns each as the upstream received it, with its response and the host.
+/// Sends each request to an upstream that answers. Returns each as the upstream received it, with its response and the
+/// host.
 async fn exchange(
     speaks: Speaks,
     kind: Kind,
