@@ -146,7 +146,7 @@ fn recorder(
             let (head, body) = request.into_parts();
             if let Ok(body) = body.collect().await {
                 let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-                // RFC 9112 §3.2.1: a path that is empty is sent as a slash.
+                // RFC 9112 §3.2.1: an empty path is sent as `/`.
                 let slash = if target.starts_with('?') { "/" } else { "" };
                 log.add(head.method.as_str(), &format!("{slash}{target}"), body.to_bytes());
             }

@@ -41,7 +41,7 @@ async fn a_url_goes_on_as_it_is_byte_for_byte() {
     }
     let seen = &upstream.requests()[0];
     assert_eq!(seen.line(), "POST /a%2Fb//c;d?x=%20&x HTTP/1.1");
-    // RFC 9112 §3.2.2: the target counts, whatever Host says.
+    // RFC 9112 §3.2.2: the target takes precedence over `Host`.
     assert_eq!(seen.header("host"), Some(addr.to_string().as_str()));
     assert_eq!((seen.header("x-end"), seen.body.as_slice()), (Some("2"), &b"body"[..]));
     for gone in ["proxy-connection", "proxy-authorization", "connection", "x-hop"] {

@@ -182,7 +182,7 @@ async fn requests_in_a_tunnel_are_kept_alive_and_may_be_pipelined() {
             says(&channel.raw.response().await, &[&format!("url: {}://example.com{path}", way.scheme())]);
         }
         channel.raw.closed().await;
-        // RFC 9112 §2.2: an empty line before a request is passed over.
+        // RFC 9112 §2.2: empty lines before a request are ignored.
         let mut late = proxy.open(way, "example.com", way.port()).await;
         let request = format!("\r\n{}", late.request("GET", "/", ""));
         assert_eq!(late.raw.exchange(request).await.status(), 200);
