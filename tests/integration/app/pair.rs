@@ -1,4 +1,4 @@
-//! Both ends of the hop: `ProxyApp` in front, `ProxyMiddleware` behind, with their defaults.
+//! Both ends of the hop: `ProxyApp` in front, `ProxyMiddleware` behind.
 
 use axum::{
     Json, Router,
@@ -11,6 +11,7 @@ use nexthop::{
     ext::{Carried, OriginalRequest, TrustedBy},
     middleware::{ProxyMiddleware, RestoredHeaders, Trust},
     protocol::{
+        ForwardedHeaders,
         carry::CarriedKeys,
         keyring::Keyring,
         signature::{
@@ -42,8 +43,9 @@ async fn tell(original: OriginalUri, request: Request) -> Json<Value> {
 #[tokio::test]
 async fn the_back_sees_the_request_as_the_client_made_it() {
     let trust = Trust::peers(["loopback"]).unwrap();
-    let layer =
-        ProxyMiddleware::builder().trust(trust).restore(RestoredHeaders::default().host().prefix()).build().unwrap();
+    let restore = RestoredHeaders::default().host().prefix();
+    let layer = ProxyMiddleware::builder().trust(trust).read_headers(ForwardedHeaders::WsgiProxy).restore(restore);
+    let layer = layer.build().unwrap();
     let back = Router::new().route("/x", get(tell)).fallback(tell);
     let back = Front::serve(layer.layer(back)).await;
 
@@ -58,6 +60,28 @@ async fn the_back_sees_the_request_as_the_client_made_it() {
         let expected = json!({
             "uri": uri, "original": target, "host": "front.example", "forwarded": null, "client": "127.0.0.1",
             "scheme": "https", "prefix": "/api",
+        });
+        assert_eq!(seen, expected);
+    }
+}
+
+#[tokio::test]
+async fn with_the_defaults_of_both_ends_client_scheme_host_and_prefix_arrive() {
+    let signed = Trust::signature(keyring(7));
+    for (trust, signer) in [(Trust::peers(["loopback"]).unwrap(), None), (signed, Some(keyring(7)))] {
+        let restore = RestoredHeaders::all();
+        let layer = ProxyMiddleware::builder().trust(trust).restore(restore).build().unwrap();
+        let back = Front::serve(layer.layer(Router::new().fallback(tell))).await;
+        let mut service = ProxyApp::builder(back.url("")).public_scheme(http::uri::Scheme::HTTPS);
+        if let Some(keys) = signer {
+            service = service.signer(Signer::builder(keys).build().unwrap());
+        }
+        let front = Front::serve(Router::new().nest_service("/api", service.build().unwrap())).await;
+        let answer = front.exchange("GET /api/x?y HTTP/1.1\r\nhost: front.example:8443\r\n\r\n").await;
+        let seen: Value = serde_json::from_slice(&answer.body).unwrap();
+        let expected = json!({
+            "uri": "/x?y", "original": "/api/x?y", "host": "front.example:8443", "forwarded": null,
+            "client": "127.0.0.1", "scheme": "https", "prefix": "/api",
         });
         assert_eq!(seen, expected);
     }
