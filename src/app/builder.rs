@@ -389,7 +389,8 @@ impl ProxyAppBuilder {
     /// which they were added.
     ///
     /// A hook sees the response after it was mapped to the client's view, and may replace it, as in
-    /// [`rewrite_request`](Self::rewrite_request). Responses that this service generates, such as those for errors, do
+    /// [`rewrite_request`](Self::rewrite_request). After the hooks, `Content-Length` is made to agree with the body.
+    /// Responses that this service generates, such as those for errors, do
     /// not pass the hooks: wrap the service in a layer to change those.
     #[doc(alias = "hook")]
     #[doc(alias = "map_response")]

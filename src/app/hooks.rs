@@ -1,8 +1,9 @@
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
-use http::{Response, request, response};
+use http::{HeaderValue, Response, StatusCode, header::CONTENT_LENGTH, request, response};
+use http_body::Body as _;
 
-use crate::{body::Body, error::Error, exact::answer};
+use crate::{body::Body, error::Error, exact::answer, message::framing::agree};
 
 /// A value that a hook of [`rewrite_request`](super::ProxyAppBuilder::rewrite_request) or
 /// [`rewrite_response`](super::ProxyAppBuilder::rewrite_response) may return: `()`, or a `Result` whose error replaces
@@ -108,26 +109,45 @@ impl Hooks {
     }
 
     /// Runs the response hooks that need no waiting; only called where all are such.
-    pub(super) fn rewrite_response_now(&self, response: Response<Body>) -> Response<Body> {
+    pub(super) fn rewrite_response_now(&self, response: Response<Body>, is_head: bool) -> Response<Body> {
         if self.response.is_empty() {
             return response;
         }
-        self.response.iter().fold(response, |response, hook| match hook {
+        let length = response.headers().get(CONTENT_LENGTH).cloned();
+        let response = self.response.iter().fold(response, |response, hook| match hook {
             ResponseHook::Now(hook) => rewritten(response, &**hook),
             ResponseHook::Later(_) => response,
-        })
+        });
+        with_length(response, length.as_ref(), is_head)
     }
 
     /// Runs all response hooks.
-    pub(super) async fn rewrite_response(&self, mut response: Response<Body>) -> Response<Body> {
+    pub(super) async fn rewrite_response(&self, mut response: Response<Body>, is_head: bool) -> Response<Body> {
+        if self.response.is_empty() {
+            return response;
+        }
+        let length = response.headers().get(CONTENT_LENGTH).cloned();
         for hook in &self.response {
             response = match hook {
                 ResponseHook::Now(hook) => rewritten(response, &**hook),
                 ResponseHook::Later(hook) => hook(response).await,
             };
         }
-        response
+        with_length(response, length.as_ref(), is_head)
     }
+}
+
+/// Makes `Content-Length` agree with the body that the hooks left. `before` is the upstream's, whose body had that size.
+fn with_length(mut response: Response<Body>, before: Option<&HeaderValue>, is_head: bool) -> Response<Body> {
+    let (status, body) = (response.status(), response.body());
+    let exact = if body.is_end_stream() { Some(0) } else { body.size_hint().exact() };
+    let headers = response.headers_mut();
+    let is_stale = exact.is_none() && before.is_some() && headers.get(CONTENT_LENGTH) == before;
+    if is_stale && !is_head && status != StatusCode::NOT_MODIFIED {
+        headers.remove(CONTENT_LENGTH);
+    }
+    agree(headers, status, is_head, exact);
+    response
 }
 
 fn rewritten(response: Response<Body>, hook: &RewriteNow<response::Parts>) -> Response<Body> {
