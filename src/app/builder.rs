@@ -7,7 +7,7 @@ use crate::protocol::signature::classic::ClassicSigner;
 use crate::{
     app::{
         forwarded::Common,
-        hooks::{Hooks, IntoHookResult, RequestHook, ResponseHook},
+        hooks::{Hooks, IntoHookResponse, IntoHookResult, RequestHook, ResponseHook},
         seal::Seal,
         service::{ProxyApp, Settings},
         settings::{ForwardedFor, HostHeader, PathPrefix, Via},
@@ -405,14 +405,22 @@ impl ProxyAppBuilder {
 
     /// Adds an asynchronous hook that changes the head or the body of each response of the upstream.
     ///
-    /// Otherwise it is as [`rewrite_response`](Self::rewrite_response). With an asynchronous hook, each request costs
-    /// one more allocation.
+    /// The closure returns the response, or a `Result` whose error replaces it. Otherwise it is as
+    /// [`rewrite_response`](Self::rewrite_response). With an asynchronous hook, each request costs one more allocation.
+    ///
+    /// To edit pages, see [`ResponseExt::with_text`](crate::ResponseExt::with_text), which decodes compressed bodies and
+    /// removes the headers that no longer apply. A hook that replaces the body itself removes them itself, except for
+    /// `Content-Length`.
+    #[doc(alias = "rewrite body")]
     pub fn rewrite_response_async<F, Fut>(mut self, rewrite: F) -> Self
     where
         F: Fn(Response<Body>) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Response<Body>> + Send + 'static,
+        Fut: Future<Output: IntoHookResponse> + Send + 'static,
     {
-        self.hooks.response.push(ResponseHook::Later(Arc::new(move |response| Box::pin(rewrite(response)))));
+        self.hooks.response.push(ResponseHook::Later(Arc::new(move |response| {
+            let rewritten = rewrite(response);
+            Box::pin(async { rewritten.await.into_response() })
+        })));
         self
     }
 

@@ -27,7 +27,8 @@ mod sealed {
     #[expect(unnameable_types, reason = "sealed: users only return what implements it")]
     pub trait Sealed {}
     impl Sealed for () {}
-    impl<E> Sealed for Result<(), E> {}
+    impl Sealed for super::Response<super::Body> {}
+    impl<T, E> Sealed for Result<T, E> {}
 }
 
 impl IntoHookResult for () {
@@ -39,6 +40,35 @@ impl IntoHookResult for () {
 impl<E: Into<Answer>> IntoHookResult for Result<(), E> {
     fn into_result(self) -> Result<(), Answer> {
         self.map_err(Into::into)
+    }
+}
+
+/// A value that an asynchronous hook of
+/// [`rewrite_response_async`](super::ProxyAppBuilder::rewrite_response_async) may return: the response, or a `Result`
+/// whose error replaces the response.
+///
+/// Implemented for `Response<Body>` and for `Result<Response<Body>, E>` where `E` is `Response<Body>`,
+/// `Box<Response<Body>>` or [`Error`], such as that of [`ResponseExt::with_text`](crate::ResponseExt::with_text).
+/// Sealed: other types cannot implement this trait.
+#[diagnostic::on_unimplemented(
+    message = "an asynchronous response hook cannot return `{Self}`",
+    label = "expected a `Response<Body>` or a `Result<Response<Body>, E>`",
+    note = "convert the body with `.map(Body::new)`; `E` is a `Response<Body>` or an `Error`"
+)]
+pub trait IntoHookResponse: sealed::Sealed {
+    #[doc(hidden)]
+    fn into_response(self) -> Response<Body>;
+}
+
+impl IntoHookResponse for Response<Body> {
+    fn into_response(self) -> Response<Body> {
+        self
+    }
+}
+
+impl<E: Into<Answer>> IntoHookResponse for Result<Response<Body>, E> {
+    fn into_response(self) -> Response<Body> {
+        self.unwrap_or_else(|error| *error.into())
     }
 }
 

@@ -131,7 +131,7 @@ pub(crate) use builder::pseudonym;
 pub use future::ProxyAppFuture;
 #[cfg(feature = "spawn")]
 pub(crate) use future::{Escort, Passage, State};
-pub use hooks::IntoHookResult;
+pub use hooks::{IntoHookResponse, IntoHookResult};
 #[cfg(feature = "spawn")]
 pub(crate) use salvage::Failed;
 pub use service::ProxyApp;

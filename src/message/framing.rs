@@ -135,7 +135,7 @@ mod tests {
     fn checked(lines: &[(&'static str, &'static str)]) -> Result<(), Error> {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
-            headers.append(*name, http::HeaderValue::from_static(value));
+            headers.append(*name, HeaderValue::from_static(value));
         }
         check_framing(&headers)
     }
