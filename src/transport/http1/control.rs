@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
-use super::{
-    decode::{Framing, Head, bad},
-    encode::parse_length,
+use super::decode::{Framing, Head, bad};
+use crate::{
+    error::Error,
+    message::{framing::parse_length, hop},
 };
-use crate::{error::Error, message::hop};
 
 /// What a field is to the codec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
