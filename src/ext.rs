@@ -3,6 +3,7 @@
 //! | extension | inserted by | read by |
 //! |---|---|---|
 //! | [`PeerAddr`], [`OverTls`] | the acceptor, such as [`serve`](crate::serve()) | `ProxyMiddleware`, `ProxyApp`, `ForwardProxy` |
+//! | [`ConnectionId`] | the acceptor, such as [`serve`](crate::serve()) | `ExactProxy` |
 //! | [`OriginalRequest`] | `ProxyMiddleware` | the application, `ProxyApp` |
 //! | [`Carried`] | the application before `ProxyApp`; `ProxyMiddleware` at the upstream | `ProxyApp`; the application |
 //! | [`ProxyRequest`] | `ForwardProxy` | the application |
@@ -27,10 +28,13 @@ use http::{
 };
 
 mod connect;
+mod connection_id;
 #[cfg(feature = "forward")]
 mod proxy_request;
 
 pub use connect::{ConnectWith, DialPolicy};
+pub(crate) use connection_id::Binding;
+pub use connection_id::ConnectionId;
 #[cfg(feature = "forward")]
 pub use proxy_request::ProxyRequest;
 #[cfg(feature = "forward")]
@@ -131,15 +135,16 @@ impl OverTls {
 
 /// True if nothing is said but what the acceptor says of a connection with each of its requests.
 pub(crate) fn is_of_connection(extensions: &Extensions) -> bool {
-    let peer = || extensions.get::<PeerAddr>().is_some();
-    let tls = || extensions.get::<OverTls>().is_some();
-    match extensions.len() {
-        0 => true,
-        1 => peer() || tls(),
-        2 => peer() && tls(),
-        _ => false,
+    fn count<T: Clone + Send + Sync + 'static>(extensions: &Extensions) -> usize {
+        usize::from(extensions.get::<T>().is_some())
     }
+    let length = extensions.len();
+    let known = || count::<ConnectionId>(extensions) + count::<PeerAddr>(extensions) + count::<OverTls>(extensions);
+    length == 0 || (length <= OF_CONNECTION && length == known())
 }
+
+/// How many extensions an acceptor inserts for the connection of a request, at most.
+const OF_CONNECTION: usize = 3;
 
 /// The request asks for `https`, and came on a connection that is known to be in clear text.
 ///

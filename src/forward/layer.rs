@@ -22,6 +22,9 @@ use crate::{exact::ExactProxy, ext::ConnectWith, message::via::Pseudonym, middle
 ///   tunneled to an upstream, or the requests in the tunnel go to the wrapped service, too.
 /// * A host name of the proxy itself: the request goes to the [app](ForwardProxyBuilder::app) of the host, or as a path
 ///   to the wrapped service.
+/// * A 401 that challenges with NTLM or Negotiate names `Proxy-Support: Session-Based-Authentication` (RFC 4559 §6), if
+///   an [`ExactProxy`] is wrapped and the request has an [`ext::ConnectionId`](crate::ext::ConnectionId), so that
+///   [the authenticated connection](ExactProxy#connection-authentication) serves no other client.
 /// * An HTTP/1.0 client is answered with `Connection: close` (RFC 9112 §9.3).
 ///
 /// Requests that reach an [`ExactProxy`] carry the [dial policy](ForwardProxyBuilder::dial_policy). Requests that the

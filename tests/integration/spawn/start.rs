@@ -76,7 +76,10 @@ async fn a_status_out_of_range_is_not_ready() {
         .build()
         .unwrap();
     let error = within("the start", never.handle().start()).await.unwrap_err();
-    assert!(std::error::Error::source(&error).unwrap().to_string().contains("not ready within the start timeout"), "{error:?}");
+    assert!(
+        std::error::Error::source(&error).unwrap().to_string().contains("not ready within the start timeout"),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 //! * [`front`]: [`Front`], any tower service behind a real server on port 0.
 //! * [`log`]: what is logged.
 //! * [`mock`]: an application that shows what reached it through a layer.
+//! * [`ntlm`]: an upstream that authenticates connections.
 //! * [`tls`]: a certificate authority of the test's own.
 //! * [`turns`]: work that is given up after so many turns.
 //!
@@ -17,6 +18,7 @@ pub mod child;
 pub mod front;
 pub mod log;
 pub mod mock;
+pub mod ntlm;
 pub mod tls;
 pub mod turns;
 
