@@ -67,6 +67,16 @@ impl CertificateAuthority {
     /// If the future is dropped, another call that waits for the same host takes over.
     #[doc(alias = "sni")]
     pub async fn server_config(&self, host: &str) -> Result<Arc<ServerConfig>, Error> {
+        self.server_config_if(host, |_| Ok(())).await
+    }
+
+    /// The same, if `admit` lets a certificate be created where there is none in the cache. It is called with the host, or the domain of a
+    /// wildcard.
+    pub(crate) async fn server_config_if(
+        &self,
+        host: &str,
+        admit: impl FnOnce(&str) -> Result<(), Error>,
+    ) -> Result<Arc<ServerConfig>, Error> {
         let host = Host::parse(host)?;
         if !self.0.issuer.constraints.allow(&host) {
             return Err(Error::new(
@@ -76,7 +86,7 @@ impl CertificateAuthority {
         }
         let subject = self.subject(host);
         let (key, now) = (subject.key(), SystemTime::now());
-        self.0.cache.get(&key, now, self.mint(subject, now)).await
+        self.0.cache.get(&key, now, || admit(&key), self.mint(subject, now)).await
     }
 
     /// Returns the CA certificate.

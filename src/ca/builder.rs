@@ -117,8 +117,8 @@ impl CertificateAuthorityBuilder {
         self
     }
 
-    /// Sets whether only `http/1.1` is offered by ALPN. Default: false, which offers `h2` and `http/1.1` (`h2` with the
-    /// feature `http2`).
+    /// Sets whether only HTTP/1 is selected by ALPN (`http/1.1`, else `http/1.0`). Default: false, which prefers `h2`
+    /// (with the feature `http2`).
     #[doc(alias = "alpn")]
     pub fn http1_only(mut self, only: bool) -> Self {
         self.http1_only = only;

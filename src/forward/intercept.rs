@@ -79,11 +79,12 @@ async fn settings(
     connect: &Connect,
     sni: Option<&str>,
 ) -> Result<Arc<ServerConfig>, Error> {
-    if let Some(new_hosts) = &config.new_hosts {
-        new_hosts.visit(connect.who.peer.as_ref(), sni.unwrap_or(&connect.name), Instant::now())?;
-    }
+    let admit = |host: &str| match &config.new_hosts {
+        Some(new_hosts) => new_hosts.admit(connect.who.peer.as_ref(), host, Instant::now()),
+        None => Ok(()),
+    };
     // As it was written: to a client, an address of IPv4 is another one when it is written as one of IPv6.
-    authority.server_config(sni.unwrap_or(&connect.host)).await
+    authority.server_config_if(sni.unwrap_or(&connect.host), admit).await
 }
 
 /// The record of a fatal alert (RFC 8446 §6): `unrecognized_name` for a host that gets no certificate, else `internal_error`.

@@ -167,7 +167,8 @@ impl<L, S> Serve<L, S> {
 
     /// Serves TLS on each connection (after the PROXY protocol header, if one is required). Default: clear text.
     ///
-    /// If the configuration has no ALPN names, the names of the enabled HTTP versions are offered. The cookbook page
+    /// If the configuration has no ALPN names, the enabled HTTP versions are selected by ALPN: `h2`, `http/1.1` or
+    /// `http/1.0`, in this order. Names in the configuration are used as they are. The cookbook page
     /// [`https`](crate::cookbook::https) loads a configuration from files.
     #[doc(alias = "https")]
     #[doc(alias = "rustls")]

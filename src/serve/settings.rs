@@ -7,6 +7,8 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 
 use super::{Drain, ProxyProtocol, connection::Connections, drive::Limits};
+#[cfg(feature = "tls")]
+use crate::transport::secured::served_protocols;
 
 /// Limits without end are [`FOREVER`].
 #[derive(Clone, Debug)]
@@ -61,12 +63,11 @@ impl Settings {
     fn acceptor(&self, config: &Arc<rustls::ServerConfig>) -> tokio_rustls::TlsAcceptor {
         let mut config = config.clone();
         if config.alpn_protocols.is_empty() {
-            let offered: &[&[u8]] = match () {
-                #[cfg(feature = "http2")]
-                () if self.http2 => &[b"h2", b"http/1.1"],
-                () => &[b"http/1.1"],
-            };
-            Arc::make_mut(&mut config).alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
+            #[cfg(feature = "http2")]
+            let http2 = self.http2;
+            #[cfg(not(feature = "http2"))]
+            let http2 = false;
+            Arc::make_mut(&mut config).alpn_protocols = served_protocols(http2);
         }
         config.into()
     }

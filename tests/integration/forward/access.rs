@@ -1,6 +1,7 @@
 //! Who may use the proxy.
 
 use nexthop::{
+    ca::CertificateAuthority,
     ext::{PeerAddr, ProxyRequest},
     forward::{Access, AccessDecision, Resolved, Resolver},
 };
@@ -168,4 +169,51 @@ async fn a_client_has_no_more_certificates_made_than_it_may() {
     let internal_error = [21, 3, 3, 0, 2, 2, 80];
     assert_eq!(RawClient::over(io).read_to_end().await.0, internal_error, "the tunnel ends, and TLS says so");
     assert_eq!(proxy.authority.stats().misses, 2);
+}
+
+#[tokio::test]
+async fn a_client_may_return_to_any_number_of_hosts_whose_certificates_are_cached() {
+    // One more than are remembered of each client.
+    const HOSTS: u32 = 257;
+    let proxy = Proxy::page(|builder| builder.max_new_hosts(HOSTS)).await;
+    for _ in 0..2 {
+        for host in 0..HOSTS {
+            proxy.tls(proxy.tunnel(&format!("{host}.test:443")).await, &format!("{host}.test")).await;
+        }
+    }
+    assert_eq!(proxy.authority.stats().misses, u64::from(HOSTS));
+}
+
+#[tokio::test]
+async fn hosts_whose_certificates_others_had_made_cost_a_client_nothing() {
+    let proxy = Proxy::page(|builder| builder.max_new_hosts(1)).await;
+    for host in ["a.test", "b.test"] {
+        proxy.authority.server_config(host).await.unwrap();
+    }
+    for host in ["a.test", "b.test", "c.test"] {
+        assert_eq!(proxy.get(Way::Tls, host, 443, "/").await.status(), 200, "{host}");
+    }
+}
+
+/// One that cannot have more certificates must not take those of others out of the cache.
+#[tokio::test]
+async fn hosts_that_are_refused_evict_no_certificate() {
+    let authority = CertificateAuthority::builder().cache_capacity(2).build().unwrap();
+    let with = authority.clone();
+    let mut proxy = Proxy::page(|builder| builder.max_new_hosts(1).certificate_authority(with)).await;
+    proxy.authority = authority;
+    for host in ["a.test", "b.test"] {
+        proxy.authority.server_config(host).await.unwrap();
+    }
+    // In the place of a.test.
+    assert_eq!(proxy.get(Way::Tls, "c.test", 443, "/").await.status(), 200);
+    for host in ["d.test", "e.test", "f.test"] {
+        let mut io = proxy.tunnel(&format!("{host}:443")).await;
+        io.write_all(&client_hello(&proxy.authority, host, &[])).await.unwrap();
+        assert_eq!(RawClient::over(io).read_to_end().await.0, [21, 3, 3, 0, 2, 2, 80], "{host}");
+    }
+    for host in ["b.test", "c.test"] {
+        proxy.authority.server_config(host).await.unwrap();
+    }
+    assert_eq!(proxy.authority.stats().misses, 3);
 }
