@@ -136,6 +136,7 @@
 
 mod error;
 pub mod ext;
+mod timeout;
 
 pub mod message;
 pub mod protocol;

@@ -10,7 +10,7 @@ use super::{Drain, ProxyProtocol, connection::Connections, drive::Limits};
 #[cfg(feature = "tls")]
 use crate::transport::secured::served_protocols;
 
-/// Limits without end are [`FOREVER`].
+/// Limits without end are [`LONGEST`](crate::timeout::LONGEST).
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) drain: Drain,
@@ -94,14 +94,6 @@ impl Default for Settings {
         }
     }
 }
-
-/// A limit that may be none.
-pub(super) fn or_forever(limit: impl Into<Option<Duration>>) -> Duration {
-    limit.into().map_or(FOREVER, |limit| limit.min(FOREVER))
-}
-
-/// Far enough for anybody, and near enough for `Instant` to reckon with.
-const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 /// hyper's own default of what it buffers of a connection.
 const HYPER_BUFFER: usize = 8192 + 4096 * 100;
