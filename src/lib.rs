@@ -136,6 +136,8 @@
 
 mod error;
 pub mod ext;
+#[cfg(feature = "tls")]
+mod pem;
 mod timeout;
 
 pub mod message;
