@@ -59,7 +59,8 @@ impl CertificateAuthority {
     /// signs slowly, such as RSA, it runs on a blocking thread of tokio.
     ///
     /// # Errors
-    /// * `InvalidTarget` (400): `host` is not valid in a certificate.
+    /// * `InvalidTarget` (400): `host` is not valid in a certificate. DNS allows labels that begin or end with a hyphen
+    ///   (`a-.example.com`), certificates do not.
     /// * `Denied` (403): the name constraints of the CA do not allow the host.
     /// * `Internal` (500): the CA certificate has expired or is not yet valid, or signing failed.
     ///
@@ -87,6 +88,14 @@ impl CertificateAuthority {
         let subject = self.subject(host);
         let (key, now) = (subject.key(), SystemTime::now());
         self.0.cache.get(&key, now, || admit(&key), self.mint(subject, now)).await
+    }
+
+    /// Checks that there can be a certificate for `host` at all.
+    ///
+    /// # Errors
+    /// `InvalidTarget` (400).
+    pub(crate) fn check_host(host: &str) -> Result<(), Error> {
+        Host::parse(host).map(|_| ())
     }
 
     /// Returns the CA certificate.

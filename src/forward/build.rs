@@ -91,6 +91,8 @@ pub(super) fn forward_proxy(builder: ForwardProxyBuilder) -> Result<ForwardProxy
         download_host,
         #[cfg(feature = "intercept")]
         on_handshake_failure: builder.on_handshake_failure,
+        #[cfg(feature = "intercept")]
+        invalid_hosts: Default::default(),
     })))
 }
 

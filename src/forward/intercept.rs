@@ -30,6 +30,13 @@ pub(super) async fn accept(
     let late = |_| Error::new(ErrorKind::RequestTimeout, "TLS handshake with the client timed out");
     let accepted = timeout_at(deadline, shake(config, connect, sni, io, peeked)).await.map_err(late);
     accepted.and_then(|accepted| accepted).inspect_err(|error| {
+        // With such a server name, rustls refuses the ClientHello as a whole.
+        if let Err(reason) = CertificateAuthority::check_host(sni.unwrap_or(&connect.host))
+            && let Some(held_back) = config.invalid_hosts.pass()
+        {
+            let host = sni.unwrap_or(&connect.name);
+            tracing::warn!(host, %reason, held_back, "cannot intercept TLS, use ConnectAction::Tunnel for this host");
+        }
         if let Some(hook) = &config.on_handshake_failure {
             hook(&connect.asked(), error);
         }

@@ -117,6 +117,9 @@ pub(super) struct Config {
     pub(super) download_host: Option<Arc<str>>,
     #[cfg(feature = "intercept")]
     pub(super) on_handshake_failure: Option<OnHandshakeFailure>,
+    /// Warnings about hosts that cannot be intercepted.
+    #[cfg(feature = "intercept")]
+    pub(super) invalid_hosts: crate::middleware::Rate,
 }
 
 /// Told of clients that do not take the proxy's certificates.
