@@ -22,6 +22,9 @@ use crate::error::{BoxError, Error, ErrorKind};
 
 /// Issues certificates for intercepted hosts, and caches them. Cheap to clone; clones share the key and the cache.
 ///
+/// Each certificate has an ECDSA key of its own on the curve P-256, whatever the CA's key is. Clients without ECDSA, such
+/// as TLS 1.2 clients with RSA cipher suites only, cannot be intercepted.
+///
 /// # Deployment
 /// Anyone who has the private key can impersonate any host to the clients that trust the CA. No method, no `Debug`
 /// output and no form of the [`Certificate`] exposes the key. Install the certificate only on clients whose TLS is to

@@ -15,8 +15,8 @@ use tokio::sync::OnceCell;
 use super::stats::CacheStats;
 use crate::error::Error;
 
-/// Values by host. The one unused for the longest makes room for another; who asks for one that is being made waits for it. What is being
-/// made takes no room before it is there, so that failures evict nothing.
+/// Values by host. The least recently used one is evicted for another. Calls for a value that is being made wait for it. A value takes room
+/// once it is there, so that failures evict nothing.
 pub(super) struct Cache<T> {
     capacity: usize,
     slots: Mutex<Slots<T>>,
@@ -112,7 +112,7 @@ impl<T: Clone> Cache<T> {
         let mut slots = self.lock();
         let slot = slots.by_host.entry(host.clone()).or_default();
         if slot.cell.get().is_none() {
-            // Whoever began to make it has left, and its slot with it.
+            // The call that began to make it was dropped, and its slot with it.
             slot.cell = cell.clone();
         }
         slots.use_now(host);

@@ -82,6 +82,7 @@ pub(super) fn forward_proxy(builder: ForwardProxyBuilder) -> Result<ForwardProxy
         peek_timeout: clamp(builder.peek_timeout),
         handshake_timeout: clamp(builder.handshake_timeout),
         tunnels: Tunnels::new(builder.max_tunnels, builder.max_tunnels_per_client),
+        attempts: Arc::default(),
         inside: Inside::new(builder.header_timeout, builder.write_timeout, builder.max_head_bytes),
         #[cfg(feature = "intercept")]
         new_hosts: builder.new_hosts.map(super::new_hosts::NewHosts::new),

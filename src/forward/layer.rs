@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use tower_layer::Layer;
 
 use super::{
-    access::Access, apps::Apps, builder::ForwardProxyBuilder, caps::Tunnels, mismatch::HostMismatchPolicy,
-    policy::Policy, resolver::Resolver, service::ForwardProxyService,
+    access::Access, apps::Apps, attempts::Attempts, builder::ForwardProxyBuilder, caps::Tunnels,
+    mismatch::HostMismatchPolicy, policy::Policy, resolver::Resolver, service::ForwardProxyService,
 };
 use crate::{exact::ExactProxy, ext::ConnectWith, message::via::Pseudonym, middleware::HostPattern, serve::Inside};
 
@@ -43,7 +43,7 @@ use crate::{exact::ExactProxy, ext::ConnectWith, message::via::Pseudonym, middle
 /// | 421 | `Misdirected` | [host mismatch](super::HostMismatchPolicy) inside a tunnel |
 /// | 501 | `Unsupported` | unknown transfer coding; extended `CONNECT` with [`websockets`](ForwardProxyBuilder::websockets) off |
 /// | 502 | `Connect` | no connection to the upstream of a tunnel |
-/// | 503 | `Unavailable` | too many tunnels |
+/// | 503 | `Unavailable` | too many tunnels, or unanswered wrong credentials, of this client or in total |
 /// | 504 | `Timeout` | the connection of a tunnel timed out |
 /// | 508 | `LoopDetected` | the request has passed this proxy before |
 ///
@@ -108,6 +108,7 @@ pub(super) struct Config {
     pub(super) peek_timeout: Duration,
     pub(super) handshake_timeout: Duration,
     pub(super) tunnels: Arc<Tunnels>,
+    pub(super) attempts: Arc<Attempts>,
     #[cfg(feature = "intercept")]
     pub(super) new_hosts: Option<super::new_hosts::NewHosts>,
     pub(super) inside: Inside,

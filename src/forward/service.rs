@@ -87,7 +87,7 @@ where
                         let answer = Box::pin(async { opening.await.map(Next::Answer) });
                         ForwardProxyFuture::later(config, Marks::default(), answer)
                     }
-                    Err(error) => ForwardProxyFuture::answer(config, Marks::default(), Err(error)),
+                    Err(refused) => refuse(config, Marks::default(), parts.version, refused),
                 };
             }
         };
@@ -120,8 +120,23 @@ where
             ForwardProxyFuture::later(config, marks, Box::pin(asking))
         }
         Ok(Route::Answer(answer)) => ForwardProxyFuture::answer(config, marks, Ok(*answer)),
-        Err(Refused::Error(error)) => ForwardProxyFuture::answer(config, marks, Err(error)),
-        Err(Refused::Status(status)) => ForwardProxyFuture::answer(config, marks, Ok(plain(status))),
+        Err(refused) => refuse(config, marks, parts.version, refused),
+    }
+}
+
+fn refuse<F>(config: Arc<Config>, marks: Marks, version: Version, refused: Refused) -> ForwardProxyFuture<F> {
+    match refused {
+        Refused::Error(error) => ForwardProxyFuture::answer(config, marks, Err(error)),
+        Refused::Status(status) => ForwardProxyFuture::answer(config, marks, Ok(plain(status))),
+        Refused::Later(error, wait) => {
+            // Over HTTP/2, other requests share the connection.
+            let marks = Marks { is_last: version <= Version::HTTP_11, ..marks };
+            let answer = Box::pin(async {
+                wait.over().await;
+                Err(error)
+            });
+            ForwardProxyFuture::later(config, marks, answer)
+        }
     }
 }
 

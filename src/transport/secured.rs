@@ -16,7 +16,7 @@ use tokio_rustls::{client, server};
 
 use super::io::{Carrier, Io};
 
-/// The protocols that a server of ours selects by ALPN (RFC 7301), the first that the client offers. HTTP/1.0 is spoken by the same code
+/// The protocols that `serve` selects by ALPN (RFC 7301), the first one that the client offers. HTTP/1.0 is spoken by the same code
 /// as HTTP/1.1, and there are clients that offer nothing else.
 #[cfg(feature = "serve")]
 pub(crate) fn served_protocols(http2: bool) -> Vec<Vec<u8>> {

@@ -111,7 +111,7 @@ impl Pool {
         self.take_with(to, |places, closing| places.take_bound(to, &want, closing))
     }
 
-    /// What `take` finds in one of the shards, this thread's first.
+    /// Looks with `take` in one shard after the other, in this thread's first.
     fn take_with(
         &self,
         to: &Destination,

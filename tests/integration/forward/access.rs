@@ -1,14 +1,18 @@
 //! Who may use the proxy.
 
+use std::time::Duration;
+
 use nexthop::{
+    ForwardProxy,
     ca::CertificateAuthority,
     ext::{PeerAddr, ProxyRequest},
-    forward::{Access, AccessDecision, Resolved, Resolver},
+    forward::{Access, AccessDecision, ConnectAction, Resolved, Resolver},
 };
-use tokio::io::AsyncWriteExt;
+use tokio::{io::AsyncWriteExt, time::Instant};
+use tower::Layer;
 
 use super::tools::{Proxy, WAYS, Way, basic, client_hello, connect, connect_on, page, says};
-use crate::support::{Front, RawClient, RawResponse, within};
+use crate::support::{Front, Memory, RawClient, RawResponse, within};
 
 fn users() -> Access {
     Access::basic([("alice", "wonder"), ("other-prefix", "x")]).unwrap()
@@ -76,8 +80,8 @@ async fn clients_from_elsewhere_are_denied_before_anything_is_looked_at() {
 /// A server that does not say who the client is: a client of unknown address is a stranger.
 #[tokio::test]
 async fn behind_a_server_that_names_no_peer_nobody_may_use_it() {
-    let layer = nexthop::ForwardProxy::builder().resolver(Resolver::fixed("/prefix/")).build().unwrap();
-    let front = Front::hyper(tower::Layer::layer(&layer, tower::service_fn(page))).await;
+    let layer = ForwardProxy::builder().resolver(Resolver::fixed("/prefix/")).build().unwrap();
+    let front = Front::hyper(layer.layer(tower::service_fn(page))).await;
     let response = front.exchange("GET http://h.test/ HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert_eq!(response.status(), 403);
 }
@@ -216,4 +220,41 @@ async fn hosts_that_are_refused_evict_no_certificate() {
         proxy.authority.server_config(host).await.unwrap();
     }
     assert_eq!(proxy.authority.stats().misses, 3);
+}
+
+/// A client in memory, whose clock is paused, and its first answer.
+async fn wrong(server: &Memory, way: Way, password: &str) -> (RawClient, RawResponse) {
+    let mut client = server.client().await;
+    let fields = basic(&format!("alice:{password}"));
+    let response = client.exchange(match way {
+        Way::Absolute => format!("GET http://h.test/ HTTP/1.1\r\nHost: h.test\r\n{fields}\r\n"),
+        Way::Plain | Way::Tls => format!("CONNECT h.test:80 HTTP/1.1\r\nHost: h.test\r\n{fields}\r\n"),
+    });
+    let response = response.await;
+    (client, response)
+}
+
+#[tokio::test(start_paused = true)]
+async fn repeated_wrong_passwords_are_answered_slowly_and_close_the_connection() {
+    for way in [Way::Absolute, Way::Plain] {
+        let builder = ForwardProxy::builder().access(users()).resolver(Resolver::fixed("/prefix/"));
+        let layer = builder.on_connect(|_| ConnectAction::Deny).build().unwrap();
+        let (server, _running) = Memory::serve(layer.layer(tower::service_fn(page)), |serve| serve);
+        let start = Instant::now();
+        for n in 0..5 {
+            let (_, response) = wrong(&server, way, &n.to_string()).await;
+            assert_eq!((response.status(), response.header("connection")), (407, None));
+        }
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        let all = tokio::join!(wrong(&server, way, "a"), wrong(&server, way, "b"), wrong(&server, way, "c"));
+        for (mut client, response) in [all.0, all.1, all.2] {
+            assert_eq!((response.status(), response.header("connection")), (407, Some("close")));
+            assert!(client.read_to_end().await.0.is_empty());
+        }
+        assert_eq!(start.elapsed().as_secs(), 3, "one per second");
+        // They may be those of another client at the same address.
+        let (_, response) = wrong(&server, way, "wonder").await;
+        let let_in = if way == Way::Absolute { 200 } else { 403 };
+        assert_eq!((response.status(), start.elapsed().as_secs()), (let_in, 3));
+    }
 }
