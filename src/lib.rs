@@ -27,7 +27,7 @@
 //! | test your proxy against misbehaving peers | [`testkit`] | upstreams, clients, scripts |
 //!
 //! ```text
-//! front end  client -> serve -> [ForwardProxy] -> router -> ProxyApp | SpawnApp -> ExactProxy -> upstream
+//! front end  client -> serve -> router -> ProxyApp -> ExactProxy -> upstream
 //! backend    front end -> serve -> ProxyMiddleware -> app
 //! ```
 //!

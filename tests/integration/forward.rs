@@ -1,4 +1,4 @@
-//! `ForwardProxy`: a proxy in front of applications and of `ExactProxy`.
+//! `ForwardProxy`: a forward proxy for applications and for `ExactProxy`.
 
 mod absolute;
 mod access;

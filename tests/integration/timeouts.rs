@@ -1,18 +1,18 @@
-//! Every limit of time, on streams in memory with a paused clock.
+//! All timeouts, on in-memory streams with a paused clock.
 //!
-//! | limit | default | what is waited for | kind, status | in |
+//! | setting | default | limits the wait for | kind, status | test |
 //! |---|---|---|---|---|
-//! | `connect_timeout` | 10 s | name, socket and TLS | `Timeout`, 504, `Phase::Connect`, retryable | `connecting_takes_10_s_…` |
-//! | | | each step of these, PROXY header and preface included | the same | `every_step_of_connecting_…` |
-//! | `expect_continue_timeout` | 1 s | the upstream's word on a body | none: the body goes | `an_expected_body_goes_…` |
+//! | `connect_timeout` | 10 s | name resolution, TCP connect and TLS handshake | `Timeout`, 504, `Phase::Connect`, retryable | `connecting_takes_10_s_…` |
+//! | | | each of these steps, the PROXY header and the HTTP/2 preface | the same | `every_step_of_connecting_…` |
+//! | `expect_continue_timeout` | 1 s | a 100 from the upstream | none: the body is sent | `an_expected_body_goes_…` |
 //! | `body_idle_timeout` | 60 s | the client's next frame | `RequestTimeout`, 408, `Phase::Send` | `a_client_may_be_silent_…` |
-//! | | | the upstream, to take bytes | `Timeout`, 504, `Phase::Send` | `an_upstream_that_takes_nothing_…` |
+//! | | | the upstream to accept bytes | `Timeout`, 504, `Phase::Send` | `an_upstream_that_takes_nothing_…` |
 //! | `response_timeout` | 60 s | the response's head | `Timeout`, 504, `Phase::ResponseHead` | `the_head_of_a_response_…` |
-//! | `body_idle_timeout` | 60 s | the upstream's next bytes | `Timeout`, `Phase::ResponseBody`: the body breaks off | `a_body_from_upstream_…` |
-//! | | | either body, after an early head | the same | `after_an_early_head_either_body_…` |
-//! | 2 s, 1 MiB | | the rest of an answered client's body | none: it is dropped | `an_answered_clients_body_…` |
+//! | `body_idle_timeout` | 60 s | the upstream's next bytes | `Timeout`, `Phase::ResponseBody`: the body fails | `a_body_from_upstream_…` |
+//! | | | either body, after an early response head | the same | `after_an_early_head_either_body_…` |
+//! | 2 s, 1 MiB | | the rest of the client's body after the response | none: the body is dropped | `an_answered_clients_body_…` |
 //! | `pool_idle_timeout` | 90 s | another request | none: the connection is closed | `an_idle_connection_…` |
-//! | `tunnel_idle_timeout` | 1 h | a byte either way | none: both ends are closed | `a_tunnel_may_be_silent_…` |
+//! | `tunnel_idle_timeout` | 1 h | a byte in either direction | none: both ends are closed | `a_tunnel_may_be_silent_…` |
 
 use std::{future::pending, sync::Arc, time::Duration};
 
@@ -97,7 +97,7 @@ async fn connecting_takes_10_s_at_the_most_or_what_is_said() {
 
 #[tokio::test(start_paused = true)]
 async fn every_step_of_connecting_counts_in_the_same_10_s() {
-    /// Connects to somebody who takes a few bytes and says nothing.
+    /// Connects to a peer that accepts a few bytes and sends nothing.
     struct Deaf(std::sync::Mutex<Vec<tokio::io::DuplexStream>>);
     impl Connect for Deaf {
         fn connect(&self, _: &Destination) -> Connecting {
@@ -360,7 +360,7 @@ async fn after_an_early_head_a_reader_may_take_its_time_once_all_was_sent() {
     let (feed, request) = upload();
     let mut body = proxy.oneshot(request).await.unwrap().into_body();
     drop(feed);
-    sleep(seconds(200)).await; // with the first piece waiting to be read
+    sleep(seconds(200)).await; // the first frame waits to be read
     assert_eq!(piece(&mut body).await.unwrap(), "one");
     assert_eq!(piece(&mut body).await.unwrap(), "two");
     assert!(body.frame().await.is_none());
@@ -433,7 +433,7 @@ async fn a_tunnel_may_be_silent_for_an_hour_and_traffic_either_way_keeps_it() {
             assert_eq!(client.read(1).await, b"x");
         }
         client.closed().await;
-        // The timer looks four times within the limit.
+        // The timer fires four times within the timeout.
         let silent = start.elapsed() - seconds(6 * 3500);
         assert!((seconds(limit)..=seconds(limit) * 5 / 4).contains(&silent), "{silent:?}");
     }

@@ -1,4 +1,4 @@
-//! The connections to upstreams: how responses are read, and what becomes of connections.
+//! Connections to upstreams: parsing responses, and reusing or closing connections.
 
 mod backpressure;
 mod bound;

@@ -1,4 +1,4 @@
-//! Request fields: what is taken off, what is put on.
+//! Request headers: which ones are removed and which ones are added.
 
 use std::sync::{Arc, OnceLock};
 
@@ -119,7 +119,8 @@ async fn each_family_is_written_as_it_is_chosen() {
     }
 }
 
-/// The lines that the upstream gets of a request: written with the head, or through a hook's hands before.
+/// Returns the header lines that the upstream receives. With `hook`, the headers pass through a hook's `HeaderMap`;
+/// without it, they are written directly with the head.
 async fn told(
     families: &[ForwardedHeaders],
     fields: &[(&str, String)],
@@ -152,7 +153,7 @@ async fn told(
     assert_eq!(response.status(), 200);
     let head = see.recv().await.unwrap();
     let mut lines: Vec<_> = head.lines().map(str::to_owned).collect();
-    // The order between fields of different names means nothing; a stable sort keeps that of lines of one name.
+    // The order of headers with different names is irrelevant; the stable sort keeps the order of lines with one name.
     lines.sort_by(|one, other| one.split(':').next().cmp(&other.split(':').next()));
     lines
 }
@@ -312,7 +313,8 @@ async fn an_unasked_101_is_refused() {
     );
 }
 
-/// Who lets the fields of strangers pass makes whoever trusts him believe them.
+/// A proxy passes identity headers only from a trusted peer: an upstream that trusts the proxy would accept them from
+/// anybody.
 #[tokio::test]
 async fn fields_that_name_a_user_pass_where_they_are_vouched_for_and_nowhere_else() {
     const REQUEST: &str = "GET / HTTP/1.1\r\nhost: h\r\nRemote-User: root\r\nX.Auth.Request.Email: r@x\r\n\r\n";
@@ -328,7 +330,7 @@ async fn fields_that_name_a_user_pass_where_they_are_vouched_for_and_nowhere_els
 
     let vouching = ProxyMiddleware::builder().trust(Trust::peers(["loopback"]).unwrap()).build().unwrap();
     let front = Front::serve(vouching.layer(app(&upstream, "").build().unwrap())).await;
-    assert_eq!(seen(front).await, [root(), None], "vouched for, but for the other spelling");
+    assert_eq!(seen(front).await, [root(), None], "the peer is trusted, but the other spelling is removed");
 
     let strict = ProxyMiddleware::builder().build().unwrap();
     let front = Front::serve(strict.layer(app(&upstream, "").build().unwrap())).await;

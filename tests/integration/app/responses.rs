@@ -1,4 +1,4 @@
-//! Responses: what the client gets to see.
+//! Responses as the client receives them.
 
 use axum::Router;
 use nexthop::app::HostHeader;

@@ -1,4 +1,4 @@
-//! Authorities that were there before.
+//! Certificate authorities that already exist.
 
 use std::time::{Duration, SystemTime};
 
@@ -20,7 +20,7 @@ fn params(name: &str) -> CertificateParams {
     params
 }
 
-/// A root, and a key in PEM, as `params` say.
+/// Returns a self-signed root for `params` and its key in PEM.
 fn root(params: &CertificateParams, key: &KeyPair) -> (Certificate, String) {
     (params.self_signed(key).unwrap(), key.serialize_pem())
 }

@@ -1,4 +1,4 @@
-//! Who may use the proxy.
+//! Access control of the forward proxy.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn users() -> Access {
     Access::basic([("alice", "wonder"), ("other-prefix", "x")]).unwrap()
 }
 
-/// The answer to a request by a whole URL, or to a `CONNECT`.
+/// Sends a request with an absolute URL or a `CONNECT`, and returns the response.
 async fn ask(proxy: &Proxy, way: Way, fields: &str) -> RawResponse {
     let request = match way {
         Way::Absolute => format!("GET http://h.test/ HTTP/1.1\r\nHost: h.test\r\n{fields}\r\n"),
@@ -77,7 +77,7 @@ async fn clients_from_elsewhere_are_denied_before_anything_is_looked_at() {
     assert_eq!(bad.status(), 403);
 }
 
-/// A server that does not say who the client is: a client of unknown address is a stranger.
+/// The server does not report the client's address; access is then denied.
 #[tokio::test]
 async fn behind_a_server_that_names_no_peer_nobody_may_use_it() {
     let layer = ForwardProxy::builder().resolver(Resolver::fixed("/prefix/")).build().unwrap();
@@ -105,7 +105,7 @@ async fn a_function_may_let_in_by_anything_and_give_names() {
     says(&channel.get("/").await, &["user: robot"]);
 }
 
-/// wsgiprox's `ProxyAuthResolver`: the name becomes the prefix.
+/// Corresponds to wsgiprox's `ProxyAuthResolver`: the user name becomes the prefix.
 #[tokio::test]
 async fn the_name_of_a_client_becomes_the_prefix() {
     let proxy = Proxy::page(|builder| builder.resolver(Resolver::proxy_auth())).await;
@@ -117,14 +117,14 @@ async fn the_name_of_a_client_becomes_the_prefix() {
         let url = format!("{}://example.com/path/file?foo=bar", way.scheme());
         says(&channel.get("/path/file?foo=bar").await, &[&format!("GET /other-prefix/{url}"), "user: -"]);
     }
-    // Where access asks for passwords, the name is the one that proved to be.
+    // If access requires a password, the prefix is the authenticated user.
     let proxy = Proxy::page(|builder| builder.resolver(Resolver::proxy_auth()).access(users())).await;
     let mut channel = proxy.open_with(Way::Tls, "example.com", 443, &basic("other-prefix:x")).await;
     says(&channel.get("/").await, &["GET /other-prefix/https://example.com/", "user: other-prefix"]);
     assert_eq!(ask(&proxy, Way::Tls, &basic("other-prefix:ignored")).await.status(), 407);
 }
 
-/// Inside a tunnel, the request itself says nothing of that.
+/// A request inside a tunnel carries neither the user nor the `CONNECT` target; the extension `ProxyRequest` does.
 #[tokio::test]
 async fn a_resolver_knows_who_asks_and_through_which_tunnel() {
     let by_user = Resolver::function(|url, parts| {
@@ -150,7 +150,7 @@ async fn there_are_no_more_tunnels_than_there_may_be() {
     let (first, second) = (proxy.tunnel("a.test:443").await, proxy.tunnel("b.test:443").await);
     let (head, _io) = connect(proxy.addr(), "c.test:443", "").await;
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
-    // A plain request needs no tunnel.
+    // A plain request does not count as a tunnel.
     assert_eq!(ask(&proxy, Way::Absolute, "").await.status(), 200);
     drop(first);
     within("a place", async {
@@ -171,7 +171,11 @@ async fn a_client_has_no_more_certificates_made_than_it_may() {
     let mut io = proxy.tunnel("c.test:443").await;
     io.write_all(&client_hello(&proxy.authority, "c.test", &[])).await.unwrap();
     let internal_error = [21, 3, 3, 0, 2, 2, 80];
-    assert_eq!(RawClient::over(io).read_to_end().await.0, internal_error, "the tunnel ends, and TLS says so");
+    assert_eq!(
+        RawClient::over(io).read_to_end().await.0,
+        internal_error,
+        "the tunnel ends with an internal_error alert"
+    );
     assert_eq!(proxy.authority.stats().misses, 2);
 }
 

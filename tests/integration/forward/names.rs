@@ -1,4 +1,4 @@
-//! `CONNECT`, the name that TLS asks for, and `Host`, where they do not agree.
+//! Mismatches between the `CONNECT` target, the SNI name and `Host`.
 
 use nexthop::forward::HostMismatchPolicy;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
@@ -6,7 +6,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 use super::tools::{Proxy, client_hello, says};
 use crate::support::{RawClient, RawResponse, log::Log};
 
-/// Tunnels to `a.test`, speaks TLS for `sni`, and asks for `host`.
+/// Opens a tunnel to `a.test` with the SNI name `sni`, and sends a request for `host`.
 async fn ask(policy: HostMismatchPolicy, sni: &str, target: &str, host: &str) -> RawResponse {
     let proxy = Proxy::page(|builder| builder.host_mismatch(policy)).await;
     let io: TcpStream = proxy.tunnel("a.test:443").await;
@@ -84,7 +84,7 @@ async fn in_plain_http_only_connect_and_host_can_disagree() {
             Some(url) => says(&response, &[&format!("url: {url}")]),
             None => assert_eq!(response.status(), 421),
         }
-        // HTTP/1.0 may name no host at all.
+        // An HTTP/1.0 request may omit `Host`.
         says(&client.exchange("GET /x HTTP/1.0\r\n\r\n").await, &["url: http://a.test/x", "host: a.test"]);
     }
 }

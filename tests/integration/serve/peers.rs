@@ -1,4 +1,4 @@
-//! What a service is told of the connection: peer, PROXY protocol, TLS.
+//! Extensions of a connection: peer, PROXY protocol and TLS.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -14,7 +14,7 @@ use crate::support::{Front, Memory, RawClient, tls::TestCa};
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// Answers with what it was told of its peer.
+/// Answers with the peer in the request's extensions.
 fn peer() -> Router {
     Router::new().fallback(async |request: Request| {
         let peer = match request.extensions().get::<PeerAddr>() {
@@ -104,13 +104,13 @@ async fn a_required_proxy_header_names_the_peer() {
         for _ in 0..2 {
             assert_eq!(client.exchange(REQUEST).await.text(), format!("{known}, HTTP/1.1"), "{header:?}");
         }
-        // The same with the request in the same packet.
+        // The same header, with the request in the same packet.
         let answer = front.exchange([header.as_slice(), REQUEST.as_bytes()].concat()).await;
         assert_eq!(answer.text(), format!("{known}, HTTP/1.1"), "{header:?}");
     }
     let (mut client, addr) = connect(&front).await;
     client.send(v2(0x20, 0, &[])).await;
-    assert_eq!(client.exchange(REQUEST).await.text(), format!("{addr}, HTTP/1.1"), "LOCAL keeps the socket's");
+    assert_eq!(client.exchange(REQUEST).await.text(), format!("{addr}, HTTP/1.1"), "LOCAL keeps the socket's peer");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! From the first request to a child that serves.
+//! Starting a child: from the first request to the first response.
 
 use std::{sync::Arc, time::Duration};
 
@@ -97,7 +97,7 @@ async fn a_function_can_say_when_it_is_ready() {
     assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 4);
 }
 
-/// Takes the inherited socket, or another one, in a few lines.
+/// Uses the inherited socket, or opens another one.
 const PYTHON: &str = r#"
 import http.server, os, socket, sys
 class Handler(http.server.BaseHTTPRequestHandler):
