@@ -135,16 +135,18 @@ impl OverTls {
 
 /// True if nothing is said but what the acceptor says of a connection with each of its requests.
 pub(crate) fn is_of_connection(extensions: &Extensions) -> bool {
-    fn count<T: Clone + Send + Sync + 'static>(extensions: &Extensions) -> usize {
-        usize::from(extensions.get::<T>().is_some())
+    let id = || extensions.get::<ConnectionId>().is_some();
+    let peer = || extensions.get::<PeerAddr>().is_some();
+    let tls = || extensions.get::<OverTls>().is_some();
+    // As few look-ups as possible for what `serve` inserts: an identity and a peer, and the mark of TLS if it is spoken.
+    match extensions.len() {
+        0 => true,
+        1 => id() || peer() || tls(),
+        2 => (id() && (peer() || tls())) || (peer() && tls()),
+        3 => id() && peer() && tls(),
+        _ => false,
     }
-    let length = extensions.len();
-    let known = || count::<ConnectionId>(extensions) + count::<PeerAddr>(extensions) + count::<OverTls>(extensions);
-    length == 0 || (length <= OF_CONNECTION && length == known())
 }
-
-/// How many extensions an acceptor inserts for the connection of a request, at most.
-const OF_CONNECTION: usize = 3;
 
 /// The request asks for `https`, and came on a connection that is known to be in clear text.
 ///

@@ -34,7 +34,7 @@ use crate::transport::http2;
 use crate::{
     body::Body,
     error::{Error, ErrorKind},
-    ext::{ConnectWith, ConnectionId},
+    ext::ConnectWith,
     transport::{
         ByteStream, Home, Offer, Taken, Waiting,
         http1::{self, Conn, RequestFraming},
@@ -255,7 +255,7 @@ impl<P: Prepare> Exchange<P> {
             let destination = destination.into_owned();
             return self.start_on_stream(destination, offered, framing, now);
         }
-        let client = ConnectionId::with_bound(&self.parts.extensions);
+        let client = self.proxy.pool.bound_client(&self.parts.extensions);
         let taken = self.proxy.pool.take(&destination, now, self.freshness(), false, client)?;
         self.go_on(taken, framing, now)
     }

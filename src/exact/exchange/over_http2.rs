@@ -14,7 +14,6 @@ use super::{Exchange, Keep, Opened, Prepare, State};
 use crate::{
     error::{Error, ErrorKind},
     exact::service::Inner,
-    ext::ConnectionId,
     message::upgrade,
     transport::{
         Destination, Home, HttpVersions, Offer, Taken,
@@ -88,7 +87,7 @@ impl<P: Prepare> Exchange<P> {
         framing: RequestFraming,
         now: Instant,
     ) -> Result<State, Error> {
-        let client = ConnectionId::with_bound(&self.parts.extensions);
+        let client = self.proxy.pool.bound_client(&self.parts.extensions);
         if let Some(client) = client
             && let Some(conn) = self.proxy.pool.take_bound(&to, now, self.freshness(), client)
         {
@@ -207,7 +206,7 @@ impl<P: Prepare> Exchange<P> {
         if asks == Asks::Upgrade {
             return Ok(self.open_for_upgrade(to, offer, framing, avoid));
         }
-        let client = ConnectionId::with_bound(&self.parts.extensions);
+        let client = self.proxy.pool.bound_client(&self.parts.extensions);
         let shares = offer != Offer::Http1;
         match self.proxy.pool.take(&to, now, self.freshness(), shares, client)? {
             taken if !shares => self.go_on(taken, framing, now),

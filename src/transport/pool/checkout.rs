@@ -4,11 +4,12 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
 
+use http::Extensions;
 use tokio::{runtime, time::Instant};
 
 use super::{
@@ -23,6 +24,7 @@ use super::{
 use crate::transport::http2::Stream;
 use crate::{
     error::Error,
+    ext::ConnectionId,
     transport::{destination::Destination, http1::Conn, limits::Limits},
 };
 
@@ -37,6 +39,8 @@ pub(crate) struct Pool {
     pub(super) limits: Arc<Limits>,
     listener: Option<Listener>,
     tickets: AtomicU64,
+    /// True once a connection was bound to a client connection, so that nobody looks for one before.
+    has_bound: AtomicBool,
 }
 
 /// What the pool has for a request.
@@ -57,7 +61,7 @@ impl Pool {
         let threads = || std::thread::available_parallelism().map_or(1, usize::from).next_power_of_two();
         let shards = if limits.max_connections.is_some() { 1 } else { threads() };
         let shards = (0..shards).map(|_| Shard::new(limits.max_connections.is_some())).collect();
-        Self { shards, limits, listener, tickets: AtomicU64::new(0) }
+        Self { shards, limits, listener, tickets: AtomicU64::new(0), has_bound: AtomicBool::new(false) }
     }
 
     /// The connection to `to` that was used last, if it is still quiet, else what there is instead of it. Closes those it finds closed by
@@ -166,12 +170,21 @@ impl Pool {
         }
     }
 
+    /// The number of the client connection that a request is from, if connections are bound to it.
+    pub(crate) fn bound_client(&self, extensions: &Extensions) -> Option<u64> {
+        // The next request of a client comes after the response to this one, which orders the two.
+        if self.has_bound.load(Relaxed) { ConnectionId::with_bound(extensions) } else { None }
+    }
+
     /// Takes a connection back after a response that was read to its end: for whoever waits, or to be kept, if it may serve again.
     pub(crate) fn put(self: &Arc<Self>, mut conn: Box<Conn>) {
         let now = Instant::now();
         if let Some(reason) = self.is_over(&conn, now) {
             conn.home.reason = reason;
             return;
+        }
+        if conn.bound.is_some() {
+            self.has_bound.store(true, Relaxed);
         }
         self.tell(&conn.home.destination, PoolChange::CheckedIn);
         self.keep(conn, now);
