@@ -138,6 +138,9 @@
 
 mod error;
 pub mod ext;
+#[cfg(feature = "tls")]
+mod pem;
+mod timeout;
 
 pub mod message;
 pub mod protocol;

@@ -31,7 +31,11 @@ use super::{
     stream::{Guarded, Stream},
     watch::{Phase, Watch},
 };
-use crate::{error::BoxError, ext::PeerAddr, transport::Client};
+use crate::{
+    error::BoxError,
+    ext::{ConnectionId, PeerAddr},
+    transport::Client,
+};
 
 /// How the connections of one server are treated.
 pub(super) struct Connections {
@@ -151,6 +155,7 @@ impl Connections {
         let io = TokioIo::new(stream);
         let service = Dispatch {
             service,
+            id: ConnectionId::new(),
             peer,
             tls,
             client,

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     error::{BoxError, Error, ErrorKind},
-    ext::{InClear, OverTls, PeerAddr},
+    ext::{ConnectionId, InClear, OverTls, PeerAddr},
     message::{fields::has_padded_value, framing::agree},
     transport::Client,
 };
@@ -46,6 +46,7 @@ where
 /// What one connection does with its requests: tell where each came from, call a clone of the service, answer.
 pub(super) struct Dispatch<S> {
     pub(super) service: S,
+    pub(super) id: ConnectionId,
     pub(super) peer: Option<PeerAddr>,
     pub(super) tls: bool,
     /// For whoever makes a tunnel of the connection.
@@ -62,8 +63,8 @@ impl<S> Dispatch<S> {
         if extensions.is_empty() {
             *extensions = self.activity.extensions();
             // Nothing else stands in those of the last request.
-            let says_as_much = extensions.len() == usize::from(self.peer.is_some()) + usize::from(self.tls);
-            if says_as_much && extensions.get() == self.peer.as_ref() {
+            let says_as_much = extensions.len() == 1 + usize::from(self.peer.is_some()) + usize::from(self.tls);
+            if says_as_much && extensions.get() == Some(&self.id) && extensions.get() == self.peer.as_ref() {
                 return;
             }
             extensions.clear();
@@ -73,6 +74,7 @@ impl<S> Dispatch<S> {
             extensions.insert(client);
             extensions.insert(drain);
         }
+        extensions.insert(self.id.clone());
         if let Some(peer) = &self.peer {
             extensions.insert(peer.clone());
         }

@@ -3,6 +3,7 @@
 mod absolute;
 mod access;
 mod attacks;
+mod bound;
 mod clients;
 mod connect;
 mod http2;

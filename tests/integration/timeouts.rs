@@ -14,15 +14,17 @@
 //! | `pool_idle_timeout` | 90 s | another request | none: the connection is closed | `an_idle_connection_…` |
 //! | `tunnel_idle_timeout` | 1 h | a byte in either direction | none: both ends are closed | `a_tunnel_may_be_silent_…` |
 
-use std::{future::pending, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::Request;
 use http_body_util::BodyExt;
 use nexthop::{
-    Body, Error, ErrorKind, ExactProxy, Phase, TransparentProxy,
+    Body, Error, ErrorKind, ExactProxy, ForwardProxy, Phase, TransparentProxy,
+    ca::CertificateAuthority,
     exact::ExactProxyBuilder,
     exact::HttpVersions,
+    forward::ConnectAction,
     net::{ByteStream, Connect, Connecting, Destination, ProxyProtocolVersion},
     tunnel::Upgraded,
 };
@@ -30,12 +32,13 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::{Instant, sleep},
 };
-use tower::ServiceExt;
+use tower::{Layer, ServiceExt};
 
 use crate::support::{
-    InMemory, Memory, RawConn,
+    Front, InMemory, Memory, RawClient, RawConn, RawUpstream,
     body::{Feed, fed},
     get,
+    tls::TestCa,
 };
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -496,6 +499,42 @@ async fn a_limit_that_no_clock_reaches_is_none() {
     let (first, second) = tokio::join!(one(), one());
     assert_eq!((&first[..], &second[..]), (&b"ok"[..], &b"ok"[..]));
     assert_eq!(upstream.connections(), 1);
+}
+
+/// Each timeout of a server and of a forward proxy is passed while its client connects.
+#[tokio::test]
+async fn a_server_and_a_forward_proxy_take_the_longest_duration_for_no_limit() {
+    const EVER: Duration = Duration::MAX;
+    let ca = TestCa::new();
+    let origin = RawUpstream::answering(["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"]);
+    for action in [ConnectAction::Tunnel, ConnectAction::Intercept, ConnectAction::Peek] {
+        let exact = ExactProxy::builder().tunnel_idle_timeout(EVER).connect_timeout(EVER).build().unwrap();
+        let authority = CertificateAuthority::builder().cache_ttl(EVER).build().unwrap();
+        let layer = ForwardProxy::builder()
+            .client(exact.clone())
+            .certificate_authority(authority)
+            .on_connect(move |_| action)
+            .connect_ports(None)
+            .dangerous_dial_anywhere()
+            .handshake_timeout(EVER)
+            .peek_timeout(EVER)
+            .header_timeout(EVER)
+            .write_timeout(EVER)
+            .build()
+            .unwrap();
+        let front = Front::serve_with(layer.layer(exact), |serve| {
+            let serve = serve.header_timeout(EVER).write_timeout(EVER).handshake_timeout(EVER);
+            serve.tcp_keepalive(EVER).drain_timeout(EVER).tls(ca.server_config(&[]))
+        })
+        .await;
+        let tcp = tokio::net::TcpStream::connect(front.addr).await.unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(ca.client_config(&["http/1.1"])));
+        let mut client = RawClient::over(connector.connect("localhost".try_into().unwrap(), tcp).await.unwrap());
+        client.send(format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n\r\n", origin.addr())).await;
+        assert_eq!(client.head_response().await.status(), 200, "{action:?}");
+        let response = client.exchange(format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", origin.addr())).await;
+        assert_eq!((response.status(), response.text()), (200, "ok"), "{action:?}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Connections to upstreams: parsing responses, and reusing or closing connections.
 
 mod backpressure;
+mod bound;
 #[cfg(target_os = "linux")]
 mod descriptors;
 mod early;

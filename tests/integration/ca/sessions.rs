@@ -10,9 +10,12 @@ async fn http_2_is_offered_first_and_left_out_where_that_is_asked() {
     let authorities =
         [(authority(), &b"h2"[..]), (build(CertificateAuthority::builder().http1_only(true)), b"http/1.1")];
     for (authority, expected) in &authorities {
-        for (alpn, spoken) in
-            [(&["http/1.1", "h2"][..], Some(*expected)), (&["http/1.1"], Some(b"http/1.1")), (&[], None)]
-        {
+        for (alpn, spoken) in [
+            (&["http/1.1", "h2"][..], Some(*expected)),
+            (&["http/1.1"], Some(b"http/1.1")),
+            (&["http/1.0"], Some(b"http/1.0")),
+            (&[], None),
+        ] {
             let client = client(authority.certificate_der(), &[&TLS13], alpn);
             let shaken = shake(authority, "a.test", &client, "a.test").await.unwrap();
             assert_eq!(shaken.alpn.as_deref(), spoken);

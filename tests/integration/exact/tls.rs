@@ -178,6 +178,26 @@ async fn a_client_certificate_is_shown_to_who_asks() {
 }
 
 #[tokio::test]
+async fn roots_are_read_however_their_file_was_saved() {
+    let ca = TestCa::new();
+    let server = Server::new(config(ca.leaf(&["a.test"]))).await;
+    let (root, other) = (ca.root_pem(), TestCa::new().root_pem());
+    for text in [
+        format!("\u{feff}{root}"),
+        format!("{}{}", other.trim_end(), root.trim_end()),
+        format!("{other}\u{feff}{root}"),
+        root.replace(" CERTIFICATE", " X509 CERTIFICATE"),
+        root.replace(" CERTIFICATE", " TRUSTED CERTIFICATE").replace('\n', "\r\n"),
+    ] {
+        let proxy = proxy(Tls::roots_pem(text.as_bytes()).unwrap());
+        assert_eq!(fetch(&proxy, server.to("https://a.test/")).await.0, 200, "{text}");
+    }
+    let key = KeyPair::generate().unwrap().serialize_pem().replace("PRIVATE", "ENCRYPTED PRIVATE");
+    let error = Tls::builder().roots_pem(root.as_bytes()).identity_pem(root.as_bytes(), key.as_bytes()).build();
+    assert!(error.unwrap_err().to_string().contains("an encrypted private key"));
+}
+
+#[tokio::test]
 async fn sessions_are_resumed() {
     let ca = TestCa::new();
     let server = Server::new(config(ca.leaf(&["a.test"]))).await;

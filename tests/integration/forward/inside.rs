@@ -85,6 +85,15 @@ async fn http_2_can_be_turned_off() {
 }
 
 #[tokio::test]
+async fn a_client_that_offers_http_1_0_alone_is_served() {
+    let proxy = Proxy::page(|builder| builder).await;
+    let io = proxy.tls_offering(proxy.tunnel("a.test:443").await, "a.test", &["http/1.0"]).await;
+    assert_eq!(io.get_ref().1.alpn_protocol(), Some(&b"http/1.0"[..]));
+    let answer = RawClient::over(io).exchange("GET /x HTTP/1.0\r\nHost: a.test\r\n\r\n").await;
+    says(&answer, &["url: https://a.test/x", "version: HTTP/1.0"]);
+}
+
+#[tokio::test]
 async fn aes_is_spoken_with_128_bits_unless_a_client_has_reasons_for_another_cipher() {
     const LONG: CipherSuite = CipherSuite::TLS13_AES_256_GCM_SHA384;
     const SHORT: CipherSuite = CipherSuite::TLS13_AES_128_GCM_SHA256;

@@ -6,6 +6,7 @@
 //! * [`front`]: [`Front`], any tower service on a real server, on a free port.
 //! * [`log`]: captures the log.
 //! * [`mock`]: an application that returns the request it received through a layer.
+//! * [`ntlm`]: an upstream that authenticates connections.
 //! * [`tls`]: a certificate authority for tests.
 //! * [`turns`]: work that is dropped after a number of polls.
 //!
@@ -18,6 +19,7 @@ pub mod child;
 pub mod front;
 pub mod log;
 pub mod mock;
+pub mod ntlm;
 pub mod tls;
 pub mod turns;
 
