@@ -16,7 +16,7 @@ use crate::{
     message::{
         framing::check_framing,
         hop::{self, Found, Nominated},
-        target::{Prefix, UpstreamUrl, check_host, form},
+        target::{ClientPrefix, UpstreamUrl, check_host, form},
         via,
     },
     protocol::names::{is_identity, is_owned, is_same_name, may_matter},
@@ -103,7 +103,7 @@ pub(super) fn aim(
 ) -> Result<Front, Error> {
     let origin = parts.extensions.get();
     let mount = PathSplit::of(parts, origin, &settings.prefix)?;
-    let prefix = Prefix::from_bytes(mount.prefix.as_bytes())?;
+    let prefix = ClientPrefix::of(&mount.prefix)?;
     let target = match parts.uri.path_and_query() {
         // The whole target is what came: nothing to join, nothing to read again.
         Some(target) if href.is_bare() && mount.path == target.path() && target.as_str().starts_with('/') => {

@@ -2,7 +2,7 @@ use http::{HeaderMap, HeaderValue, uri::Scheme};
 
 use crate::message::{
     location::fields,
-    target::{Prefix, UpstreamUrl, split, split_bytes},
+    target::{ClientPrefix, Prefix, UpstreamUrl, split, split_bytes},
 };
 
 /// The two views of one request: what the upstream calls itself, and what the client calls it.
@@ -13,7 +13,7 @@ pub struct Mapping {
     host_sent: Option<HeaderValue>,
     scheme: Scheme,
     host: Option<HeaderValue>,
-    prefix: Prefix,
+    prefix: ClientPrefix,
 }
 
 impl Mapping {
@@ -22,7 +22,7 @@ impl Mapping {
     #[must_use]
     pub fn new(upstream: UpstreamUrl, scheme: Scheme, host: &str, prefix: Prefix) -> Self {
         let host = HeaderValue::from_str(host).ok().filter(|host| !host.is_empty());
-        Self::of(upstream, None, scheme, host, prefix)
+        Self::of(upstream, None, scheme, host, prefix.into())
     }
 
     /// The same from what is at hand. Without a `host`, URLs of the upstream become paths.
@@ -31,7 +31,7 @@ impl Mapping {
         host_sent: Option<HeaderValue>,
         scheme: Scheme,
         host: Option<HeaderValue>,
-        prefix: Prefix,
+        prefix: ClientPrefix,
     ) -> Self {
         Self { upstream, host_sent, scheme, host, prefix }
     }

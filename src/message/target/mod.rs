@@ -22,6 +22,7 @@ mod upstream_url;
 
 pub(crate) use host::{Form, check_host, form};
 pub use path::{join, split, split_query};
+pub(crate) use prefix::ClientPrefix;
 pub use prefix::Prefix;
 pub use set::{set_path, set_query};
 pub use upstream_url::UpstreamUrl;
