@@ -29,5 +29,5 @@ pub use upstream_url::UpstreamUrl;
 
 #[cfg(feature = "forward")]
 pub(crate) use host::host_field;
-pub(crate) use host::is_host;
+pub(crate) use host::{is_host, plain};
 pub(crate) use path::split_bytes;

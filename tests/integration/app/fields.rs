@@ -120,6 +120,37 @@ async fn each_family_is_written_as_it_is_chosen() {
 }
 
 #[tokio::test]
+async fn an_empty_port_of_the_clients_host_is_the_default_port() {
+    for (scheme, port) in [(http::uri::Scheme::HTTP, "80"), (http::uri::Scheme::HTTPS, "443")] {
+        let answer = "HTTP/1.1 302 Found\r\ncontent-length: 0\r\nlocation: http://elsewhere/\r\n\r\n";
+        let upstream = RawUpstream::tcp(move |mut conn| async move {
+            let host = conn.request().await.header("host").unwrap().to_owned();
+            conn.write(answer.replace("elsewhere", &host)).await;
+        });
+        let families = [ForwardedHeaders::WsgiProxy, ForwardedHeaders::XForwarded, ForwardedHeaders::Rfc7239];
+        let service = app(&upstream, "").forwarded_headers(families).public_scheme(scheme.clone());
+        let front = Front::serve(service.host(HostHeader::Keep).build().unwrap()).await;
+        let answer = front.exchange("GET /x HTTP/1.1\r\nhost: front.example:\r\n\r\n").await;
+        assert_eq!(answer.header("location"), Some(&*format!("{scheme}://front.example/")));
+        let seen = upstream.only_request();
+        for name in ["host", "x-forwarded-host", "x-forwarded-server"] {
+            assert_eq!(seen.header(name), Some("front.example"), "{name}");
+        }
+        assert_eq!(seen.header("x-forwarded-port"), Some(port));
+        assert!(seen.header("forwarded").unwrap().contains(";host=front.example;"));
+    }
+    let upstream = RawUpstream::answering([OK]);
+    let front = Front::serve(app(&upstream, "").build().unwrap()).await;
+    let io = TokioIo::new(TcpStream::connect(front.addr).await.unwrap());
+    let (mut send, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get("http://front.example:/x").header("host", "front.example:80");
+    let response = send.send_request(request.body(Empty::<bytes::Bytes>::new()).unwrap()).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(upstream.only_request().header("x-forwarded-port"), Some("80"));
+}
+
+#[tokio::test]
 async fn by_default_the_headers_of_wsgiproxy_and_x_forwarded_are_sent_and_each_once() {
     let upstream = RawUpstream::answering([OK]);
     let prefix = PathPrefix::Strip("/api".parse().unwrap());
