@@ -5,6 +5,7 @@
 //! | [`PeerAddr`], [`OverTls`] | the acceptor, such as [`serve`](crate::serve()) | `ProxyMiddleware`, `ProxyApp`, `ForwardProxy` |
 //! | [`OriginalRequest`] | `ProxyMiddleware` | the application, `ProxyApp` |
 //! | [`Carried`] | the application before `ProxyApp`; `ProxyMiddleware` at the upstream | `ProxyApp`; the application |
+//! | [`KeepHeaders`] | an authenticating layer of the application | `ProxyMiddleware`, `ProxyApp` |
 //! | [`ProxyRequest`] | `ForwardProxy` | the application |
 //! | [`ConnectTo`], [`ConnectWith`] | the caller of `ExactProxy`, hooks of `ProxyApp` | `ExactProxy`, `ProxyApp` |
 //! | [`OnInformational`] | the caller of `ExactProxy`, layers and hooks around `ProxyApp` | `ExactProxy`, `ProxyApp` |
@@ -27,10 +28,12 @@ use http::{
 };
 
 mod connect;
+mod keep_headers;
 #[cfg(feature = "forward")]
 mod proxy_request;
 
 pub use connect::{ConnectWith, DialPolicy};
+pub use keep_headers::KeepHeaders;
 #[cfg(feature = "forward")]
 pub use proxy_request::ProxyRequest;
 #[cfg(feature = "forward")]
