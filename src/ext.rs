@@ -6,6 +6,7 @@
 //! | [`ConnectionId`] | the acceptor, such as [`serve`](crate::serve()) | `ExactProxy` |
 //! | [`OriginalRequest`] | `ProxyMiddleware` | the application, `ProxyApp` |
 //! | [`Carried`] | the application before `ProxyApp`; `ProxyMiddleware` at the upstream | `ProxyApp`; the application |
+//! | [`KeepHeaders`] | an authenticating layer of the application | `ProxyMiddleware`, `ProxyApp` |
 //! | [`ProxyRequest`] | `ForwardProxy` | the application |
 //! | [`ConnectTo`], [`ConnectWith`] | the caller of `ExactProxy`, hooks of `ProxyApp` | `ExactProxy`, `ProxyApp` |
 //! | [`OnInformational`] | the caller of `ExactProxy`, layers and hooks around `ProxyApp` | `ExactProxy`, `ProxyApp` |
@@ -29,12 +30,14 @@ use http::{
 
 mod connect;
 mod connection_id;
+mod keep_headers;
 #[cfg(feature = "forward")]
 mod proxy_request;
 
 pub use connect::{ConnectWith, DialPolicy};
 pub(crate) use connection_id::Binding;
 pub use connection_id::ConnectionId;
+pub use keep_headers::KeepHeaders;
 #[cfg(feature = "forward")]
 pub use proxy_request::ProxyRequest;
 #[cfg(feature = "forward")]

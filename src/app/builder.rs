@@ -8,6 +8,7 @@ use crate::{
     app::{
         forwarded::Common,
         hooks::{Hooks, IntoHookResponse, IntoHookResult, RequestHook, ResponseHook},
+        removed::Removed,
         seal::Seal,
         service::{ProxyApp, Settings},
         settings::{ForwardedFor, HostHeader, PathPrefix, Via},
@@ -228,11 +229,12 @@ impl ProxyAppBuilder {
     }
 
     /// Forwards [identity headers](crate::protocol#identity-headers) as clients wrote them. Default: identity headers
-    /// are removed, except those that a `ProxyMiddleware` in front of this service accepted from a trusted peer.
+    /// are removed, except those that a `ProxyMiddleware` in front of this service accepted from a trusted peer, and
+    /// those that a layer marked with [`ext::KeepHeaders`](crate::ext::KeepHeaders).
     ///
     /// Dangerous: any client can write these headers, and an upstream that trusts this proxy trusts them. To send a
-    /// user that the application authenticated, use a [carried key](Self::carried), or write the header in a
-    /// [hook](Self::rewrite_request).
+    /// user that the application authenticated, use a [carried key](Self::carried), a
+    /// [marked header](crate::ext::KeepHeaders), or write the header in a [hook](Self::rewrite_request).
     #[doc(alias = "remote-user")]
     #[doc(alias = "x-forwarded-user")]
     #[doc(alias = "x-real-ip")]
@@ -491,6 +493,7 @@ impl ProxyAppBuilder {
             allow,
             suppressed: suppressed.collect::<Result<_, _>>()?,
             pass_identity: self.pass_identity,
+            removed: Removed::default(),
             max_body_bytes: self.max_body_bytes,
             map_responses: self.map_responses,
             carried: self.carried,

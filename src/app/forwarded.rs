@@ -141,7 +141,7 @@ fn put_text(out: &mut impl Fields, name: HeaderName, text: Option<&str>) {
 }
 
 fn prefix(front: &Front) -> Option<&str> {
-    (!front.prefix.is_empty()).then(|| front.prefix.as_str())
+    front.prefix.reported()
 }
 
 /// One line, always: several would be read differently by different recipients.
@@ -153,11 +153,15 @@ fn list(out: &mut impl Fields, way: &Way<'_>) {
 
 /// The port the client asked: of the host, else the scheme's own; none where it named no host.
 fn port(front: &Front) -> Option<&str> {
-    let host = front.host.as_ref()?.to_str().ok()?;
-    match host.rsplit_once(':').filter(|_| !host.ends_with(']')) {
-        Some((_, digits)) => Some(digits),
-        None => Some(if front.scheme == Scheme::HTTPS { "443" } else { "80" }),
+    let host = front.host.as_ref()?.as_bytes();
+    let digits = host.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    // Checked: digits behind a colon are the port, and those of an IPv6 address stand in brackets.
+    if let (rest @ [.., b':'], digits @ [_, ..]) = host.split_at(host.len() - digits)
+        && !rest.is_empty()
+    {
+        return std::str::from_utf8(digits).ok();
     }
+    Some(if front.scheme == Scheme::HTTPS { "443" } else { "80" })
 }
 
 /// RFC 7239 §4: one element per hop; the last says what the client asked of us.

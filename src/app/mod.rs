@@ -27,7 +27,8 @@
 //!    head and in trailers. Then, in any spelling of `-`:
 //!    * all [owned headers](crate::protocol#owned-headers), which only the ends of a hop write, also in trailers;
 //!    * all [identity headers](crate::protocol#identity-headers), which name a user, also in trailers. In the head,
-//!      those that a `ProxyMiddleware` in front has accepted are kept;
+//!      those that a `ProxyMiddleware` in front has accepted are kept, and those that a layer in front has marked with
+//!      [`ext::KeepHeaders`](crate::ext::KeepHeaders). The first removal of each is logged;
 //!    * the [suppressed](ProxyAppBuilder::suppress_headers) headers.
 //! 3. The target is joined to the upstream's path, byte for byte, and `Host` is [set](ProxyAppBuilder::host).
 //! 4. The [request hooks](ProxyAppBuilder::rewrite_request) run, in the order in which they were added.
@@ -115,6 +116,7 @@ mod future;
 mod hooks;
 mod loss;
 mod outgoing;
+mod removed;
 mod rewrite;
 #[cfg(feature = "spawn")]
 mod salvage;

@@ -42,21 +42,30 @@ pub(crate) fn agree(headers: &mut HeaderMap, status: StatusCode, is_head: bool, 
     if is_head || status == StatusCode::NOT_MODIFIED {
         return None;
     }
-    let Some(first) = headers.get(CONTENT_LENGTH) else { return exact.filter(|_| has_body(status)) };
+    let (mut lines, mut declared, mut is_coded) = (0_u32, None, false);
+    // One pass costs less than two look-ups.
+    for (name, value) in headers.iter() {
+        match *name {
+            CONTENT_LENGTH => {
+                let length = parse_length(value.as_bytes());
+                declared = if lines == 0 || declared == length { length } else { None };
+                lines += 1;
+            }
+            TRANSFER_ENCODING => is_coded = true,
+            _ => {}
+        }
+    }
     if !has_body(status) {
-        // 101 and the 2xx of CONNECT start a tunnel; their server knows what to do.
-        if status != StatusCode::SWITCHING_PROTOCOLS {
+        // 101 starts a tunnel, whose server knows what to do.
+        if lines > 0 && status != StatusCode::SWITCHING_PROTOCOLS {
             headers.remove(CONTENT_LENGTH);
         }
         return None;
     }
-    let mut declared = parse_length(first.as_bytes());
-    let lines = || headers.get_all(CONTENT_LENGTH).iter();
-    let repeats = headers.len() != headers.keys_len() && lines().nth(1).is_some();
-    if repeats && lines().any(|other| parse_length(other.as_bytes()) != declared) {
-        declared = None;
+    if lines == 0 {
+        return exact;
     }
-    if headers.contains_key(TRANSFER_ENCODING) {
+    if is_coded {
         headers.remove(CONTENT_LENGTH);
         return exact;
     }
@@ -64,7 +73,7 @@ pub(crate) fn agree(headers: &mut HeaderMap, status: StatusCode, is_head: bool, 
         None => {
             headers.remove(CONTENT_LENGTH);
         }
-        Some(length) if repeats || declared != Some(length) => {
+        Some(length) if lines > 1 || declared != Some(length) => {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
         Some(_) => {}

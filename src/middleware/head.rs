@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
 use super::{layer::Config, restore::Word};
 use crate::{
     error::Error,
+    ext::KeepHeaders,
     message::{
         framing::check_framing,
         target::{Form, check_host, form},
@@ -36,12 +37,19 @@ impl Head {
 /// Removes every field by which somebody says where a request comes from, and those that name a user, unless they are vouched for and
 /// spelt as fields are.
 /// Returns the first that was removed without anybody having vouched for it.
-pub(super) fn strip(headers: &mut HeaderMap, config: &Config, word: Word, keep_identity: bool) -> Option<HeaderName> {
+pub(super) fn strip(
+    headers: &mut HeaderMap,
+    marked: Option<&KeepHeaders>,
+    config: &Config,
+    word: Word,
+    keep_identity: bool,
+) -> Option<HeaderName> {
     let named = |name: &HeaderName| {
         names::is_identity(name) || config.identity_headers.iter().any(|own| names::is_same_name(own, name))
     };
     // A front that takes out `Remote-User` lets `Remote_User` pass, and CGI and its kin do not tell one from the other.
-    let kept = |name: &HeaderName| keep_identity && !names::is_misspelt(name);
+    let is_marked = |name: &HeaderName| marked.is_some_and(|marked| marked.keeps(name));
+    let kept = |name: &HeaderName| is_marked(name) || (keep_identity && !names::is_misspelt(name));
     let doomed: Vec<HeaderName> =
         headers.keys().filter(|name| names::is_owned(name) || (named(name) && !kept(name))).cloned().collect();
     if !matches!(word, Word::Nobody) && !doomed.is_empty() {

@@ -149,6 +149,17 @@ async fn a_forwarded_port_takes_the_place_of_the_hosts_own() {
 #[tokio::test]
 async fn the_traversal_path_is_taken_off_at_the_border_of_a_segment_or_the_request_refused() {
     for (path, traversal, rest) in [
+        // With a last slash, as the Python sender has it for an upstream at `/deep/`.
+        ("/deep//x", "/deep/", Some("/x")),
+        ("/deep/x", "/deep/", Some("/x")),
+        ("/deep///x", "/deep/", Some("//x")),
+        ("/deep//", "/deep/", Some("/")),
+        ("/deep/", "/deep/", Some("/")),
+        ("/deep", "/deep/", Some("/")),
+        ("/deep//x", "deep/", Some("/x")),
+        ("//x", "/", Some("/x")),
+        ("/x", "/", Some("/x")),
+        ("/deeper/x", "/deep/", None),
         ("/myapp/x", "/myapp", Some("/x")),
         ("/myapp", "/myapp", Some("/")),
         ("/myapp/", "/myapp", Some("/")),

@@ -48,7 +48,7 @@ fn every_fuzz_target_has_seeds_and_no_seeds_are_without_a_target() {
 fn pages_of_the_cookbook_can_be_read_in_one_sitting() {
     for file in files(&project().join("src/cookbook")) {
         let lines = read_to_string(&file).unwrap().lines().count();
-        assert!(lines <= 130, "{}: {lines} lines", file.display());
+        assert!(lines <= 140, "{}: {lines} lines", file.display());
     }
 }
 

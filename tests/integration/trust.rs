@@ -244,6 +244,28 @@ async fn only_one_family_is_read_and_the_others_are_removed() {
 }
 
 #[tokio::test]
+async fn an_empty_port_is_the_default_port_also_in_forwarded_lists() {
+    for (family, fields) in [
+        (ForwardedHeaders::XForwarded, &[("x-forwarded-for", "192.0.2.7:"), ("x-forwarded-host", "a.example:")][..]),
+        (
+            ForwardedHeaders::XForwarded,
+            &[("x-forwarded-for", "[::ffff:192.0.2.7]:"), ("x-forwarded-host", "b, a.example:")],
+        ),
+        (ForwardedHeaders::WsgiProxy, &[("x-forwarded-for", "192.0.2.7:"), ("x-forwarded-server", "a.example:")]),
+        (ForwardedHeaders::Rfc7239, &[("forwarded", "for=\"192.0.2.7:\";host=\"a.example:\";proto=https")]),
+    ] {
+        let hosts = ["a.example:80", "a.example:443"];
+        let layer = behind_edge(family).restore(RestoredHeaders::all()).allowed_hosts(hosts).build().unwrap();
+        let saw = admitted(&layer, EDGE, "/", fields).await;
+        assert_eq!(saw.client().as_deref(), Some("192.0.2.7"), "{fields:?}");
+        assert_eq!((saw.header("host").as_deref(), saw.origin().client_port()), (Some("a.example"), None));
+    }
+    let layer = behind_edge(ForwardedHeaders::XForwarded).allowed_hosts(["socket.example:80"]).build().unwrap();
+    let saw = admitted(&layer, STRANGER, "/", &[("host", "socket.example:")]).await;
+    assert_eq!((saw.header("host").as_deref(), saw.origin().port()), (Some("socket.example"), 80));
+}
+
+#[tokio::test]
 async fn by_default_the_trust_policy_decides_which_set_is_read_and_never_the_request() {
     let keys = || Keyring::new("k", Secret::from_bytes([7; 32]).unwrap()).unwrap();
     let peers = || Trust::peers(["10.0.0.0/8"]).unwrap();
