@@ -13,6 +13,7 @@ use super::{connect::Io, hello::Peeked, layer::Config, route::Connect};
 use crate::{
     ca::CertificateAuthority,
     error::{BoxError, Error, ErrorKind, Phase},
+    transport::secured::Session,
 };
 
 /// Ends the client's TLS as the server that it wants.
@@ -26,7 +27,7 @@ pub(super) async fn accept(
     io: Io,
     peeked: Peeked,
     deadline: Instant,
-) -> Result<Box<TlsStream<Io>>, Error> {
+) -> Result<Box<Session<TlsStream<Io>>>, Error> {
     let late = |_| Error::new(ErrorKind::RequestTimeout, "TLS handshake with the client timed out");
     let accepted = timeout_at(deadline, shake(config, connect, sni, io, peeked)).await.map_err(late);
     accepted.and_then(|accepted| accepted).inspect_err(|error| {
@@ -49,7 +50,7 @@ async fn shake(
     sni: Option<&str>,
     mut io: Io,
     peeked: Peeked,
-) -> Result<Box<TlsStream<Io>>, Error> {
+) -> Result<Box<Session<TlsStream<Io>>>, Error> {
     let Some(authority) = &config.authority else {
         return Err(Error::new(ErrorKind::Unsupported, "no certificate authority is configured to intercept TLS"));
     };
@@ -76,7 +77,7 @@ async fn shake(
     if settings.ignore_client_order && prefers_chacha(&hello) {
         Arc::make_mut(&mut settings).ignore_client_order = false;
     }
-    StartHandshake::from_parts(hello, io).into_stream(settings).await.map(Box::new).map_err(broken)
+    StartHandshake::from_parts(hello, io).into_stream(settings).await.map(Session::new).map(Box::new).map_err(broken)
 }
 
 /// What a client's TLS is ended by, if it may have that.

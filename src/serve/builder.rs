@@ -4,24 +4,18 @@
 use std::sync::Arc;
 use std::{fmt, pin::Pin, time::Duration};
 
-use http::{Request, Response};
-use http_body::Body;
-use hyper::body::Incoming;
-use tower_service::Service;
-
 use super::{
-    Drain, Listener, ProxyProtocol,
+    Drain, HttpService, Listener, ProxyProtocol,
     accept::{self, Drained, Serving},
     settings::Settings,
 };
-use crate::{error::BoxError, timeout::or_longest};
+use crate::timeout::or_longest;
 
 /// Serves `service` on `listener` until a graceful shutdown.
 ///
-/// Returns a builder that is awaited: `serve(listener, app).await`. The service is any `Clone` tower service of hyper's
-/// requests: an axum `Router` (itself, not its `into_make_service()`), a `ProxyApp`, a stack of layers. A service whose
-/// requests have another body type is adapted with
-/// `map_request(|request: Request<Incoming>| request.map(nexthop::Body::new))`.
+/// Returns a builder that is awaited: `serve(listener, app).await`. The service is any [`HttpService`]: an axum
+/// `Router` (itself, not its `into_make_service()`), a `ProxyApp`, a stack of layers. A service whose requests have
+/// another body type is adapted with `map_request(|request: Request<Incoming>| request.map(nexthop::Body::new))`.
 ///
 /// An `Err` of type [`crate::Error`], as `ExactProxy` returns, is answered with its [`status`](crate::Error::status)
 /// and an empty body. Any other `Err` closes the connection.
@@ -29,16 +23,11 @@ use crate::{error::BoxError, timeout::or_longest};
 /// The [module documentation](mod@crate::serve) lists timeouts, limits and protocols, and has an example.
 #[doc(alias = "server")]
 #[doc(alias = "hyper server")]
-// The bounds are those of `IntoFuture`: said here, too, so that what does not fit is named where it is given, not at the `await`.
-pub fn serve<L, S, ResB>(listener: L, service: S) -> Serve<L, S>
+// The bounds of `IntoFuture` are repeated here, so that the compiler reports an argument that does not fit, not the `await`.
+pub fn serve<L, S>(listener: L, service: S) -> Serve<L, S>
 where
     L: Listener,
-    S: Service<Request<Incoming>, Response = Response<ResB>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Into<BoxError>,
-    ResB: Body + Send + 'static,
-    ResB::Data: Send,
-    ResB::Error: Into<BoxError>,
+    S: HttpService,
 {
     Serve { listener, service, settings: Settings::default(), shutdown: None }
 }
@@ -228,15 +217,10 @@ impl<L, S> Serve<L, S> {
     }
 }
 
-impl<L, S, ResB> IntoFuture for Serve<L, S>
+impl<L, S> IntoFuture for Serve<L, S>
 where
     L: Listener,
-    S: Service<Request<Incoming>, Response = Response<ResB>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Into<BoxError>,
-    ResB: Body + Send + 'static,
-    ResB::Data: Send,
-    ResB::Error: Into<BoxError>,
+    S: HttpService,
 {
     type Output = Drained;
     type IntoFuture = Serving;

@@ -7,8 +7,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{
     Accepted, Drain,
     connection::{Connections, Protocol},
-    dispatch::Served,
     drive::Limits,
+    http_service::HttpService,
     settings::Settings,
 };
 use crate::{ext::PeerAddr, timeout::or_longest};
@@ -44,7 +44,7 @@ impl Inside {
     ) -> impl Future<Output = ()> + Send + use<Io, S>
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        S: Served,
+        S: HttpService,
     {
         self.0.clone().run(Accepted { io, peer }, agreed, service, drain.register(), None)
     }

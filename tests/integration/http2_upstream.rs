@@ -5,6 +5,7 @@ mod connections;
 mod counts;
 mod every_turn;
 mod heads;
+mod http1_required;
 mod limits;
 mod queue;
 mod retry;

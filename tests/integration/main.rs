@@ -3,6 +3,7 @@
 mod app;
 mod ca;
 mod carry;
+mod compile_fail;
 mod config;
 mod conformance;
 mod exact;

@@ -8,7 +8,7 @@
 //! | `body_idle_timeout` | 60 s | the client's next frame | `RequestTimeout`, 408, `Phase::Send` | `a_client_may_be_silent_…` |
 //! | | | the upstream to accept bytes | `Timeout`, 504, `Phase::Send` | `an_upstream_that_takes_nothing_…` |
 //! | `response_timeout` | 60 s | the response's head | `Timeout`, 504, `Phase::ResponseHead` | `the_head_of_a_response_…` |
-//! | `body_idle_timeout` | 60 s | the upstream's next bytes | `Timeout`, `Phase::ResponseBody`: the body fails | `a_body_from_upstream_…` |
+//! | `body_idle_timeout` | 60 s | the upstream's next frame | `Timeout`, `Phase::ResponseBody`: the body fails | `a_body_from_upstream_…` |
 //! | | | either body, after an early response head | the same | `after_an_early_head_either_body_…` |
 //! | 2 s, 1 MiB | | the rest of the client's body after the response | none: the body is dropped | `an_answered_clients_body_…` |
 //! | `pool_idle_timeout` | 90 s | another request | none: the connection is closed | `an_idle_connection_…` |

@@ -19,4 +19,6 @@ mod retry;
 #[cfg(target_os = "linux")]
 mod soak;
 mod stress;
+mod trickles;
+mod truncated;
 mod upgrade;

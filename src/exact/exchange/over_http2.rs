@@ -10,7 +10,7 @@ use http_body::Body as _;
 use tokio::time::Instant;
 
 use self::search::Search;
-use super::{Exchange, Keep, Opened, Prepare, State};
+use super::{Exchange, Keep, Opened, Prepare, State, again::RETRIES};
 use crate::{
     error::{Error, ErrorKind},
     exact::service::Inner,
@@ -162,7 +162,7 @@ impl<P: Prepare> Exchange<P> {
         }
         prepared?;
         // What is refused unread is sent again whatever its method.
-        if self.attempt == 0 {
+        if self.attempt <= RETRIES {
             self.body.keep(Keep::UntilAnswered, &self.proxy.replay);
         }
         let ended = self.body.is_end_stream();
@@ -177,7 +177,7 @@ impl<P: Prepare> Exchange<P> {
         match http2::Exchange::new(stream, &self.parts, framing, ended, limits, strip, now, more) {
             Ok(sending) => Ok(State::SendingOnStream(Box::new(sending))),
             // It was closed since it was taken; nothing was taken from the body.
-            Err(failure) if failure.unprocessed && self.may_go_again(true) => {
+            Err(failure) if failure.unprocessed && self.may_go_again(true, most_retries(&failure)) => {
                 self.once_more(&failure.error, framing, None)
             }
             Err(failure) => Err(failure.error),
@@ -188,16 +188,20 @@ impl<P: Prepare> Exchange<P> {
     ///
     /// What the upstream has not processed is sent again whatever its method (RFC 9113 §8.7), as far as its body is still to be had.
     pub(super) fn again_on_stream(&mut self, sending: &http2::Exchange, failure: &Failure) -> Result<State, Error> {
-        let again = failure.unprocessed || sending.is_stale(failure);
+        let again = match self.proxy.versions {
+            HttpVersions::Http2Only if failure.http1_required => false,
+            _ => failure.unprocessed || failure.http1_required || sending.is_stale(failure),
+        };
         let framing = self.framing.filter(|_| again);
-        let Some(framing) = framing.filter(|_| self.may_go_again(failure.unprocessed)) else {
+        let framing = framing.filter(|_| self.may_go_again(failure.unprocessed, most_retries(failure)));
+        let Some(framing) = framing else {
             self.give_up(failure.lost, failure.unprocessed);
             return Err(failure.error.clone());
         };
         self.once_more(&failure.error, framing, Some(sending.mark()))
     }
 
-    /// The second and last attempt, on another connection than the one that is to be avoided, if there may be another.
+    /// Another attempt, on another connection than the one that is to be avoided, if there may be another.
     fn once_more(&mut self, error: &Error, framing: RequestFraming, avoid: Option<Mark>) -> Result<State, Error> {
         tracing::debug!(%error, "retrying on another connection");
         let now = Instant::now();
@@ -214,4 +218,9 @@ impl<P: Prepare> Exchange<P> {
             first => Ok(self.open_on_stream(to, offer, framing, avoid, first)),
         }
     }
+}
+
+/// An upstream that requires HTTP/1.1 does so once: what was retried before it did is retried over HTTP/1.1, too.
+fn most_retries(failure: &Failure) -> u32 {
+    RETRIES + u32::from(failure.http1_required)
 }

@@ -185,10 +185,12 @@ impl Exchange {
         loop {
             let mut moved = false;
             if self.pulls() {
+                let before = self.upload.pulled;
                 match self.upload.poll_pull(cx, Pin::new(&mut *body), &mut self.conn.out) {
                     Poll::Ready(pulled) => {
                         pulled?;
-                        moved = true;
+                        // A frame without content is no progress.
+                        moved = self.upload.pulled > before || !self.upload.wants_more();
                     }
                     Poll::Pending if self.conn.is_written() => return Poll::Pending,
                     Poll::Pending => {}

@@ -54,6 +54,11 @@ where
         Self { client, upstream, there, back, idle: idle.and_then(Idle::new), cut: None }
     }
 
+    /// Returns the upstream's side, of which nothing more is read.
+    pub(super) fn into_upstream(self) -> U {
+        self.upstream
+    }
+
     pub(super) fn carried(&self) -> Carried {
         Carried { there: self.there.moved, back: self.back.moved }
     }

@@ -238,3 +238,78 @@ async fn a_quiet_tunnel_keeps_its_http_2_connection_open() {
     io.read_exact(&mut echoed).await.unwrap();
     assert_eq!(&echoed, b"hi");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_gets_all_of_a_response_that_breaks_off() {
+    let (app, mut handed) = feeds();
+    let (memory, _end) = Memory::serve(app, |serve| serve);
+    let mut client = memory.client().await;
+    client.read_slowly(20_000, Duration::from_secs(20));
+    client.send(REQUEST).await;
+    let feed = handed.recv().await.unwrap();
+    tokio::spawn(async move {
+        for _ in 0..4 {
+            feed.data(vec![b'x'; 100_000]).await;
+        }
+        feed.fail("broken").await;
+    });
+    let (received, _) = client.read_to_end().await;
+    assert_eq!(received.iter().filter(|byte| **byte == b'x').count(), 400_000);
+    assert!(!received.ends_with(b"0\r\n\r\n"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_that_breaks_off_is_not_kept_for_a_client_that_stops_reading() {
+    let (app, mut handed) = feeds();
+    let drain = Drain::new();
+    let (memory, _end) = Memory::serve(app, |serve| serve.drain(drain.clone()));
+    let mut client = memory.client().await;
+    client.send(REQUEST).await;
+    let feed = handed.recv().await.unwrap();
+    feed.data(vec![b'x'; 100_000]).await;
+    feed.fail("broken").await;
+    let began = Instant::now();
+    while drain.open() > 0 {
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(began.elapsed().as_secs(), 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_whose_body_breaks_off_at_once_is_delivered() {
+    let (app, mut handed) = feeds();
+    let (memory, _end) = Memory::serve(app, |serve| serve);
+    let mut client = memory.client().await;
+    client.send(REQUEST).await;
+    handed.recv().await.unwrap().fail("broken").await;
+    let (received, _) = client.read_to_end().await;
+    assert!(received.starts_with(b"HTTP/1.1 200 OK\r\n") && received.ends_with(b"\r\n\r\n"), "{received:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_of_http_2_that_break_off_deliver_what_they_have_and_cost_no_other() {
+    let (app, mut handed) = feeds();
+    let (memory, _end) = Memory::serve(app, |serve| serve);
+    let (mut sender, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(memory.stream().await)).await.unwrap();
+    tokio::spawn(connection);
+    let mut bodies = Vec::new();
+    let mut feeds = Vec::new();
+    for _ in 0..10 {
+        let request = http::Request::get("http://h/").body(Empty::<Bytes>::new()).unwrap();
+        let response = tokio::spawn(sender.send_request(request));
+        feeds.push(handed.recv().await.unwrap());
+        bodies.push(response.await.unwrap().unwrap().into_body());
+    }
+    for feed in feeds.drain(1..) {
+        feed.data("some").await;
+        feed.fail("broken").await;
+    }
+    let whole = bodies.remove(0);
+    for mut body in bodies {
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "some");
+        assert!(body.frame().await.unwrap().is_err());
+    }
+    feeds.remove(0).data("whole").await;
+    assert_eq!(whole.collect().await.unwrap().to_bytes(), "whole");
+}
