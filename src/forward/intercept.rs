@@ -31,6 +31,13 @@ pub(super) async fn accept(
     let late = |_| Error::new(ErrorKind::RequestTimeout, "TLS handshake with the client timed out");
     let accepted = timeout_at(deadline, shake(config, connect, sni, io, peeked)).await.map_err(late);
     accepted.and_then(|accepted| accepted).inspect_err(|error| {
+        // With such a server name, rustls refuses the ClientHello as a whole.
+        if let Err(reason) = CertificateAuthority::check_host(sni.unwrap_or(&connect.host))
+            && let Some(held_back) = config.invalid_hosts.pass()
+        {
+            let host = sni.unwrap_or(&connect.name);
+            tracing::warn!(host, %reason, held_back, "cannot intercept TLS, use ConnectAction::Tunnel for this host");
+        }
         if let Some(hook) = &config.on_handshake_failure {
             hook(&connect.asked(), error);
         }
@@ -80,11 +87,12 @@ async fn settings(
     connect: &Connect,
     sni: Option<&str>,
 ) -> Result<Arc<ServerConfig>, Error> {
-    if let Some(new_hosts) = &config.new_hosts {
-        new_hosts.visit(connect.who.peer.as_ref(), sni.unwrap_or(&connect.name), Instant::now())?;
-    }
+    let admit = |host: &str| match &config.new_hosts {
+        Some(new_hosts) => new_hosts.admit(connect.who.peer.as_ref(), host, Instant::now()),
+        None => Ok(()),
+    };
     // As it was written: to a client, an address of IPv4 is another one when it is written as one of IPv6.
-    authority.server_config(sni.unwrap_or(&connect.host)).await
+    authority.server_config_if(sni.unwrap_or(&connect.host), admit).await
 }
 
 /// The record of a fatal alert (RFC 8446 §6): `unrecognized_name` for a host that gets no certificate, else `internal_error`.

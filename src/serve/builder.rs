@@ -7,8 +7,9 @@ use std::{fmt, pin::Pin, time::Duration};
 use super::{
     Drain, HttpService, Listener, ProxyProtocol,
     accept::{self, Drained, Serving},
-    settings::{Settings, or_forever},
+    settings::Settings,
 };
+use crate::timeout::or_longest;
 
 /// Serves `service` on `listener` until a graceful shutdown.
 ///
@@ -52,7 +53,7 @@ impl<L, S> Serve<L, S> {
     #[doc(alias = "header_read_timeout")]
     #[doc(alias = "slowloris")]
     pub fn header_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.settings.limits.head = or_forever(limit);
+        self.settings.limits.head = or_longest(limit);
         self
     }
 
@@ -68,14 +69,14 @@ impl<L, S> Serve<L, S> {
     /// which only the owner of the tunnel sees: the server cuts the tunnel together with its connection only.
     #[doc(alias = "send timeout")]
     pub fn write_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.settings.limits.write = or_forever(limit);
+        self.settings.limits.write = or_longest(limit);
         self
     }
 
     /// Sets the timeout for the PROXY protocol header and the TLS handshake together. Default: 10 s. `None` disables
     /// it.
     pub fn handshake_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.settings.handshake_timeout = or_forever(limit);
+        self.settings.handshake_timeout = or_longest(limit);
         self
     }
 
@@ -155,7 +156,8 @@ impl<L, S> Serve<L, S> {
 
     /// Serves TLS on each connection (after the PROXY protocol header, if one is required). Default: clear text.
     ///
-    /// If the configuration has no ALPN names, the names of the enabled HTTP versions are offered. The cookbook page
+    /// If the configuration has no ALPN names, the enabled HTTP versions are selected by ALPN: `h2`, `http/1.1` or
+    /// `http/1.0`, in this order. Names in the configuration are used as they are. The cookbook page
     /// [`https`](crate::cookbook::https) loads a configuration from files.
     #[doc(alias = "https")]
     #[doc(alias = "rustls")]
@@ -204,7 +206,7 @@ impl<L, S> Serve<L, S> {
     #[doc(alias = "shutdown timeout")]
     #[doc(alias = "grace period")]
     pub fn drain_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.settings.drain_timeout = or_forever(limit);
+        self.settings.drain_timeout = or_longest(limit);
         self
     }
 

@@ -34,7 +34,11 @@ use super::{
 };
 #[cfg(feature = "tls")]
 use crate::transport::secured::Session;
-use crate::{error::BoxError, ext::PeerAddr, transport::Client};
+use crate::{
+    error::BoxError,
+    ext::{ConnectionId, PeerAddr},
+    transport::Client,
+};
 
 /// How the connections of one server are treated.
 pub(super) struct Connections {
@@ -154,6 +158,7 @@ impl Connections {
         let io = TokioIo::new(stream);
         let service = Dispatch {
             service,
+            id: ConnectionId::new(),
             peer,
             tls,
             client,

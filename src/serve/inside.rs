@@ -9,9 +9,9 @@ use super::{
     connection::{Connections, Protocol},
     drive::Limits,
     http_service::HttpService,
-    settings::{Settings, or_forever},
+    settings::Settings,
 };
-use crate::ext::PeerAddr;
+use crate::{ext::PeerAddr, timeout::or_longest};
 
 /// Serves streams as [`serve`](super::serve()) serves connections, with its defaults.
 #[derive(Clone)]
@@ -24,7 +24,7 @@ impl Inside {
         write_timeout: Option<Duration>,
         max_head_bytes: Option<usize>,
     ) -> Self {
-        let limits = Limits { head: or_forever(header_timeout), write: or_forever(write_timeout) };
+        let limits = Limits { head: or_longest(header_timeout), write: or_longest(write_timeout) };
         let mut settings = Settings { limits, ..Settings::default() };
         if let Some(limit) = max_head_bytes {
             settings.max_head_bytes = limit;

@@ -46,7 +46,7 @@ impl InMemoryServer {
         let memory = Self { connections, tasks: Tasks::default() };
         let server = settings(crate::serve(listener, service)).into_future();
         memory.tasks.spawn(async move {
-            // Whoever does not want to know has dropped the other end.
+            // The receiver is dropped if the test does not need the result.
             let _ = ended.send(server.await);
         });
         (memory, end)

@@ -16,6 +16,15 @@ use tokio_rustls::{client, server};
 
 use super::io::{Carrier, Io, write_by};
 
+/// The protocols that `serve` selects by ALPN (RFC 7301), the first one that the client offers. HTTP/1.0 is spoken by the same code
+/// as HTTP/1.1, and there are clients that offer nothing else.
+#[cfg(feature = "serve")]
+pub(crate) fn served_protocols(http2: bool) -> Vec<Vec<u8>> {
+    let names: &[&[u8]] = &[b"h2", b"http/1.1", b"http/1.0"];
+    let skipped = usize::from(!(http2 && cfg!(feature = "http2")));
+    names.iter().skip(skipped).map(|name| name.to_vec()).collect()
+}
+
 /// Either end of TLS.
 pub(crate) trait Decrypting: AsyncBufRead + Unpin {
     /// What it is spoken over, if there is nothing to hand out before the peer has sent more.

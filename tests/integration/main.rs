@@ -1,4 +1,4 @@
-//! One binary, so that helpers are shared and linked once.
+//! One test binary, so that helpers are compiled and linked once.
 
 mod app;
 mod ca;

@@ -53,6 +53,10 @@ impl<P: Prepare> Exchange<P> {
             HttpVersions::Auto if to.is_tls() => Offer::Either,
             HttpVersions::Auto | HttpVersions::Http1Only => return Ok((Offer::Http1, Asks::Nothing)),
         };
+        // On no connection that is shared, but on one of the pool, or a new one.
+        if self.authenticates() {
+            return Ok((Offer::Http1, Asks::Nothing));
+        }
         match (self.asks(), offer) {
             (Asks::OverHttp1, Offer::Http2) => {
                 Err(Error::new(ErrorKind::Unsupported, "this upgrade request cannot be sent over HTTP/2"))
@@ -83,13 +87,19 @@ impl<P: Prepare> Exchange<P> {
         framing: RequestFraming,
         now: Instant,
     ) -> Result<State, Error> {
+        let client = self.proxy.pool.bound_client(&self.parts.extensions);
+        if let Some(client) = client
+            && let Some(conn) = self.proxy.pool.take_bound(&to, now, self.freshness(), client)
+        {
+            return self.send_on(conn, framing, now);
+        }
         if asks == Asks::Upgrade {
             return Ok(self.open_for_upgrade(to, offer, framing, None));
         }
         if let Some(stream) = self.proxy.take_stream(&to) {
             return self.send_on_stream(stream, framing, now);
         }
-        match self.proxy.pool.take(&to, now, self.freshness(), true)? {
+        match self.proxy.pool.take(&to, now, self.freshness(), true, client)? {
             Taken::Idle(conn) => self.send_on(conn, framing, now),
             first => Ok(self.open_on_stream(to, offer, framing, None, first)),
         }
@@ -200,7 +210,10 @@ impl<P: Prepare> Exchange<P> {
         if asks == Asks::Upgrade {
             return Ok(self.open_for_upgrade(to, offer, framing, avoid));
         }
-        match self.proxy.pool.take(&to, now, self.freshness(), true)? {
+        let client = self.proxy.pool.bound_client(&self.parts.extensions);
+        let shares = offer != Offer::Http1;
+        match self.proxy.pool.take(&to, now, self.freshness(), shares, client)? {
+            taken if !shares => self.go_on(taken, framing, now),
             Taken::Idle(conn) => self.send_on(conn, framing, now),
             first => Ok(self.open_on_stream(to, offer, framing, avoid, first)),
         }

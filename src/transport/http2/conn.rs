@@ -24,7 +24,12 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Phase},
-    transport::{CloseReason, io::Io, limits::Limits, pool::Queue},
+    transport::{
+        CloseReason,
+        io::Io,
+        limits::Limits,
+        pool::{Home, Queue},
+    },
 };
 
 /// A connection on which requests open streams. Cheap to clone; it is closed once neither a clone nor a stream is left.
@@ -136,6 +141,19 @@ impl Conn {
         let _ = state.handle.set(Arc::downgrade(&conn.0));
         tokio::spawn(driver::run(connection, heard, state.clone(), limits, ended));
         Ok((conn.clone(), Stream::new(sender, conn, true)))
+    }
+
+    /// The same for one stream, after which the connection is closed.
+    pub(crate) async fn open_for_one(io: Io, mut home: Home, limits: &Limits) -> Result<Stream, Error> {
+        home.opened();
+        let until = limits.connect.map(|limit| Instant::now() + limit);
+        let ended = move |state: &Arc<State>| {
+            let mut home = home;
+            home.reason = state.close_reason();
+        };
+        let (conn, stream) = Self::open(io, limits, until, None, None, ended).await?;
+        conn.state().close_for(CloseReason::Finished);
+        Ok(stream)
     }
 
     /// Takes the place of one stream, if the connection takes more.

@@ -398,7 +398,7 @@ mod tests {
         let limits = Arc::new(Limits { max_connections: Some(1), ..Limits::default() });
         let (pool, origins) = (Arc::new(Pool::new(limits.clone(), None)), Arc::new(Origins::default()));
         let to = Destination::of(&"http://h/".parse().unwrap(), None).unwrap();
-        let take = || pool.take(&to, Instant::now(), None, true);
+        let take = || pool.take(&to, Instant::now(), None, true, None);
         let Ok(Taken::Dial(in_use)) = take() else { panic!("no room") };
         let (before, behind) = (take().unwrap(), take().unwrap());
         let dialled = AtomicUsize::new(0);

@@ -116,6 +116,6 @@ impl Search {
 
     /// With `shares`, a stream will do as well.
     fn take(&self, shares: bool) -> Result<Taken, Error> {
-        self.proxy.pool.take(&self.to, Instant::now(), self.fresh, shares)
+        self.proxy.pool.take(&self.to, Instant::now(), self.fresh, shares, None)
     }
 }
