@@ -27,7 +27,7 @@
 //! | test your proxy against misbehaving peers | [`testkit`] | upstreams, clients, scripts |
 //!
 //! ```text
-//! front end  client -> serve -> [ForwardProxy] -> router -> ProxyApp | SpawnApp -> ExactProxy -> upstream
+//! front end  client -> serve -> router -> ProxyApp -> ExactProxy -> upstream
 //! backend    front end -> serve -> ProxyMiddleware -> app
 //! ```
 //!
@@ -45,7 +45,7 @@
 //! | serve | [HTTPS](cookbook::https), [WebSockets](cookbook::websockets), [gRPC](cookbook::grpc), [Kubernetes](cookbook::kubernetes) |
 //! | change | [rewrite a page](cookbook::rewrite_a_page) |
 //! | secure | [identity headers](cookbook::identity_headers), [trusted proxies](cookbook::trusted_proxies) |
-//! | operate | [load balancing](cookbook::load_balancing), [error pages](cookbook::error_pages), [one backend per host](cookbook::backend_per_host), [record and replay](cookbook::record_and_replay) |
+//! | operate | [load balancing](cookbook::load_balancing), [error pages](cookbook::error_pages), [rewrite a page](cookbook::rewrite_a_page), [one backend per host](cookbook::backend_per_host), [record and replay](cookbook::record_and_replay) |
 //! | migrate | [from other proxies and libraries](cookbook::migrating), [from a legacy system, route by route](cookbook::strangler_fig) |
 //!
 //! # A signed hop
@@ -139,6 +139,9 @@
 
 mod error;
 pub mod ext;
+#[cfg(feature = "tls")]
+mod pem;
+mod timeout;
 
 pub mod message;
 pub mod protocol;
@@ -152,8 +155,8 @@ pub mod pool;
 pub mod tunnel;
 
 mod body;
-mod text;
 pub mod secret;
+mod text;
 
 pub mod exact;
 

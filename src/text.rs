@@ -127,11 +127,8 @@ where
         if !may_have_text(parts.status) || !is_text(&parts.headers) {
             return Ok(Response::from_parts(parts, body));
         }
-        let body = if body.is_end_stream() {
-            body
-        } else {
-            Body::from(edit(read_text(&parts.headers, body, limit).await?))
-        };
+        let body =
+            if body.is_end_stream() { body } else { Body::from(edit(read_text(&parts.headers, body, limit).await?)) };
         for name in &OF_THE_BYTES {
             parts.headers.remove(name);
         }
@@ -144,7 +141,8 @@ where
 
 async fn read_text(headers: &HeaderMap, body: Body, limit: usize) -> Result<String, Error> {
     let charset = content_type(headers).and_then(|(_, parameters)| charset(parameters));
-    let is_utf8 = |name: &str| ["utf-8", "utf8", "us-ascii", "ascii"].iter().any(|known| name.eq_ignore_ascii_case(known));
+    let is_utf8 =
+        |name: &str| ["utf-8", "utf8", "us-ascii", "ascii"].iter().any(|known| name.eq_ignore_ascii_case(known));
     if charset.is_some_and(|charset| !is_utf8(charset)) {
         return Err(invalid("the response text has a charset other than UTF-8"));
     }
@@ -158,7 +156,8 @@ async fn read_text(headers: &HeaderMap, body: Body, limit: usize) -> Result<Stri
     for coding in codings.into_iter().rev() {
         bytes = coding.decode(bytes, limit).await?;
     }
-    String::from_utf8(bytes.into()).map_err(|error| invalid("the response text is not UTF-8").with_source(error.utf8_error()))
+    String::from_utf8(bytes.into())
+        .map_err(|error| invalid("the response text is not UTF-8").with_source(error.utf8_error()))
 }
 
 /// The statuses whose responses can have a whole text as their body.
@@ -307,16 +306,8 @@ const OF_THE_BYTES: [HeaderName; 12] = [
 ];
 
 /// Applications whose media types do not say that they are text.
-const TEXT_APPLICATIONS: [&str; 8] = [
-    "ecmascript",
-    "graphql",
-    "javascript",
-    "json",
-    "x-javascript",
-    "x-www-form-urlencoded",
-    "xml",
-    "yaml",
-];
+const TEXT_APPLICATIONS: [&str; 8] =
+    ["ecmascript", "graphql", "javascript", "json", "x-javascript", "x-www-form-urlencoded", "xml", "yaml"];
 
 /// More are no use to an honest server, and each costs a decoder.
 const MAX_CODINGS: usize = 4;
@@ -343,9 +334,7 @@ mod tests {
 
     #[cfg(feature = "decompress")]
     async fn coded(coding: &str, text: &[u8]) -> Vec<u8> {
-        use async_compression::tokio::bufread::{
-            BrotliEncoder, DeflateEncoder, GzipEncoder, ZlibEncoder, ZstdEncoder,
-        };
+        use async_compression::tokio::bufread::{BrotliEncoder, DeflateEncoder, GzipEncoder, ZlibEncoder, ZstdEncoder};
         use tokio::io::AsyncReadExt;
 
         let mut out = Vec::new();
@@ -405,8 +394,14 @@ mod tests {
             assert_eq!(passed.text(4).await.unwrap(), "page", "{status} {content_type}");
         }
         assert_eq!(shouted(response(&[], "page")).await.text(4).await.unwrap(), "page");
-        for text in ["text/plain", "application/json", "application/problem+json", "image/svg+xml", "APPLICATION/XML;a=b"] {
-            assert_eq!(shouted(response(&[("content-type", text)], "page")).await.text(4).await.unwrap(), "PAGE", "{text}");
+        for text in
+            ["text/plain", "application/json", "application/problem+json", "image/svg+xml", "APPLICATION/XML;a=b"]
+        {
+            assert_eq!(
+                shouted(response(&[("content-type", text)], "page")).await.text(4).await.unwrap(),
+                "PAGE",
+                "{text}"
+            );
         }
     }
 
@@ -445,7 +440,9 @@ mod tests {
             assert_eq!(edited.text(1024).await.unwrap(), PAGE.to_uppercase(), "{coding}");
         }
         let twice = coded("zstd", &coded("gzip", PAGE.as_bytes()).await).await;
-        for fields in [&[("content-encoding", "gzip, ZSTD")][..], &[("content-encoding", "gzip"), ("content-encoding", "zstd")]] {
+        for fields in
+            [&[("content-encoding", "gzip, ZSTD")][..], &[("content-encoding", "gzip"), ("content-encoding", "zstd")]]
+        {
             assert_eq!(response(fields, twice.clone()).text(1024).await.unwrap(), PAGE);
         }
         let members = [coded("gzip", b"one ").await, coded("gzip", b"two").await].concat();

@@ -15,9 +15,10 @@ pub(super) struct Removed {
 impl Removed {
     pub(super) fn is_new(&self, name: &HeaderName) -> bool {
         // FNV-1a, folded to 10 bits.
-        let hash = name.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash = name
+            .as_str()
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         let folded = hash ^ (hash >> 30) ^ (hash >> 44);
         let (word, bit) = ((folded >> 6) as usize % self.hashes.len(), 1 << (folded % 64));
         let Some(word) = self.hashes.get(word) else { return false };

@@ -34,8 +34,10 @@ fn sets(line: &str, key: &str) -> bool {
     line.match_indices(key).any(|(at, _)| {
         let (before, rest) = line.split_at(at);
         let after = rest.strip_prefix(key).unwrap_or_default();
-        let begins = matches!(before.trim_end_matches(['"', '\'']).trim_end().chars().next_back(), None | Some('{' | ','));
-        let ends = !after.starts_with(is_of_word) && after.trim_start_matches(['"', '\'']).trim_start().starts_with(['=', ':']);
+        let begins =
+            matches!(before.trim_end_matches(['"', '\'']).trim_end().chars().next_back(), None | Some('{' | ','));
+        let ends = !after.starts_with(is_of_word)
+            && after.trim_start_matches(['"', '\'']).trim_start().starts_with(['=', ':']);
         begins && ends
     })
 }
@@ -62,7 +64,9 @@ mod tests {
         assert_eq!(line_of(json, "proxy", "via"), Some(3));
         assert_eq!(line_of(json, "", "via"), Some(1));
         assert_eq!(line_of("proxy = { href = \"a\", via = 1 }", "proxy", "via"), Some(1));
-        for (source, key) in [("", "via"), ("via", "via"), ("x = \"via = 1\"", "via"), ("a=1", ""), ("my-via = 1", "via")] {
+        for (source, key) in
+            [("", "via"), ("via", "via"), ("x = \"via = 1\"", "via"), ("a=1", ""), ("my-via = 1", "via")]
+        {
             assert_eq!(line_of(source, "", key), None, "{source}");
         }
     }

@@ -6,7 +6,7 @@
 //! | serve | [`https`], [`websockets`], [`grpc`], [`kubernetes`] |
 //! | change | [`rewrite_a_page`]: edit the text of responses |
 //! | secure | [`identity_headers`]: authenticate in front of an upstream; [`trusted_proxies`] |
-//! | operate | [`load_balancing`], [`error_pages`], [`backend_per_host`], [`record_and_replay`] |
+//! | operate | [`load_balancing`], [`error_pages`], [`rewrite_a_page`], [`backend_per_host`], [`record_and_replay`] |
 //! | migrate | [`migrating`] from other proxies and libraries; [`strangler_fig`]: replace a legacy system route by route |
 
 macro_rules! pages {

@@ -94,7 +94,8 @@ impl KeepHeaders {
 
     /// The marked headers that are there, to be put back with [`restore`](Self::restore).
     pub(crate) fn save(&self, headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
-        let lines = self.0.iter().flat_map(|name| headers.get_all(name).iter().map(|value| (name.clone(), value.clone())));
+        let lines =
+            self.0.iter().flat_map(|name| headers.get_all(name).iter().map(|value| (name.clone(), value.clone())));
         lines.collect()
     }
 

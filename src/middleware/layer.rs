@@ -309,8 +309,7 @@ impl ProxyMiddlewareBuilder {
         if self.accept_unsigned && verifiers.is_empty() {
             return Err(ConfigError::conflict("dangerous_accept_unsigned", "the trust policy contains no signature"));
         }
-        let by_policy =
-            if verifiers.is_empty() { ForwardedHeaders::XForwarded } else { ForwardedHeaders::WsgiProxy };
+        let by_policy = if verifiers.is_empty() { ForwardedHeaders::XForwarded } else { ForwardedHeaders::WsgiProxy };
         let hosts = self.allowed_hosts.map(|hosts| hosts.iter().map(|text| HostPattern::read(text)).collect());
         let config = Config {
             verifiers,

@@ -84,6 +84,8 @@ pub use future::ProxyMiddlewareFuture;
 #[cfg(feature = "forward")]
 pub(crate) use layer::HostPattern;
 pub use layer::{ProxyMiddleware, ProxyMiddlewareBuilder};
+#[cfg(feature = "intercept")]
+pub(crate) use log::Rate;
 pub use overrides::ForceHost;
 pub use service::ProxyMiddlewareService;
 pub use told::RestoredHeaders;

@@ -235,7 +235,7 @@ fn without_traversal_path<'a>(headers: &HeaderMap, path: &'a str) -> Result<&'a 
     rest.ok_or_else(|| refuse("the path does not begin with X-Traversal-Path"))
 }
 
-/// What is left of `path` below `base`. A `/` at the end of `base` counts: the Python sender puts `/app/` before `/x` as
+/// Returns the rest of `path` below `base`. A `/` at the end of `base` counts: the Python sender puts `/app/` before `/x` as
 /// `/app//x`. Only if it is the border itself (`/app/x`), it stays with the rest.
 fn below<'a>(path: &'a str, base: &str) -> Option<&'a str> {
     match path.strip_prefix(base) {

@@ -62,7 +62,7 @@
 //! | `Remote-*`, `X-Remote-*` | Authelia, Apache, nginx and others |
 //! | `X-Auth-Request-*` | OAuth2 Proxy |
 //! | `X-Authenticated-*`, `X-Consumer-*`, `X-Credential-*`, `X-Anonymous-Consumer`, `X-Userinfo` | Kong, APISIX |
-//! | `X-Authentik-*`, `X-Pomerium-*`, `X-Teleport-*`, `Teleport-*`, `X-Vouch-*`, `X-WebAuth-*` | authentik, Pomerium, Teleport, Vouch, Grafana's auth proxy |
+//! | `X-Authentik-*`, `X-Pomerium-*`, `X-Teleport-*`, `Teleport-*`, `X-Vouch-*`, `X-WebAuth-*` | authentik, Pomerium, Teleport, `Vouch`, Grafana's auth proxy |
 //! | `Tailscale-User-*`, `Cf-Access-*`, `X-Goog-Authenticated-User-*`, `X-Goog-IAP-*`, `X-Apigateway-API-Userinfo`, `X-Endpoint-API-Userinfo`, `X-AppEngine-*`, `X-Amzn-OIDC-*`, `X-MS-Client-Principal*`, `X-MS-Token-*` | Tailscale, Cloudflare Access, Google Cloud, AWS load balancers, Azure |
 //! | `Client-Cert*`, `Client-Verify`, `SSL-*`, `TLS-Client-*`, `X-Client-Cert*`, `X-Client-DN*`, `X-Client-Issuer*`, `X-Client-Subject*`, `X-Client-Verify*`, `X-SSL-*`, `X-TLS-*`, `X-Amzn-Mtls-*`, `X-Amzn-TLS-*`, `X-ARR-*` | TLS terminators that report client certificates (RFC 9440) |
 //! | `Client-IP*`, `X-Client-IP*`, `X-Cluster-Client-IP`, `X-Real-*`, `X-True-Client-IP`, `X-Originating-IP`, `X-ProxyUser-IP`, `Proxy-Client-IP`, `WL-Proxy-*`, `HTTP-Client-IP`, `HTTP-X-Forwarded-For` | proxies that report the client's address |

@@ -94,8 +94,12 @@ pub(crate) fn is_shared(name: &HeaderName, set: ForwardedHeaders) -> bool {
 
 fn set_of(name: &HeaderName) -> Option<ForwardedHeaders> {
     match name.as_str() {
-        "x-forwarded-server" | "x-forwarded-scheme" | "x-forwarded-script-name" | "x-script-name"
-        | "x-traversal-path" | "x-traversal-query-string" => Some(ForwardedHeaders::WsgiProxy),
+        "x-forwarded-server"
+        | "x-forwarded-scheme"
+        | "x-forwarded-script-name"
+        | "x-script-name"
+        | "x-traversal-path"
+        | "x-traversal-query-string" => Some(ForwardedHeaders::WsgiProxy),
         "x-forwarded-proto" | "x-forwarded-host" | "x-forwarded-port" | "x-forwarded-prefix" => {
             Some(ForwardedHeaders::XForwarded)
         }

@@ -19,33 +19,15 @@ use super::{
 };
 use crate::{
     error::{BoxError, Error, ErrorKind},
-    ext::{InClear, OverTls, PeerAddr},
+    ext::{ConnectionId, InClear, OverTls, PeerAddr},
     message::{fields::has_padded_value, framing::agree},
     transport::Client,
 };
 
-/// What can be served. `serve` itself says the same in words of its own, because it is there that somebody reads what does not fit.
-pub(crate) trait Served:
-    Service<Request<Incoming>, Response = Response<Self::Body>, Error: Into<BoxError>, Future: Send + 'static>
-    + Clone
-    + Send
-    + 'static
-{
-    type Body: Body<Data: Send, Error: Into<BoxError>> + Send + 'static;
-}
-
-impl<S, B> Served for S
-where
-    S: Service<Request<Incoming>, Response = Response<B>, Error: Into<BoxError>, Future: Send + 'static>,
-    S: Clone + Send + 'static,
-    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
-{
-    type Body = B;
-}
-
 /// What one connection does with its requests: tell where each came from, call a clone of the service, answer.
 pub(super) struct Dispatch<S> {
     pub(super) service: S,
+    pub(super) id: ConnectionId,
     pub(super) peer: Option<PeerAddr>,
     pub(super) tls: bool,
     /// For whoever makes a tunnel of the connection.
@@ -62,8 +44,8 @@ impl<S> Dispatch<S> {
         if extensions.is_empty() {
             *extensions = self.activity.extensions();
             // Nothing else stands in those of the last request.
-            let says_as_much = extensions.len() == usize::from(self.peer.is_some()) + usize::from(self.tls);
-            if says_as_much && extensions.get() == self.peer.as_ref() {
+            let says_as_much = extensions.len() == 1 + usize::from(self.peer.is_some()) + usize::from(self.tls);
+            if says_as_much && extensions.get() == Some(&self.id) && extensions.get() == self.peer.as_ref() {
                 return;
             }
             extensions.clear();
@@ -73,6 +55,7 @@ impl<S> Dispatch<S> {
             extensions.insert(client);
             extensions.insert(drain);
         }
+        extensions.insert(self.id.clone());
         if let Some(peer) = &self.peer {
             extensions.insert(peer.clone());
         }
@@ -197,6 +180,7 @@ where
                         let left = this.method.agree(&mut response);
                         return Poll::Ready(Ok(respond(response.map(|body| AnswerBody {
                             body: Some(body),
+                            failed: None,
                             in_flight,
                             left,
                             ahead: None,
@@ -240,7 +224,7 @@ fn refuse<B: Body>(error: BoxError, in_flight: Option<InFlight>) -> Result<Respo
 }
 
 fn empty<B: Body>(status: StatusCode, in_flight: Option<InFlight>) -> Response<AnswerBody<B>> {
-    let mut response = Response::new(AnswerBody { body: None, in_flight, left: None, ahead: None });
+    let mut response = Response::new(AnswerBody { body: None, failed: None, in_flight, left: None, ahead: None });
     *response.status_mut() = status;
     response
 }
@@ -251,6 +235,7 @@ pin_project! {
     pub(super) struct AnswerBody<B: Body> {
         #[pin]
         body: Option<B>,
+        failed: Option<Box<Failed>>,
         in_flight: Option<InFlight>,
         // The bytes still to come, if they were announced.
         left: Option<u64>,
@@ -261,21 +246,21 @@ pin_project! {
 
 type FrameResult<B> = Result<Frame<<B as Body>::Data>, BoxError>;
 
-impl<B: Body<Error: Into<BoxError>>> Body for AnswerBody<B> {
-    type Data = B::Data;
-    type Error = BoxError;
+/// The error of a body, until what came before it is written.
+struct Failed {
+    error: BoxError,
+    turn: u64,
+}
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<FrameResult<B>>> {
+impl<B: Body<Error: Into<BoxError>>> AnswerBody<B> {
+    /// Polls the body, and fails if it contradicts the announced length.
+    fn poll_checked(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<FrameResult<B>>> {
         let mut this = self.project();
         if let Some(ahead) = this.ahead.take() {
             return Poll::Ready(Some(*ahead));
         }
         let Some(mut body) = this.body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
-        let polled = body.as_mut().poll_frame(cx);
-        if let Some(in_flight) = this.in_flight {
-            in_flight.hold_up(polled.is_ready());
-        }
-        let frame = ready!(polled).map(|frame| frame.map_err(Into::into));
+        let frame = ready!(body.as_mut().poll_frame(cx)).map(|frame| frame.map_err(Into::into));
         let Some(left) = this.left else { return Poll::Ready(frame) };
         let data = match &frame {
             Some(Ok(frame)) => frame.data_ref().map(|data| data.remaining() as u64),
@@ -309,9 +294,31 @@ impl<B: Body<Error: Into<BoxError>>> Body for AnswerBody<B> {
         this.body.set(None);
         Poll::Ready(Some(Err(Error::new(ErrorKind::Internal, contradiction).into())))
     }
+}
+
+impl<B: Body<Error: Into<BoxError>>> Body for AnswerBody<B> {
+    type Data = B::Data;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<FrameResult<B>>> {
+        let this = self.as_mut().project();
+        if let (Some(Failed { turn, .. }), Some(in_flight)) = (this.failed.as_deref(), this.in_flight.as_ref()) {
+            ready!(in_flight.delivery().poll_written(*turn, cx));
+            return Poll::Ready(this.failed.take().map(|failed| Err(failed.error)));
+        }
+        let polled = self.as_mut().poll_checked(cx);
+        let this = self.project();
+        let Some(in_flight) = this.in_flight else { return polled };
+        in_flight.hold_up(matches!(polled, Poll::Ready(None | Some(Ok(_)))));
+        let Poll::Ready(Some(Err(error))) = polled else { return polled };
+        let turn = in_flight.delivery().ask(cx);
+        *this.failed = Some(Box::new(Failed { error, turn }));
+        Poll::Pending
+    }
 
     fn is_end_stream(&self) -> bool {
-        self.ahead.is_none() && self.body.as_ref().is_none_or(Body::is_end_stream)
+        let is_over = self.ahead.is_none() && self.failed.is_none();
+        is_over && self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -88,11 +88,6 @@ impl fmt::Debug for Spec {
     }
 }
 
-/// A time so far ahead that no clock reaches it is none to wait for.
-pub(super) fn within_reach(time: Duration) -> Duration {
-    time.min(Duration::from_secs(30 * 365 * 24 * 60 * 60))
-}
-
 /// Where the files of children are, made when the first child is started.
 pub(super) struct Sites {
     parent: PathBuf,

@@ -26,7 +26,7 @@ fn proxy_app(json: Value) -> ProxyAppConfig {
     serde_json::from_value(json).unwrap()
 }
 
-/// Each mistake as it is printed.
+/// Returns each error as it is displayed.
 fn told<T>(built: Result<T, ConfigErrors>) -> Vec<String> {
     built.map(|_| ()).unwrap_err().iter().map(ToString::to_string).collect()
 }
@@ -53,7 +53,8 @@ fn errors_name_the_file_the_section_and_the_line_of_their_keys() {
     let errors = proxy_app(all.remove("proxy").unwrap()).build().unwrap_err();
     assert!(!errors.to_string().contains("shop.json"));
     let errors = errors.in_file("shop.json", "proxy", source);
-    let lines: Vec<_> = errors.to_string().lines().map(|line| line[..line.find("] ").unwrap() + 6].to_owned()).collect();
+    let lines: Vec<_> =
+        errors.to_string().lines().map(|line| line[..line.find("] ").unwrap() + 6].to_owned()).collect();
     let mut lines: Vec<_> = lines.iter().map(String::as_str).collect();
     lines.sort_unstable();
     assert_eq!(
@@ -111,7 +112,7 @@ async fn lists_are_arrays_or_words() {
         let saw = ask(&layer, "192.0.2.9", "/", &fields).await.unwrap();
         assert_eq!(saw.client().as_deref(), Some("198.51.100.7"));
         assert_eq!(saw.header("host").as_deref(), Some("b.example"));
-        assert_eq!(saw.origin().scheme().as_str(), "http", "the scheme is not in the list");
+        assert_eq!(saw.origin().scheme().as_str(), "http", "the scheme is not restored");
         assert_eq!(ask(&layer, "203.0.113.1", "/", &fields).await.map(|_| ()), Err(421));
         let stranger = ask(&layer, "203.0.113.1", "/", &[("host", "a.example"), ("x-user", "root")]).await.unwrap();
         assert_eq!(stranger.header("x-user"), None);
@@ -474,7 +475,7 @@ fn they_are_fields_of_an_applications_own_configuration() {
     assert!(own.proxies.values().all(|proxy| proxy.build().is_ok()));
 }
 
-/// An empty variable in a template must not make a weaker policy of a stronger one.
+/// A template with an empty variable must not weaken a policy.
 #[tokio::test]
 async fn an_empty_list_of_peers_is_nobody_also_beside_others() {
     for json in [
@@ -501,14 +502,14 @@ fn a_setting_that_would_mean_nothing_is_a_mistake() {
     }
 }
 
-/// Files of the authority's certificate, of one of its own, and that one's key.
+/// Writes three files: the CA's certificate, a client certificate, and its key.
 fn identity(ca: &TestCa) -> (tempfile::NamedTempFile, tempfile::NamedTempFile, tempfile::NamedTempFile) {
     let key = rcgen::KeyPair::generate().unwrap();
     let chain = ca.sign_pem(&rcgen::CertificateParams::new(["client".to_owned()]).unwrap(), &key);
     (file(&ca.root_pem()), file(&chain), file(&key.serialize_pem()))
 }
 
-/// A file of this content.
+/// Writes `content` to a temporary file.
 fn file(content: &str) -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), content).unwrap();

@@ -1,4 +1,4 @@
-//! The accept side: what clients get on raw sockets, what services are told, how it ends.
+//! The server side: responses on raw sockets, the extensions that services receive, and shutdown.
 
 mod closing;
 mod http;

@@ -115,7 +115,13 @@ fn default_ports_and_the_host_that_was_sent_are_the_upstream_too() {
     let to = mapping("https://backend", "front.example", "");
     maps(&to, "location", "https://backend:443/x", "https://front.example/x");
     let kept = Some(HeaderValue::from_static("front.example"));
-    let to = Mapping::of("http://backend".parse().unwrap(), kept.clone(), Scheme::HTTPS, kept, "/s".parse::<Prefix>().unwrap().into());
+    let to = Mapping::of(
+        "http://backend".parse().unwrap(),
+        kept.clone(),
+        Scheme::HTTPS,
+        kept,
+        "/s".parse::<Prefix>().unwrap().into(),
+    );
     maps(&to, "location", "http://front.example/x", "https://front.example/s/x");
     maps(&to, "location", "https://front.example/x", "https://front.example/x");
     maps(&to, "set-cookie", "a=b; Domain=front.example", "a=b; Domain=front.example");

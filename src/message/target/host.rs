@@ -30,7 +30,8 @@ pub(crate) fn form(method: &Method, uri: &Uri) -> Result<Form, Error> {
     let is_known = |host: &[u8]| remembered(host, |_| ()).is_some();
     let connect = *method == Method::CONNECT;
     // RFC 9110 §9.3.6: CONNECT has no default port.
-    let is_valid = |authority: &[u8]| is_known(authority) || is_host(if connect { authority } else { plain(authority) });
+    let is_valid =
+        |authority: &[u8]| is_known(authority) || is_host(if connect { authority } else { plain(authority) });
     if authority.is_some_and(|authority| !is_valid(authority.as_bytes())) {
         return refuse("request target has no valid host");
     }

@@ -243,7 +243,9 @@ mod tests {
         }
         assert_eq!(ClientPrefix::of("/a%20b").unwrap().reported(), Some("/a%20b"));
         assert_eq!(ClientPrefix::of("").unwrap().reported(), None);
-        for text in ["/", "a", "//a'", "/a'//b", "/a'/", "/'/..", "/'/%2E%2e", "/\\'", "/a\"'", "/a'%2", "/<'>", "/a' b"] {
+        for text in
+            ["/", "a", "//a'", "/a'//b", "/a'/", "/'/..", "/'/%2E%2e", "/\\'", "/a\"'", "/a'%2", "/<'>", "/a' b"]
+        {
             assert_eq!(ClientPrefix::of(text).unwrap_err().status(), 400, "{text}");
         }
     }

@@ -133,4 +133,3 @@ pub(super) fn clean_owned(trailers: &mut HeaderMap) {
         trailers.remove(name);
     }
 }
-

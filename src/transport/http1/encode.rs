@@ -7,7 +7,7 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, header, reque
 use super::framing::RequestFraming;
 use crate::{
     error::{Error, ErrorKind},
-    message::{fields::Fields, framing::parse_length, hop},
+    message::{connection_auth::authenticates, fields::Fields, framing::parse_length, hop},
 };
 
 /// Writes the head of the request to `out`: target in origin form (of `CONNECT` its authority, RFC 9112 §3.2.3), every
@@ -50,6 +50,7 @@ pub(crate) fn request_head(
             header::EXPECT if !framing.has_content() && is_continue(value) => continue,
             header::EXPECT => seen.expect = true,
             header::UPGRADE => seen.upgrade = true,
+            header::AUTHORIZATION | header::PROXY_AUTHORIZATION => seen.binds |= authenticates(value),
             _ => {}
         }
         line(out, name, value.as_bytes());
@@ -86,6 +87,8 @@ pub(crate) struct Seen {
     pub(crate) close: bool,
     pub(crate) expect: bool,
     pub(crate) upgrade: bool,
+    /// Credentials of a scheme that authenticates connections.
+    pub(crate) binds: bool,
 }
 
 /// Writes the end of a chunked body, with the trailers that may stand there (RFC 9110 §6.5.1).

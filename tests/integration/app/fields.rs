@@ -1,4 +1,4 @@
-//! Request fields: what is taken off, what is put on.
+//! Request headers: which ones are removed and which ones are added.
 
 use std::sync::{Arc, OnceLock};
 
@@ -132,7 +132,8 @@ fn authenticates(mut request: Request<hyper::body::Incoming>) -> Request<hyper::
 
 #[tokio::test]
 async fn headers_that_a_layer_marks_are_kept_and_a_client_can_neither_forge_nor_name_them_away() {
-    let forged = "x-forwarded-user: root\r\nx_forwarded_user: root\r\nx-real-ip: 6.6.6.6\r\nx-forwarded-host: forged\r\n";
+    let forged =
+        "x-forwarded-user: root\r\nx_forwarded_user: root\r\nx-real-ip: 6.6.6.6\r\nx-forwarded-host: forged\r\n";
     let request = format!(
         "GET /x HTTP/1.1\r\nhost: front.example\r\n{forged}connection: X-Forwarded-User, remote-email, x-gone\r\nx-gone: 1\r\n\r\n"
     );
@@ -147,7 +148,10 @@ async fn headers_that_a_layer_marks_are_kept_and_a_client_can_neither_forge_nor_
         };
         assert_eq!(front.exchange(&request).await.status(), 200);
         let seen = upstream.only_request();
-        assert_eq!((seen.headers("x-forwarded-user"), seen.headers("remote-email")), (vec!["ann"], vec!["ann@a.example"]));
+        assert_eq!(
+            (seen.headers("x-forwarded-user"), seen.headers("remote-email")),
+            (vec!["ann"], vec!["ann@a.example"])
+        );
         assert_eq!(seen.headers("x-forwarded-host"), ["front.example"]);
         for gone in ["x_forwarded_user", "x-real-ip", "x-gone"] {
             assert_eq!(seen.header(gone), None, "{gone} {through_middleware}");
@@ -170,7 +174,9 @@ async fn the_removal_of_an_identity_header_is_logged_once_with_its_name() {
         assert_eq!(service.clone().oneshot(request).await.unwrap().status(), 200);
     }
     let text = log.text();
-    let logged = |name: &str| text.matches(&format!("header={name} ")).count() + text.matches(&format!("header={name}\n")).count();
+    let logged = |name: &str| {
+        text.matches(&format!("header={name} ")).count() + text.matches(&format!("header={name}\n")).count()
+    };
     assert_eq!((logged("x-forwarded-user"), logged("remote-user")), (1, 1), "{text}");
     assert_eq!(text.lines().count(), 2, "{text}");
     assert!(text.contains("KeepHeaders") && !text.contains("secret-value"), "{text}");
@@ -235,7 +241,8 @@ async fn by_default_the_headers_of_wsgiproxy_and_x_forwarded_are_sent_and_each_o
     );
 }
 
-/// The lines that the upstream gets of a request: written with the head, or through a hook's hands before.
+/// Returns the header lines that the upstream receives. With `hook`, the headers pass through a hook's `HeaderMap`;
+/// without it, they are written directly with the head.
 async fn told(
     families: &[ForwardedHeaders],
     fields: &[(&str, String)],
@@ -268,7 +275,7 @@ async fn told(
     assert_eq!(response.status(), 200);
     let head = see.recv().await.unwrap();
     let mut lines: Vec<_> = head.lines().map(str::to_owned).collect();
-    // The order between fields of different names means nothing; a stable sort keeps that of lines of one name.
+    // The order of headers with different names is irrelevant; the stable sort keeps the order of lines with one name.
     lines.sort_by(|one, other| one.split(':').next().cmp(&other.split(':').next()));
     lines
 }
@@ -428,7 +435,8 @@ async fn an_unasked_101_is_refused() {
     );
 }
 
-/// Who lets the fields of strangers pass makes whoever trusts him believe them.
+/// A proxy passes identity headers only from a trusted peer: an upstream that trusts the proxy would accept them from
+/// anybody.
 #[tokio::test]
 async fn fields_that_name_a_user_pass_where_they_are_vouched_for_and_nowhere_else() {
     const REQUEST: &str = "GET / HTTP/1.1\r\nhost: h\r\nRemote-User: root\r\nX.Auth.Request.Email: r@x\r\n\r\n";
@@ -444,7 +452,7 @@ async fn fields_that_name_a_user_pass_where_they_are_vouched_for_and_nowhere_els
 
     let vouching = ProxyMiddleware::builder().trust(Trust::peers(["loopback"]).unwrap()).build().unwrap();
     let front = Front::serve(vouching.layer(app(&upstream, "").build().unwrap())).await;
-    assert_eq!(seen(front).await, [root(), None], "vouched for, but for the other spelling");
+    assert_eq!(seen(front).await, [root(), None], "the peer is trusted, but the other spelling is removed");
 
     let strict = ProxyMiddleware::builder().build().unwrap();
     let front = Front::serve(strict.layer(app(&upstream, "").build().unwrap())).await;

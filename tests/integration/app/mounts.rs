@@ -1,4 +1,4 @@
-//! Where a `ProxyApp` can stand: axum's four places, and hyper alone.
+//! Mounting a `ProxyApp`: in axum in four ways, and with hyper alone.
 
 use std::net::SocketAddr;
 

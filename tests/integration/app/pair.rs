@@ -1,4 +1,4 @@
-//! Both ends of the hop: `ProxyApp` in front, `ProxyMiddleware` behind.
+//! Both ends of a hop: `ProxyApp` sends to `ProxyMiddleware`, with their defaults.
 
 use axum::{
     Json, Router,
@@ -112,7 +112,7 @@ fn keys() -> CarriedKeys {
     CarriedKeys::builder().named_string("user").build().unwrap()
 }
 
-/// Answers with what arrived: who is carried, who vouched, and the body.
+/// Answers with the carried user, the key id of the signature and the body.
 async fn back(trust: Trust) -> Front {
     let layer = ProxyMiddleware::builder().trust(trust).carried(keys()).build().unwrap();
     let app = Router::new().fallback(async |request: Request| {
@@ -207,7 +207,7 @@ async fn a_request_that_is_sent_again_is_signed_anew() {
         conn.request().await;
         if conn.index == 0 {
             conn.write(super::OK).await;
-            conn.request().await; // and closes without a word
+            conn.request().await; // closes without a response
         } else {
             conn.write(super::OK).await;
         }
@@ -225,12 +225,13 @@ async fn a_request_that_is_sent_again_is_signed_anew() {
     assert_ne!(seen[1].header("signature-input"), seen[2].header("signature-input"));
 }
 
-/// The answer to a `PUT` of `body` whose first attempt is lost on a used connection, once all of it has come; what the upstream saw of it.
+/// Sends a `PUT` of `body` on a reused connection, which is lost after the whole body has arrived. Returns the status
+/// of the response and the attempts that the upstream received.
 async fn lost_put(body: &str, signed: bool) -> (u16, Vec<ReceivedRequest>) {
     let upstream = RawUpstream::tcp(|mut conn| async move {
         conn.request().await;
         conn.write(super::OK).await;
-        conn.request().await; // and closes without a word on the first connection
+        conn.request().await; // closes the first connection without a response
     });
     let mut app = super::app(&upstream, "");
     if signed {
@@ -259,7 +260,7 @@ async fn trailers_signed_with_a_lost_head_are_not_sent_again() {
     let (status, seen) = lost_put(body, true).await;
     assert_eq!((status, seen.len(), seen[0].body.as_slice()), (502, 1, &b"abcdef"[..]));
     assert!(String::from_utf8_lossy(&seen[0].wire_body).contains("ignature"), "{seen:?}");
-    // The client's own trailers belong to any head.
+    // Without a signature, the client's trailers do not depend on the head and are sent again.
     let (status, seen) = lost_put(body, false).await;
     assert_eq!((status, seen.len()), (200, 2));
     assert!(seen[1].wire_body.ends_with(b"x: 1\r\n\r\n"), "{seen:?}");
@@ -288,7 +289,6 @@ async fn a_two_way_stream_flows_through_a_signed_hop_and_ends_well() {
     client.send("POST /x HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n").await;
     let mut head = String::new();
     for (index, word) in ["one", "two", "six"].iter().enumerate() {
-        // Each word comes back before the next is sent.
         client.send(format!("3\r\n{word}\r\n")).await;
         while index == 0 && !head.ends_with("\r\n\r\n") {
             head.push(char::from(client.read(1).await[0]));
@@ -298,7 +298,7 @@ async fn a_two_way_stream_flows_through_a_signed_hop_and_ends_well() {
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     client.send("0\r\n\r\n").await;
     assert_eq!(client.read(5).await, b"0\r\n\r\n");
-    // The connection is in order, and the next request is another one.
+    // The connection is reusable: it serves another request.
     assert_eq!(client.exchange("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.status(), 200);
 }
 

@@ -1,4 +1,4 @@
-//! Responses: what the client gets to see.
+//! Responses as the client receives them.
 
 use axum::Router;
 use nexthop::app::HostHeader;
@@ -31,10 +31,7 @@ async fn urls_and_cookies_are_mapped_to_where_the_client_is() {
     assert_eq!(answer.header("content-location"), Some("/api/y"));
     assert_eq!(answer.header("refresh"), Some("5; url=/api/z"));
     assert_eq!(answer.headers("link"), ["</api/a>; rel=next, <http://elsewhere.example/app>; rel=x", "<b>; rel=prev"]);
-    assert_eq!(
-        answer.headers("set-cookie"),
-        ["a=1; Path=/api", "b=2; Path=/api/c; Secure", "c=3"]
-    );
+    assert_eq!(answer.headers("set-cookie"), ["a=1; Path=/api", "b=2; Path=/api/c; Secure", "c=3"]);
 }
 
 #[tokio::test]

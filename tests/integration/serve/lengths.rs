@@ -51,8 +51,7 @@ async fn a_hook_that_replaces_the_body_replaces_its_length_and_the_connection_is
 async fn a_hook_that_streams_another_body_loses_the_length() {
     let upstream = RawUpstream::answering([PAGE, PAGE, PAGE, PAGE]);
     let stream = || Body::new(pieces(&["longer than ", "it was"]));
-    let service =
-        proxy(&upstream, |app| app.rewrite_response_async(move |page| async move { with(page, stream()) }));
+    let service = proxy(&upstream, |app| app.rewrite_response_async(move |page| async move { with(page, stream()) }));
     answers_twice(&Front::serve(service.clone()).await, LONG, false).await;
     answers_twice(&Front::hyper(service).await, LONG, false).await;
 }

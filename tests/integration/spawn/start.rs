@@ -1,4 +1,4 @@
-//! From the first request to a child that serves.
+//! Starting a child: from the first request to the first response.
 
 use std::{sync::Arc, time::Duration};
 
@@ -101,7 +101,10 @@ async fn a_status_out_of_range_is_not_ready() {
         .build()
         .unwrap();
     let error = within("the start", never.handle().start()).await.unwrap_err();
-    assert!(std::error::Error::source(&error).unwrap().to_string().contains("not ready within the start timeout"), "{error:?}");
+    assert!(
+        std::error::Error::source(&error).unwrap().to_string().contains("not ready within the start timeout"),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
@@ -119,7 +122,7 @@ async fn a_function_can_say_when_it_is_ready() {
     assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 4);
 }
 
-/// Takes the inherited socket, or another one, in a few lines.
+/// Uses the inherited socket, or opens another one.
 const PYTHON: &str = r#"
 import http.server, os, socket, sys
 class Handler(http.server.BaseHTTPRequestHandler):

@@ -129,7 +129,8 @@ fn members_of_others_stay_in_the_line_that_held_a_member_of_ours() {
 #[test]
 fn a_line_of_trailer_that_an_intermediary_joined_loses_only_our_names() {
     let (mut parts, _, _) = send(&signer(), &[("trailer", "x-sum")], unsized_body([Data("a")]));
-    let joined: Vec<_> = parts.headers.get_all("trailer").iter().map(|line| line.to_str().unwrap().to_owned()).collect();
+    let joined: Vec<_> =
+        parts.headers.get_all("trailer").iter().map(|line| line.to_str().unwrap().to_owned()).collect();
     parts.headers.insert("trailer", joined.join(", ").parse().unwrap());
     let body = unsized_body([Data("a")]);
     let Verification::Now(verified) = verifier().verify(&parts, &body, at(CREATED)).unwrap() else { panic!() };
