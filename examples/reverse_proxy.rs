@@ -1,21 +1,22 @@
 //! A reverse proxy for one upstream: every method, streaming both ways, keep-alive, upgrades.
 //!
 //! ```text
-//! cargo run --release --example reverse_proxy 127.0.0.1:8080 127.0.0.1:8000 [--timeout-ms 5000]
+//! cargo run --release --example reverse_proxy 127.0.0.1:8080 127.0.0.1:8000 [--timeout-ms 5000] [--h2]
 //! curl -i http://127.0.0.1:8080/
 //! ```
 //!
-//! UPSTREAM is `HOST:PORT` or a URL. The environment's WORKERS is the number of runtime threads; 1 runs all on the main thread.
+//! UPSTREAM is `HOST:PORT` or a URL. With `--h2`, the upstream is reached over HTTP/2 with prior knowledge. The environment's WORKERS is the number of runtime threads; 1 runs all on the main thread.
 
 use std::{net::SocketAddr, time::Duration};
 
-use nexthop::{BoxError, ExactProxy, ProxyApp};
+use nexthop::{BoxError, ExactProxy, ProxyApp, exact::HttpVersions};
 use tokio::{net::TcpListener, runtime::Builder, signal::ctrl_c};
 
 struct Options {
     listen: SocketAddr,
     upstream: String,
     timeout: Option<Duration>,
+    http2: bool,
 }
 
 fn main() -> Result<(), BoxError> {
@@ -37,6 +38,9 @@ async fn run(options: Options) -> Result<(), BoxError> {
     if let Some(limit) = options.timeout {
         exact = exact.connect_timeout(limit).response_timeout(limit).body_idle_timeout(limit);
     }
+    if options.http2 {
+        exact = exact.http_versions(HttpVersions::Http2Only);
+    }
     let app = ProxyApp::builder(&options.upstream).client(exact.build()?).build()?;
     let listener = TcpListener::bind(options.listen).await?;
     println!("http://{} -> {}", listener.local_addr()?, options.upstream);
@@ -48,17 +52,21 @@ async fn run(options: Options) -> Result<(), BoxError> {
 }
 
 fn options(mut args: impl Iterator<Item = String>) -> Result<Options, BoxError> {
-    const USAGE: &str = "usage: reverse_proxy LISTEN UPSTREAM [--timeout-ms N]";
+    const USAGE: &str = "usage: reverse_proxy LISTEN UPSTREAM [--timeout-ms N] [--h2]";
     let (listen, upstream) = (args.next().ok_or(USAGE)?, args.next().ok_or(USAGE)?);
-    let timeout = match args.next().as_deref() {
-        Some("--timeout-ms") => Some(Duration::from_millis(args.next().ok_or(USAGE)?.parse()?)),
-        None => None,
-        Some(_) => return Err(USAGE.into()),
-    };
+    let (mut timeout, mut http2) = (None, false);
+    while let Some(option) = args.next() {
+        match option.as_str() {
+            "--timeout-ms" => timeout = Some(Duration::from_millis(args.next().ok_or(USAGE)?.parse()?)),
+            "--h2" => http2 = true,
+            _ => return Err(USAGE.into()),
+        }
+    }
     let has_scheme = upstream.contains("://") || upstream.starts_with("unix:");
     Ok(Options {
         listen: listen.parse().map_err(|error| format!("{listen}: {error}"))?,
         upstream: if has_scheme { upstream } else { format!("http://{upstream}") },
         timeout,
+        http2,
     })
 }

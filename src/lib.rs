@@ -121,7 +121,8 @@
 //! | `full` | | all but `ring`, `bincode` and `testkit` |
 //!
 //! # Limits
-//! hyper's server cannot send interim responses (1xx) other than `100`, nor trailers that were not announced in `Trailer`.
+//! hyper's server cannot send interim responses (1xx) other than `100`, nor trailers that were not announced in `Trailer`,
+//! and leaves `Content-Length` out of a 304 over HTTP/1.1.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Pages link to items of all features; a build without a feature cannot resolve those links.

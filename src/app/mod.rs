@@ -40,7 +40,9 @@
 //! # Responses
 //! The hop-by-hop headers of the upstream's response are removed, URLs and cookies are
 //! [mapped](ProxyAppBuilder::map_responses) to the client's view, and the [response
-//! hooks](ProxyAppBuilder::rewrite_response) run.
+//! hooks](ProxyAppBuilder::rewrite_response) run. After the hooks, `Content-Length` is made to agree with the body: a
+//! length that contradicts it is replaced, or removed if the size of the body is unknown. In responses to `HEAD` and in
+//! 304, `Content-Length` is that of another response and stays; hyper's HTTP/1.1 server leaves it out of a 304.
 //!
 //! # Client, scheme, host and prefix
 //! Each row lists the sources in order of precedence:
@@ -52,7 +54,9 @@
 //! | host | the client's `Host` (or `:authority`), as restored by `ProxyMiddleware` |
 //! | prefix | the prefix that `ProxyMiddleware` restored, followed by the part that routers removed (feature `axum`, from `OriginalUri`), followed by that of [`PathPrefix::Strip`] |
 //!
-//! If the client's address is unknown, no `X-Forwarded-For` is sent. The scheme in a client's `:scheme` or absolute URL
+//! If the client's address is unknown, no `X-Forwarded-For` is sent. A prefix that receivers
+//! [refuse](crate::protocol#grammar-of-values), such as one with a path parameter that contains `'` or `%2F`, is not
+//! reported, but used for the client's view of the response. The scheme in a client's `:scheme` or absolute URL
 //! is not trusted.
 //!
 //! # Errors
@@ -86,6 +90,9 @@
 //! normalise are forwarded unchanged: with the upstream path `/app`, a request for `/../x` is forwarded as `/app/../x`.
 //! If clients must not reach other parts of the upstream, the upstream or a [hook](ProxyAppBuilder::rewrite_request)
 //! has to refuse such requests.
+//!
+//! URLs in request headers are not mapped. `COPY` and `MOVE` of WebDAV have the client's URL in `Destination` (RFC 4918
+//! §10.3): if host, scheme or path differ at the upstream, a hook has to rewrite it.
 //!
 //! # Example
 //! ```

@@ -53,7 +53,8 @@ pub enum Via {
 
 /// Selects which part of the client's path is the prefix of this proxy, and whether the upstream receives it.
 ///
-/// The prefix is reported to the upstream in the forwarding headers (except `Forwarded`, which cannot contain it), and
+/// The prefix is reported to the upstream in the forwarding headers (except `Forwarded`, which cannot contain it, and
+/// except a prefix with bytes that receivers [refuse](crate::protocol#grammar-of-values)), and
 /// put in front of the paths in `Location`, cookies and the other [mapped](super::ProxyAppBuilder::map_responses)
 /// headers of the response.
 ///

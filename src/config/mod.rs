@@ -20,6 +20,7 @@
 //! # Errors
 //! `build()` and `apply(…)` report all [`ConfigErrors`] at once, each with its key and value. An unknown key and a
 //! key that occurs twice are errors, too. Values of unknown keys are not printed, since a value may be a secret.
+//! [`ConfigErrors::in_file`] adds the file, the section and the line of each.
 //!
 //! # Other configuration types
 //! [`UpstreamUrl`](crate::UpstreamUrl) deserializes from a string, for use in an application's own configuration types.
@@ -45,6 +46,7 @@
 
 mod errors;
 mod exact;
+mod locate;
 mod middleware;
 mod nearest;
 mod proxy_app;

@@ -163,7 +163,7 @@
 //! encoding only from a trusted sender. [`carry`] implements both.
 //!
 //! ```text
-//! X-WSGIProxy-Version     = "0." 1*DIGIT                  ; 0.1 is sent, beside the first key
+//! X-WSGIProxy-Version     = "0." 1*DIGIT                  ; 0.1 is sent if there is at least one key
 //! X-WSGIProxy-Str-N       = name SP value                 ; any bytes
 //! X-WSGIProxy-Unicode-N   = name SP value                 ; UTF-8
 //! X-WSGIProxy-Json-N      = name SP value                 ; JSON (RFC 8259)
@@ -185,8 +185,10 @@
 //! * `postcard` is [version 1 of its wire format](https://postcard.jamesmunns.com/wire-format). `bincode` is bincode 2
 //!   with `config::standard()`: little-endian, variable-length integers. No byte may follow the value.
 //! * The limits are 64 keys, 4,096 bytes in one value and 16,384 bytes in all values, counted after decoding.
-//! * A receiver MUST accept a message without `X-WSGIProxy-Version`.
-//! * A receiver MUST refuse (400): another version; a configured name that occurs twice; a header that occurs twice; a
+//! * `X-WSGIProxy-Version` is the version of this section, not of a program. A sender sends it only with carried keys; the
+//!   first implementation sends it in every request. A receiver MUST accept carried keys without it. A receiver that is
+//!   configured to read no key removes it unread.
+//! * A receiver that reads keys MUST refuse (400): another version; a configured name that occurs twice; a header that occurs twice; a
 //!   configured name in another encoding or codec; a value that does not decode or that its type rejects; and a message
 //!   beyond the limits.
 //! * A receiver MUST remove, and MUST NOT decode, keys that are not configured, and `X-WSGIProxy-Pickle-N` always,
@@ -252,8 +254,9 @@ assert_eq!(headers["x-wsgiproxy-bin-1"], "user postcard:BwVhbGljZQ==");
 //! A valid signature authenticates the request and every owned header that it covers. [`signature`] has the grammar and
 //! the rules of both ends.
 //!
-//! The classic `X-WSGIProxy-Signature` covers no header. A receiver MUST accept it only if its trust policy names it,
-//! and then trusts the forwarding headers of WSGIProxy and `X-WSGIProxy-Version`, and never a carried key.
+//! The classic `X-WSGIProxy-Signature` covers no header, and no release of WSGIProxy can create or verify it. A receiver
+//! MUST accept it only if its trust policy names it, and then trusts the forwarding headers of WSGIProxy and
+//! `X-WSGIProxy-Version`, and never a carried key.
 //!
 //! # Example of a request
 //!

@@ -21,6 +21,9 @@
 //! * Request heads have a [size limit](Serve::max_head_bytes) (431), and so have [targets](Serve::max_target_bytes)
 //!   (414). A header value that begins or ends with white space, which hyper accepts in HTTP/2, is answered with 400
 //!   (RFC 9113 §8.2.1).
+//! * A `Content-Length` that contradicts the exact size of a response's body is replaced, and the connection is closed if
+//!   a streamed body turns out shorter or longer than announced. hyper would send any number of bytes under any length.
+//!   Responses to `HEAD` and 304 keep the length of another response.
 //! * `TCP_NODELAY` is set. An error of `accept`, such as a lack of file descriptors, neither ends the server nor makes
 //!   it spin. The number of connections can be [limited](Serve::max_connections).
 //! * The PROXY protocol is [required or forbidden](ProxyProtocol), never guessed.
@@ -45,6 +48,7 @@
 //! * A client that disconnects is not noticed while its body or its pipelined requests wait unread.
 //! * An HTTP/1.0 client gets an HTTP/1.0 response without chunks, ended by closing the connection if the length is
 //!   unknown.
+//! * A 304 has no `Content-Length` over HTTP/1.1.
 //!
 //! # Example
 //!

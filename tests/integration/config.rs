@@ -45,6 +45,35 @@ impl SecretFile {
     }
 }
 
+#[test]
+fn errors_name_the_file_the_section_and_the_line_of_their_keys() {
+    let source = "{\n  \"other\": {\"via\": \"off\"},\n  \"proxy\": {\n    \"via\": \"a b\",\n    \"forwarded_headers\": \"x\",\n    \
+                  \"hrefs\": 1,\n    \"host\": \"h\", \"preserve_host\": true\n  }\n}";
+    let mut all: HashMap<String, Value> = serde_json::from_str(source).unwrap();
+    let errors = proxy_app(all.remove("proxy").unwrap()).build().unwrap_err();
+    assert!(!errors.to_string().contains("shop.json"));
+    let errors = errors.in_file("shop.json", "proxy", source);
+    let lines: Vec<_> =
+        errors.to_string().lines().map(|line| line[..line.find("] ").unwrap() + 6].to_owned()).collect();
+    let mut lines: Vec<_> = lines.iter().map(String::as_str).collect();
+    lines.sort_unstable();
+    assert_eq!(
+        lines,
+        [
+            "shop.json: [proxy] href",
+            "shop.json:4: [proxy] via ",
+            "shop.json:5: [proxy] forw",
+            "shop.json:6: [proxy] sett",
+            "shop.json:7: [proxy] host",
+        ]
+    );
+    assert_eq!(format!("{errors:?}"), errors.to_string());
+    assert_eq!(errors.iter().count(), 5);
+    let whole = "via = a b\n";
+    let errors = ProxyAppConfig::from_iter([("href", "http://a"), ("via", "a b")]).build().unwrap_err();
+    assert!(errors.in_file("a.ini", "", whole).to_string().starts_with("a.ini:1: via \"a b\": "));
+}
+
 #[tokio::test]
 async fn by_default_both_sets_are_sent_and_the_one_of_the_trust_policy_is_read() {
     let upstream = RawUpstream::answering(["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"]);

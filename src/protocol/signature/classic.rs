@@ -1,6 +1,9 @@
 //! Signs and verifies requests with the classic signature of WSGIProxy, `X-WSGIProxy-Signature`, for a peer that
 //! supports no other.
 //!
+//! The documents of WSGIProxy describe this signature, but no release of WSGIProxy can create or verify it. The peer must
+//! therefore implement the grammar below; a peer that runs WSGIProxy itself can only be trusted by its address.
+//!
 //! The classic signature is weak: it proves that the holder of the secret sent *a* request to this host and path at
 //! this time. It covers no method, no query, no body and no header: an intermediary can change all of them. Prefer the
 //! [RFC 9421 signature](super).
