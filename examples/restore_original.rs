@@ -21,7 +21,6 @@ use nexthop::{
     BoxError, ProxyMiddleware,
     ext::OriginalRequest,
     middleware::{RestoredHeaders, Trust},
-    protocol::ForwardedHeaders,
 };
 use tokio::net::TcpListener;
 use tower::Layer;
@@ -34,7 +33,6 @@ async fn main() -> Result<(), BoxError> {
     let trust = if args.next().as_deref() == Some("nobody") { Trust::none() } else { Trust::peers(["loopback"])? };
     let layer = ProxyMiddleware::builder()
         .trust(trust)
-        .read_headers(ForwardedHeaders::XForwarded)
         .restore(RestoredHeaders::default().host().prefix()) // in addition to client and scheme
         .build()?;
 

@@ -20,6 +20,8 @@ pub(super) struct Front {
     /// What stands before the path the upstream gets, from where the client looks.
     pub(super) prefix: Prefix,
     pub(super) version: Version,
+    /// The client's method is `HEAD`.
+    pub(super) is_head: bool,
     /// It came without `Content-Length` and `Transfer-Encoding`.
     pub(super) unframed: bool,
 }

@@ -14,9 +14,9 @@
 //! | `nest_service("/api", proxy)` | `/v1/x` | `/api` (feature `axum` only, see [`PathPrefix`]) |
 //! | `nest_service` with [`PathPrefix::Keep`] | `/v1/api/x` (feature `axum` only) | |
 //!
-//! By default, `ProxyApp` writes the [forwarding headers](ProxyAppBuilder::forwarded_headers) that `ProxyMiddleware`
-//! reads by default. Most other programs read `X-Forwarded-*`: for those, set
-//! `.forwarded_headers([ForwardedHeaders::XForwarded])`.
+//! By default, `ProxyApp` writes two sets of [forwarding headers](ProxyAppBuilder::forwarded_headers): `X-Forwarded-*`,
+//! which most programs read, and the headers of WSGIProxy, which also report which part of the target comes from the
+//! upstream's URL.
 //!
 //! # Requests
 //! A request passes these steps, in this order:
@@ -131,7 +131,7 @@ pub(crate) use builder::pseudonym;
 pub use future::ProxyAppFuture;
 #[cfg(feature = "spawn")]
 pub(crate) use future::{Escort, Passage, State};
-pub use hooks::IntoHookResult;
+pub use hooks::{IntoHookResponse, IntoHookResult};
 #[cfg(feature = "spawn")]
 pub(crate) use salvage::Failed;
 pub use service::ProxyApp;

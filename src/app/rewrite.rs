@@ -114,7 +114,8 @@ pub(super) fn aim(
         _ => Some(href.join(&mount.path, parts.uri.query())?),
     };
     let (scheme, version) = (scheme(parts, origin, settings.scheme.as_ref()), parts.version);
-    let front = Front { scheme, host, prefix, version, unframed: !found.has_framing() };
+    let is_head = parts.method == Method::HEAD;
+    let front = Front { scheme, host, prefix, version, is_head, unframed: !found.has_framing() };
 
     if let Some(target) = target {
         let mut uri = uri::Parts::default();

@@ -46,12 +46,10 @@
 //! use nexthop::{
 //!     ProxyMiddleware,
 //!     middleware::{RestoredHeaders, Trust},
-//!     protocol::ForwardedHeaders,
 //! };
 //!
 //! let layer = ProxyMiddleware::builder()
 //!     .trust(Trust::peers(["10.0.0.0/8", "loopback"])?)
-//!     .read_headers(ForwardedHeaders::XForwarded)
 //!     .restore(RestoredHeaders::default().host().prefix()) // besides the client and the scheme
 //!     .allowed_hosts(["example.com", "*.example.com"])
 //!     .build()?;

@@ -90,7 +90,10 @@
 //!
 //! # Forwarding headers of WSGIProxy
 //!
-//! [`ForwardedHeaders::WsgiProxy`] is the default of both ends.
+//! A sender writes [`ForwardedHeaders::WsgiProxy`] and [`ForwardedHeaders::XForwarded`] unless it is configured
+//! otherwise. A receiver reads [`ForwardedHeaders::WsgiProxy`] if its trust policy contains a signature,
+//! [`ForwardedHeaders::XForwarded`] otherwise, or the set that it is configured to read. It MUST NOT select the set by
+//! the headers of a request.
 //!
 //! The last column holds for a receiver that trusts the socket's peer: it applies the client and the scheme, and the
 //! rest only if [configured](crate::middleware::ProxyMiddlewareBuilder::restore). A receiver that trusts a signature
@@ -263,11 +266,15 @@ assert_eq!(headers["x-wsgiproxy-bin-1"], "user postcard:BwVhbGljZQ==");
 //! X-Forwarded-Script-Name: /app
 //! X-Traversal-Path: /v2
 //! X-Traversal-Query-String: key=2
+//! X-Forwarded-Host: shop.example
+//! X-Forwarded-Proto: https
+//! X-Forwarded-Port: 443
+//! X-Forwarded-Prefix: /app
 //! X-WSGIProxy-Str-1: REMOTE_USER alice
 //! X-WSGIProxy-Version: 0.1
 //! ```
 //!
-//! If the receiver trusts the sender for all of these headers, the application receives `GET /cart?x=1` with
+//! If the receiver trusts the sender for all of these headers and reads those of WSGIProxy, the application receives `GET /cart?x=1` with
 //! `Host: shop.example`, the prefix `/app`, the scheme `https`, the client 198.51.100.7 and `REMOTE_USER` in the
 //! request's extensions, and none of these headers.
 

@@ -10,6 +10,8 @@
 
 use http::HeaderName;
 
+use super::ForwardedHeaders;
+
 /// `X-Forwarded-For`: the client's address; a list, farthest first. In the classic and in the de-facto family.
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// `X-Forwarded-Server`: host and port the client asked. Classic family.
@@ -73,6 +75,37 @@ pub(crate) fn is_owned(name: &HeaderName) -> bool {
         };
     }
     name == b"forwarded"
+}
+
+/// True for a header that only this set of forwarding headers has, in its own spelling.
+pub(crate) fn is_of_set(name: &HeaderName, set: ForwardedHeaders) -> bool {
+    set_of(name) == Some(set)
+}
+
+/// True for a header of any set of forwarding headers, in its own spelling.
+pub(crate) fn is_forwarding(name: &HeaderName) -> bool {
+    *name == X_FORWARDED_FOR || set_of(name).is_some()
+}
+
+/// True for a header of this set that another set has, too.
+pub(crate) fn is_shared(name: &HeaderName, set: ForwardedHeaders) -> bool {
+    *name == X_FORWARDED_FOR && set != ForwardedHeaders::Rfc7239
+}
+
+fn set_of(name: &HeaderName) -> Option<ForwardedHeaders> {
+    match name.as_str() {
+        "x-forwarded-server"
+        | "x-forwarded-scheme"
+        | "x-forwarded-script-name"
+        | "x-script-name"
+        | "x-traversal-path"
+        | "x-traversal-query-string" => Some(ForwardedHeaders::WsgiProxy),
+        "x-forwarded-proto" | "x-forwarded-host" | "x-forwarded-port" | "x-forwarded-prefix" => {
+            Some(ForwardedHeaders::XForwarded)
+        }
+        "forwarded" => Some(ForwardedHeaders::Rfc7239),
+        _ => None,
+    }
 }
 
 /// True for fields by which well-known front servers tell an application who its client is, or what it asked for.

@@ -6,7 +6,8 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
-use http::{Extensions, Request, Response, StatusCode, Version, uri::Scheme};
+use bytes::Buf;
+use http::{Extensions, Method, Request, Response, StatusCode, Version, uri::Scheme};
 use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use pin_project_lite::pin_project;
@@ -17,9 +18,9 @@ use super::{
     drain::DrainOf,
 };
 use crate::{
-    error::{BoxError, Error},
+    error::{BoxError, Error, ErrorKind},
     ext::{ConnectionId, InClear, OverTls, PeerAddr},
-    message::fields::has_padded_value,
+    message::{fields::has_padded_value, framing::agree},
     transport::Client,
 };
 
@@ -97,6 +98,7 @@ impl<S, ResB> hyper::service::Service<Request<Incoming>> for Dispatch<S>
 where
     S: Service<Request<Incoming>, Response = Response<ResB>> + Clone,
     S::Error: Into<BoxError>,
+    ResB: Body<Error: Into<BoxError>>,
 {
     type Response = Response<AnswerBody<ResB>>;
     type Error = BoxError;
@@ -108,8 +110,9 @@ where
             self.activity.sending.heard_all();
         }
         if let Some(status) = self.refusal(&request) {
-            return Answer { state: State::Refused { status }, in_flight };
+            return Answer { state: State::Refused { status }, in_flight, method: RequestMethod::Other };
         }
+        let method = RequestMethod::of(request.method());
         self.introduce(request.extensions_mut());
         if !self.tls && request.uri().scheme() == Some(&Scheme::HTTPS) {
             request.extensions_mut().insert(InClear);
@@ -121,7 +124,7 @@ where
             Poll::Ready(Err(error)) => State::Failed { error: Some(error.into()) },
             Poll::Pending => State::Waiting { service, request: Some(request) },
         };
-        Answer { state, in_flight }
+        Answer { state, in_flight, method }
     }
 }
 
@@ -131,6 +134,37 @@ pin_project! {
         #[pin]
         state: State<S, S::Future>,
         in_flight: Option<InFlight>,
+        method: RequestMethod,
+    }
+}
+
+/// The methods that decide whether a response has a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RequestMethod {
+    Head,
+    Connect,
+    Other,
+}
+
+impl RequestMethod {
+    fn of(method: &Method) -> Self {
+        match *method {
+            Method::HEAD => Self::Head,
+            Method::CONNECT => Self::Connect,
+            _ => Self::Other,
+        }
+    }
+
+    /// Makes the response's `Content-Length` agree with its body, and returns the number of bytes that the body must
+    /// have. hyper does neither: it would send any number of bytes under any length, and use the connection again.
+    fn agree<B: Body>(self, response: &mut Response<B>) -> Option<u64> {
+        let status = response.status();
+        if self == Self::Connect && status.is_success() {
+            return None;
+        }
+        let body = response.body();
+        let exact = if body.is_end_stream() { Some(0) } else { body.size_hint().exact() };
+        agree(response.headers_mut(), status, self == Self::Head, exact)
     }
 }
 
@@ -148,6 +182,7 @@ impl<S, ResB> Future for Answer<S>
 where
     S: Service<Request<Incoming>, Response = Response<ResB>>,
     S::Error: Into<BoxError>,
+    ResB: Body<Error: Into<BoxError>>,
 {
     type Output = Result<Response<AnswerBody<ResB>>, BoxError>;
 
@@ -161,9 +196,13 @@ where
                         if let Some(in_flight) = &in_flight {
                             in_flight.spare(response.extensions_mut());
                         }
-                        return Poll::Ready(Ok(respond(
-                            response.map(|body| AnswerBody { body: Some(body), in_flight }),
-                        )));
+                        let left = this.method.agree(&mut response);
+                        return Poll::Ready(Ok(respond(response.map(|body| AnswerBody {
+                            body: Some(body),
+                            in_flight,
+                            left,
+                            ahead: None,
+                        }))));
                     }
                     Err(error) => break error.into(),
                 },
@@ -196,54 +235,101 @@ fn respond<B>(mut response: Response<B>) -> Response<B> {
 }
 
 /// An error of ours is answered with its status, so that `ExactProxy` can be served as it is; any other closes the connection.
-fn refuse<B>(error: BoxError, in_flight: Option<InFlight>) -> Result<Response<AnswerBody<B>>, BoxError> {
+fn refuse<B: Body>(error: BoxError, in_flight: Option<InFlight>) -> Result<Response<AnswerBody<B>>, BoxError> {
     let error = error.downcast::<Error>()?;
     tracing::debug!(%error, "the service returned an error");
     Ok(empty(error.status(), in_flight))
 }
 
-fn empty<B>(status: StatusCode, in_flight: Option<InFlight>) -> Response<AnswerBody<B>> {
-    let mut response = Response::new(AnswerBody { body: None, in_flight });
+fn empty<B: Body>(status: StatusCode, in_flight: Option<InFlight>) -> Response<AnswerBody<B>> {
+    let mut response = Response::new(AnswerBody { body: None, in_flight, left: None, ahead: None });
     *response.status_mut() = status;
     response
 }
 
 pin_project! {
-    /// The response's body; the request is in flight until it is dropped.
-    pub(super) struct AnswerBody<B> {
+    /// The response's body; the request is in flight until it is dropped. It fails if it turns out shorter or longer
+    /// than announced, so that the connection (in HTTP/2, the stream) is closed.
+    pub(super) struct AnswerBody<B: Body> {
         #[pin]
         body: Option<B>,
         in_flight: Option<InFlight>,
+        // The bytes still to come, if they were announced.
+        left: Option<u64>,
+        // The result of polling past the last announced byte, if it is neither the end nor data.
+        ahead: Option<Box<FrameResult<B>>>,
     }
 }
 
-impl<B: Body> Body for AnswerBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
+type FrameResult<B> = Result<Frame<<B as Body>::Data>, BoxError>;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let this = self.project();
-        let Some(body) = this.body.as_pin_mut() else { return Poll::Ready(None) };
-        let polled = body.poll_frame(cx);
+impl<B: Body<Error: Into<BoxError>>> Body for AnswerBody<B> {
+    type Data = B::Data;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<FrameResult<B>>> {
+        let mut this = self.project();
+        if let Some(ahead) = this.ahead.take() {
+            return Poll::Ready(Some(*ahead));
+        }
+        let Some(mut body) = this.body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
+        let polled = body.as_mut().poll_frame(cx);
         if let Some(in_flight) = this.in_flight {
             in_flight.hold_up(polled.is_ready());
         }
-        polled
+        let frame = ready!(polled).map(|frame| frame.map_err(Into::into));
+        let Some(left) = this.left else { return Poll::Ready(frame) };
+        let data = match &frame {
+            Some(Ok(frame)) => frame.data_ref().map(|data| data.remaining() as u64),
+            Some(Err(_)) => return Poll::Ready(frame),
+            None => None,
+        };
+        let contradiction = match (data, &mut *left) {
+            (None, 0) => return Poll::Ready(frame),
+            (None, _) => "the response body is shorter than its Content-Length",
+            (Some(data), left) if data > *left => LONGER,
+            (Some(data), left) => {
+                *left -= data;
+                if *left > 0 || data == 0 || body.is_end_stream() {
+                    return Poll::Ready(frame);
+                }
+                // hyper does not poll past the last announced byte. A body that does not know yet is not waited for.
+                match body.poll_frame(cx) {
+                    Poll::Ready(Some(Ok(more))) if more.data_ref().is_some_and(Buf::has_remaining) => LONGER,
+                    Poll::Ready(Some(more)) => {
+                        *this.ahead = Some(Box::new(more.map_err(Into::into)));
+                        return Poll::Ready(frame);
+                    }
+                    Poll::Ready(None) => {
+                        this.body.set(None);
+                        return Poll::Ready(frame);
+                    }
+                    Poll::Pending => return Poll::Ready(frame),
+                }
+            }
+        };
+        this.body.set(None);
+        Poll::Ready(Some(Err(Error::new(ErrorKind::Internal, contradiction).into())))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
+        self.ahead.is_none() && self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        match (&self.body, self.left) {
+            (None, _) => SizeHint::with_exact(0),
+            (Some(_), Some(left)) => SizeHint::with_exact(left),
+            (Some(body), None) => body.size_hint(),
+        }
     }
 }
+
+const LONGER: &str = "the response body is longer than its Content-Length";
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
 
     #[test]
     fn an_error_of_ours_is_answered_with_its_status_and_any_other_is_passed_on() {

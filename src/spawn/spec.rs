@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::guardian::Guardian;
 use super::{backoff::Backoff, command::Command, listen::Way, output::Kept, ready::Ready};
 use crate::{
-    app::{ProxyApp, ProxyAppBuilder},
+    app::{HostHeader, ProxyApp, ProxyAppBuilder},
     error::ConfigError,
     exact::ExactProxy,
     message::target::UpstreamUrl,
@@ -70,7 +70,9 @@ impl Spec {
         is_there: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Result<ProxyApp, ConfigError> {
         let client = self.client.sibling().replaceable(is_there).build()?;
-        let builder = (self.proxy)(ProxyApp::builder(href)).client(client);
+        // A unix socket has no host of its own: the child would build links to `localhost`.
+        let host = if href.socket().is_some() { HostHeader::Keep } else { HostHeader::Replace };
+        let builder = (self.proxy)(ProxyApp::builder(href).default_host(host)).client(client);
         match signer {
             Some(signer) => builder.signer(signer).build(),
             None => builder.build(),

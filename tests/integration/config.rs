@@ -46,6 +46,26 @@ impl SecretFile {
 }
 
 #[tokio::test]
+async fn by_default_both_sets_are_sent_and_the_one_of_the_trust_policy_is_read() {
+    let upstream = RawUpstream::answering(["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"]);
+    let front = Front::serve(proxy_app(json!({"href": upstream.url("")})).build().unwrap()).await;
+    front.exchange("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    let seen = upstream.only_request();
+    assert_eq!((seen.header("x-forwarded-host"), seen.header("x-forwarded-server")), (Some("h"), Some("h")));
+
+    let file = SecretFile::new();
+    let fields = [("x-forwarded-proto", "https"), ("x-forwarded-scheme", "http")];
+    for (json, scheme) in [
+        (json!({"trust_ips": "10.0.0.1"}), "https"),
+        (json!({"trust_ips": "10.0.0.1", "secret_file": file.path(), "trust": "any"}), "http"),
+        (json!({"trust_ips": "10.0.0.1", "forwarded_headers": "wsgiproxy"}), "http"),
+    ] {
+        let layer = middleware(json).build().unwrap();
+        assert_eq!(ask(&layer, "10.0.0.1", "/", &fields).await.unwrap().origin().scheme().as_str(), scheme);
+    }
+}
+
+#[tokio::test]
 async fn lists_are_arrays_or_words() {
     for json in [
         json!({"trust_ips": "10.0.0.1  192.0.2.0/24", "restore": "client host", "forwarded_headers": "x-forwarded",

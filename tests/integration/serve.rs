@@ -2,6 +2,7 @@
 
 mod closing;
 mod http;
+mod lengths;
 mod limits;
 mod peers;
 mod shutdown;

@@ -5,7 +5,8 @@ use nexthop::{
     Body,
     ext::OriginalRequest,
     middleware::{ProxyMiddleware, ProxyMiddlewareBuilder, ProxyMiddlewareService, RestoredHeaders, Trust},
-    protocol::{ForwardedHeaders, carry::CarriedKeys},
+    protocol::{ForwardedHeaders, carry::CarriedKeys, keyring::Keyring, signature::classic::ClassicVerifier},
+    secret::Secret,
     serve::ProxyProtocol,
 };
 use proptest::prelude::*;
@@ -240,6 +241,61 @@ async fn only_one_family_is_read_and_the_others_are_removed() {
         assert_eq!(saw.header("host").as_deref(), Some(host));
         assert_eq!(saw.parts.headers.len(), 1, "{:?}", saw.parts.headers);
     }
+}
+
+#[tokio::test]
+async fn by_default_the_trust_policy_decides_which_set_is_read_and_never_the_request() {
+    let keys = || Keyring::new("k", Secret::from_bytes([7; 32]).unwrap()).unwrap();
+    let peers = || Trust::peers(["10.0.0.0/8"]).unwrap();
+    let scheme = async |trust: Trust, fields: &[(&str, &str)]| {
+        let layer = ProxyMiddleware::builder().trust(trust).build().unwrap();
+        admitted(&layer, EDGE, "/", fields).await.origin().scheme().to_string()
+    };
+    let signed = || Trust::any_of([peers(), Trust::signature(keys())]);
+    let classic = || Trust::any_of([peers(), Trust::dangerous_classic_signature(ClassicVerifier::new(keys()))]);
+    let both = [("x-forwarded-proto", "https"), ("x-forwarded-scheme", "http")];
+    assert_eq!(scheme(peers(), &both).await, "https");
+    assert_eq!(scheme(Trust::dangerous_any_peer(1), &both).await, "https");
+    assert_eq!(scheme(signed(), &both).await, "http");
+    assert_eq!(scheme(classic(), &both).await, "http");
+    // The other set alone is not read in place of the one that is missing.
+    assert_eq!(scheme(peers(), &[("x-forwarded-scheme", "https")]).await, "http");
+    assert_eq!(scheme(peers(), &[("forwarded", "for=192.0.2.7;proto=https")]).await, "http");
+    assert_eq!(scheme(signed(), &[("x-forwarded-proto", "https")]).await, "http");
+}
+
+#[tokio::test]
+async fn a_trusted_sender_of_another_set_is_logged_once_and_with_the_headers_name() {
+    const TEXT: &str = "no forwarding header of the set that is read";
+    let logged = async |builder: ProxyMiddlewareBuilder, peer: &str, fields: &[(&str, &str)]| {
+        let (log, _guard) = Log::start();
+        let layer = builder.build().unwrap();
+        for _ in 0..3 {
+            admitted(&layer, peer, "/", fields).await;
+        }
+        let lines: Vec<_> = log.text().lines().filter(|line| line.contains(TEXT)).map(str::to_owned).collect();
+        assert!(lines.len() < 2, "{lines:?}");
+        lines.into_iter().next()
+    };
+    let x_forwarded = || behind_edge(ForwardedHeaders::XForwarded);
+    let line = logged(x_forwarded(), EDGE, &[("x-forwarded-for", "192.0.2.7"), ("x-forwarded-scheme", "https")]).await;
+    let line = line.expect("a warning");
+    assert!(line.contains("WARN") && line.contains("header=x-forwarded-scheme read=XForwarded"), "{line}");
+    for (family, fields) in [
+        (ForwardedHeaders::XForwarded, &[("forwarded", "for=192.0.2.7")][..]),
+        (ForwardedHeaders::WsgiProxy, &[("x-forwarded-proto", "https")]),
+        (ForwardedHeaders::Rfc7239, &[("x-forwarded-for", "192.0.2.7")]),
+    ] {
+        assert!(logged(behind_edge(family), EDGE, fields).await.is_some(), "{family:?}");
+    }
+    // Enough of the set, nothing at all, or a sender that is not trusted.
+    assert_eq!(logged(x_forwarded(), EDGE, &[("x-forwarded-for", "192.0.2.7")]).await, None);
+    assert_eq!(
+        logged(x_forwarded(), EDGE, &[("x-forwarded-proto", "https"), ("forwarded", "for=1.2.3.4")]).await,
+        None
+    );
+    assert_eq!(logged(x_forwarded(), EDGE, &[("x-real-ip", "192.0.2.7")]).await, None);
+    assert_eq!(logged(x_forwarded(), STRANGER, &[("x-forwarded-scheme", "https")]).await, None);
 }
 
 #[tokio::test]

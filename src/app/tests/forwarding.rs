@@ -20,6 +20,7 @@ fn front(host: Option<&'static str>, prefix: &str) -> Front {
         scheme: Scheme::HTTPS,
         prefix: prefix.parse().unwrap(),
         version: Version::HTTP_11,
+        is_head: false,
         unframed: false,
     }
 }

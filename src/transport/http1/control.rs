@@ -3,13 +3,10 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
-use super::{
-    decode::{Framing, Head, bad},
-    encode::parse_length,
-};
+use super::decode::{Framing, Head, bad};
 use crate::{
     error::Error,
-    message::{connection_auth, hop},
+    message::{connection_auth, framing::parse_length, hop},
 };
 
 /// What a field is to the codec.

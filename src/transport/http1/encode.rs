@@ -7,7 +7,7 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, header, reque
 use super::framing::RequestFraming;
 use crate::{
     error::{Error, ErrorKind},
-    message::{connection_auth::authenticates, fields::Fields, hop},
+    message::{connection_auth::authenticates, fields::Fields, framing::parse_length, hop},
 };
 
 /// Writes the head of the request to `out`: target in origin form (of `CONNECT` its authority, RFC 9112 §3.2.3), every
@@ -124,16 +124,6 @@ fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, Error> {
         return Err(Error::new(ErrorKind::RequestBody, "Content-Length is not a single number"));
     }
     Ok(length)
-}
-
-/// A `Content-Length` of digits only, as RFC 9110 §8.6 has it. One that no body will ever have is refused, because hyper keeps the highest
-/// numbers for itself.
-pub(crate) fn parse_length(digits: &[u8]) -> Option<u64> {
-    let length = digits.iter().try_fold(0_u64, |length, digit| {
-        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
-        length.checked_mul(10)?.checked_add(digit)
-    });
-    length.filter(|length| !digits.is_empty() && *length <= i64::MAX as u64)
 }
 
 /// Fields that steer framing, routing, or how a message is read, or are of one connection; they mean nothing, or harm, after the body.

@@ -16,8 +16,8 @@ use tokio::time::Instant;
 use super::{failure::padded, stream::Stream, two_way::TwoWay};
 use crate::{
     error::{Error, ErrorKind, Phase},
-    message::fields::has_padded_value,
-    transport::{alarm::Alarm, http1::parse_length},
+    message::{fields::has_padded_value, framing::parse_length},
+    transport::alarm::Alarm,
 };
 
 /// The body of a response. Dropped before its end, it resets its stream; the connection goes on.

@@ -119,6 +119,34 @@ async fn each_family_is_written_as_it_is_chosen() {
     }
 }
 
+#[tokio::test]
+async fn by_default_the_headers_of_wsgiproxy_and_x_forwarded_are_sent_and_each_once() {
+    let upstream = RawUpstream::answering([OK]);
+    let prefix = PathPrefix::Strip("/api".parse().unwrap());
+    let front = Front::serve(app(&upstream, "/app?k=1").prefix(prefix).via(Via::Off).build().unwrap()).await;
+    let forged = "forwarded: for=6.6.6.6\r\nx-forwarded-for: 6.6.6.6\r\nx-forwarded-proto: https\r\n";
+    front.exchange(format!("GET /api/x HTTP/1.1\r\nhost: f:81\r\n{forged}\r\n")).await;
+    let seen = upstream.only_request();
+    let mut lines: Vec<_> = seen.head.lines().filter(|line| !line.is_empty()).skip(1).collect();
+    lines.sort_unstable();
+    assert_eq!(
+        lines,
+        [
+            &format!("host: {}", upstream.addr()),
+            "x-forwarded-for: 127.0.0.1",
+            "x-forwarded-host: f:81",
+            "x-forwarded-port: 81",
+            "x-forwarded-prefix: /api",
+            "x-forwarded-proto: http",
+            "x-forwarded-scheme: http",
+            "x-forwarded-script-name: /api",
+            "x-forwarded-server: f:81",
+            "x-traversal-path: /app",
+            "x-traversal-query-string: k=1",
+        ]
+    );
+}
+
 /// Returns the header lines that the upstream receives. With `hook`, the headers pass through a hook's `HeaderMap`;
 /// without it, they are written directly with the head.
 async fn told(

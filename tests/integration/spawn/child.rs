@@ -164,9 +164,16 @@ pub fn on_socket() -> Command {
 }
 
 pub fn bare() -> Command {
-    let args = ["spawn::child::main", "--exact", "--ignored", "--nocapture", "--test-threads=1"];
-    Command::new(std::env::current_exe().unwrap()).args(args).env("CHILD", "1")
+    Command::new(std::env::current_exe().unwrap()).args(ARGS).env("CHILD", "1")
 }
+
+/// Returns the program and its arguments, as a configuration has them.
+pub fn argv() -> Vec<String> {
+    let this = std::env::current_exe().unwrap();
+    std::iter::once(this.to_str().unwrap()).chain(ARGS).map(str::to_owned).collect()
+}
+
+const ARGS: [&str; 5] = ["spawn::child::main", "--exact", "--ignored", "--nocapture", "--test-threads=1"];
 
 /// Returns a backoff with short delays and without a circuit breaker.
 pub fn quick() -> Backoff {
