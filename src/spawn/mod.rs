@@ -102,6 +102,8 @@ mod backoff;
 mod builder;
 mod child;
 mod command;
+#[cfg(target_os = "linux")]
+mod escaped;
 mod future;
 mod gate;
 mod group;
@@ -112,13 +114,20 @@ mod keyed;
 mod listen;
 #[cfg(target_os = "linux")]
 mod listeners;
+#[cfg(unix)]
+mod notify;
 mod output;
+#[cfg(target_os = "linux")]
+mod owner;
 #[cfg_attr(windows, path = "process_windows.rs")]
 mod process;
+#[cfg(target_os = "linux")]
+mod procfs;
 mod ready;
 mod service;
 mod shared;
 mod spec;
+mod start_error;
 mod state;
 mod supervisor;
 

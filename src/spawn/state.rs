@@ -32,6 +32,9 @@ pub struct Exit {
     pub status: Option<ExitStatus>,
     /// The cause of the end.
     pub cause: ExitCause,
+    /// More about the cause, for people: the last result of the readiness check, the owner of the child's port, a process that has left the
+    /// process group. `None` if there is no more.
+    pub detail: Option<String>,
 }
 
 /// Names the cause of a child's end.
@@ -46,10 +49,18 @@ pub enum ExitCause {
     ExitedWhileStarting,
     /// The child could not be started. Contains the reason.
     SpawnFailed(String),
-    /// The child was not ready within the start timeout.
+    /// The child was not ready within the start timeout. [`Exit::detail`] contains the last result of the readiness check.
     StartTimeout,
     /// Another program listens on the child's port.
     ForeignListener,
+    /// It could not be verified that the child listens on its port. [`Exit::detail`] contains the reason. The
+    /// [module](crate::spawn#listening-socket) lists ways to listen that need no verification.
+    UnverifiedListener,
+    /// The program does not run in the foreground: it exited and left processes in the background, or the process that
+    /// listens has left the child's process group.
+    NotInForeground,
+    /// The child's unix socket was removed from the file system while it was ready.
+    SocketRemoved,
 }
 
 impl fmt::Display for Exit {
@@ -61,7 +72,19 @@ impl fmt::Display for Exit {
             ExitCause::SpawnFailed(why) => return write!(f, "the child could not be started: {why}"),
             ExitCause::StartTimeout => "the child was not ready within the start timeout",
             ExitCause::ForeignListener => "another program listens on the child's port",
+            ExitCause::UnverifiedListener => {
+                "cannot verify that the child listens on its port; let it listen on __SOCKET__ or inherit its socket \
+                 (ListenMode::Inherited), run it as the user of this process, or grant this process CAP_SYS_PTRACE"
+            }
+            ExitCause::NotInForeground => {
+                "the program went to the background or left its process group; let it run in the foreground (no daemon \
+                 option, no setsid, no &)"
+            }
+            ExitCause::SocketRemoved => "the unix socket of the child was removed",
         })?;
+        if let Some(detail) = &self.detail {
+            write!(f, ": {detail}")?;
+        }
         match &self.status {
             Some(status) => write!(f, " ({status})"),
             None => Ok(()),
