@@ -164,9 +164,20 @@ pub fn on_socket() -> Command {
 }
 
 pub fn bare() -> Command {
-    let args = ["spawn::child::main", "--exact", "--ignored", "--nocapture", "--test-threads=1"];
-    Command::new(std::env::current_exe().unwrap()).args(args).env("CHILD", "1")
+    Command::new(std::env::current_exe().unwrap()).args(ARGS).env("CHILD", "1")
 }
+
+/// The same, which listens nowhere.
+pub fn command_without_port() -> Command {
+    bare().env("CHILD_WAITS", "/nowhere")
+}
+
+/// The same, executed by another program.
+pub fn by(program: Command) -> Command {
+    program.arg(std::env::current_exe().unwrap()).args(ARGS).env("CHILD", "1")
+}
+
+const ARGS: [&str; 5] = ["spawn::child::main", "--exact", "--ignored", "--nocapture", "--test-threads=1"];
 
 /// Failures that cost a test no time, and have no end.
 pub fn quick() -> Backoff {
