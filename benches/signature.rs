@@ -1,4 +1,4 @@
-//! What a signature costs: one end each, eight covered fields, no body, a fresh nonce each time.
+//! Measures the cost of signing and of verifying: eight covered headers, no body, a new nonce for each request.
 //!
 //! `cargo bench --profile fat -p nexthop-benches --bench signature`
 
@@ -27,7 +27,7 @@ const FIELDS: [(&str, &str); 8] = [
     ("x-wsgiproxy-json-1", r#"roles ["admin","editor"]"#),
 ];
 
-/// A browser's fields, which are not covered.
+/// Headers of a browser, which the signature does not cover.
 const OTHERS: [(&str, &str); 6] = [
     ("accept", "text/html,application/xhtml+xml"),
     ("accept-encoding", "gzip, br"),
@@ -48,7 +48,7 @@ fn outgoing() -> Parts {
 fn stamp(signer: &Signer) -> AttemptSigner {
     match signer.cover(&mut http::HeaderMap::new(), Empty::<Bytes>::new()) {
         BodySigning::Ready(stamp, _) => stamp,
-        _ => unreachable!("there is no body"),
+        _ => unreachable!("the request has no body"),
     }
 }
 
@@ -78,7 +78,7 @@ fn benches(criterion: &mut Criterion) {
             || received(parts.clone(), &stamp, now),
             |parts| match verifier.verify(black_box(parts), &Empty::<Bytes>::new(), now).unwrap() {
                 Verification::Now(verified) => verified,
-                _ => unreachable!("a local store knows at once"),
+                _ => unreachable!("an in-memory store answers synchronously"),
             },
             BatchSize::SmallInput,
         );
@@ -87,7 +87,7 @@ fn benches(criterion: &mut Criterion) {
         let Verification::Now(verified) =
             verifier.verify(&received(parts.clone(), &stamp, now), &Empty::<Bytes>::new(), now).unwrap()
         else {
-            unreachable!("a local store knows at once")
+            unreachable!("an in-memory store answers synchronously")
         };
         bencher.iter_batched_ref(
             || received(parts.clone(), &stamp, now),

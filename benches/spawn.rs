@@ -1,10 +1,10 @@
-//! What a child costs: `cargo bench --profile fat -p nexthop-benches --bench spawn`.
+//! Measures the cost of a child process: `cargo bench --profile fat -p nexthop-benches --bench spawn`.
 //!
-//! *Cold*: the median time from a request to its answer, where that starts the child, beside the median time that the same program takes from
-//! its start to its first accepted connection. What is between them is ours.
+//! *Cold*: the median time from a request that starts the child to its response, and the median time from the start of
+//! the same program to its first accepted connection. The difference is the overhead of `SpawnApp`.
 //!
-//! *Warm*: `-- warm spawn 20000` and `-- warm plain 20000` send so many requests to a running child, through `SpawnApp` or a `ProxyApp` like
-//! it, one after the other: to be run below a counter of instructions.
+//! *Warm*: `-- warm spawn 20000` and `-- warm plain 20000` send this number of sequential requests to a running child,
+//! through `SpawnApp` or an equivalent `ProxyApp`. Run both with an instruction counter.
 
 use std::{
     io::{Read, Write},
@@ -36,7 +36,7 @@ fn main() -> Result<(), BoxError> {
     }
 }
 
-/// Listens, and answers.
+/// Accepts connections and answers requests.
 fn child(place: &str) -> std::io::Result<()> {
     if place.starts_with('/') {
         for stream in UnixListener::bind(place)?.incoming() {
@@ -70,8 +70,8 @@ async fn cold() -> Result<(), BoxError> {
     for _ in 0..STARTS {
         alone.push(by_itself().await?);
     }
-    println!("the program by itself           {:?}", median(alone));
-    for (name, place) in [("port, with its proof", "127.0.0.1:__PORT__"), ("unix socket", "__SOCKET__")] {
+    println!("the program without a proxy             {:?}", median(alone));
+    for (name, place) in [("port, owner checked", "127.0.0.1:__PORT__"), ("unix socket", "__SOCKET__")] {
         let mut times = Vec::new();
         for _ in 0..STARTS {
             let app = SpawnApp::builder(command(place)?).build()?;
@@ -81,12 +81,12 @@ async fn cold() -> Result<(), BoxError> {
             times.push(started.elapsed());
             handle.shut_down().await?;
         }
-        println!("first answer, by {name:<22} {:?}", median(times));
+        println!("first response, {name:<23} {:?}", median(times));
     }
     Ok(())
 }
 
-/// Asked all the time whether it listens.
+/// Returns the time from the start of the program to its first accepted connection, which is polled in a busy loop.
 async fn by_itself() -> Result<Duration, BoxError> {
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let started = Instant::now();

@@ -1,6 +1,8 @@
-//! What the pieces of a proxied request cost, without sockets: `cargo bench --profile fat -p nexthop-benches --bench transport`.
+//! Measures the parts of a proxied request, without sockets: `cargo bench --profile fat -p nexthop-benches --bench
+//! transport`.
 //!
-//! An exchange is timed over an in-memory connection whose other end answers from the same thread, so the upstream's part is in the figure.
+//! Exchanges are measured on an in-memory connection whose peer answers on the same thread, so the result includes the
+//! upstream's share.
 
 use std::hint::black_box;
 
@@ -16,7 +18,7 @@ use nexthop::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tower::{Service, ServiceExt};
 
-/// Connects to an upstream in a task, which answers each request with as many bytes.
+/// Connects to an upstream task that answers each request with a body of this size in bytes.
 struct Upstream(usize);
 
 impl Connect for Upstream {

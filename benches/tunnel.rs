@@ -1,4 +1,5 @@
-//! A message through a tunnel, there and back, beside the same without a proxy: `cargo bench --profile fat -p nexthop-benches --bench tunnel`.
+//! Measures the round trip of a message through a tunnel, with and without a proxy: `cargo bench --profile fat -p
+//! nexthop-benches --bench tunnel`.
 
 use std::{
     io::{Read, Write},
@@ -10,7 +11,7 @@ use std::{
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use nexthop::{TransparentProxy, serve};
 
-/// Switches, and says everything again.
+/// Accepts an upgrade, and echoes.
 fn upstream() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
@@ -31,7 +32,7 @@ fn upstream() -> SocketAddr {
     addr
 }
 
-/// `serve` on one thread in front of it.
+/// Starts `serve` with a `TransparentProxy` on one thread.
 fn front() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();

@@ -1,14 +1,15 @@
-//! A forward proxy that looks into TLS: for programs on this machine, to wherever they want.
+//! A TLS-intercepting forward proxy for clients on this machine, to any address.
 //!
 //! ```text
-//! cargo run --release --features intercept --example forward_proxy 127.0.0.1:8080 ca.pem
+//! cargo run --features intercept --example forward_proxy 127.0.0.1:8080 ca.pem
 //! curl -x 127.0.0.1:8080 --cacert ca-certificate.pem https://example.com/
-//! curl -x 127.0.0.1:8080 http://nexthop/ # the certificate, to be installed by hand
+//! curl -x 127.0.0.1:8080 http://nexthop/ # a page to download the certificate from
 //! ```
 //!
-//! CA_PEM is made if it is not there; it holds the authority's key. The certificate alone is printed to the file that the second line names.
-//! `--trust` names the certificates that servers are verified by, instead of the platform's. `--resolve` says where a host is, as
-//! `HOST=IP` or `HOST=IP:PORT`, `*` for all hosts. `--tunnel` intercepts nothing. The environment's WORKERS is the number of runtime threads.
+//! CA_PEM is created if it does not exist; it contains the CA's key. The certificate alone is written to `ca-certificate.pem` beside it.
+//! `--trust` sets the root certificates for servers, instead of the platform's. `--resolve` sets the address of a host, as `HOST=IP` or
+//! `HOST=IP:PORT`; `*` stands for all hosts. `--tunnel` disables interception. The environment variable WORKERS sets the number of runtime
+//! threads.
 
 use std::{collections::HashMap, io, net::SocketAddr, path::PathBuf};
 
@@ -18,27 +19,29 @@ use nexthop::{
     forward::ConnectAction,
     net::{DnsLookup, DnsResolver, Tls},
 };
-use tokio::{net::TcpListener, runtime::Builder, signal::ctrl_c};
+use tokio::{net::TcpListener, runtime::Builder};
 use tower::Layer;
 
 struct Options {
     listen: SocketAddr,
     ca: PathBuf,
     trust: Option<PathBuf>,
-    places: HashMap<String, String>,
+    addresses: HashMap<String, String>,
     tunnel: bool,
 }
 
-/// Knows where some hosts are, and asks the system for others.
-struct Places(HashMap<String, String>);
+/// Resolves some hosts to configured addresses, and all others by the system's resolver.
+struct Addresses(HashMap<String, String>);
 
-impl DnsResolver for Places {
+impl DnsResolver for Addresses {
     fn resolve(&self, host: &str, port: u16) -> DnsLookup {
-        let place = self.0.get(host).or_else(|| self.0.get("*")).cloned();
+        let address = self.0.get(host).or_else(|| self.0.get("*")).cloned();
         let host = host.to_owned();
         Box::pin(async move {
-            let Some(place) = place else { return Ok(tokio::net::lookup_host((host, port)).await?.collect()) };
-            let address = place.parse().or_else(|_| place.parse().map(|ip| SocketAddr::new(ip, port)));
+            let Some(address) = address else {
+                return Ok(tokio::net::lookup_host((host, port)).await?.collect());
+            };
+            let address = address.parse().or_else(|_| address.parse().map(|ip| SocketAddr::new(ip, port)));
             Ok(vec![address.map_err(io::Error::other)?])
         })
     }
@@ -59,24 +62,24 @@ fn main() -> Result<(), BoxError> {
 }
 
 async fn run(options: Options) -> Result<(), BoxError> {
-    let authority = CertificateAuthority::builder().name("nexthop forward proxy").file(&options.ca).build()?;
+    let ca = CertificateAuthority::builder().name("nexthop forward proxy").file(&options.ca).build()?;
     let certificate = options.ca.with_file_name("ca-certificate.pem");
-    std::fs::write(&certificate, authority.certificate_pem())?;
+    std::fs::write(&certificate, ca.certificate_pem())?;
 
-    let mut exact = ExactProxy::builder();
+    let mut client = ExactProxy::builder();
     if let Some(path) = &options.trust {
-        exact = exact.tls(Tls::roots_pem(&std::fs::read(path)?)?);
+        client = client.tls(Tls::roots_pem(&std::fs::read(path)?)?);
     }
-    if !options.places.is_empty() {
-        exact = exact.dns_resolver(Places(options.places));
+    if !options.addresses.is_empty() {
+        client = client.dns_resolver(Addresses(options.addresses));
     }
-    let exact = exact.build()?;
+    let client = client.build()?;
     let listener = TcpListener::bind(options.listen).await?;
     let mut proxy = ForwardProxy::builder()
-        .certificate_authority(authority)
-        .client(exact.clone())
+        .certificate_authority(ca)
+        .client(client.clone())
         .connect_ports(None)
-        .dangerous_dial_anywhere() // only programs on this machine may use it
+        .dangerous_dial_anywhere() // only clients on this machine are admitted
         .local_addresses(listener.local_addr()?)
         .max_new_hosts(None)
         .verbose_errors(true);
@@ -84,10 +87,8 @@ async fn run(options: Options) -> Result<(), BoxError> {
         proxy = proxy.on_connect(|_| ConnectAction::Tunnel);
     }
     println!("http://{} {}", listener.local_addr()?, certificate.display());
-    let stop = async {
-        let _ = ctrl_c().await;
-    };
-    nexthop::serve(listener, proxy.build()?.layer(exact)).with_graceful_shutdown(stop).await;
+    let server = nexthop::serve(listener, proxy.build()?.layer(client));
+    server.with_graceful_shutdown(nexthop::serve::shutdown_signal()).await;
     Ok(())
 }
 
@@ -96,14 +97,14 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, BoxError> 
         "usage: forward_proxy LISTEN CA_PEM [--trust ORIGIN_CA_PEM] [--resolve HOST=ADDR]... [--tunnel]";
     let (listen, ca) = (args.next().ok_or(USAGE)?, args.next().ok_or(USAGE)?);
     let listen = listen.parse().map_err(|error| format!("{listen}: {error}"))?;
-    let mut options = Options { listen, ca: ca.into(), trust: None, places: HashMap::new(), tunnel: false };
+    let mut options = Options { listen, ca: ca.into(), trust: None, addresses: HashMap::new(), tunnel: false };
     while let Some(option) = args.next() {
         match option.as_str() {
             "--trust" => options.trust = Some(args.next().ok_or(USAGE)?.into()),
             "--resolve" => {
-                let place = args.next().ok_or(USAGE)?;
-                let (host, address) = place.split_once('=').ok_or(USAGE)?;
-                options.places.insert(host.to_owned(), address.to_owned());
+                let pair = args.next().ok_or(USAGE)?;
+                let (host, address) = pair.split_once('=').ok_or(USAGE)?;
+                options.addresses.insert(host.to_owned(), address.to_owned());
             }
             "--tunnel" => options.tunnel = true,
             _ => return Err(USAGE.into()),

@@ -1,8 +1,8 @@
-//! `ExactProxy` as an HTTP client: it sends what it is given, and nothing else.
+//! `ExactProxy` as an HTTP client.
 //!
 //! ```text
-//! cargo run --release --example http_client                            # a form, an upload and a download, with an upstream of its own
-//! cargo run --release --example http_client https://www.example.com/   # as `curl https://www.example.com/` does
+//! cargo run --example http_client                            # a form, an upload and a download, with its own upstream
+//! cargo run --example http_client https://www.example.com/   # fetches the page
 //! ```
 
 use std::task::{Context, Poll, ready};
@@ -26,18 +26,18 @@ async fn main() -> Result<(), BoxError> {
     let app = Router::new().route("/items", post(receive).put(receive).get("a teapot\na cup\n"));
     tokio::spawn(nexthop::serve(listener, app).into_future());
 
-    // A form. Clones of a client, and so these three requests, share their connections.
+    // A form. All requests of a client, and of its clones, share a connection pool.
     let form = Request::post(&url).header("content-type", "application/x-www-form-urlencoded");
     fetch(&client, form.body("name=a+teapot&price=7".into())?).await?;
 
-    // A file, read while it is sent: its length is unknown, so it goes in chunks, and is never whole in memory.
+    // A file, read while it is sent. The length is unknown, so that the body is chunked.
     let file = Upload(File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock")).await?);
     fetch(&client, Request::put(&url).body(Body::new(file))?).await?;
 
     fetch(&client, Request::get(&url).body(Body::empty())?).await
 }
 
-/// Sends a request and prints its response, piece by piece as it comes.
+/// Sends a request and prints the response as it arrives.
 async fn fetch(client: &ExactProxy, request: Request<Body>) -> Result<(), BoxError> {
     println!("{} {}", request.method(), request.uri());
     let response = client.request(request).await?;
@@ -52,7 +52,7 @@ async fn fetch(client: &ExactProxy, request: Request<Body>) -> Result<(), BoxErr
     Ok(())
 }
 
-/// The upstream: says what it received.
+/// The upstream: reports the size and framing of the body.
 async fn receive(headers: HeaderMap, body: Bytes) -> String {
     let framing = if headers.contains_key("transfer-encoding") { "in chunks" } else { "of known length" };
     format!("{} bytes {framing}\n", body.len())

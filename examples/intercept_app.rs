@@ -1,4 +1,4 @@
-//! An application that answers for every host, as an archive of the web does: its own site, and a proxy that clients are set to.
+//! An app that answers for every host, as a web archive does: a site of its own, and a TLS-intercepting proxy to the same app.
 //!
 //! ```text
 //! cargo run --features intercept --example intercept_app 127.0.0.1:8080
@@ -8,8 +8,8 @@
 //! curl -x localhost:8080 http://wsgiprox/download/pem
 //! ```
 //!
-//! The first two are answered as `curl http://localhost:8080/prefix/http://example.com/path/file.html?A=B` is, the third as a path of the
-//! proxy's own site. Instead of `-k`, give what the fourth prints to `--cacert`.
+//! The first two commands get the same page as `curl http://localhost:8080/prefix/http://example.com/path/file.html?A=B`, the third a page of
+//! the app's own site. The fourth prints the certificate for `--cacert`, which replaces `-k`.
 
 use axum::{Router, http::Uri, routing::get};
 use nexthop::{BoxError, ForwardProxy, ca::CertificateAuthority, ext::ProxyRequest, forward::Resolver};
@@ -18,6 +18,7 @@ use tower::Layer;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let listen = std::env::args().nth(1).ok_or("usage: intercept_app LISTEN")?;
 
     let app = Router::new()
@@ -28,19 +29,20 @@ async fn main() -> Result<(), BoxError> {
         .resolver(Resolver::fixed("/prefix/"))
         .proxy_host("wsgiprox")
         .certificate_authority(CertificateAuthority::builder().name("wsgiprox https proxy CA").build()?)
-        .connect_ports(None) // nothing is dialled
+        .connect_ports(None) // no port is dialled
         .build()?;
 
     let listener = TcpListener::bind(listen).await?;
     println!("http://{}", listener.local_addr()?);
-    nexthop::serve(listener, proxy.layer(app)).await;
+    let server = nexthop::serve(listener, proxy.layer(app));
+    server.with_graceful_shutdown(nexthop::serve::shutdown_signal()).await;
     Ok(())
 }
 
-/// A page of the archive. Through the proxy, what was asked for is known in full.
+/// A page of the archive. Requests through the proxy contain the complete URL.
 async fn archived(uri: Uri, request: axum::extract::Request) -> String {
     match request.extensions().get::<ProxyRequest>() {
-        Some(asked) => format!("archived {} for a client of the proxy\n", asked.url()),
+        Some(proxied) => format!("archived {} for a client of the proxy\n", proxied.url()),
         None => format!("archived {}\n", uri.to_string().trim_start_matches("/prefix/")),
     }
 }

@@ -36,7 +36,8 @@ def is_owned(name):
 
 def component(request, name, wrapped):
     """What one line of the signature base says (RFC 9421 section 2)."""
-    target = request.requestline.split()[1]
+    # A signature base is ASCII (section 2.5): other bytes of the target are percent-encoded in it.
+    target = re.sub(r"[\x80-\xff]", lambda byte: f"%{ord(byte[0]):02X}", request.requestline.split(" ")[1])
     path, _, query = target.partition("?")
     derived = {
         "@method": request.command,

@@ -1,10 +1,10 @@
-//! A backend in another language: starts `examples/python_backend.py`, which verifies our signatures with nothing but Python's standard
-//! library, and forwards to it.
+//! A backend in Python: starts `examples/python_backend.py`, which verifies the signatures with Python's standard library, and forwards
+//! requests to it.
 //!
 //! ```text
-//! cargo run --release --features python --example python_backend              # needs python3; prints the curl lines to try, with its ports:
+//! cargo run --features python --example python_backend              # needs python3; prints the curl lines to try, with its ports:
 //! curl -d some=data 'http://127.0.0.1:PORT/python/cart?id=7'
-//! cargo run --release --features python --example python_backend -- --once    # sends one request through, one past the front, and exits
+//! cargo run --features python --example python_backend -- --once    # sends one signed and one unsigned request, and exits
 //! ```
 
 use std::{io::Write, path::Path, process::Stdio};
@@ -26,7 +26,7 @@ struct User {
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    // One file that both programs read. Here it is made at start, for our eyes only.
+    // The secret file that both programs read: created at start, readable by its owner only.
     let mut random = [0; 32];
     getrandom::fill(&mut random)?;
     let mut file = tempfile::NamedTempFile::new()?;
@@ -43,12 +43,12 @@ async fn main() -> Result<(), BoxError> {
 
     if std::env::args().any(|arg| arg == "--once") {
         tokio::spawn(server.into_future());
-        post("through the front", format!("{front}/python/cart?id=7")).await?;
-        return post("past the front", format!("{backend}/cart?id=7")).await;
+        post("signed by the front end", format!("{front}/python/cart?id=7")).await?;
+        return post("past the front end", format!("{backend}/cart?id=7")).await;
     }
-    println!("signed by the front, believed:\n  curl -d some=data '{front}/python/cart?id=7'");
-    println!("past the front, refused:\n  curl -d some=data '{backend}/cart?id=7'");
-    server.await;
+    println!("signed by the front end, accepted:\n  curl -d some=data '{front}/python/cart?id=7'");
+    println!("past the front end, refused:\n  curl -d some=data '{backend}/cart?id=7'");
+    server.with_graceful_shutdown(nexthop::serve::shutdown_signal()).await;
     Ok(())
 }
 
@@ -57,8 +57,8 @@ async fn start(secret: &Path) -> Result<(Child, String), BoxError> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python_backend.py");
     let mut command = Command::new("python3");
     let mut child = command.arg(script).arg(secret).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
-    let output = child.stdout.take().ok_or("its output is not ours")?;
-    let address = BufReader::new(output).lines().next_line().await?.ok_or("it ended before it was ready")?;
+    let output = child.stdout.take().ok_or("the backend has no standard output")?;
+    let address = BufReader::new(output).lines().next_line().await?.ok_or("the backend exited before it was ready")?;
     Ok((child, address))
 }
 

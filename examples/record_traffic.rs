@@ -1,4 +1,4 @@
-//! A forward proxy that prints each exchange, also those inside TLS.
+//! A TLS-intercepting forward proxy that prints each exchange.
 //!
 //! ```text
 //! cargo run --features intercept --example record_traffic 127.0.0.1:8080 [ORIGIN_CA_PEM]
@@ -6,8 +6,8 @@
 //! curl -x localhost:8080 --cacert ca.pem https://example.com/
 //! ```
 //!
-//! What prints is a layer between the proxy and what sends the requests: it sees them as they are, without TLS.
-//! ORIGIN_CA_PEM names the certificates that servers are verified by, instead of the platform's; with it, servers may be on this machine.
+//! The recorder is a layer between the proxy and the client that sends the requests: it gets them decrypted.
+//! ORIGIN_CA_PEM sets the root certificates for servers, instead of the platform's, and allows servers on this machine.
 
 use std::{
     pin::Pin,
@@ -20,7 +20,7 @@ use nexthop::{Body, BoxError, Error, ExactProxy, ForwardProxy, ca::CertificateAu
 use tokio::{net::TcpListener, time::Instant};
 use tower::{Layer, Service, layer::layer_fn};
 
-/// Prints what goes through the service inside.
+/// Prints the requests to the wrapped service and their responses.
 #[derive(Clone)]
 struct Recorder<S>(S);
 
@@ -38,21 +38,18 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let url = request
-            .extensions()
-            .get::<ProxyRequest>()
-            .map_or_else(|| request.uri().clone(), |asked| asked.url().clone());
-        let (asked, start) = (format!("{} {url}", request.method()), Instant::now());
-        println!("> {asked}");
-        let answering = self.0.call(request);
+        let proxied = request.extensions().get::<ProxyRequest>();
+        let url = proxied.map_or_else(|| request.uri().clone(), |proxied| proxied.url().clone());
+        let (line, start) = (format!("{} {url}", request.method()), Instant::now());
+        println!("> {line}");
+        let response = self.0.call(request);
         Box::pin(async move {
-            let response = answering.await.inspect_err(|error| println!("! {asked}: {error}"))?;
-            let status = response.status();
-            let mut ending = Ending { text: format!("< {asked}: {status}"), start, bytes: 0 };
-            // Counts what passes, and says so when the body is dropped.
+            let response = response.await.inspect_err(|error| println!("! {line}: {error}"))?;
+            let mut record = Record { text: format!("< {line}: {}", response.status()), start, bytes: 0 };
+            // Counts the bytes of the body, and prints the record when the body is dropped.
             Ok(response.map(|body| {
                 Body::new(body.map_frame(move |frame| {
-                    ending.count(frame.data_ref().map_or(0, |data| data.len()));
+                    record.count(frame.data_ref().map_or(0, |data| data.len()));
                     frame
                 }))
             }))
@@ -60,19 +57,19 @@ where
     }
 }
 
-struct Ending {
+struct Record {
     text: String,
     start: Instant,
     bytes: usize,
 }
 
-impl Ending {
+impl Record {
     fn count(&mut self, bytes: usize) {
         self.bytes += bytes;
     }
 }
 
-impl Drop for Ending {
+impl Drop for Record {
     fn drop(&mut self) {
         println!("{}, {} bytes in {:.0?}", self.text, self.bytes, self.start.elapsed());
     }
@@ -80,22 +77,24 @@ impl Drop for Ending {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let mut args = std::env::args().skip(1);
     let listen = args.next().ok_or("usage: record_traffic LISTEN [ORIGIN_CA_PEM]")?;
-    let (mut exact, mut proxy) = (ExactProxy::builder(), ForwardProxy::builder());
+    let (mut client, mut proxy) = (ExactProxy::builder(), ForwardProxy::builder());
     if let Some(path) = args.next() {
-        exact = exact.tls(Tls::roots_pem(&std::fs::read(path)?)?);
+        client = client.tls(Tls::roots_pem(&std::fs::read(path)?)?);
         proxy = proxy.dangerous_dial_anywhere();
     }
-    let exact = exact.build()?;
+    let client = client.build()?;
     let proxy = proxy
-        .client(exact.clone())
+        .client(client.clone())
         .connect_ports(None)
         .certificate_authority(CertificateAuthority::builder().build()?)
         .build()?;
     let listener = TcpListener::bind(listen).await?;
     println!("http://{}", listener.local_addr()?);
-    let recorded = layer_fn(Recorder).layer(exact);
-    nexthop::serve(listener, proxy.layer(recorded)).await;
+    let recorded = layer_fn(Recorder).layer(client);
+    let server = nexthop::serve(listener, proxy.layer(recorded));
+    server.with_graceful_shutdown(nexthop::serve::shutdown_signal()).await;
     Ok(())
 }

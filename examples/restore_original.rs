@@ -1,13 +1,13 @@
-//! An application behind somebody else's proxy (nginx, a load balancer) gets the client's address, scheme, host and prefix back, in the
-//! places where axum apps look for them anyway.
+//! Restores the client's address, scheme, host and prefix in an axum app behind another proxy (nginx, a load balancer), where axum apps
+//! expect them: `ConnectInfo`, `OriginalUri`, `Host`.
 //!
 //! ```text
-//! cargo run --release --example restore_original            # believes the de-facto fields of peers on loopback
+//! cargo run --example restore_original            # trusts X-Forwarded-* headers of peers on loopback
 //! curl -H 'X-Forwarded-For: 203.0.113.9, 198.51.100.7' -H 'X-Forwarded-Proto: https' \
 //!      -H 'X-Forwarded-Host: www.example.com' -H 'X-Forwarded-Prefix: /app' http://127.0.0.1:3000/page
 //! ```
 //!
-//! With the arguments `127.0.0.1:3000 nobody`, nothing of the same request is believed.
+//! With the arguments `127.0.0.1:3000 nobody`, no peer is trusted, and the same headers are removed.
 
 use std::net::SocketAddr;
 
@@ -21,7 +21,6 @@ use nexthop::{
     BoxError, ProxyMiddleware,
     ext::OriginalRequest,
     middleware::{RestoredHeaders, Trust},
-    protocol::ForwardedHeaders,
 };
 use tokio::net::TcpListener;
 use tower::Layer;
@@ -34,28 +33,27 @@ async fn main() -> Result<(), BoxError> {
     let trust = if args.next().as_deref() == Some("nobody") { Trust::none() } else { Trust::peers(["loopback"])? };
     let layer = ProxyMiddleware::builder()
         .trust(trust)
-        .read_headers(ForwardedHeaders::XForwarded)
-        .restore(RestoredHeaders::default().host().prefix()) // besides the client and the scheme
+        .restore(RestoredHeaders::default().host().prefix()) // in addition to client and scheme
         .build()?;
 
-    // Around the router, not `Router::layer`: that would run after routing, when the path has been looked at.
+    // The layer wraps the router. `Router::layer` would run after routing, too late to change the path.
     let app = layer.layer(Router::new().fallback(any(page)));
     println!("http://{}", listener.local_addr()?);
-    nexthop::serve(listener, app).await;
+    nexthop::serve(listener, app).with_graceful_shutdown(nexthop::serve::shutdown_signal()).await;
     Ok(())
 }
 
-/// Knows nothing of proxies, but for `OriginalRequest`, which tells it all at once.
+/// Prints the restored values; only `OriginalRequest` is a type of this crate.
 async fn page(
     ConnectInfo(client): ConnectInfo<SocketAddr>,
     OriginalUri(url): OriginalUri,
     uri: Uri,
     headers: HeaderMap,
-    origin: OriginalRequest,
+    original: OriginalRequest,
 ) -> String {
     format!(
-        "client {client} by {} asked {:?} for {url}, here {uri}\nfields left: {:?}\n{origin:#?}\n",
-        origin.scheme(),
+        "client {client} by {} asked {:?} for {url}, here {uri}\nheaders left: {:?}\n{original:#?}\n",
+        original.scheme(),
         headers["host"],
         headers.keys().map(|name| name.as_str()).collect::<Vec<_>>(),
     )

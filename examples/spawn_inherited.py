@@ -1,6 +1,6 @@
-"""A server that takes over the listening socket it was started with, as `spawn_backend` and systemd hand it over: descriptor 3.
+"""A server that uses the listening socket it inherits as descriptor 3, from `spawn_backend` or systemd.
 
-    cargo run --release --features spawn --example spawn_backend 127.0.0.1:8080 -- python3 examples/spawn_inherited.py
+    cargo run --features spawn --example spawn_backend 127.0.0.1:8080 -- python3 examples/spawn_inherited.py
 """
 
 import http.server
@@ -19,7 +19,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text)
 
-    def do_OPTIONS(self):  # the ping that asks whether it is ready
+    def do_OPTIONS(self):  # the readiness check
         self.send_response(204)
         self.end_headers()
 
@@ -28,7 +28,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 if os.environ.get("LISTEN_PID") != str(os.getpid()) or os.environ.get("LISTEN_FDS") != "1":
-    sys.exit("there is no socket for this process")
+    sys.exit("no socket was passed to this process")
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler, bind_and_activate=False)
 server.socket.close()
 server.socket = socket.socket(fileno=3)

@@ -1,8 +1,8 @@
-//! A program for each host, started when somebody asks for it: here a file server for each directory below one.
+//! One backend per host, started on the first request: a file server for each subdirectory of DIRECTORY.
 //!
 //! ```text
 //! mkdir -p sites/a.localhost sites/b.localhost; echo hello > sites/a.localhost/index.html
-//! cargo run --release --features spawn --example spawn_per_host 127.0.0.1:8080 sites
+//! cargo run --features spawn --example spawn_per_host 127.0.0.1:8080 sites
 //! curl http://a.localhost:8080/
 //! ```
 
@@ -12,7 +12,7 @@ use nexthop::{
     BoxError,
     spawn::{Command, KeyedSpawnApp, SpawnApp},
 };
-use tokio::{net::TcpListener, signal::ctrl_c};
+use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
@@ -22,7 +22,7 @@ async fn main() -> Result<(), BoxError> {
     let listen: SocketAddr = args.next().ok_or(USAGE)?.parse()?;
     let sites = PathBuf::from(args.next().ok_or(USAGE)?);
 
-    // The hosts there are, read once: what a client writes into `Host` is looked up, and made no path of.
+    // An allow-list, read once: the client's `Host` is compared, never used as a path.
     let mut hosts = Vec::new();
     for entry in std::fs::read_dir(&sites)? {
         hosts.extend(entry?.file_name().into_string());
@@ -38,10 +38,7 @@ async fn main() -> Result<(), BoxError> {
 
     let listener = TcpListener::bind(listen).await?;
     println!("http://{}", listener.local_addr()?);
-    let stop = async {
-        let _ = ctrl_c().await;
-    };
-    nexthop::serve(listener, app.clone()).with_graceful_shutdown(stop).await;
+    nexthop::serve(listener, app.clone()).with_graceful_shutdown(nexthop::serve::shutdown_signal()).await;
     app.shut_down().await;
     Ok(())
 }

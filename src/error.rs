@@ -112,7 +112,7 @@ impl Error {
         Self(Arc::new(Inner { kind, phase: Phase::Validate, sent: false, reason: reason.into(), source: None }))
     }
 
-    /// Takes an error of a body apart: one of ours keeps its kind, any other becomes `kind`.
+    /// Creates an error from an error of a body: an `Error` keeps its kind, any other error is wrapped with `kind`.
     pub(crate) fn from_body(kind: ErrorKind, error: impl Into<BoxError>) -> Self {
         match error.into().downcast::<Self>() {
             Ok(ours) => *ours,

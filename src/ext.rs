@@ -3,8 +3,10 @@
 //! | extension | inserted by | read by |
 //! |---|---|---|
 //! | [`PeerAddr`], [`OverTls`] | the acceptor, such as [`serve`](crate::serve()) | `ProxyMiddleware`, `ProxyApp`, `ForwardProxy` |
+//! | [`ConnectionId`] | the acceptor, such as [`serve`](crate::serve()) | `ExactProxy` |
 //! | [`OriginalRequest`] | `ProxyMiddleware` | the application, `ProxyApp` |
 //! | [`Carried`] | the application before `ProxyApp`; `ProxyMiddleware` at the upstream | `ProxyApp`; the application |
+//! | [`KeepHeaders`] | an authenticating layer of the application | `ProxyMiddleware`, `ProxyApp` |
 //! | [`ProxyRequest`] | `ForwardProxy` | the application |
 //! | [`ConnectTo`], [`ConnectWith`] | the caller of `ExactProxy`, hooks of `ProxyApp` | `ExactProxy`, `ProxyApp` |
 //! | [`OnInformational`] | the caller of `ExactProxy`, layers and hooks around `ProxyApp` | `ExactProxy`, `ProxyApp` |
@@ -27,10 +29,15 @@ use http::{
 };
 
 mod connect;
+mod connection_id;
+mod keep_headers;
 #[cfg(feature = "forward")]
 mod proxy_request;
 
 pub use connect::{ConnectWith, DialPolicy};
+pub(crate) use connection_id::Binding;
+pub use connection_id::ConnectionId;
+pub use keep_headers::KeepHeaders;
 #[cfg(feature = "forward")]
 pub use proxy_request::ProxyRequest;
 #[cfg(feature = "forward")]
@@ -131,12 +138,15 @@ impl OverTls {
 
 /// True if nothing is said but what the acceptor says of a connection with each of its requests.
 pub(crate) fn is_of_connection(extensions: &Extensions) -> bool {
+    let id = || extensions.get::<ConnectionId>().is_some();
     let peer = || extensions.get::<PeerAddr>().is_some();
     let tls = || extensions.get::<OverTls>().is_some();
+    // As few look-ups as possible for what `serve` inserts: an identity and a peer, and the mark of TLS if it is spoken.
     match extensions.len() {
         0 => true,
-        1 => peer() || tls(),
-        2 => peer() && tls(),
+        1 => id() || peer() || tls(),
+        2 => (id() && (peer() || tls())) || (peer() && tls()),
+        3 => id() && peer() && tls(),
         _ => false,
     }
 }

@@ -27,7 +27,7 @@
 //! | test your proxy against misbehaving peers | [`testkit`] | upstreams, clients, scripts |
 //!
 //! ```text
-//! front end  client -> serve -> [ForwardProxy] -> router -> ProxyApp | SpawnApp -> ExactProxy -> upstream
+//! front end  client -> serve -> router -> ProxyApp -> ExactProxy -> upstream
 //! backend    front end -> serve -> ProxyMiddleware -> app
 //! ```
 //!
@@ -43,8 +43,9 @@
 //! |---|---|
 //! | start | [reverse proxy in front of several programs](cookbook::front_door), [mount an app under a prefix](cookbook::mount_under_a_prefix), [trusted proxies](cookbook::trusted_proxies) |
 //! | serve | [HTTPS](cookbook::https), [WebSockets](cookbook::websockets), [gRPC](cookbook::grpc), [Kubernetes](cookbook::kubernetes) |
+//! | change | [rewrite a page](cookbook::rewrite_a_page) |
 //! | secure | [identity headers](cookbook::identity_headers), [trusted proxies](cookbook::trusted_proxies) |
-//! | operate | [load balancing](cookbook::load_balancing), [error pages](cookbook::error_pages), [one backend per host](cookbook::backend_per_host), [record and replay](cookbook::record_and_replay) |
+//! | operate | [load balancing](cookbook::load_balancing), [error pages](cookbook::error_pages), [rewrite a page](cookbook::rewrite_a_page), [one backend per host](cookbook::backend_per_host), [record and replay](cookbook::record_and_replay) |
 //! | migrate | [from other proxies and libraries](cookbook::migrating), [from a legacy system, route by route](cookbook::strangler_fig) |
 //!
 //! # A signed hop
@@ -105,6 +106,7 @@
 //! | `tls` | with a provider | https upstreams: [`net::Tls`] |
 //! | `axum` | | for axum programs: [extractors](mod@axum); `ConnectInfo` and `OriginalUri` behind `ProxyMiddleware`; the prefix that `nest_service` removed, in `ProxyApp` |
 //! | `config` | | serde types that build the services and layers: [`config`] |
+//! | `decompress` | | decoding of `gzip`, `deflate`, `br` and `zstd` in [`ResponseExt`] |
 //! | `metrics` | | metrics through the `metrics` facade: [`observe`] |
 //! | `forward` | | [`ForwardProxy`]: absolute URLs and `CONNECT` |
 //! | `intercept` | | `forward` with TLS interception: [`ca`] |
@@ -136,6 +138,9 @@
 
 mod error;
 pub mod ext;
+#[cfg(feature = "tls")]
+mod pem;
+mod timeout;
 
 pub mod message;
 pub mod protocol;
@@ -150,6 +155,7 @@ pub mod tunnel;
 
 mod body;
 pub mod secret;
+mod text;
 
 pub mod exact;
 
@@ -197,6 +203,8 @@ pub use middleware::ProxyMiddleware;
 #[cfg(feature = "serve")]
 #[doc(inline)]
 pub use serve::serve;
+#[doc(inline)]
+pub use text::ResponseExt;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

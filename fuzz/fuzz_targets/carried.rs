@@ -1,4 +1,4 @@
-//! Carried keys as a peer sends them, in lines: what is read of them can be sent on, and is then read the same.
+//! Carried keys in lines, as a peer sends them: keys that can be decoded can be encoded, and decode to the same again.
 #![no_main]
 
 use http::{Extensions, HeaderMap};

@@ -1,4 +1,4 @@
-//! What is read of a Forwarded field can be written, and is then read the same.
+//! A parsed `Forwarded` header can be written, and parses to the same again.
 #![no_main]
 
 use http::{HeaderMap, HeaderValue, header::FORWARDED};

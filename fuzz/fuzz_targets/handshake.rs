@@ -1,4 +1,5 @@
-//! Handshakes and their answers, of HTTP/1.1 and as extended `CONNECT`: nothing panics, and what we make of one is one.
+//! Upgrade handshakes and their responses, in HTTP/1.1 and as extended `CONNECT`: no panic, and each converted
+//! handshake is a valid one.
 #![no_main]
 
 use http::{Method, Version};
@@ -6,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use nexthop::internals::handshake::{accept, check_switch, extended_connect, handshake, switch, write_handshake};
 use nexthop_fuzz::fields;
 
-/// Fields of a request, an empty line, fields of the response, an empty line, the name of a protocol.
+/// Splits the input at empty lines into request headers, response headers and the name of a protocol.
 fn parts(text: &[u8]) -> Option<[&[u8]; 3]> {
     let end = text.windows(2).position(|two| two == b"\n\n")?;
     let (request, rest) = (&text[..end], &text[end + 2..]);

@@ -1,4 +1,4 @@
-//! Hop-by-hop removal and the walk over X-Forwarded-For take any lines of bytes.
+//! Hop-by-hop removal and parsing of X-Forwarded-For accept any bytes.
 #![no_main]
 
 use http::{HeaderMap, HeaderName, Version};
@@ -10,7 +10,7 @@ fuzz_target!(|text: &[u8]| {
     let name = HeaderName::from_static("x-forwarded-for");
     let mut headers = fields(text);
     let hops = forwarded::for_hops(&headers, &name);
-    // What is beyond the cap stands as one unknown hop.
+    // Hops beyond the limit are represented by one unknown hop.
     assert!(hops.len() <= forwarded::MAX_ELEMENTS + 1);
     let written = forwarded::write_for(&hops);
     let mut again = HeaderMap::new();

@@ -1,5 +1,5 @@
-//! Fields of an upstream's response that name places, in lines: whatever they are, as many are there when they were mapped, and what names
-//! no place is as it was.
+//! Response headers that contain URLs, in lines: mapping keeps the number of values, and leaves other headers
+//! unchanged.
 #![no_main]
 
 use http::uri::Scheme;

@@ -1,5 +1,5 @@
-//! What a client says first in its tunnel (the start of TLS, of HTTP, or of something else), whole or cut in three anywhere: it is taken for
-//! the same, and nothing panics.
+//! The first bytes of a client in a tunnel (TLS, HTTP or another protocol), complete or cut into three pieces: the
+//! detected protocol is the same, and nothing panics.
 #![no_main]
 
 use std::{
@@ -18,7 +18,7 @@ use nexthop_fuzz::{Client, block_on, cut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tower::Layer;
 
-/// What the policy was shown, if it was asked at all.
+/// Returns the protocol that the policy received, if it was called.
 async fn opening(pieces: &[Bytes]) -> Option<DetectedProtocol> {
     let seen = Arc::new(Mutex::new(None));
     let sees = seen.clone();
@@ -39,7 +39,7 @@ async fn opening(pieces: &[Bytes]) -> Option<DetectedProtocol> {
         head.push(client.io.read_u8().await.expect("an answer"));
     }
     assert!(head.starts_with(b"HTTP/1.1 200 "));
-    client.say(pieces).await; // what is denied is closed
+    client.say(pieces).await; // a denied tunnel is closed
     seen.lock().expect("not poisoned").take()
 }
 

@@ -1,5 +1,5 @@
-//! Heads of the PROXY protocol, whole or cut in three anywhere: they are read the same, and no client is taken for the balancer, which only
-//! version 2 can say it is.
+//! PROXY protocol headers, complete or cut into three pieces: the result is the same. Only version 2 can name the
+//! balancer itself as the client.
 #![no_main]
 
 use std::{
@@ -15,7 +15,7 @@ use libfuzzer_sys::fuzz_target;
 use nexthop::{Body, ext::PeerAddr, serve::ProxyProtocol};
 use nexthop_fuzz::{Client, block_on, cut};
 
-/// Who the application thinks is there, if it is asked at all.
+/// Returns the peer that the application saw, if it was called.
 async fn peer(pieces: &[Bytes], balancer: SocketAddr) -> Option<Option<SocketAddr>> {
     let seen = Arc::new(Mutex::new(None));
     let sees = seen.clone();
@@ -40,7 +40,7 @@ fuzz_target!(|input: ([u16; 2], &[u8])| {
         let whole = peer(&[Bytes::copy_from_slice(&bytes)], balancer).await;
         assert_eq!(whole, peer(&cut(&bytes, &cuts), balancer).await, "{cuts:?} {head:?}");
         if whole == Some(Some(balancer)) {
-            // LOCAL, or it names the balancer.
+            // Either LOCAL, or the header contains the balancer's address.
             assert!(
                 head.starts_with(b"\r\n\r\n\0\r\nQUIT\n") || head.starts_with(b"PROXY TCP4 192.0.2.1 "),
                 "{head:?}"

@@ -1,6 +1,6 @@
-//! What reaches an upstream through a server and a proxy of ours, against what the server alone read of the same bytes, cut in three
-//! anywhere, and against httparse: an upstream finds whole requests, each framed in one way only, all of which the server had read so, in
-//! that order. No client gets a request past it that it did not see.
+//! Requests through a server and a proxy, on bytes cut into three pieces. The upstream parses them with httparse and
+//! receives only complete requests, each with exactly one framing. The same requests, in the same order, are parsed by
+//! a server without a proxy: no request is smuggled past it.
 #![no_main]
 
 use std::{
@@ -21,7 +21,7 @@ use nexthop_fuzz::{Client, block_on, cut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tower::Service;
 
-/// Method, target and body of a request that was there to its end.
+/// Method, target and body of a complete request.
 type Whole = (String, String, Bytes);
 
 #[derive(Clone, Default)]
@@ -37,7 +37,7 @@ impl Log {
     }
 }
 
-/// The upstream: reads as strictly as can be.
+/// An upstream with a strict parser.
 impl Connect for Log {
     fn connect(&self, _: &Destination) -> Connecting {
         let (ours, theirs) = tokio::io::duplex(1024 * 1024);
@@ -81,11 +81,12 @@ async fn upstream(mut io: DuplexStream, log: Log) {
     }
 }
 
-/// Method, target, length (none for chunks) and the length of the head.
+/// Parses a request head. Returns its method, its target, its content length (`None` for chunked) and the length of the
+/// head.
 fn head(read: &[u8]) -> Option<(String, String, Option<usize>, usize)> {
     let mut fields = [httparse::EMPTY_HEADER; 200];
     let mut request = httparse::Request::new(&mut fields);
-    let length = match request.parse(read).expect("what we write is a head") {
+    let length = match request.parse(read).expect("the proxy writes valid heads") {
         httparse::Status::Complete(length) => length,
         httparse::Status::Partial => return None,
     };
@@ -99,13 +100,13 @@ fn head(read: &[u8]) -> Option<(String, String, Option<usize>, usize)> {
             Some(std::str::from_utf8(digits).expect("digits").parse().expect("no more than was sent"))
         }
         ([], [b"chunked"]) => None,
-        framings => panic!("framed in more ways than one: {framings:?}"),
+        framings => panic!("more than one framing: {framings:?}"),
     };
     let (method, target) = (request.method.expect("complete"), request.path.expect("complete"));
     Some((method.to_owned(), target.to_owned(), framing, length))
 }
 
-/// Takes the chunks that are there whole; true if the last was among them.
+/// Consumes all complete chunks. Returns true if the last chunk was among them.
 fn chunk(read: &mut BytesMut, body: &mut BytesMut) -> bool {
     loop {
         let Some(line) = read.windows(2).position(|two| two == b"\r\n") else { return false };
@@ -127,7 +128,7 @@ fn chunk(read: &mut BytesMut, body: &mut BytesMut) -> bool {
     }
 }
 
-/// The server alone.
+/// Returns a service that records its requests, for the server without a proxy.
 fn recorder(
     log: &Log,
 ) -> impl Service<
@@ -145,7 +146,7 @@ fn recorder(
             let (head, body) = request.into_parts();
             if let Ok(body) = body.collect().await {
                 let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-                // RFC 9112 §3.2.1: a path that is empty is sent as a slash.
+                // RFC 9112 §3.2.1: an empty path is sent as `/`.
                 let slash = if target.starts_with('?') { "/" } else { "" };
                 log.add(head.method.as_str(), &format!("{slash}{target}"), body.to_bytes());
             }

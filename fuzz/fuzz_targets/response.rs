@@ -1,10 +1,11 @@
-//! Our reading of responses against that of hyper's client, on the same bytes, cut in two anywhere: what we take for a whole response,
-//! hyper takes for the same.
+//! Compares the response parser with that of hyper's client, on bytes cut into two pieces: a response that is accepted
+//! as complete is the same for hyper.
 //!
-//! The other way round we differ on purpose. We refuse, and hyper takes: a transfer coding other than one `chunked`, lines of chunks and
-//! trailers that do not end with CR LF, white space or line breaks in chunk extensions where sizes stand, a 101 that nobody asked for, more
-//! than 4 bytes of empty lines before a head, more than 100 interim responses. hyper's limit of 100 fields is raised to our 128, and trailers
-//! are not compared: we leave out those that steer a message.
+//! The opposite does not hold. This crate rejects, and hyper accepts: transfer codings other than one `chunked`, chunk
+//! and trailer lines that do not end with CRLF, white space or line breaks in chunk extensions where a size is
+//! expected, a 101 without an upgrade request, more than 4 bytes of empty lines before a head, and more than 100
+//! interim responses. hyper's limit of 100 headers is raised to 128, the limit of this crate. Trailers are not
+//! compared, since this crate removes those that affect the processing of the message.
 #![no_main]
 
 use std::{cell::OnceCell, io};
@@ -21,7 +22,7 @@ use nexthop::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tower::ServiceExt;
 
-/// Status and body; `None` if the response failed anywhere.
+/// Status and body; `None` if any part of the response failed.
 type Reading = Option<(u16, Bytes)>;
 
 #[derive(Clone)]
@@ -31,12 +32,12 @@ struct Wire {
 }
 
 impl Wire {
-    /// A stream whose other end reads a request and answers with these bytes.
+    /// Returns a stream whose peer reads a request and answers with these bytes.
     fn open(&self) -> DuplexStream {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let wire = self.clone();
         tokio::spawn(async move {
-            // The client may leave before it was answered.
+            // The client may disconnect before the end of the response.
             let _ = wire.answer(theirs).await;
         });
         ours

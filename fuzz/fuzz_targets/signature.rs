@@ -1,4 +1,4 @@
-//! Of heads in lines: no Signature-Input and Signature that was not made with the key is believed, and none panics.
+//! Request heads in lines: no signature without the key is accepted, and nothing panics.
 #![no_main]
 
 use std::time::SystemTime;

@@ -1,5 +1,6 @@
-//! Whatever an upstream sends, whole or cut in four anywhere: it reads the same. As answers to a `GET`, a `HEAD`, a `CONNECT`, a handshake
-//! for a protocol and one for websocket, so that heads of `101` and `2xx`, bytes glued to them, chunks and trailers are all met.
+//! Any response of an upstream, complete or cut into four pieces, is parsed to the same result. The requests are a
+//! `GET`, a `HEAD`, a `CONNECT`, an upgrade and a WebSocket handshake, so that the inputs cover `101` and `2xx` heads,
+//! bytes sent together with them, chunks and trailers.
 #![no_main]
 
 use std::{cell::OnceCell, io};
@@ -26,7 +27,7 @@ enum Asked {
     Websocket,
 }
 
-/// All that a client can tell of a response; `None` if it got none.
+/// All properties of a response that a client can observe; `None` if it received no response.
 #[derive(Debug, PartialEq)]
 struct Reading {
     status: u16,
@@ -37,7 +38,7 @@ struct Reading {
     tunnelled: Option<Vec<u8>>,
 }
 
-/// A stream whose other end reads a request and answers with these pieces.
+/// Connects to an upstream that reads a request and answers with these pieces.
 #[derive(Clone)]
 struct Wire(Vec<Bytes>);
 
@@ -46,7 +47,7 @@ impl Connect for Wire {
         let (ours, theirs) = tokio::io::duplex(1024 * 1024);
         let wire = self.clone();
         tokio::spawn(async move {
-            // The client may leave before it was answered.
+            // The client may disconnect before the end of the response.
             let _ = wire.answer(theirs).await;
         });
         Box::pin(async move { Ok(Box::new(ours) as Box<dyn ByteStream>) })
@@ -92,7 +93,7 @@ async fn read(asked: Asked, pieces: Vec<Bytes>) -> Option<Reading> {
         None => None,
         Some(mut io) => {
             let mut bytes = Vec::new();
-            io.read_to_end(&mut bytes).await.expect("what is left of a stream in memory");
+            io.read_to_end(&mut bytes).await.expect("the rest of an in-memory stream");
             Some(bytes)
         }
     };

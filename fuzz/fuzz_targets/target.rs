@@ -1,4 +1,5 @@
-//! Joining a target and splitting it again gives back the bytes it was made of: a base, a path, a query and another, in lines.
+//! Joining a target and splitting it again returns the original bytes. Input: a base, a path, a query and another path,
+//! in lines.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,5 @@
-//! What another proxy answers, over HTTP and over SOCKS5, whole or cut in four anywhere: it comes to the same, and nothing panics.
+//! Responses of an upstream proxy, over HTTP and SOCKS5, complete or cut into four pieces: the outcome is the same, and
+//! nothing panics.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -21,7 +22,8 @@ enum Spoken {
     SocksWithPassword,
 }
 
-/// Connects to somebody who answers what he is told, whatever he is asked. SOCKS is strict in turns, so that each piece is an answer.
+/// Connects to a SOCKS5 proxy that answers with these pieces, whatever it receives. The handshake alternates strictly,
+/// so each piece is one response.
 #[derive(Clone)]
 struct Turns(Vec<Bytes>);
 
@@ -38,7 +40,7 @@ impl Turns {
         let mut asked = [0; 4096];
         let Ok(1..) = io.read(&mut asked).await else { return };
         for piece in &self.0 {
-            // Whoever asked may have left.
+            // The client may have disconnected.
             if io.write_all(piece).await.is_err() {
                 return;
             }
@@ -47,7 +49,7 @@ impl Turns {
     }
 }
 
-/// The status and the body of a response through the proxy; `None` if there was none.
+/// Returns status and body of a response through the proxy; `None` if there was none.
 async fn ask(spoken: Spoken, pieces: Vec<Bytes>) -> Option<(u16, Option<Bytes>)> {
     let (url, exact) = match spoken {
         Spoken::Http => ("http://proxy:3128", ExactProxy::builder().connector(Pieces(pieces))),

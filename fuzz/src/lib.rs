@@ -1,6 +1,6 @@
-//! What the targets share.
+//! Helpers of the fuzz targets.
 //!
-//! Input that is text stays text: lines `name: value`, so that seeds can be read, and written by hand.
+//! Text inputs consist of lines `name: value`, so that seeds can be read and written by hand.
 
 use std::{cell::OnceCell, io};
 
@@ -21,7 +21,8 @@ use tokio::{
 };
 use tower::Service;
 
-/// Runs a future on the thread's one runtime. Its clock is paused: what waits for time to pass does not, since all streams are in memory.
+/// Runs a future on the runtime of this thread, whose clock is paused: all streams are in memory, so timers cause no
+/// delay.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     thread_local! {
         static RUNTIME: OnceCell<tokio::runtime::Runtime> = const { OnceCell::new() };
@@ -35,17 +36,17 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     })
 }
 
-/// A client of a server in memory, which ends with what the client says.
+/// A client of an in-memory server. The server is stopped once the client has sent its input.
 pub struct Client {
     pub io: DuplexStream,
     server: JoinHandle<Drained>,
 }
 
-/// What a server of these targets listens on.
+/// Listener of the fuzz targets' servers.
 type Streams = mpsc::Receiver<Accepted<DuplexStream>>;
 
 impl Client {
-    /// Connects to `service`, behind a server with settings of its own; `peer` is who the server thinks is there.
+    /// Connects to `service` on a server with `settings`. `peer` is the peer address that the server sees.
     pub async fn of<S, B>(
         service: S,
         settings: impl FnOnce(Serve<Streams, S>) -> Serve<Streams, S>,
@@ -68,10 +69,10 @@ impl Client {
         Self { io, server }
     }
 
-    /// Sends the pieces, and waits until the server has closed.
+    /// Sends the pieces, and waits until the server has closed the connection.
     pub async fn say(mut self, pieces: &[Bytes]) {
         for piece in pieces {
-            // The server may have closed, for reasons of its own.
+            // The server may have closed the connection already.
             let _ = self.io.write_all(piece).await;
             tokio::task::yield_now().await;
         }
@@ -81,7 +82,7 @@ impl Client {
     }
 }
 
-/// `bytes`, cut in pieces, each as long as a cut says, or as what is left.
+/// Cuts `bytes` into pieces of the lengths `cuts` and a last piece.
 pub fn cut(bytes: &[u8], cuts: &[u16]) -> Vec<Bytes> {
     let mut rest = Bytes::copy_from_slice(bytes);
     let mut pieces: Vec<_> = cuts.iter().map(|cut| rest.split_to(usize::from(*cut).min(rest.len()))).collect();
@@ -90,7 +91,7 @@ pub fn cut(bytes: &[u8], cuts: &[u16]) -> Vec<Bytes> {
     pieces
 }
 
-/// The fields in lines of `name: value`; other lines are left out.
+/// Parses lines of `name: value` into headers; skips other lines.
 pub fn fields(text: &[u8]) -> HeaderMap {
     let mut fields = HeaderMap::new();
     for line in text.split(|byte| *byte == b'\n') {
@@ -103,7 +104,7 @@ pub fn fields(text: &[u8]) -> HeaderMap {
     fields
 }
 
-/// Connects to somebody who reads one head and answers with these pieces.
+/// Connects to an upstream that reads one head and answers with these pieces.
 #[derive(Clone, Debug)]
 pub struct Pieces(pub Vec<Bytes>);
 
@@ -112,7 +113,7 @@ impl Connect for Pieces {
         let (ours, theirs) = tokio::io::duplex(1024 * 1024);
         let pieces = self.clone();
         tokio::spawn(async move {
-            // Who asked may leave before it was answered.
+            // The client may disconnect before the end of the response.
             let _ = pieces.answer(theirs).await;
         });
         Box::pin(async move { Ok(Box::new(ours) as Box<dyn ByteStream>) })

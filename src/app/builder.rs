@@ -7,7 +7,8 @@ use crate::protocol::signature::classic::ClassicSigner;
 use crate::{
     app::{
         forwarded::Common,
-        hooks::{Hooks, IntoHookResult, RequestHook, ResponseHook},
+        hooks::{Hooks, IntoHookResponse, IntoHookResult, RequestHook, ResponseHook},
+        removed::Removed,
         seal::Seal,
         service::{ProxyApp, Settings},
         settings::{ForwardedFor, HostHeader, PathPrefix, Via},
@@ -45,7 +46,9 @@ pub struct ProxyAppBuilder {
     upstream: Result<Upstream, ConfigError>,
     client: ExactProxy,
     prefix: PathPrefix,
-    host: HostHeader,
+    host: Option<HostHeader>,
+    /// The `Host` header if none is set.
+    default_host: HostHeader,
     scheme: Option<Scheme>,
     forwarded_headers: Vec<ForwardedHeaders>,
     forwarded_for: ForwardedFor,
@@ -78,9 +81,10 @@ impl ProxyAppBuilder {
             upstream,
             client: ExactProxy::new(),
             prefix: PathPrefix::default(),
-            host: HostHeader::default(),
+            host: None,
+            default_host: HostHeader::default(),
             scheme: None,
-            forwarded_headers: vec![ForwardedHeaders::default()],
+            forwarded_headers: ForwardedHeaders::SENT_BY_DEFAULT.to_vec(),
             forwarded_for: ForwardedFor::default(),
             via: Via::default(),
             suppressed: Vec::new(),
@@ -100,6 +104,14 @@ impl ProxyAppBuilder {
     #[cfg(all(feature = "config", feature = "spawn"))]
     pub(crate) fn towards(mut self, other: Self) -> Self {
         self.upstream = other.upstream;
+        self.default_host = other.default_host;
+        self
+    }
+
+    /// Sets the `Host` header that is sent if [`host`](Self::host) is not called.
+    #[cfg(feature = "spawn")]
+    pub(crate) fn default_host(mut self, host: HostHeader) -> Self {
+        self.default_host = host;
         self
     }
 
@@ -122,11 +134,11 @@ impl ProxyAppBuilder {
     }
 
     /// Sets the `Host` header of the upstream's request. Default: [`HostHeader::Replace`], the host and port of the
-    /// upstream's URL.
+    /// upstream's URL. For a child of `SpawnApp` on a unix socket, which has no host of its own: [`HostHeader::Keep`].
     #[doc(alias = "preserve host")]
     #[doc(alias = "authority")]
     pub fn host(mut self, host: HostHeader) -> Self {
-        self.host = host;
+        self.host = Some(host);
         self
     }
 
@@ -141,13 +153,36 @@ impl ProxyAppBuilder {
         self
     }
 
-    /// Sets which forwarding headers are written, as a list of sets. Default: [`ForwardedHeaders::WsgiProxy`]. An empty
-    /// list writes none.
+    /// Sets which forwarding headers are written, as a list of sets. Default: [`ForwardedHeaders::WsgiProxy`], which
+    /// reports which part of the target comes from the upstream's URL, and [`ForwardedHeaders::XForwarded`], which most
+    /// other programs read. An empty list writes none.
     ///
-    /// The default is also what `ProxyMiddleware` reads by default, because only this set reports which part of the
-    /// target comes from the upstream's URL. Most other programs read [`ForwardedHeaders::XForwarded`].
+    /// A header that is in several sets, such as `X-Forwarded-For`, is written once. The forwarding headers of *all*
+    /// sets are removed from the client's request, whichever are written.
     ///
-    /// The forwarding headers of *all* sets are removed from the client's request, whichever are written.
+    /// ```
+    /// use nexthop::{
+    ///     Body, ExactProxy, ProxyApp,
+    ///     ext::PeerAddr,
+    ///     testkit::{InMemoryUpstream, scripts},
+    /// };
+    /// use tower::ServiceExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), nexthop::BoxError> {
+    /// let answers = scripts::answers(["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"]);
+    /// let upstream = InMemoryUpstream::new(answers);
+    /// let client = ExactProxy::builder().connector(upstream.clone()).build()?;
+    /// let app = ProxyApp::builder("http://app.internal").client(client).build()?;
+    ///
+    /// let request = http::Request::get("/").header("host", "www.example.com");
+    /// let request = request.extension(PeerAddr::Tcp("192.0.2.7:4711".parse()?)); // `serve` inserts it
+    /// app.oneshot(request.body(Body::empty())?).await?;
+    /// let received = upstream.only_request();
+    /// assert_eq!(received.headers("x-forwarded-for"), ["192.0.2.7"]);
+    /// assert_eq!(received.headers("x-forwarded-host"), ["www.example.com"]);
+    /// assert_eq!(received.headers("x-forwarded-server"), ["www.example.com"]);
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "x-forwarded-for")]
     #[doc(alias = "x-forwarded-proto")]
     #[doc(alias = "forwarded")]
@@ -194,11 +229,12 @@ impl ProxyAppBuilder {
     }
 
     /// Forwards [identity headers](crate::protocol#identity-headers) as clients wrote them. Default: identity headers
-    /// are removed, except those that a `ProxyMiddleware` in front of this service accepted from a trusted peer.
+    /// are removed, except those that a `ProxyMiddleware` in front of this service accepted from a trusted peer, and
+    /// those that a layer marked with [`ext::KeepHeaders`](crate::ext::KeepHeaders).
     ///
     /// Dangerous: any client can write these headers, and an upstream that trusts this proxy trusts them. To send a
-    /// user that the application authenticated, use a [carried key](Self::carried), or write the header in a
-    /// [hook](Self::rewrite_request).
+    /// user that the application authenticated, use a [carried key](Self::carried), a
+    /// [marked header](crate::ext::KeepHeaders), or write the header in a [hook](Self::rewrite_request).
     #[doc(alias = "remote-user")]
     #[doc(alias = "x-forwarded-user")]
     #[doc(alias = "x-real-ip")]
@@ -355,7 +391,8 @@ impl ProxyAppBuilder {
     /// which they were added.
     ///
     /// A hook sees the response after it was mapped to the client's view, and may replace it, as in
-    /// [`rewrite_request`](Self::rewrite_request). Responses that this service generates, such as those for errors, do
+    /// [`rewrite_request`](Self::rewrite_request). After the hooks, `Content-Length` is made to agree with the body.
+    /// Responses that this service generates, such as those for errors, do
     /// not pass the hooks: wrap the service in a layer to change those.
     #[doc(alias = "hook")]
     #[doc(alias = "map_response")]
@@ -370,14 +407,22 @@ impl ProxyAppBuilder {
 
     /// Adds an asynchronous hook that changes the head or the body of each response of the upstream.
     ///
-    /// Otherwise it is as [`rewrite_response`](Self::rewrite_response). With an asynchronous hook, each request costs
-    /// one more allocation.
+    /// The closure returns the response, or a `Result` whose error replaces it. Otherwise it is as
+    /// [`rewrite_response`](Self::rewrite_response). With an asynchronous hook, each request costs one more allocation.
+    ///
+    /// To edit pages, see [`ResponseExt::with_text`](crate::ResponseExt::with_text), which decodes compressed bodies and
+    /// removes the headers that no longer apply. A hook that replaces the body itself removes them itself, except for
+    /// `Content-Length`.
+    #[doc(alias = "rewrite body")]
     pub fn rewrite_response_async<F, Fut>(mut self, rewrite: F) -> Self
     where
         F: Fn(Response<Body>) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Response<Body>> + Send + 'static,
+        Fut: Future<Output: IntoHookResponse> + Send + 'static,
     {
-        self.hooks.response.push(ResponseHook::Later(Arc::new(move |response| Box::pin(rewrite(response)))));
+        self.hooks.response.push(ResponseHook::Later(Arc::new(move |response| {
+            let rewritten = rewrite(response);
+            Box::pin(async { rewritten.await.into_response() })
+        })));
         self
     }
 
@@ -397,7 +442,8 @@ impl ProxyAppBuilder {
         {
             return Err(ConfigError::invalid("href", href.to_string(), "https requires the feature tls"));
         }
-        if let HostHeader::Fixed(host) = &self.host
+        let host = self.host.unwrap_or(self.default_host);
+        if let HostHeader::Fixed(host) = &host
             && !is_host(host.as_bytes())
         {
             return Err(ConfigError::invalid(
@@ -437,7 +483,7 @@ impl ProxyAppBuilder {
             destination,
             common,
             client: self.client,
-            host: self.host,
+            host,
             prefix: self.prefix,
             scheme: self.scheme,
             forwarded_headers: self.forwarded_headers,
@@ -447,6 +493,7 @@ impl ProxyAppBuilder {
             allow,
             suppressed: suppressed.collect::<Result<_, _>>()?,
             pass_identity: self.pass_identity,
+            removed: Removed::default(),
             max_body_bytes: self.max_body_bytes,
             map_responses: self.map_responses,
             carried: self.carried,

@@ -94,7 +94,7 @@ impl Crossing {
         match result {
             Ok(mut response) => {
                 self.map(&mut response);
-                Crossed::Answer(settings.hooks.rewrite_response(response).await)
+                Crossed::Answer(settings.hooks.rewrite_response(response, self.front.is_head).await)
             }
             Err(loss) => Crossed::Lost(self, loss),
         }
@@ -105,7 +105,7 @@ impl Crossing {
         match result {
             Ok(mut response) => {
                 self.map(&mut response);
-                self.settings.hooks.rewrite_response_now(response)
+                self.settings.hooks.rewrite_response_now(response, self.front.is_head)
             }
             Err(error) => self.settings.answer(error, Some(&self.href)),
         }

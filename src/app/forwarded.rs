@@ -63,7 +63,6 @@ fn peer(extensions: &Extensions) -> Option<IpAddr> {
 /// Writes what the fields of each set say of this request. What is there already was written by a hook, and stays.
 pub(super) fn write(out: &mut impl Fields, sets: &[ForwardedHeaders], way: &Way<'_>, front: &Front) {
     let host = front.host.as_ref();
-    let prefix = || (!front.prefix.is_empty()).then(|| front.prefix.to_value());
     // Two sets have it, and nobody looks whether it is there already where it is written with the head.
     if sets.iter().any(|set| matches!(set, ForwardedHeaders::WsgiProxy | ForwardedHeaders::XForwarded)) {
         list(out, way);
@@ -72,12 +71,12 @@ pub(super) fn write(out: &mut impl Fields, sets: &[ForwardedHeaders], way: &Way<
         match set {
             ForwardedHeaders::WsgiProxy => {
                 put(out, names::X_FORWARDED_SERVER, host);
-                put(out, names::X_FORWARDED_SCRIPT_NAME, prefix().as_ref());
+                put_text(out, names::X_FORWARDED_SCRIPT_NAME, prefix(front));
             }
             ForwardedHeaders::XForwarded => {
                 put(out, names::X_FORWARDED_HOST, host);
-                put(out, names::X_FORWARDED_PORT, port(front).as_ref());
-                put(out, names::X_FORWARDED_PREFIX, prefix().as_ref());
+                put_text(out, names::X_FORWARDED_PORT, port(front));
+                put_text(out, names::X_FORWARDED_PREFIX, prefix(front));
             }
             ForwardedHeaders::Rfc7239 => put(out, names::FORWARDED, Some(&elements(way, front))),
         }
@@ -134,6 +133,17 @@ fn put(out: &mut impl Fields, name: HeaderName, value: Option<&HeaderValue>) {
     }
 }
 
+/// The same for a text of visible ASCII, which needs no memory of its own in a head that is being written.
+fn put_text(out: &mut impl Fields, name: HeaderName, text: Option<&str>) {
+    if let Some(text) = text {
+        out.set_text(name, |line| line.write_str(text));
+    }
+}
+
+fn prefix(front: &Front) -> Option<&str> {
+    front.prefix.reported()
+}
+
 /// One line, always: several would be read differently by different recipients.
 fn list(out: &mut impl Fields, way: &Way<'_>) {
     if way.hops().next().is_some() {
@@ -142,13 +152,16 @@ fn list(out: &mut impl Fields, way: &Way<'_>) {
 }
 
 /// The port the client asked: of the host, else the scheme's own; none where it named no host.
-fn port(front: &Front) -> Option<HeaderValue> {
+fn port(front: &Front) -> Option<&str> {
     let host = front.host.as_ref()?.as_bytes();
-    let digits = host.iter().rposition(|byte| *byte == b':').filter(|_| !host.ends_with(b"]"));
-    match digits.and_then(|colon| host.get(colon + 1..)) {
-        Some(digits) => HeaderValue::from_bytes(digits).ok(),
-        None => Some(HeaderValue::from_static(if front.scheme == Scheme::HTTPS { "443" } else { "80" })),
+    let digits = host.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    // Checked: digits behind a colon are the port, and those of an IPv6 address stand in brackets.
+    if let (rest @ [.., b':'], digits @ [_, ..]) = host.split_at(host.len() - digits)
+        && !rest.is_empty()
+    {
+        return std::str::from_utf8(digits).ok();
     }
+    Some(if front.scheme == Scheme::HTTPS { "443" } else { "80" })
 }
 
 /// RFC 7239 §4: one element per hop; the last says what the client asked of us.

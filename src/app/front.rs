@@ -8,7 +8,7 @@ use crate::{
     app::settings::PathPrefix,
     error::{Error, ErrorKind},
     ext::{OriginalRequest, OverTls},
-    message::target::{Prefix, split},
+    message::target::{ClientPrefix, split},
 };
 
 /// The client's view of a request, before anything was rewritten.
@@ -18,8 +18,10 @@ pub(super) struct Front {
     pub(super) host: Option<HeaderValue>,
     pub(super) scheme: Scheme,
     /// What stands before the path the upstream gets, from where the client looks.
-    pub(super) prefix: Prefix,
+    pub(super) prefix: ClientPrefix,
     pub(super) version: Version,
+    /// The client's method is `HEAD`.
+    pub(super) is_head: bool,
     /// It came without `Content-Length` and `Transfer-Encoding`.
     pub(super) unframed: bool,
 }
@@ -87,7 +89,11 @@ impl<'a> Taken<'a> {
         // What `ProxyMiddleware` restored is part of the original path, but nothing a router took off.
         let original = split(original.path(), outer).unwrap_or(original.path());
         match original.strip_suffix(path) {
-            Some(prefix) if prefix.is_empty() || prefix.starts_with('/') => Self { prefix, path },
+            Some(prefix) if prefix.is_empty() || prefix.starts_with('/') => {
+                // axum counts the slash of an empty segment behind the prefix (`/shop//a`) to the prefix.
+                let (prefix, path) = original.split_at(prefix.trim_end_matches('/').len());
+                Self { prefix, path }
+            }
             // A nested router makes `/` of nothing; the bytes that came were none.
             _ if path == "/" && original.starts_with('/') => Self { prefix: original, path: "" },
             // Somebody rewrote the path on the way; what of it is a prefix, nobody can say.

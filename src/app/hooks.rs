@@ -1,8 +1,9 @@
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
-use http::{Response, request, response};
+use http::{HeaderValue, Response, StatusCode, header::CONTENT_LENGTH, request, response};
+use http_body::Body as _;
 
-use crate::{body::Body, error::Error, exact::answer};
+use crate::{body::Body, error::Error, exact::answer, message::framing::agree};
 
 /// A value that a hook of [`rewrite_request`](super::ProxyAppBuilder::rewrite_request) or
 /// [`rewrite_response`](super::ProxyAppBuilder::rewrite_response) may return: `()`, or a `Result` whose error replaces
@@ -26,7 +27,8 @@ mod sealed {
     #[expect(unnameable_types, reason = "sealed: users only return what implements it")]
     pub trait Sealed {}
     impl Sealed for () {}
-    impl<E> Sealed for Result<(), E> {}
+    impl Sealed for super::Response<super::Body> {}
+    impl<T, E> Sealed for Result<T, E> {}
 }
 
 impl IntoHookResult for () {
@@ -38,6 +40,35 @@ impl IntoHookResult for () {
 impl<E: Into<Answer>> IntoHookResult for Result<(), E> {
     fn into_result(self) -> Result<(), Answer> {
         self.map_err(Into::into)
+    }
+}
+
+/// A value that an asynchronous hook of
+/// [`rewrite_response_async`](super::ProxyAppBuilder::rewrite_response_async) may return: the response, or a `Result`
+/// whose error replaces the response.
+///
+/// Implemented for `Response<Body>` and for `Result<Response<Body>, E>` where `E` is `Response<Body>`,
+/// `Box<Response<Body>>` or [`Error`], such as that of [`ResponseExt::with_text`](crate::ResponseExt::with_text).
+/// Sealed: other types cannot implement this trait.
+#[diagnostic::on_unimplemented(
+    message = "an asynchronous response hook cannot return `{Self}`",
+    label = "expected a `Response<Body>` or a `Result<Response<Body>, E>`",
+    note = "convert the body with `.map(Body::new)`; `E` is a `Response<Body>` or an `Error`"
+)]
+pub trait IntoHookResponse: sealed::Sealed {
+    #[doc(hidden)]
+    fn into_response(self) -> Response<Body>;
+}
+
+impl IntoHookResponse for Response<Body> {
+    fn into_response(self) -> Response<Body> {
+        self
+    }
+}
+
+impl<E: Into<Answer>> IntoHookResponse for Result<Response<Body>, E> {
+    fn into_response(self) -> Response<Body> {
+        self.unwrap_or_else(|error| *error.into())
     }
 }
 
@@ -108,26 +139,45 @@ impl Hooks {
     }
 
     /// Runs the response hooks that need no waiting; only called where all are such.
-    pub(super) fn rewrite_response_now(&self, response: Response<Body>) -> Response<Body> {
+    pub(super) fn rewrite_response_now(&self, response: Response<Body>, is_head: bool) -> Response<Body> {
         if self.response.is_empty() {
             return response;
         }
-        self.response.iter().fold(response, |response, hook| match hook {
+        let length = response.headers().get(CONTENT_LENGTH).cloned();
+        let response = self.response.iter().fold(response, |response, hook| match hook {
             ResponseHook::Now(hook) => rewritten(response, &**hook),
             ResponseHook::Later(_) => response,
-        })
+        });
+        with_length(response, length.as_ref(), is_head)
     }
 
     /// Runs all response hooks.
-    pub(super) async fn rewrite_response(&self, mut response: Response<Body>) -> Response<Body> {
+    pub(super) async fn rewrite_response(&self, mut response: Response<Body>, is_head: bool) -> Response<Body> {
+        if self.response.is_empty() {
+            return response;
+        }
+        let length = response.headers().get(CONTENT_LENGTH).cloned();
         for hook in &self.response {
             response = match hook {
                 ResponseHook::Now(hook) => rewritten(response, &**hook),
                 ResponseHook::Later(hook) => hook(response).await,
             };
         }
-        response
+        with_length(response, length.as_ref(), is_head)
     }
+}
+
+/// Makes `Content-Length` agree with the body that the hooks left. `before` is the upstream's, whose body had that size.
+fn with_length(mut response: Response<Body>, before: Option<&HeaderValue>, is_head: bool) -> Response<Body> {
+    let (status, body) = (response.status(), response.body());
+    let exact = if body.is_end_stream() { Some(0) } else { body.size_hint().exact() };
+    let headers = response.headers_mut();
+    let is_stale = exact.is_none() && before.is_some() && headers.get(CONTENT_LENGTH) == before;
+    if is_stale && !is_head && status != StatusCode::NOT_MODIFIED {
+        headers.remove(CONTENT_LENGTH);
+    }
+    agree(headers, status, is_head, exact);
+    response
 }
 
 fn rewritten(response: Response<Body>, hook: &RewriteNow<response::Parts>) -> Response<Body> {

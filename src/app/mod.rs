@@ -14,9 +14,9 @@
 //! | `nest_service("/api", proxy)` | `/v1/x` | `/api` (feature `axum` only, see [`PathPrefix`]) |
 //! | `nest_service` with [`PathPrefix::Keep`] | `/v1/api/x` (feature `axum` only) | |
 //!
-//! By default, `ProxyApp` writes the [forwarding headers](ProxyAppBuilder::forwarded_headers) that `ProxyMiddleware`
-//! reads by default. Most other programs read `X-Forwarded-*`: for those, set
-//! `.forwarded_headers([ForwardedHeaders::XForwarded])`.
+//! By default, `ProxyApp` writes two sets of [forwarding headers](ProxyAppBuilder::forwarded_headers): `X-Forwarded-*`,
+//! which most programs read, and the headers of WSGIProxy, which also report which part of the target comes from the
+//! upstream's URL.
 //!
 //! # Requests
 //! A request passes these steps, in this order:
@@ -27,7 +27,8 @@
 //!    head and in trailers. Then, in any spelling of `-`:
 //!    * all [owned headers](crate::protocol#owned-headers), which only the ends of a hop write, also in trailers;
 //!    * all [identity headers](crate::protocol#identity-headers), which name a user, also in trailers. In the head,
-//!      those that a `ProxyMiddleware` in front has accepted are kept;
+//!      those that a `ProxyMiddleware` in front has accepted are kept, and those that a layer in front has marked with
+//!      [`ext::KeepHeaders`](crate::ext::KeepHeaders). The first removal of each is logged;
 //!    * the [suppressed](ProxyAppBuilder::suppress_headers) headers.
 //! 3. The target is joined to the upstream's path, byte for byte, and `Host` is [set](ProxyAppBuilder::host).
 //! 4. The [request hooks](ProxyAppBuilder::rewrite_request) run, in the order in which they were added.
@@ -115,6 +116,7 @@ mod future;
 mod hooks;
 mod loss;
 mod outgoing;
+mod removed;
 mod rewrite;
 #[cfg(feature = "spawn")]
 mod salvage;
@@ -131,7 +133,7 @@ pub(crate) use builder::pseudonym;
 pub use future::ProxyAppFuture;
 #[cfg(feature = "spawn")]
 pub(crate) use future::{Escort, Passage, State};
-pub use hooks::IntoHookResult;
+pub use hooks::{IntoHookResponse, IntoHookResult};
 #[cfg(feature = "spawn")]
 pub(crate) use salvage::Failed;
 pub use service::ProxyApp;

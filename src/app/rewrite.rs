@@ -12,11 +12,11 @@ use crate::{
         service::Settings,
     },
     error::{Error, ErrorKind},
-    ext::{ConnectTo, ConnectWith, InClear, OriginalRequest, is_of_connection},
+    ext::{ConnectTo, ConnectWith, InClear, KeepHeaders, OriginalRequest, is_of_connection},
     message::{
         framing::check_framing,
         hop::{self, Found, Nominated},
-        target::{Prefix, UpstreamUrl, check_host, form},
+        target::{ClientPrefix, UpstreamUrl, check_host, form},
         via,
     },
     protocol::names::{is_identity, is_owned, is_same_name, may_matter},
@@ -66,19 +66,33 @@ pub(super) fn check(
 /// Takes off what must not go on: hop-by-hop fields, ours that came from outside, those by which a stranger names a user, and those the
 /// user of this crate suppresses. What `Connection` names is to go from the trailers, too.
 pub(super) fn strip(parts: &mut request::Parts, found: Found, settings: &Settings) -> Nominated {
-    let (_, nominated) = hop::strip_found(&mut parts.headers, parts.version, found);
     let is_told_more = !is_of_connection(&parts.extensions);
+    let marked = if is_told_more { parts.extensions.get::<KeepHeaders>() } else { None };
+    // A client must not be able to name them in `Connection`.
+    let saved = marked.map(|marked| marked.save(&parts.headers));
+    let (_, nominated) = hop::strip_found(&mut parts.headers, parts.version, found);
+    if let Some(saved) = saved {
+        KeepHeaders::restore(saved, &mut parts.headers);
+    }
     // What `ProxyMiddleware` has left was vouched for.
     let keeps_identity =
         settings.pass_identity || (is_told_more && parts.extensions.get::<OriginalRequest>().is_some());
+    let keeps = |name: &HeaderName| keeps_identity || marked.is_some_and(|marked| marked.keeps(name));
+    let is_suppressed = |name: &HeaderName| settings.suppressed.iter().any(|other| is_same_name(name, other));
     let is_unwanted = |name: &HeaderName| {
-        (may_matter(name) && (is_owned(name) || (!keeps_identity && is_identity(name))))
-            || settings.suppressed.iter().any(|other| is_same_name(name, other))
+        (may_matter(name) && (is_owned(name) || (is_identity(name) && !keeps(name)))) || is_suppressed(name)
     };
     if found.has_looked_for() || !settings.suppressed.is_empty() {
         let unwanted: Vec<HeaderName> = parts.headers.keys().filter(|name| is_unwanted(name)).cloned().collect();
         for name in &unwanted {
             parts.headers.remove(name);
+            if is_identity(name) && !is_suppressed(name) && settings.removed.is_new(name) {
+                tracing::info!(
+                    header = %name,
+                    "removed an identity header, which any client can write: only a trusted peer of ProxyMiddleware, \
+                     a hook, or a layer that marks the header with ext::KeepHeaders can set it"
+                );
+            }
         }
     }
     if !is_told_more {
@@ -103,7 +117,7 @@ pub(super) fn aim(
 ) -> Result<Front, Error> {
     let origin = parts.extensions.get();
     let mount = PathSplit::of(parts, origin, &settings.prefix)?;
-    let prefix = Prefix::from_bytes(mount.prefix.as_bytes())?;
+    let prefix = ClientPrefix::of(&mount.prefix)?;
     let target = match parts.uri.path_and_query() {
         // The whole target is what came: nothing to join, nothing to read again.
         Some(target) if href.is_bare() && mount.path == target.path() && target.as_str().starts_with('/') => {
@@ -114,7 +128,8 @@ pub(super) fn aim(
         _ => Some(href.join(&mount.path, parts.uri.query())?),
     };
     let (scheme, version) = (scheme(parts, origin, settings.scheme.as_ref()), parts.version);
-    let front = Front { scheme, host, prefix, version, unframed: !found.has_framing() };
+    let is_head = parts.method == Method::HEAD;
+    let front = Front { scheme, host, prefix, version, is_head, unframed: !found.has_framing() };
 
     if let Some(target) = target {
         let mut uri = uri::Parts::default();

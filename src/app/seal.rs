@@ -38,6 +38,7 @@ impl Seal {
                         read_within(client.body_timeout(), reading).await.map_err(Loss::of)?
                     }
                 };
+                stamp.cover_digest(&mut parts.headers).map_err(Loss::of)?;
                 // Trailers that were made for this signature are not to be signed again.
                 let again = !stamp.covers_trailers();
                 let sent = send(client, parts, Body::new(body), Signing(stamp)).await;

@@ -9,7 +9,7 @@ use crate::message::target::Prefix;
 #[non_exhaustive]
 #[doc(alias = "preserve host")]
 pub enum HostHeader {
-    /// The host and port of the upstream's URL. The default.
+    /// The host and port of the upstream's URL; `localhost` for a unix socket. The default.
     #[default]
     Replace,
     /// The client's `Host`. If the client sent none (HTTP/1.0), the host and port of the upstream's URL.

@@ -22,6 +22,9 @@ use crate::error::{BoxError, Error, ErrorKind};
 
 /// Issues certificates for intercepted hosts, and caches them. Cheap to clone; clones share the key and the cache.
 ///
+/// Each certificate has an ECDSA key of its own on the curve P-256, whatever the CA's key is. Clients without ECDSA, such
+/// as TLS 1.2 clients with RSA cipher suites only, cannot be intercepted.
+///
 /// # Deployment
 /// Anyone who has the private key can impersonate any host to the clients that trust the CA. No method, no `Debug`
 /// output and no form of the [`Certificate`] exposes the key. Install the certificate only on clients whose TLS is to
@@ -59,7 +62,8 @@ impl CertificateAuthority {
     /// signs slowly, such as RSA, it runs on a blocking thread of tokio.
     ///
     /// # Errors
-    /// * `InvalidTarget` (400): `host` is not valid in a certificate.
+    /// * `InvalidTarget` (400): `host` is not valid in a certificate. DNS allows labels that begin or end with a hyphen
+    ///   (`a-.example.com`), certificates do not.
     /// * `Denied` (403): the name constraints of the CA do not allow the host.
     /// * `Internal` (500): the CA certificate has expired or is not yet valid, or signing failed.
     ///
@@ -67,6 +71,16 @@ impl CertificateAuthority {
     /// If the future is dropped, another call that waits for the same host takes over.
     #[doc(alias = "sni")]
     pub async fn server_config(&self, host: &str) -> Result<Arc<ServerConfig>, Error> {
+        self.server_config_if(host, |_| Ok(())).await
+    }
+
+    /// The same, if `admit` lets a certificate be created where there is none in the cache. It is called with the host, or the domain of a
+    /// wildcard.
+    pub(crate) async fn server_config_if(
+        &self,
+        host: &str,
+        admit: impl FnOnce(&str) -> Result<(), Error>,
+    ) -> Result<Arc<ServerConfig>, Error> {
         let host = Host::parse(host)?;
         if !self.0.issuer.constraints.allow(&host) {
             return Err(Error::new(
@@ -76,7 +90,15 @@ impl CertificateAuthority {
         }
         let subject = self.subject(host);
         let (key, now) = (subject.key(), SystemTime::now());
-        self.0.cache.get(&key, now, self.mint(subject, now)).await
+        self.0.cache.get(&key, now, || admit(&key), self.mint(subject, now)).await
+    }
+
+    /// Checks that there can be a certificate for `host` at all.
+    ///
+    /// # Errors
+    /// `InvalidTarget` (400).
+    pub(crate) fn check_host(host: &str) -> Result<(), Error> {
+        Host::parse(host).map(|_| ())
     }
 
     /// Returns the CA certificate.

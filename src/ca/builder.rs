@@ -67,9 +67,9 @@ impl CertificateAuthorityBuilder {
         self
     }
 
-    /// Uses an existing CA. `certificate` contains the CA certificate as PEM, followed by the chain to a root if the CA
-    /// is an intermediate one. `key` contains the private key as PEM (PKCS #8; with `aws-lc-rs` also SEC 1 and PKCS
-    /// #1).
+    /// Uses an existing CA. `certificate` contains the CA certificate as PEM, and the chain to a root if the CA is an
+    /// intermediate one, in any order. `key` contains the private key as PEM, unencrypted (PKCS #8; with `aws-lc-rs`
+    /// also SEC 1 and PKCS #1).
     pub fn identity_pem(mut self, certificate: &[u8], key: &[u8]) -> Self {
         self.source = Source::Given { certificate: certificate.to_vec(), key: Zeroizing::new(key.to_vec()) };
         self
@@ -117,8 +117,8 @@ impl CertificateAuthorityBuilder {
         self
     }
 
-    /// Sets whether only `http/1.1` is offered by ALPN. Default: false, which offers `h2` and `http/1.1` (`h2` with the
-    /// feature `http2`).
+    /// Sets whether only HTTP/1 is selected by ALPN (`http/1.1`, else `http/1.0`). Default: false, which prefers `h2`
+    /// (with the feature `http2`).
     #[doc(alias = "alpn")]
     pub fn http1_only(mut self, only: bool) -> Self {
         self.http1_only = only;
@@ -151,7 +151,9 @@ impl CertificateAuthorityBuilder {
     /// Reads or creates the CA. Blocks the thread while a file is read, or written and flushed to disk.
     ///
     /// # Errors
-    /// * [`ConfigError::Secret`], with the path or `identity_pem`: the file or identity cannot be used.
+    /// * [`ConfigError::Secret`], with the path or `identity_pem`: the file or identity cannot be used, or no client
+    ///   would trust its certificate: not a CA, expired, no subject, an extended key usage without `serverAuth`, an
+    ///   unknown critical extension.
     /// * [`ConfigError::Invalid`]: a name, duration or number is out of range, or the constraints or suffixes cannot be
     ///   parsed.
     /// * [`ConfigError::Missing`]: the list of name constraints is empty.

@@ -15,7 +15,8 @@ use tokio::sync::OnceCell;
 use super::stats::CacheStats;
 use crate::error::Error;
 
-/// Values by host. The one unused for the longest makes room for another; who asks for one that is being made waits for it.
+/// Values by host. The least recently used one is evicted for another. Calls for a value that is being made wait for it. A value takes room
+/// once it is there, so that failures evict nothing.
 pub(super) struct Cache<T> {
     capacity: usize,
     slots: Mutex<Slots<T>>,
@@ -24,16 +25,20 @@ pub(super) struct Cache<T> {
 }
 
 struct Slots<T> {
+    /// Values, and those that are being made: as many as there are calls.
     by_host: HashMap<Arc<str>, Slot<T>>,
-    /// The hosts in the order of their last use.
+    /// The hosts with a value in the order of their last use.
     by_use: BTreeMap<u64, Arc<str>>,
     uses: u64,
 }
 
 struct Slot<T> {
-    last_use: u64,
-    cell: Arc<OnceCell<Fresh<T>>>,
+    /// `None` while the value is being made.
+    last_use: Option<u64>,
+    cell: Value<T>,
 }
+
+type Value<T> = Arc<OnceCell<Fresh<T>>>;
 
 /// A value, and when it may be handed out. Before `from` the clock was turned back, and nobody knows by how much.
 pub(super) struct Fresh<T> {
@@ -48,55 +53,117 @@ impl<T: Clone> Cache<T> {
         Self { capacity, slots: Mutex::new(slots), asked: AtomicU64::new(0), minted: AtomicU64::new(0) }
     }
 
-    /// The value for `host`, made by `mint` if there is none that is fresh at `now`.
+    /// The value for `host`. If there is none that is fresh at `now`, it is made by `mint`, if `admit` lets it.
     ///
     /// # Errors
-    /// `mint`'s, which are not kept: whoever asks next tries again.
+    /// Those of `admit` and `mint`, which are not kept: whoever asks next tries again.
     pub(super) async fn get(
         &self,
         host: &Arc<str>,
         now: SystemTime,
+        admit: impl FnOnce() -> Result<(), Error>,
         mint: impl Future<Output = Result<Fresh<T>, Error>>,
     ) -> Result<T, Error> {
         self.asked.fetch_add(1, Ordering::Relaxed);
-        let cell = self.cell(host, now);
-        let counted = async {
+        let pending = Pending { cache: self, host, cell: self.cell(host, now) };
+        let mut is_new = false;
+        let make = async {
+            admit()?;
             self.minted.fetch_add(1, Ordering::Relaxed);
+            is_new = true;
             mint.await
         };
-        // Where the first one gives up, be it that its client left, the next who waits takes over.
-        cell.get_or_try_init(|| counted).await.map(|fresh| fresh.value.clone())
+        // If the first one gives up, for example because its client left, the next one that waits takes over.
+        let value = pending.cell.get_or_try_init(|| make).await.map(|fresh| fresh.value.clone())?;
+        if is_new {
+            self.keep(host, &pending.cell);
+        }
+        Ok(value)
     }
 
     pub(super) fn stats(&self) -> CacheStats {
         // In this order, so that no difference is below zero for long.
         let (misses, asked) = (self.minted.load(Ordering::Relaxed), self.asked.load(Ordering::Relaxed));
-        CacheStats { hits: asked.saturating_sub(misses), misses, size: self.lock().by_host.len() }
+        CacheStats { hits: asked.saturating_sub(misses), misses, size: self.lock().by_use.len() }
     }
 
-    fn cell(&self, host: &Arc<str>, now: SystemTime) -> Arc<OnceCell<Fresh<T>>> {
+    fn cell(&self, host: &Arc<str>, now: SystemTime) -> Value<T> {
         let mut slots = self.lock();
-        slots.uses += 1;
-        let this_use = slots.uses;
-        let Slots { by_host, by_use, .. } = &mut *slots;
-        let slot = by_host.entry(host.clone()).or_insert_with(|| Slot { last_use: this_use, cell: Arc::default() });
-        by_use.remove(&slot.last_use);
-        by_use.insert(this_use, host.clone());
-        slot.last_use = this_use;
-        if slot.cell.get().is_some_and(|fresh| now < fresh.from || now >= fresh.until) {
-            slot.cell = Arc::default();
-        }
+        let slot = slots.by_host.entry(host.clone()).or_default();
+        let is_stale = |fresh: &Fresh<T>| now < fresh.from || now >= fresh.until;
         let cell = slot.cell.clone();
-        while by_host.len() > self.capacity
-            && let Some((_, unused)) = by_use.pop_first()
-        {
-            by_host.remove(&unused);
+        match cell.get() {
+            None => cell,
+            Some(fresh) if is_stale(fresh) => {
+                slot.cell = Arc::default();
+                let (last_use, cell) = (slot.last_use.take(), slot.cell.clone());
+                slots.by_use.remove(&last_use.unwrap_or_default());
+                cell
+            }
+            Some(_) => {
+                slots.use_now(host);
+                cell
+            }
         }
-        cell
     }
 
+    /// Keeps a value that was made, in the place of the one unused for the longest if there are too many.
+    fn keep(&self, host: &Arc<str>, cell: &Value<T>) {
+        let mut slots = self.lock();
+        let slot = slots.by_host.entry(host.clone()).or_default();
+        if slot.cell.get().is_none() {
+            // The call that began to make it was dropped, and its slot with it.
+            slot.cell = cell.clone();
+        }
+        slots.use_now(host);
+        while slots.by_use.len() > self.capacity
+            && let Some((_, unused)) = slots.by_use.pop_first()
+        {
+            slots.by_host.remove(&unused);
+        }
+    }
+}
+
+impl<T> Cache<T> {
     fn lock(&self) -> MutexGuard<'_, Slots<T>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Slots<T> {
+    fn use_now(&mut self, host: &Arc<str>) {
+        self.uses += 1;
+        let Some(slot) = self.by_host.get_mut(host) else { return };
+        if let Some(last_use) = slot.last_use.replace(self.uses) {
+            self.by_use.remove(&last_use);
+        }
+        self.by_use.insert(self.uses, host.clone());
+    }
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self { last_use: None, cell: Arc::default() }
+    }
+}
+
+/// A call of [`Cache::get`]. Dropped without a value, it leaves no slot behind.
+struct Pending<'a, T> {
+    cache: &'a Cache<T>,
+    host: &'a Arc<str>,
+    cell: Value<T>,
+}
+
+impl<T> Drop for Pending<'_, T> {
+    fn drop(&mut self) {
+        if self.cell.get().is_some() {
+            return;
+        }
+        let mut slots = self.cache.lock();
+        // Others that wait for the same value go on with it, and keep it.
+        if slots.by_host.get(self.host).is_some_and(|slot| Arc::ptr_eq(&slot.cell, &self.cell)) {
+            slots.by_host.remove(self.host);
+        }
     }
 }
 
@@ -115,12 +182,16 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_000 + seconds)
     }
 
+    fn admit() -> Result<(), Error> {
+        Ok(())
+    }
+
     async fn fresh(value: &'static str, now: SystemTime) -> Result<Fresh<&'static str>, Error> {
         Ok(Fresh { value, from: now, until: now + TTL })
     }
 
     async fn get(cache: &Cache<&'static str>, host: &str, value: &'static str, now: SystemTime) -> &'static str {
-        cache.get(&host.into(), now, fresh(value, now)).await.unwrap()
+        cache.get(&host.into(), now, admit, fresh(value, now)).await.unwrap()
     }
 
     #[tokio::test]
@@ -166,7 +237,7 @@ mod tests {
             };
             let host = "a".into();
             let cache = &cache;
-            waited.push(Box::pin(async move { cache.get(&host, at(0), mint).await.unwrap() }));
+            waited.push(Box::pin(async move { cache.get(&host, at(0), admit, mint).await.unwrap() }));
         }
         let first = tokio::time::timeout(Duration::ZERO, futures_util::future::join_all(waited.iter_mut())).await;
         assert!(first.is_err(), "all ten wait");
@@ -179,10 +250,40 @@ mod tests {
     async fn a_failure_and_a_caller_who_leaves_keep_nobody_from_it() {
         let cache = Cache::new(2);
         let host: Arc<str> = "a".into();
-        let failed = cache.get(&host, at(0), async { Err(Error::new(ErrorKind::Internal, "no")) }).await;
+        let failed = cache.get(&host, at(0), admit, async { Err(Error::new(ErrorKind::Internal, "no")) }).await;
         assert!(failed.is_err());
-        let left = cache.get(&host, at(0), std::future::pending());
+        let left = cache.get(&host, at(0), admit, std::future::pending());
         assert!(tokio::time::timeout(Duration::ZERO, left).await.is_err());
         assert_eq!(get(&cache, "a", "1", at(0)).await, "1");
+    }
+
+    /// Or a client that may have no more certificates would evict those of others.
+    #[tokio::test]
+    async fn what_is_refused_or_fails_is_not_counted_and_evicts_nothing() {
+        let cache = Cache::new(1);
+        assert_eq!(get(&cache, "a", "1", at(0)).await, "1");
+        let refuse = || Err(Error::new(ErrorKind::Unavailable, "no"));
+        let failing = async { Err(Error::new(ErrorKind::Internal, "no")) };
+        assert!(cache.get(&"b".into(), at(0), refuse, fresh("2", at(0))).await.is_err());
+        assert_eq!(cache.stats().misses, 1);
+        assert!(cache.get(&"c".into(), at(0), admit, failing).await.is_err());
+        let host = "d".into();
+        let left = cache.get(&host, at(0), admit, std::future::pending());
+        assert!(tokio::time::timeout(Duration::ZERO, left).await.is_err());
+        assert_eq!(cache.get(&"a".into(), at(0), refuse, fresh("2", at(0))).await.unwrap(), "1");
+        assert_eq!(cache.lock().by_host.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn one_that_waited_for_a_caller_who_left_keeps_the_value() {
+        let cache = Cache::new(2);
+        let host: Arc<str> = "a".into();
+        let mut left = Box::pin(cache.get(&host, at(0), admit, std::future::pending()));
+        assert!(tokio::time::timeout(Duration::ZERO, left.as_mut()).await.is_err());
+        let mut waits = Box::pin(cache.get(&host, at(0), admit, fresh("1", at(0))));
+        assert!(tokio::time::timeout(Duration::ZERO, waits.as_mut()).await.is_err());
+        drop(left);
+        assert_eq!(waits.await.unwrap(), "1");
+        assert_eq!(get(&cache, "a", "2", at(0)).await, "1");
     }
 }

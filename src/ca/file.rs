@@ -38,7 +38,9 @@ fn load(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, ConfigError> {
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => {}
         Ok(_) => return Err(fail("is not a regular file".into())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return dangling_link(path).map_or(Ok(None), |why| Err(fail(why)));
+        }
         Err(error) => return Err(unreadable(error)),
     }
     let file = File::open(path).map_err(unreadable)?;
@@ -50,6 +52,15 @@ fn load(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, ConfigError> {
         return Err(fail(format!("is longer than {MAX_BYTES} bytes")));
     }
     Ok(Some(content))
+}
+
+/// If `path`, or a directory on the way to it, is a symbolic link to nothing: which, and where it leads.
+fn dangling_link(path: &Path) -> Option<String> {
+    let dangles = |part: &&Path| part.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink()) && !part.exists();
+    let link = path.ancestors().find(dangles)?;
+    let target = fs::read_link(link).ok()?;
+    let which = if link == path { String::new() } else { format!("is below {}, which ", link.display()) };
+    Some(format!("{which}is a symbolic link to {}, which does not exist", target.display()))
 }
 
 #[cfg(unix)]
@@ -181,6 +192,12 @@ mod tests {
         }
         let error = load_or_create(directory.path(), never).unwrap_err().to_string();
         assert!(error.contains("is not a regular file"), "{error}");
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink("nowhere", &link).unwrap();
+        for (path, why) in [(link.clone(), "link: is a symbolic link to nowhere"), (link.join("ca.pem"), "is below ")] {
+            let error = load_or_create(&path, never).unwrap_err().to_string();
+            assert!(error.contains(why) && error.ends_with("to nowhere, which does not exist"), "{error}");
+        }
         let nowhere = directory.path().join("ca.pem/below");
         assert!(load_or_create(&nowhere, never).is_err());
     }

@@ -18,22 +18,28 @@ impl Host {
     /// Reads a name or an address, the latter with or without brackets; no port.
     ///
     /// Names are letters, digits, hyphens and dots (RFC 5890 §2.3.1: international ones as A-labels), and underscores, which real hosts
-    /// have although they should not. A name whose last label is a number is none: resolvers take it for an address.
+    /// have although they should not. A label with a hyphen at either end is refused, as clients refuse it. A name whose last label is a
+    /// number is none: resolvers take it for an address.
     ///
     /// # Errors
     /// `InvalidTarget` (400).
     pub(super) fn parse(text: &str) -> Result<Self, Error> {
         if let Some(inner) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
-            return inner.parse::<Ipv6Addr>().map(|ip| Self::Ip(ip.into())).map_err(|_| unusable());
+            return inner.parse::<Ipv6Addr>().map(|ip| Self::Ip(ip.into())).map_err(|_| unusable(UNREADABLE));
         }
         if let Ok(ip) = text.parse() {
             return Ok(Self::Ip(ip));
         }
         let name = text.strip_suffix('.').unwrap_or(text);
-        let good = name.len() <= MAX_NAME && name.split('.').all(is_label);
-        let last = name.rsplit('.').next().unwrap_or_default();
-        if !good || is_number(last) {
-            return Err(unusable());
+        if name.len() > MAX_NAME || !name.split('.').all(is_label) {
+            return Err(unusable(UNREADABLE));
+        }
+        // RFC 952, RFC 1123 §2.1: DNS resolves such names, but clients accept no certificate for them.
+        if name.split('.').any(|label| label.starts_with('-') || label.ends_with('-')) {
+            return Err(unusable("host is not valid in a certificate: a label begins or ends with a hyphen"));
+        }
+        if name.rsplit('.').next().is_some_and(is_number) {
+            return Err(unusable("host is not valid in a certificate: the last label is a number"));
         }
         Ok(Self::Dns(name.to_ascii_lowercase().into()))
     }
@@ -50,8 +56,6 @@ impl Host {
 fn is_label(label: &str) -> bool {
     (1..=63).contains(&label.len())
         && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-        && !label.starts_with('-')
-        && !label.ends_with('-')
 }
 
 /// `7`, and `0x7f`, which some resolvers read.
@@ -61,9 +65,11 @@ fn is_number(label: &str) -> bool {
         || hex.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-fn unusable() -> Error {
-    Error::new(ErrorKind::InvalidTarget, "host is not valid in a certificate")
+fn unusable(reason: &'static str) -> Error {
+    Error::new(ErrorKind::InvalidTarget, reason)
 }
+
+const UNREADABLE: &str = "host is not valid in a certificate: not a host name or an IP address";
 
 /// RFC 1035 §2.3.4: 255 bytes on the wire are 253 characters.
 const MAX_NAME: usize = 253;
@@ -133,7 +139,9 @@ mod tests {
         ] {
             let error = Host::parse(text).expect_err(text);
             assert_eq!(error.status(), http::StatusCode::BAD_REQUEST);
-            assert_eq!(error.to_string(), "host is not valid in a certificate");
+            let label =
+                if ["-a.example", "a-.example"].contains(&text) { "a label begins or ends with a hyphen" } else { "" };
+            assert!(error.to_string().starts_with(&format!("host is not valid in a certificate: {label}")), "{error}");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyIdMethod, KeyUsagePurpose, PublicKeyData,
 };
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 use x509_parser::{certificate::X509Certificate, parse_x509_certificate};
 use zeroize::Zeroizing;
@@ -22,7 +22,10 @@ use super::{
     leaf_key::LeafKey,
     signer::Signer,
 };
-use crate::error::{BoxError, ConfigError};
+use crate::{
+    error::{BoxError, ConfigError},
+    pem::Pem,
+};
 
 /// What signs. The key is reached by [`mint`](Self::mint) alone.
 pub(super) struct Issuer {
@@ -71,23 +74,35 @@ impl Issuer {
         make().map_err(|error| ConfigError::tls(format!("cannot create a certificate authority: {error}")))
     }
 
-    /// Reads what `from` holds: the authority's certificate first, then what leads from it to a root, and the key.
+    /// Reads what `from` contains, in any order: the authority's certificate, those that lead from it to a root, and the key.
     ///
     /// # Errors
-    /// `Secret`, naming `from`: no certificate, no key, or the two do not fit; a certificate that is not an authority's, or not valid at
-    /// `now`.
+    /// `Secret`, naming `from`: no certificate, no key, or the two do not fit; a certificate that is not an authority's, that clients do not
+    /// trust, or that is not valid at `now`.
     pub(super) fn read(certificates: &[u8], key: &[u8], from: &str, now: SystemTime) -> Result<Self, ConfigError> {
         let fail = |why: &str| ConfigError::secret(from, why);
-        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(certificates)
+        let found = Pem::read(certificates).and_then(|pem| pem.certificates()).map_err(|why| fail(&why))?;
+        let keys = Pem::read(key).and_then(|pem| pem.private_keys()).map_err(|why| fail(&why))?;
+        let parsed: Vec<_> = found
+            .iter()
+            .map(|der| parse_x509_certificate(der).map(|(_, read)| read))
             .collect::<Result<_, _>>()
-            .map_err(|_| fail("contains a certificate that is not valid PEM"))?;
-        let der = chain.first().ok_or_else(|| fail("contains no certificate"))?;
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| fail("contains no private key in PEM"))?;
-        let key = key::read(&key)?;
-        let (_, read) =
-            parse_x509_certificate(der).map_err(|_| fail("contains a certificate that cannot be parsed"))?;
-        check(&read, &key).map_err(fail)?;
-        let validity = validity(&read);
+            .map_err(|_| fail("contains a certificate that cannot be parsed"))?;
+        let (own, key) = pair(&parsed, &keys, now).map_err(|error| match error {
+            Unpaired::Unsupported(error) => error,
+            Unpaired::Different => fail("contains a certificate and a private key that do not match"),
+        })?;
+        let path = path(&parsed, own);
+        if path.len() < found.len() {
+            tracing::warn!(from, "ignoring certificates that are not issuers of the CA certificate");
+        }
+        let chain: Vec<_> = path.iter().filter_map(|at| found.get(*at)).cloned().collect();
+        let path: Vec<_> = path.iter().filter_map(|at| parsed.get(*at)).collect();
+        let (Some(der), Some(read)) = (chain.first(), path.first()) else {
+            return Err(fail("contains no certificate"));
+        };
+        path.iter().try_for_each(|certificate| check(certificate)).map_err(|why| fail(&why))?;
+        let validity = validity(read);
         if !validity.contains(&now) {
             return Err(fail("contains a certificate that has expired or is not yet valid"));
         }
@@ -96,15 +111,15 @@ impl Issuer {
         }
         let is_root = read.subject().as_raw() == read.issuer().as_raw();
         let issuer = Self {
-            certificate: Certificate::new(der.clone(), common_name(&read)),
-            constraints: constraints(&read)
+            certificate: Certificate::new(der.clone(), common_name(read)),
+            constraints: constraints(read)
                 .map_err(|_| fail("contains a certificate with name constraints that cannot be parsed"))?,
             validity,
-            signer: Signer::new(der, &read, key)
+            signer: Signer::new(der, read, key)
                 .map_err(|_| fail("contains a certificate that cannot be used as an issuer"))?,
             chain: if is_root { Vec::new() } else { chain.clone() },
         };
-        issuer.prove(&read).map_err(fail)?;
+        issuer.prove(read).map_err(fail)?;
         Ok(issuer)
     }
 
@@ -150,19 +165,83 @@ impl Issuer {
     }
 }
 
-/// A certificate of an authority that fits the key.
-fn check(certificate: &X509Certificate<'_>, key: &KeyPair) -> Result<(), &'static str> {
+/// Why no certificate belongs to a key.
+enum Unpaired {
+    /// None of the keys can be used.
+    Unsupported(ConfigError),
+    Different,
+}
+
+/// The index of the first certificate to which one of the keys belongs, and that key. One that is valid comes before others.
+fn pair(
+    certificates: &[X509Certificate<'_>],
+    keys: &[PrivateKeyDer<'_>],
+    now: SystemTime,
+) -> Result<(usize, KeyPair), Unpaired> {
+    let mut error = Unpaired::Different;
+    for key in keys {
+        let key = match key::read(key) {
+            Ok(key) => key,
+            Err(unsupported) => {
+                error = Unpaired::Unsupported(unsupported);
+                continue;
+            }
+        };
+        let public = key.subject_public_key_info();
+        let fits = |(_, certificate): &(usize, &X509Certificate<'_>)| certificate.public_key().raw == public;
+        let mut fitting = certificates.iter().enumerate().filter(fits);
+        let valid = fitting.clone().find(|(_, certificate)| validity(certificate).contains(&now));
+        if let Some((own, _)) = valid.or_else(|| fitting.next()) {
+            return Ok((own, key));
+        }
+    }
+    Err(error)
+}
+
+/// The certificates that lead from that at `own` to a root, as far as they are there.
+fn path(certificates: &[X509Certificate<'_>], own: usize) -> Vec<usize> {
+    let mut path = vec![own];
+    while let Some(last) = path.last().and_then(|at| certificates.get(*at)) {
+        let issuer = last.issuer().as_raw();
+        let is_issuer = |(at, certificate): &(usize, &X509Certificate<'_>)| {
+            certificate.subject().as_raw() == issuer && !path.contains(at)
+        };
+        let next = certificates.iter().enumerate().find(is_issuer).filter(|_| last.subject().as_raw() != issuer);
+        let Some((next, _)) = next else { break };
+        path.push(next);
+    }
+    path
+}
+
+/// Refuses a certificate that is not an authority's, and one that clients do not trust to issue certificates of servers.
+fn check(certificate: &X509Certificate<'_>) -> Result<(), String> {
     if !certificate.basic_constraints().ok().flatten().is_some_and(|constraints| constraints.value.ca) {
-        return Err("contains a certificate that is not a CA certificate");
+        return Err("contains a certificate that is not a CA certificate".into());
     }
     let usage = certificate.key_usage().map_err(|_| "contains a certificate with a key usage that cannot be parsed")?;
     if usage.is_some_and(|usage| !usage.value.key_cert_sign()) {
-        return Err("contains a certificate whose key usage does not allow signing certificates");
+        return Err("contains a certificate whose key usage does not allow signing certificates".into());
     }
-    if certificate.public_key().raw != key.subject_public_key_info() {
-        return Err("contains a certificate and a private key that do not match");
+    // Clients hold the usage of an authority against the certificates that it issues.
+    let usage = certificate
+        .extended_key_usage()
+        .map_err(|_| "contains a certificate with an extended key usage that cannot be parsed")?;
+    if usage.is_some_and(|usage| !usage.value.server_auth && !usage.value.any) {
+        return Err("contains a certificate whose extended key usage does not allow TLS servers (serverAuth)".into());
     }
-    Ok(())
+    // RFC 5280 §4.1.2.4, §4.1.2.6.
+    if certificate.subject().iter().next().is_none() || certificate.issuer().iter().next().is_none() {
+        return Err("contains a CA certificate with an empty subject or issuer".into());
+    }
+    // RFC 5280 §4.2: clients reject a certificate with a critical extension that they do not know.
+    let unknown = certificate.iter_extensions().find(|extension| {
+        let parsed = extension.parsed_extension();
+        extension.critical && (parsed.unsupported() || parsed.error().is_some())
+    });
+    match unknown {
+        Some(extension) => Err(format!("contains a certificate with an unknown critical extension: {}", extension.oid)),
+        None => Ok(()),
+    }
 }
 
 fn constraints(certificate: &X509Certificate<'_>) -> Result<Constraints, ()> {

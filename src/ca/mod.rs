@@ -22,7 +22,7 @@
 //! // To keep the CA across restarts, add `.file("ca.pem")`.
 //! let authority = CertificateAuthority::builder().name("test proxy").build()?;
 //! let settings = authority.server_config("www.example.com").await?;
-//! assert_eq!(settings.alpn_protocols, [&b"h2"[..], b"http/1.1"]);
+//! assert_eq!(settings.alpn_protocols, [&b"h2"[..], b"http/1.1", b"http/1.0"]);
 //! authority.server_config("WWW.example.com.").await?;
 //! assert_eq!((authority.stats().hits, authority.stats().misses), (1, 1));
 //! assert!(authority.server_config("../../etc/passwd").await.is_err());

@@ -11,7 +11,7 @@ use rustls::{
 };
 
 use super::leaf_key::LeafKey;
-use crate::error::ConfigError;
+use crate::{error::ConfigError, transport::secured::served_protocols};
 
 /// What the settings of all hosts share: the provider, ALPN, and the key of session tickets.
 ///
@@ -29,9 +29,7 @@ pub(super) fn template(provider: Option<Arc<CryptoProvider>>, http1_only: bool) 
         ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(failed)?;
     let nobody = Arc::new(ResolvesServerCertUsingSni::new());
     let mut config = builder.with_no_client_auth().with_cert_resolver(nobody);
-    let versions: &[&[u8]] =
-        if http1_only || !cfg!(feature = "http2") { &[b"http/1.1"] } else { &[b"h2", b"http/1.1"] };
-    config.alpn_protocols = versions.iter().map(|version| version.to_vec()).collect();
+    config.alpn_protocols = served_protocols(!http1_only);
     config.ignore_client_order = ignore_client_order;
     (config.send_tls13_tickets, config.max_tls13_tickets) = (1, 4);
     if let Some(ticketer) = ticketer {

@@ -43,7 +43,7 @@ use crate::{
 ///
 /// | key | type | meaning | default |
 /// |---|---|---|---|
-/// | `forwarded_headers` | string | the headers to read: `wsgiproxy`, `x-forwarded` or `forwarded` | `wsgiproxy` |
+/// | `forwarded_headers` | string | the headers to read: `wsgiproxy`, `x-forwarded` or `forwarded` | `wsgiproxy` with `secret_file`, otherwise `x-forwarded` |
 /// | `restore` | list | of `client`, `scheme`, `host`, `port`, `prefix`; an empty list restores nothing | `client scheme` |
 /// | `allowed_hosts` | list | hosts that are served (`example.com`, `*.example.com`); others get a 421 | all hosts |
 /// | `identity_headers` | list | more headers that name a user, to remove if they are not trusted | none |
@@ -74,7 +74,7 @@ use crate::{
 /// use nexthop::config::ProxyMiddlewareConfig;
 ///
 /// let config: ProxyMiddlewareConfig =
-///     serde_json::from_str(r#"{"trust_ips": "10.0.0.0/8", "forwarded_headers": "x-forwarded"}"#)?;
+///     serde_json::from_str(r#"{"trust_ips": "10.0.0.0/8", "forwarded_headers": "forwarded"}"#)?;
 /// let layer = config.build()?;
 /// # Ok::<(), nexthop::BoxError>(())
 /// ```

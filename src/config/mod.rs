@@ -29,7 +29,6 @@
 //!
 //! let config: ProxyMiddlewareConfig = serde_json::from_str(r#"{
 //!     "trust_ips": "10.0.0.0/8 loopback",
-//!     "forwarded_headers": "x-forwarded",
 //!     "restore": ["client", "scheme", "host"],
 //!     "allowed_hosts": ["example.com", "*.example.com"]
 //! }"#)?;

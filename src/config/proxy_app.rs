@@ -35,7 +35,7 @@ use crate::{
 ///
 /// | key | type | meaning | default |
 /// |---|---|---|---|
-/// | `forwarded_headers` | list | of `wsgiproxy`, `x-forwarded`, `forwarded`; an empty list sends none | `wsgiproxy` |
+/// | `forwarded_headers` | list | of `wsgiproxy`, `x-forwarded`, `forwarded`; an empty list sends none | `wsgiproxy x-forwarded` |
 /// | `forwarded_for` | string | `append`, `replace` or `omit` the client's address, see [`ForwardedFor`] | `append` |
 /// | `public_scheme` | string | `http` or `https`: the scheme that clients use | see [here](ProxyAppBuilder::public_scheme) |
 /// | `string_keys`, `unicode_keys`, `json_keys` | list | names of the keys of [`ext::Carried`](crate::ext::Carried) to send | none |

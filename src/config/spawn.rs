@@ -76,7 +76,8 @@ use crate::{
 /// | `circuit_breaker_pause` | duration | time that requests are answered with 503 at once | `30s` |
 /// | `healthy_after` | duration | time ready after which the end of a child is no failure | `10s` |
 ///
-/// All keys of [`ProxyAppConfig`](super::ProxyAppConfig) except `href` and `address` apply to the requests.
+/// All keys of [`ProxyAppConfig`](super::ProxyAppConfig) except `href` and `address` apply to the requests. A child on a
+/// unix socket gets the client's `Host`, unless `host` is set.
 ///
 /// [any]: SpawnAppBuilder::dangerous_accept_any_listener
 ///
@@ -87,8 +88,7 @@ use crate::{
 ///     "command": "gunicorn shop:app --bind 127.0.0.1:__PORT__",
 ///     "env": ["SHOP_CONFIG=/etc/shop.ini"],
 ///     "ready_path": "/health",
-///     "idle_timeout": "5m",
-///     "forwarded_headers": "x-forwarded"
+///     "idle_timeout": "5m"
 /// }"#)?;
 /// let app = config.build()?;
 /// # Ok::<(), nexthop::BoxError>(())

@@ -4,8 +4,9 @@
 //! |---|---|
 //! | start | [`front_door`]: a signed front end for several programs; [`mount_under_a_prefix`]; [`trusted_proxies`] |
 //! | serve | [`https`], [`websockets`], [`grpc`], [`kubernetes`] |
+//! | change | [`rewrite_a_page`]: edit the text of responses |
 //! | secure | [`identity_headers`]: authenticate in front of an upstream; [`trusted_proxies`] |
-//! | operate | [`load_balancing`], [`error_pages`], [`backend_per_host`], [`record_and_replay`] |
+//! | operate | [`load_balancing`], [`error_pages`], [`rewrite_a_page`], [`backend_per_host`], [`record_and_replay`] |
 //! | migrate | [`migrating`] from other proxies and libraries; [`strangler_fig`]: replace a legacy system route by route |
 
 macro_rules! pages {
@@ -27,6 +28,7 @@ pages! {
     migrating
     mount_under_a_prefix
     record_and_replay
+    rewrite_a_page
     strangler_fig
     trusted_proxies
     websockets

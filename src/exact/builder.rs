@@ -109,6 +109,9 @@ impl ExactProxyBuilder {
 
     /// Sets the timeout between two frames of a body, for each direction. Default: 60 s. `None` disables it.
     ///
+    /// A frame is content or the trailers as a whole. Chunk sizes, chunk extensions, parts of the trailers and empty
+    /// frames do not restart the timeout, however slowly they arrive.
+    ///
     /// After it, the request fails with `RequestTimeout` (408) if the client's body is late, and with `Timeout` (504)
     /// if the upstream does not read or send. A response that has begun ends in an error. Event streams with longer
     /// pauses need a longer timeout, or `None`.

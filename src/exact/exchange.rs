@@ -1,6 +1,8 @@
 //! [`Exchange`]: a request until its response: a connection is found, the request sent, and sent again where that is safe.
 
 mod again;
+#[cfg(feature = "http2")]
+mod for_one;
 mod frame;
 #[cfg(feature = "http2")]
 mod over_http2;
@@ -253,7 +255,8 @@ impl<P: Prepare> Exchange<P> {
             let destination = destination.into_owned();
             return self.start_on_stream(destination, offered, framing, now);
         }
-        let taken = self.proxy.pool.take(&destination, now, self.freshness(), false)?;
+        let client = self.proxy.pool.bound_client(&self.parts.extensions);
+        let taken = self.proxy.pool.take(&destination, now, self.freshness(), false, client)?;
         self.go_on(taken, framing, now)
     }
 
@@ -274,6 +277,11 @@ impl<P: Prepare> Exchange<P> {
     }
 
     fn dial(&self, home: Home, framing: RequestFraming) -> State {
+        #[cfg(feature = "http2")]
+        if let Some(dialling) = self.dial_for_one(&home.destination) {
+            let connecting = dialling.connect(self.proxy.clone(), home, self.watch.progress());
+            return State::Connecting(framing, Box::pin(connecting));
+        }
         let connecting = connect(self.proxy.clone(), home, self.watch.progress());
         State::Connecting(framing, Box::pin(connecting))
     }

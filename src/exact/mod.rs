@@ -78,7 +78,8 @@
 //! | `Transfer-Encoding: chunked` and `Content-Length` | chunked body; `Content-Length` is removed | closed |
 //! | any other `Transfer-Encoding`, or one in HTTP/1.0 | 502 | closed |
 //! | neither header | the body ends when the upstream closes the connection | closed |
-//! | fewer bytes than announced | the body ends in an error, and the client's connection is closed | closed |
+//! | fewer bytes than announced | the bytes that arrived; then the body ends in an error, and the client's connection is closed | closed |
+//! | a TLS connection that ends without `close_notify`, also within a body that ends with its connection (RFC 9112 §9.8) | the same | closed |
 //! | more bytes than announced | a body of the announced length | closed |
 //! | body of a `204`, a `304` or a response to `HEAD` | no body | closed |
 //! | `101` to a request without upgrade, `101` to another protocol, `101` for websocket without the right `Sec-WebSocket-Accept` | 502 | closed |
@@ -108,6 +109,8 @@
 //! * Signed trailers belong to the head they were signed with: after they were sent, the request is not retried.
 //! * A request without a body that was lost on an HTTP/1.1 connection is retried over HTTP/1.1.
 //! * `POST` is sent twice only if the upstream reported over HTTP/2 that it did not process the first attempt.
+//! * An upstream that requires HTTP/1.1 (`HTTP_1_1_REQUIRED`) costs one attempt more, on any connection: see the table
+//!   below.
 //!
 //! # HTTP/2
 //!
@@ -138,6 +141,9 @@
 //! | `RST_STREAM(NO_ERROR)` before the whole request was sent | the response is complete (RFC 9113 §8.1), unless it is shorter than its `Content-Length` |
 //! | `GOAWAY` | open streams continue; new streams use another connection |
 //! | `REFUSED_STREAM`, or a stream above the last stream of a `GOAWAY` | not processed (RFC 9113 §8.7): one retry on another connection, for any method, if the sent part of the body is available; otherwise 502, retryable |
+//! | `RST_STREAM(HTTP_1_1_REQUIRED)` before the response's head, or a stream above the last stream of such a `GOAWAY` | one attempt over HTTP/1.1, for any method, if the sent part of the body is available; otherwise 502, retryable |
+//! | other streams that end with a `GOAWAY(HTTP_1_1_REQUIRED)` | one attempt over HTTP/1.1 if the method is idempotent and the sent part of the body is available; otherwise 502 |
+//! | later requests to an upstream that sent `HTTP_1_1_REQUIRED`, also within a response or a tunnel | HTTP/1.1 only (ALPN `http/1.1`), until the client is dropped or has met 1,024 other origins; with [`HttpVersions::Http2Only`], HTTP/2 as before, and each such request is a 502, retryable |
 //! | connection lost without a response, after it had served others | one retry if the method is idempotent and the sent part of the body is available; otherwise 502 |
 //! | future or response body dropped | `RST_STREAM(CANCEL)`; the connection stays open |
 //! | SETTINGS that allow no streams (RFC 9113 §6.5.2) | 502, retryable, and no other connection until SETTINGS allow streams; queued requests keep waiting |

@@ -74,6 +74,13 @@ use crate::{
 /// [`Error::is_retryable`] is true only if no byte of the request left this process, or if the upstream reported over
 /// HTTP/2 that it did not process the request.
 ///
+/// # Connection authentication
+/// NTLM and Negotiate (RFC 4559) authenticate a connection instead of a request. After credentials or a challenge of
+/// these schemes, an upstream connection serves only the requests of the client connection that the request's
+/// [`ext::ConnectionId`](crate::ext::ConnectionId) names. Without one, it is closed after the response. The credentials
+/// are sent over HTTP/1.1 if the upstream supports it, otherwise on an HTTP/2 connection of their own, which is closed
+/// after the response.
+///
 /// # Cancel safety
 /// Dropping the future or the response's body closes the upstream connection; over HTTP/2, it resets the stream.
 ///

@@ -110,6 +110,12 @@ impl Access {
     /// Clients send user name and password to the proxy in clear text, with every request. On a network that others can
     /// listen to, use TLS between clients and proxy ([`Serve::tls`](crate::serve::Serve::tls)).
     ///
+    /// Guessing is slowed down, as for every rule that denies or challenges a request with `Proxy-Authorization`: after
+    /// five such responses to one client, the next ones are sent one per second, at most 30 s late, and their
+    /// connections are closed. One of them is forgiven every 10 s. Right credentials are never delayed, but if 256
+    /// requests of a client wait, its credentials are not checked and it is answered with 503. A client is the same as
+    /// for [`max_tunnels_per_client`](super::ForwardProxyBuilder::max_tunnels_per_client).
+    ///
     /// # Errors
     /// * [`ConfigError::Invalid`]: a user name that is empty or contains a colon or a control character.
     /// * [`ConfigError::Missing`]: `users` is empty, or the operating system provides no randomness.

@@ -20,6 +20,7 @@ use crate::{
     message::target::is_host,
     middleware::HostPattern,
     serve::Inside,
+    timeout::clamp,
 };
 
 /// Checks the settings and makes the layer.
@@ -78,9 +79,10 @@ pub(super) fn forward_proxy(builder: ForwardProxyBuilder) -> Result<ForwardProxy
         policy,
         ports: builder.ports,
         mismatch: builder.mismatch,
-        peek_timeout: builder.peek_timeout,
-        handshake_timeout: builder.handshake_timeout,
+        peek_timeout: clamp(builder.peek_timeout),
+        handshake_timeout: clamp(builder.handshake_timeout),
         tunnels: Tunnels::new(builder.max_tunnels, builder.max_tunnels_per_client),
+        attempts: Arc::default(),
         inside: Inside::new(builder.header_timeout, builder.write_timeout, builder.max_head_bytes),
         #[cfg(feature = "intercept")]
         new_hosts: builder.new_hosts.map(super::new_hosts::NewHosts::new),
@@ -90,6 +92,8 @@ pub(super) fn forward_proxy(builder: ForwardProxyBuilder) -> Result<ForwardProxy
         download_host,
         #[cfg(feature = "intercept")]
         on_handshake_failure: builder.on_handshake_failure,
+        #[cfg(feature = "intercept")]
+        invalid_hosts: Default::default(),
     })))
 }
 

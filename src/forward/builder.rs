@@ -124,11 +124,12 @@ impl ForwardProxyBuilder {
         self
     }
 
-    /// Sets the maximum number of new hosts per hour for which one client may have certificates issued. Default: 1,000,
-    /// all of which may be used at once. `None` disables the limit. Beyond it, the TLS handshake fails and the tunnel
+    /// Sets the maximum number of certificates per hour that are created for the hosts of one client. Default: 1,000,
+    /// all of which may be created at once. `None` disables the limit. Beyond it, the TLS handshake fails and the tunnel
     /// is closed.
     ///
-    /// The last 256 hosts of a client are remembered and are not new. A client is the same as for
+    /// Hosts whose certificate is in the [cache](crate::ca::CertificateAuthorityBuilder::cache_capacity) are not
+    /// counted, nor are the last 256 hosts that were counted for the client. A client is the same as for
     /// [`max_tunnels_per_client`](Self::max_tunnels_per_client).
     #[cfg(feature = "intercept")]
     #[doc(alias = "rate limit")]

@@ -124,7 +124,7 @@ async fn look(config: &Config, connect: &mut Connect) -> Result<Inside, BoxError
         (ConnectAction::Intercept, DetectedProtocol::Tls(hello)) => {
             let sni = hello.sni.clone();
             let tls = super::intercept::accept(config, connect, sni.as_deref(), io, peeked, deadline).await?;
-            let agreed = Protocol::agreed(tls.get_ref().1);
+            let agreed = Protocol::agreed(tls.stream().get_ref().1);
             Ok(Inside::Http(Kind::Tls(tls), sni, Some(agreed)))
         }
         (ConnectAction::Intercept, opening) => {

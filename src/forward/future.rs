@@ -9,14 +9,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, header::CONNECTION};
+use http::{
+    HeaderMap, HeaderValue, Response, StatusCode,
+    header::{CONNECTION, WWW_AUTHENTICATE},
+};
 use pin_project_lite::pin_project;
 
 use super::{apps, layer::Config};
 use crate::{
     body::Body,
     error::{BoxError, Error, ErrorKind},
-    message::via,
+    message::{connection_auth, via},
 };
 
 pin_project! {
@@ -36,6 +39,8 @@ pub(super) struct Marks {
     pub(super) is_passed_on: bool,
     /// It is the last on its connection.
     pub(super) is_last: bool,
+    /// Connections that the upstream authenticates serve this client connection only.
+    pub(super) binds: bool,
 }
 
 impl Marks {
@@ -98,6 +103,9 @@ where
                         if let (true, Some(name)) = (this.marks.is_passed_on, &this.config.via) {
                             via::append_to_response(&mut answer, name);
                         }
+                        if this.marks.is_passed_on && this.marks.binds && answer.status() == StatusCode::UNAUTHORIZED {
+                            support_authenticated_connections(answer.headers_mut());
+                        }
                         return Poll::Ready(Ok(this.marks.put_on(answer)));
                     }
                     Err(error) => Err(apps::failed(error)),
@@ -116,6 +124,13 @@ where
                 Err(error) => Kind::Answer { answer: Some(Err(error)) },
             });
         }
+    }
+}
+
+/// RFC 4559 §6: without this, a client must not authenticate its connection through a proxy.
+fn support_authenticated_connections(headers: &mut HeaderMap) {
+    if headers.get_all(WWW_AUTHENTICATE).iter().any(|value| connection_auth::challenges(value.as_bytes())) {
+        headers.insert("proxy-support", HeaderValue::from_static("Session-Based-Authentication"));
     }
 }
 

@@ -13,6 +13,7 @@ use super::{connect::Io, hello::Peeked, layer::Config, route::Connect};
 use crate::{
     ca::CertificateAuthority,
     error::{BoxError, Error, ErrorKind, Phase},
+    transport::secured::Session,
 };
 
 /// Ends the client's TLS as the server that it wants.
@@ -26,10 +27,17 @@ pub(super) async fn accept(
     io: Io,
     peeked: Peeked,
     deadline: Instant,
-) -> Result<Box<TlsStream<Io>>, Error> {
+) -> Result<Box<Session<TlsStream<Io>>>, Error> {
     let late = |_| Error::new(ErrorKind::RequestTimeout, "TLS handshake with the client timed out");
     let accepted = timeout_at(deadline, shake(config, connect, sni, io, peeked)).await.map_err(late);
     accepted.and_then(|accepted| accepted).inspect_err(|error| {
+        // With such a server name, rustls refuses the ClientHello as a whole.
+        if let Err(reason) = CertificateAuthority::check_host(sni.unwrap_or(&connect.host))
+            && let Some(held_back) = config.invalid_hosts.pass()
+        {
+            let host = sni.unwrap_or(&connect.name);
+            tracing::warn!(host, %reason, held_back, "cannot intercept TLS, use ConnectAction::Tunnel for this host");
+        }
         if let Some(hook) = &config.on_handshake_failure {
             hook(&connect.asked(), error);
         }
@@ -42,7 +50,7 @@ async fn shake(
     sni: Option<&str>,
     mut io: Io,
     peeked: Peeked,
-) -> Result<Box<TlsStream<Io>>, Error> {
+) -> Result<Box<Session<TlsStream<Io>>>, Error> {
     let Some(authority) = &config.authority else {
         return Err(Error::new(ErrorKind::Unsupported, "no certificate authority is configured to intercept TLS"));
     };
@@ -69,7 +77,7 @@ async fn shake(
     if settings.ignore_client_order && prefers_chacha(&hello) {
         Arc::make_mut(&mut settings).ignore_client_order = false;
     }
-    StartHandshake::from_parts(hello, io).into_stream(settings).await.map(Box::new).map_err(broken)
+    StartHandshake::from_parts(hello, io).into_stream(settings).await.map(Session::new).map(Box::new).map_err(broken)
 }
 
 /// What a client's TLS is ended by, if it may have that.
@@ -79,11 +87,12 @@ async fn settings(
     connect: &Connect,
     sni: Option<&str>,
 ) -> Result<Arc<ServerConfig>, Error> {
-    if let Some(new_hosts) = &config.new_hosts {
-        new_hosts.visit(connect.who.peer.as_ref(), sni.unwrap_or(&connect.name), Instant::now())?;
-    }
+    let admit = |host: &str| match &config.new_hosts {
+        Some(new_hosts) => new_hosts.admit(connect.who.peer.as_ref(), host, Instant::now()),
+        None => Ok(()),
+    };
     // As it was written: to a client, an address of IPv4 is another one when it is written as one of IPv6.
-    authority.server_config(sni.unwrap_or(&connect.host)).await
+    authority.server_config_if(sni.unwrap_or(&connect.host), admit).await
 }
 
 /// The record of a fatal alert (RFC 8446 §6): `unrecognized_name` for a host that gets no certificate, else `internal_error`.

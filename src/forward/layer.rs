@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use tower_layer::Layer;
 
 use super::{
-    access::Access, apps::Apps, builder::ForwardProxyBuilder, caps::Tunnels, mismatch::HostMismatchPolicy,
-    policy::Policy, resolver::Resolver, service::ForwardProxyService,
+    access::Access, apps::Apps, attempts::Attempts, builder::ForwardProxyBuilder, caps::Tunnels,
+    mismatch::HostMismatchPolicy, policy::Policy, resolver::Resolver, service::ForwardProxyService,
 };
 use crate::{exact::ExactProxy, ext::ConnectWith, message::via::Pseudonym, middleware::HostPattern, serve::Inside};
 
@@ -22,6 +22,9 @@ use crate::{exact::ExactProxy, ext::ConnectWith, message::via::Pseudonym, middle
 ///   tunneled to an upstream, or the requests in the tunnel go to the wrapped service, too.
 /// * A host name of the proxy itself: the request goes to the [app](ForwardProxyBuilder::app) of the host, or as a path
 ///   to the wrapped service.
+/// * A 401 that challenges with NTLM or Negotiate names `Proxy-Support: Session-Based-Authentication` (RFC 4559 §6), if
+///   an [`ExactProxy`] is wrapped and the request has an [`ext::ConnectionId`](crate::ext::ConnectionId), so that
+///   [the authenticated connection](ExactProxy#connection-authentication) serves no other client.
 /// * An HTTP/1.0 client is answered with `Connection: close` (RFC 9112 §9.3).
 ///
 /// Requests that reach an [`ExactProxy`] carry the [dial policy](ForwardProxyBuilder::dial_policy). Requests that the
@@ -40,7 +43,7 @@ use crate::{exact::ExactProxy, ext::ConnectWith, message::via::Pseudonym, middle
 /// | 421 | `Misdirected` | [host mismatch](super::HostMismatchPolicy) inside a tunnel |
 /// | 501 | `Unsupported` | unknown transfer coding; extended `CONNECT` with [`websockets`](ForwardProxyBuilder::websockets) off |
 /// | 502 | `Connect` | no connection to the upstream of a tunnel |
-/// | 503 | `Unavailable` | too many tunnels |
+/// | 503 | `Unavailable` | too many tunnels, or unanswered wrong credentials, of this client or in total |
 /// | 504 | `Timeout` | the connection of a tunnel timed out |
 /// | 508 | `LoopDetected` | the request has passed this proxy before |
 ///
@@ -105,6 +108,7 @@ pub(super) struct Config {
     pub(super) peek_timeout: Duration,
     pub(super) handshake_timeout: Duration,
     pub(super) tunnels: Arc<Tunnels>,
+    pub(super) attempts: Arc<Attempts>,
     #[cfg(feature = "intercept")]
     pub(super) new_hosts: Option<super::new_hosts::NewHosts>,
     pub(super) inside: Inside,
@@ -114,6 +118,9 @@ pub(super) struct Config {
     pub(super) download_host: Option<Arc<str>>,
     #[cfg(feature = "intercept")]
     pub(super) on_handshake_failure: Option<OnHandshakeFailure>,
+    /// Warnings about hosts that cannot be intercepted.
+    #[cfg(feature = "intercept")]
+    pub(super) invalid_hosts: crate::middleware::Rate,
 }
 
 /// Told of clients that do not take the proxy's certificates.

@@ -89,6 +89,7 @@
 mod access;
 mod answer;
 mod apps;
+mod attempts;
 mod build;
 mod builder;
 mod caps;

@@ -15,9 +15,9 @@ use crate::{
     ext::PeerAddr,
 };
 
-/// How many hosts a client has certificates made for: so many at once, and as many more in an hour.
+/// How many hosts a client has certificates created for: so many at once, and as many more in an hour. Not asked for those in the cache.
 ///
-/// Which hosts a client had lately is remembered, a few hundred of them by a hash, so that a page that is read again costs nothing.
+/// The last hosts of a client are remembered, a few hundred of them by a hash, so that a client does not pay for what others evict.
 #[derive(Debug)]
 pub(super) struct NewHosts {
     per_hour: u32,
@@ -39,11 +39,11 @@ impl NewHosts {
         Self { per_hour, hasher: RandomState::new(), clients: Mutex::default() }
     }
 
-    /// Notes that this client goes to `host`.
+    /// Counts a certificate for `host` that is to be created for this client.
     ///
     /// # Errors
-    /// `Unavailable` (503): it has been to too many others.
-    pub(super) fn visit(&self, peer: Option<&PeerAddr>, host: &str, now: Instant) -> Result<(), Error> {
+    /// `Unavailable` (503): too many were created for it.
+    pub(super) fn admit(&self, peer: Option<&PeerAddr>, host: &str, now: Instant) -> Result<(), Error> {
         let (client, hash) = (Client::of(peer), self.hasher.hash_one(host));
         let most = f64::from(self.per_hour);
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,11 +101,11 @@ mod tests {
     #[test]
     fn a_client_may_go_to_so_many_new_hosts_and_to_known_ones_again() {
         let (hosts, client, start) = (NewHosts::new(2), tcp("192.0.2.1"), Instant::now());
-        let visit = |host: &str, now: Instant| hosts.visit(Some(&client), host, now).is_ok();
+        let visit = |host: &str, now: Instant| hosts.admit(Some(&client), host, now).is_ok();
         assert!(visit("a.test", start) && visit("b.test", start));
         assert!(!visit("c.test", start));
         assert!(visit("a.test", start) && visit("b.test", start));
-        assert!(hosts.visit(None, "c.test", start).is_ok(), "another client's matter");
+        assert!(hosts.admit(None, "c.test", start).is_ok(), "another client's matter");
         assert!(!visit("c.test", start + HOUR / 4));
         assert!(visit("c.test", start + HOUR / 2 + Duration::from_secs(1)));
         assert!(!visit("d.test", start + HOUR / 2 + Duration::from_secs(1)));
@@ -116,10 +116,10 @@ mod tests {
         let (hosts, now) = (NewHosts::new(u32::MAX), Instant::now());
         for i in 0..CLIENTS + 10 {
             let ip = Ipv6Addr::from_bits((i as u128) << 64 | 1);
-            hosts.visit(Some(&PeerAddr::Tcp((ip, 1).into())), "a.test", now).unwrap();
+            hosts.admit(Some(&PeerAddr::Tcp((ip, 1).into())), "a.test", now).unwrap();
         }
         for i in 0..LATELY + 10 {
-            hosts.visit(None, &format!("{i}.test"), now).unwrap();
+            hosts.admit(None, &format!("{i}.test"), now).unwrap();
         }
         let clients = hosts.clients.lock().unwrap();
         assert_eq!(clients.len(), CLIENTS);

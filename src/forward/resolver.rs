@@ -8,7 +8,7 @@ use http::{
     uri::{PathAndQuery, Scheme},
 };
 
-use super::access::Credentials;
+use super::{access::Credentials, attempts::Wait};
 use crate::error::{ConfigError, Error, ErrorKind};
 
 /// Maps the URL of a request to the proxy to a path of the wrapped application, or keeps the URL.
@@ -148,6 +148,8 @@ impl Resolver {
 #[derive(Debug)]
 pub(super) enum Refused {
     Error(Error),
+    /// The same after a wait, because the client has sent wrong credentials repeatedly.
+    Later(Error, Wait),
     Status(StatusCode),
 }
 
@@ -224,7 +226,7 @@ mod tests {
         let parts = Request::get(url).body(()).unwrap().into_parts().0;
         match resolver.resolve(&parts, name) {
             Ok(path) => Ok(path.unwrap_or(parts.uri).to_string()),
-            Err(Refused::Error(error)) => Err(error.status().as_u16().to_string()),
+            Err(Refused::Error(error) | Refused::Later(error, _)) => Err(error.status().as_u16().to_string()),
             Err(Refused::Status(status)) => Err(status.as_str().to_owned()),
         }
     }

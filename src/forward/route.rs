@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use http::{
     Extensions, HeaderValue, Request, Response, StatusCode, Uri, Version,
-    header::HOST,
+    header::{HOST, PROXY_AUTHORIZATION},
     request::Parts,
     uri::{Authority, PathAndQuery, Scheme},
 };
 use hyper::upgrade::OnUpgrade;
+use tokio::time::Instant;
 
 use super::{
     apps::App,
@@ -234,24 +235,38 @@ impl Config {
     }
 
     /// # Errors
-    /// `Denied` (403), `ProxyAuthentication` (407).
-    fn who(&self, parts: &Parts) -> Result<Who, Error> {
-        let user = self.access.check(parts)?;
+    /// `Denied` (403), `ProxyAuthentication` (407), `Unavailable` (503).
+    fn who(&self, parts: &Parts) -> Result<Who, Refused> {
+        let peer = PeerAddr::of(&parts.extensions);
+        let sends_credentials = parts.headers.contains_key(PROXY_AUTHORIZATION);
+        if sends_credentials {
+            self.attempts.check(peer)?;
+        }
+        let user = match self.access.check(parts) {
+            Ok(user) => user,
+            Err(error) if sends_credentials => {
+                return Err(match self.attempts.note(peer, Instant::now()) {
+                    Some(wait) => Refused::Later(error, wait),
+                    None => error.into(),
+                });
+            }
+            Err(error) => return Err(error.into()),
+        };
         let name = match &user {
             Some(user) => Some(user.clone()),
             None => self.resolver.name(parts)?,
         };
-        Ok(Who { peer: PeerAddr::of(&parts.extensions).cloned(), user, name })
+        Ok(Who { peer: peer.cloned(), user, name })
     }
 
     /// Whether a tunnel is to be made of a request's connection.
     ///
     /// # Errors
     /// `Denied` (403), `ProxyAuthentication` (407), `InvalidTarget` and `RequestBody` (400), `MethodNotAllowed` (405), `Unavailable` (503).
-    pub(super) fn connect(&self, parts: &mut Parts) -> Result<Connect, Error> {
+    pub(super) fn connect(&self, parts: &mut Parts) -> Result<Connect, Refused> {
         let who = self.who(parts)?;
         if form(&parts.method, &parts.uri)? != Form::Authority {
-            return Err(Error::new(ErrorKind::InvalidTarget, "CONNECT target must be host:port"));
+            return Err(Error::new(ErrorKind::InvalidTarget, "CONNECT target must be host:port").into());
         }
         check_host(&parts.uri, parts.version, &parts.headers)?;
         check_no_body(&parts.headers)?;
@@ -259,13 +274,13 @@ impl Config {
         let port = port.ok_or_else(|| Error::new(ErrorKind::InvalidTarget, "CONNECT target must be host:port"))?;
         let host: Box<str> = parts.uri.host().unwrap_or_default().into();
         if self.ports.as_ref().is_some_and(|ports| !ports.contains(&port)) {
-            return Err(Error::new(ErrorKind::Denied, "CONNECT to this port is not allowed"));
+            return Err(Error::new(ErrorKind::Denied, "CONNECT to this port is not allowed").into());
         }
         let name = canonical(&host);
         let asked = ConnectRequest { host: &name, port, peer: who.peer.as_ref(), user: who.user.as_deref() };
         let decision = (self.policy.on_connect)(&asked);
         if decision == ConnectAction::Deny {
-            return Err(Error::new(ErrorKind::Denied, "CONNECT to this host is not allowed"));
+            return Err(Error::new(ErrorKind::Denied, "CONNECT to this host is not allowed").into());
         }
         let upgrade = parts.extensions.remove();
         let upgrade =

@@ -27,6 +27,7 @@ use crate::{
     body::Body,
     error::{BoxError, Error},
     exact::ExactProxy,
+    ext::ConnectionId,
 };
 
 /// Wraps a service as a forward proxy. Created by the layer [`ForwardProxy`](super::ForwardProxy).
@@ -73,6 +74,8 @@ where
         let is_last = parts.version == Version::HTTP_10 && (self.tunnel.is_some() || parts.uri.scheme().is_some());
         // A client of HTTP looks at nothing but the request itself.
         let tells = TypeId::of::<S>() != TypeId::of::<ExactProxy>();
+        // A client in a tunnel does not know that there is a proxy.
+        let binds = !tells && self.tunnel.is_none() && parts.extensions.get::<ConnectionId>().is_some();
         let routed = match &self.tunnel {
             Some(tunnel) => config.route_inside(&mut parts, tells, tunnel),
             None if !is_connect(&parts) => config.route(&mut parts, tells),
@@ -84,11 +87,12 @@ where
                         let answer = Box::pin(async { opening.await.map(Next::Answer) });
                         ForwardProxyFuture::later(config, Marks::default(), answer)
                     }
-                    Err(error) => ForwardProxyFuture::answer(config, Marks::default(), Err(error)),
+                    Err(refused) => refuse(config, Marks::default(), parts.version, refused),
                 };
             }
         };
-        follow(&mut self.inner, config, routed, is_last, parts, Body::new(body))
+        let marks = Marks { is_passed_on: matches!(routed, Ok(Route::Further)), is_last, binds };
+        follow(&mut self.inner, config, routed, marks, parts, Body::new(body))
     }
 }
 
@@ -97,14 +101,13 @@ fn follow<S, R>(
     inner: &mut S,
     config: Arc<Config>,
     routed: Result<Route, Refused>,
-    is_last: bool,
+    marks: Marks,
     parts: Parts,
     body: Body,
 ) -> ForwardProxyFuture<S::Future>
 where
     S: Service<Request<Body>, Response = Response<R>, Future: Send> + Clone + Send + 'static,
 {
-    let marks = Marks { is_passed_on: matches!(routed, Ok(Route::Further)), is_last };
     match routed {
         Ok(Route::Inner | Route::Further) => {
             ForwardProxyFuture::forward(config, marks, inner.call(Request::from_parts(parts, body)))
@@ -117,8 +120,23 @@ where
             ForwardProxyFuture::later(config, marks, Box::pin(asking))
         }
         Ok(Route::Answer(answer)) => ForwardProxyFuture::answer(config, marks, Ok(*answer)),
-        Err(Refused::Error(error)) => ForwardProxyFuture::answer(config, marks, Err(error)),
-        Err(Refused::Status(status)) => ForwardProxyFuture::answer(config, marks, Ok(plain(status))),
+        Err(refused) => refuse(config, marks, parts.version, refused),
+    }
+}
+
+fn refuse<F>(config: Arc<Config>, marks: Marks, version: Version, refused: Refused) -> ForwardProxyFuture<F> {
+    match refused {
+        Refused::Error(error) => ForwardProxyFuture::answer(config, marks, Err(error)),
+        Refused::Status(status) => ForwardProxyFuture::answer(config, marks, Ok(plain(status))),
+        Refused::Later(error, wait) => {
+            // Over HTTP/2, other requests share the connection.
+            let marks = Marks { is_last: version <= Version::HTTP_11, ..marks };
+            let answer = Box::pin(async {
+                wait.over().await;
+                Err(error)
+            });
+            ForwardProxyFuture::later(config, marks, answer)
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{caps::Place, connect::Io};
 #[cfg(feature = "intercept")]
-use crate::transport::secured;
+use crate::transport::secured::Session;
 
 /// A client's stream, and its place among the tunnels: held for as long as the stream is there, also in the hands of whoever took an upgrade.
 pub(super) struct Stream {
@@ -27,7 +27,7 @@ pub(super) enum Kind {
         io: Io,
     },
     #[cfg(feature = "intercept")]
-    Tls(Box<tokio_rustls::server::TlsStream<Io>>),
+    Tls(Box<Session<tokio_rustls::server::TlsStream<Io>>>),
 }
 
 impl Stream {
@@ -71,7 +71,7 @@ impl AsyncRead for Stream {
                 Poll::Ready(Ok(()))
             }
             #[cfg(feature = "intercept")]
-            Kind::Tls(io) => secured::poll_read(&mut **io, cx, buf),
+            Kind::Tls(io) => io.poll_read(cx, buf),
         }
     }
 }

@@ -7,6 +7,7 @@
 //! | [`set_path`], [`set_query`] | replace the path or the query of a URI, in a hook or a layer |
 //! | [`Prefix`] | a validated path prefix under which an application is mounted |
 
+pub(crate) mod connection_auth;
 pub(crate) mod extended;
 pub(crate) mod fields;
 pub(crate) mod forwarded;

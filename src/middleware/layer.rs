@@ -1,6 +1,9 @@
 //! [`ProxyMiddleware`] and its builder.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use http::{
     HeaderName,
@@ -24,8 +27,9 @@ use crate::{
 
 /// Restores the client's view of a request behind a trusted proxy, and removes untrusted forwarding headers.
 ///
-/// It reads one set of [`ForwardedHeaders`] (default: [`ForwardedHeaders::WsgiProxy`]) from senders that [`Trust`]
-/// admits (default: none). The [module](super) documents what the application receives.
+/// It reads one set of [`ForwardedHeaders`] ([by default](ProxyMiddlewareBuilder::read_headers) the one that fits the
+/// trust policy) from senders that [`Trust`] admits (default: none). The [module](super) documents what the application
+/// receives.
 ///
 /// # Errors
 /// A refused request does not reach the application. The response has a status, no body, and the
@@ -58,7 +62,7 @@ pub struct ProxyMiddleware {
 #[must_use]
 pub struct ProxyMiddlewareBuilder {
     trust: Trust,
-    read_headers: ForwardedHeaders,
+    read_headers: Option<ForwardedHeaders>,
     restore: RestoredHeaders,
     carried: CarriedKeys,
     allowed_hosts: Option<Vec<String>>,
@@ -91,6 +95,8 @@ pub(super) struct Config {
     pub(super) connect_info: bool,
     pub(super) ignored: Rate,
     pub(super) refused: Rate,
+    /// Set once it was logged that a trusted sender sends another set of forwarding headers than the one that is read.
+    pub(super) other_set: AtomicBool,
 }
 
 impl ProxyMiddleware {
@@ -114,7 +120,7 @@ impl Default for ProxyMiddlewareBuilder {
     fn default() -> Self {
         Self {
             trust: Trust::default(),
-            read_headers: ForwardedHeaders::default(),
+            read_headers: None,
             restore: RestoredHeaders::default(),
             carried: CarriedKeys::default(),
             allowed_hosts: None,
@@ -137,15 +143,48 @@ impl ProxyMiddlewareBuilder {
         self
     }
 
-    /// Sets the one set of forwarding headers to read. Default: [`ForwardedHeaders::WsgiProxy`], as `ProxyApp` writes
-    /// by default. The headers of the other sets are removed unread.
+    /// Sets the one set of forwarding headers to read. The headers of the other sets are removed unread. Default:
+    /// [`ForwardedHeaders::WsgiProxy`] if the trust policy contains a signature, which only programs that speak this
+    /// protocol make; otherwise [`ForwardedHeaders::XForwarded`], which most other proxies write.
     ///
-    /// Most other proxies write [`ForwardedHeaders::XForwarded`].
+    /// The headers of a request never determine which set is read. If a trusted sender sends headers of other sets but
+    /// none of the set that is read, a warning is logged, once per layer.
+    ///
+    /// ```
+    /// use http::{Request, Response};
+    /// use nexthop::{
+    ///     Body, ProxyMiddleware,
+    ///     ext::{OriginalRequest, PeerAddr},
+    ///     middleware::Trust,
+    ///     protocol::ForwardedHeaders,
+    /// };
+    /// use tower::{Layer, ServiceExt};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), nexthop::BoxError> {
+    /// let app = tower::service_fn(async |request: Request<Body>| {
+    ///     let original = request.extensions().get::<OriginalRequest>();
+    ///     let scheme = original.expect("inserted by the layer").scheme().to_string();
+    ///     Ok::<_, std::convert::Infallible>(Response::new(scheme))
+    /// });
+    /// let ask = || {
+    ///     let request = Request::get("/").header("host", "app.example");
+    ///     let request = request.header("x-forwarded-proto", "https");
+    ///     let request = request.header("forwarded", "for=192.0.2.7;proto=http");
+    ///     let peer = PeerAddr::Tcp("127.0.0.1:4711".parse().expect("an address")); // inserted by `serve`
+    ///     request.extension(peer).body(Body::empty())
+    /// };
+    /// let layer = ProxyMiddleware::builder().trust(Trust::peers(["loopback"])?);
+    /// let by_default = layer.clone().build()?;
+    /// assert_eq!(by_default.layer(app).oneshot(ask()?).await?.body(), "https");
+    /// let rfc7239 = layer.read_headers(ForwardedHeaders::Rfc7239).build()?;
+    /// assert_eq!(rfc7239.layer(app).oneshot(ask()?).await?.body(), "http");
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "x-forwarded-for")]
     #[doc(alias = "x-forwarded-proto")]
     #[doc(alias = "forwarded")]
     pub const fn read_headers(mut self, read_headers: ForwardedHeaders) -> Self {
-        self.read_headers = read_headers;
+        self.read_headers = Some(read_headers);
         self
     }
 
@@ -270,13 +309,14 @@ impl ProxyMiddlewareBuilder {
         if self.accept_unsigned && verifiers.is_empty() {
             return Err(ConfigError::conflict("dangerous_accept_unsigned", "the trust policy contains no signature"));
         }
+        let by_policy = if verifiers.is_empty() { ForwardedHeaders::XForwarded } else { ForwardedHeaders::WsgiProxy };
         let hosts = self.allowed_hosts.map(|hosts| hosts.iter().map(|text| HostPattern::read(text)).collect());
         let config = Config {
             verifiers,
             accept_unsigned: self.accept_unsigned,
             body_timeout: self.body_timeout,
             trust: self.trust,
-            read_headers: self.read_headers,
+            read_headers: self.read_headers.unwrap_or(by_policy),
             restore: self.restore,
             carried: self.carried,
             allowed_hosts: hosts.transpose()?,
@@ -288,6 +328,7 @@ impl ProxyMiddlewareBuilder {
             connect_info: self.connect_info,
             ignored: Rate::default(),
             refused: Rate::default(),
+            other_set: AtomicBool::new(false),
         };
         Ok(ProxyMiddleware { config: Arc::new(config) })
     }

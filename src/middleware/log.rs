@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 /// Lets one line a minute through, the first at once.
 #[derive(Debug, Default)]
-pub(super) struct Rate {
+pub(crate) struct Rate {
     start: OnceLock<Instant>,
     /// When the next line may be written, in milliseconds since the start.
     next: AtomicU64,
@@ -21,7 +21,7 @@ pub(super) struct Rate {
 
 impl Rate {
     /// `Some(n)` if a line may be written now, where `n` were held back since the last one.
-    pub(super) fn pass(&self) -> Option<u64> {
+    pub(crate) fn pass(&self) -> Option<u64> {
         let now = Instant::now();
         let since = now.duration_since(*self.start.get_or_init(|| now)).as_millis().try_into().unwrap_or(u64::MAX);
         let next = self.next.load(Ordering::Relaxed);

@@ -14,7 +14,7 @@
 //! * no [owned header](crate::protocol#owned-headers): no forwarding header of any set and no carried key. Those of a
 //!   trusted sender are applied, the rest is discarded;
 //! * no [identity header](crate::protocol#identity-headers), which names a user, unless a peer sent it that is trusted
-//!   without a signature;
+//!   without a signature, or a layer of this program marked it with [`ext::KeepHeaders`](crate::ext::KeepHeaders);
 //! * with the feature `axum`: `OriginalUri` with the prefix, and `ConnectInfo<SocketAddr>` with the client's address,
 //!   for applications that do not use this crate's types. An unknown port is 0; an unknown client is `0.0.0.0:0`.
 //!
@@ -46,12 +46,10 @@
 //! use nexthop::{
 //!     ProxyMiddleware,
 //!     middleware::{RestoredHeaders, Trust},
-//!     protocol::ForwardedHeaders,
 //! };
 //!
 //! let layer = ProxyMiddleware::builder()
 //!     .trust(Trust::peers(["10.0.0.0/8", "loopback"])?)
-//!     .read_headers(ForwardedHeaders::XForwarded)
 //!     .restore(RestoredHeaders::default().host().prefix()) // besides the client and the scheme
 //!     .allowed_hosts(["example.com", "*.example.com"])
 //!     .build()?;
@@ -86,6 +84,8 @@ pub use future::ProxyMiddlewareFuture;
 #[cfg(feature = "forward")]
 pub(crate) use layer::HostPattern;
 pub use layer::{ProxyMiddleware, ProxyMiddlewareBuilder};
+#[cfg(feature = "intercept")]
+pub(crate) use log::Rate;
 pub use overrides::ForceHost;
 pub use service::ProxyMiddlewareService;
 pub use told::RestoredHeaders;

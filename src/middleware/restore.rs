@@ -228,11 +228,20 @@ fn without_traversal_path<'a>(headers: &HeaderMap, path: &'a str) -> Result<&'a 
     let Some(text) = sole(headers, &names::X_TRAVERSAL_PATH)? else { return Ok(path) };
     // The Python sender lost the first slash on the way.
     let rest = if text.is_empty() || text.starts_with('/') {
-        split(path, text)
+        below(path, text)
     } else {
-        path.strip_prefix('/').and_then(|path| split(path, text))
+        path.strip_prefix('/').and_then(|path| below(path, text))
     };
     rest.ok_or_else(|| refuse("the path does not begin with X-Traversal-Path"))
+}
+
+/// Returns the rest of `path` below `base`. A `/` at the end of `base` counts: the Python sender puts `/app/` before `/x` as
+/// `/app//x`. Only if it is the border itself (`/app/x`), it stays with the rest.
+fn below<'a>(path: &'a str, base: &str) -> Option<&'a str> {
+    match path.strip_prefix(base) {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => Some(rest),
+        _ => split(path, base),
+    }
 }
 
 fn without_traversal_query<'a>(headers: &HeaderMap, query: Option<&'a str>) -> Result<Option<&'a str>, Error> {

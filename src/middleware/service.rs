@@ -180,7 +180,7 @@ impl Config {
         if !self.carried.is_empty() && !matches!(word, Word::Nobody) {
             self.carried.decode(&mut parts.headers, &mut parts.extensions)?;
         }
-        if let Some(field) = strip(&mut parts.headers, self, word, keep_identity)
+        if let Some(field) = strip(&mut parts.headers, parts.extensions.get(), self, word, keep_identity)
             && let Some(suppressed) = self.ignored.pass()
         {
             let peer = &view.origin.peer;

@@ -9,7 +9,10 @@ use super::overrides::scheme;
 use crate::{
     error::{Error, ErrorKind},
     ext::Hop,
-    message::{forwarded, target::is_host},
+    message::{
+        forwarded,
+        target::{is_host, plain},
+    },
     protocol::{ForwardedHeaders, names},
 };
 
@@ -166,6 +169,7 @@ fn read_scheme(text: &[u8]) -> Result<Scheme, Error> {
 }
 
 pub(super) fn read_host(text: &[u8]) -> Result<Authority, Error> {
+    let text = plain(text);
     let authority = if is_host(text) { Authority::try_from(text).ok() } else { None };
     authority.ok_or_else(|| refuse("invalid forwarded host"))
 }

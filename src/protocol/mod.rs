@@ -54,19 +54,22 @@
 //! # Identity headers
 //!
 //! By these headers, common front servers name the user, the client's address or the requested path to an application
-//! that trusts them without a check. `*` stands for any characters or none. A receiver MAY have a longer list
-//! ([`identity_headers`](crate::middleware::ProxyMiddlewareBuilder::identity_headers)).
+//! that trusts them without a check. `*` stands for any characters or none; owned headers are excepted. A receiver MAY
+//! have a longer list ([`identity_headers`](crate::middleware::ProxyMiddlewareBuilder::identity_headers)).
 //!
 //! | names | set by |
 //! |---|---|
-//! | `Remote-Email`, `Remote-Groups`, `Remote-Name`, `Remote-User`, `X-Remote-*` | Authelia, Apache, nginx and others |
-//! | `X-Forwarded-Access-Token`, `X-Forwarded-Email`, `X-Forwarded-Groups`, `X-Forwarded-Preferred-Username`, `X-Forwarded-User`, `X-Auth-Request-*` | OAuth2 Proxy |
-//! | `X-Authenticated-*`, `X-Authentik-*`, `X-Pomerium-*`, `X-WebAuth-*` | Kong, authentik, Pomerium, Grafana's auth proxy |
-//! | `Tailscale-User-*`, `Cf-Access-*`, `X-Goog-Authenticated-User-*`, `X-Goog-IAP-JWT-Assertion`, `X-AppEngine-User-*`, `X-Amzn-OIDC-*`, `X-MS-Client-Principal*` | Tailscale, Cloudflare Access, Google IAP, App Engine, AWS load balancers, Azure |
-//! | `Client-Cert*`, `SSL-Client-*`, `X-Client-Cert*`, `X-SSL-Client-*`, `X-Forwarded-Client-Cert*`, `X-Forwarded-TLS-Client-Cert*` | TLS terminators that report client certificates (RFC 9440) |
-//! | `Remote-Addr`, `X-Real-IP`, `X-Client-IP`, `X-Cluster-Client-IP`, `X-Azure-ClientIP`, `True-Client-IP`, `Cf-Connecting-IP`, `Cf-Connecting-IPv6`, `Fastly-Client-IP`, `Fly-Client-IP` | proxies and CDNs that report the client's address |
-//! | `X-Original-Method`, `X-Original-URI`, `X-Original-URL`, `X-Rewrite-URL`, `X-Forwarded-Method`, `X-Forwarded-Path`, `X-Forwarded-Protocol`, `X-Forwarded-SSL`, `X-Forwarded-URI`, `X-Forwarded-URL` | proxies that report the original request |
+//! | `Remote-*`, `X-Remote-*` | Authelia, Apache, nginx and others |
+//! | `X-Auth-Request-*` | OAuth2 Proxy |
+//! | `X-Authenticated-*`, `X-Consumer-*`, `X-Credential-*`, `X-Anonymous-Consumer`, `X-Userinfo` | Kong, APISIX |
+//! | `X-Authentik-*`, `X-Pomerium-*`, `X-Teleport-*`, `Teleport-*`, `X-Vouch-*`, `X-WebAuth-*` | authentik, Pomerium, Teleport, `Vouch`, Grafana's auth proxy |
+//! | `Tailscale-User-*`, `Cf-Access-*`, `X-Goog-Authenticated-User-*`, `X-Goog-IAP-*`, `X-Apigateway-API-Userinfo`, `X-Endpoint-API-Userinfo`, `X-AppEngine-*`, `X-Amzn-OIDC-*`, `X-MS-Client-Principal*`, `X-MS-Token-*` | Tailscale, Cloudflare Access, Google Cloud, AWS load balancers, Azure |
+//! | `Client-Cert*`, `Client-Verify`, `SSL-*`, `TLS-Client-*`, `X-Client-Cert*`, `X-Client-DN*`, `X-Client-Issuer*`, `X-Client-Subject*`, `X-Client-Verify*`, `X-SSL-*`, `X-TLS-*`, `X-Amzn-Mtls-*`, `X-Amzn-TLS-*`, `X-ARR-*` | TLS terminators that report client certificates (RFC 9440) |
+//! | `Client-IP*`, `X-Client-IP*`, `X-Cluster-Client-IP`, `X-Real-*`, `X-True-Client-IP`, `X-Originating-IP`, `X-ProxyUser-IP`, `Proxy-Client-IP`, `WL-Proxy-*`, `HTTP-Client-IP`, `HTTP-X-Forwarded-For` | proxies that report the client's address |
+//! | `True-Client-IP`, `Cf-Connecting-*`, `Cf-Pseudo-IPv4`, `Cf-Visitor`, `Fastly-Client-*`, `Fastly-SSL`, `Fly-Client-*`, `Fly-Forwarded-*`, `Incap-Client-IP`, `DO-Connecting-IP`, `X-Azure-*`, `X-Nf-Client-*`, `X-Sucuri-ClientIP`, `X-Vercel-*` | CDNs and platforms |
+//! | `Forwarded-*`, `X-Forwarded`, `X-Forwarded-*`, `X-Original-For*`, `X-Original-Host*`, `X-Original-IP`, `X-Original-Method`, `X-Original-Path`, `X-Original-Port`, `X-Original-Proto*`, `X-Original-Remote-*`, `X-Original-Scheme`, `X-Original-UR*`, `X-Original-User*`, `X-Rewrite-*`, `X-Host`, `X-HTTP-Host-Override`, `X-HTTPS`, `X-Scheme`, `X-Url-Scheme`, `Front-End-HTTPS` | proxies that report the original request |
 //! | `X-Envoy-*` | Envoy |
+//! | `X-Accel-*`, `X-Sendfile*` | nginx and Rack: they choose a file that is served |
 //! | `Proxy` | attackers (httpoxy): CGI turns it into `HTTP_PROXY` |
 //!
 //! # Grammar of values
@@ -90,7 +93,10 @@
 //!
 //! # Forwarding headers of WSGIProxy
 //!
-//! [`ForwardedHeaders::WsgiProxy`] is the default of both ends.
+//! A sender writes [`ForwardedHeaders::WsgiProxy`] and [`ForwardedHeaders::XForwarded`] unless it is configured
+//! otherwise. A receiver reads [`ForwardedHeaders::WsgiProxy`] if its trust policy contains a signature,
+//! [`ForwardedHeaders::XForwarded`] otherwise, or the set that it is configured to read. It MUST NOT select the set by
+//! the headers of a request.
 //!
 //! The last column holds for a receiver that trusts the socket's peer: it applies the client and the scheme, and the
 //! rest only if [configured](crate::middleware::ProxyMiddlewareBuilder::restore). A receiver that trusts a signature
@@ -114,7 +120,7 @@
 //!
 //! The sender joins the queries as `client "&" href` if the client's target has a `?`, even with an empty query, and
 //! sends `href` alone if the target has no `?`. A receiver MUST accept `X-Traversal-Path: myapp`, without the slash, as
-//! `/myapp`: the first implementation sent it so.
+//! `/myapp`, and `/myapp/` as the whole beginning of `/myapp//article`: the first implementation sent them so.
 //!
 //! # De-facto forwarding headers
 //!
@@ -263,11 +269,15 @@ assert_eq!(headers["x-wsgiproxy-bin-1"], "user postcard:BwVhbGljZQ==");
 //! X-Forwarded-Script-Name: /app
 //! X-Traversal-Path: /v2
 //! X-Traversal-Query-String: key=2
+//! X-Forwarded-Host: shop.example
+//! X-Forwarded-Proto: https
+//! X-Forwarded-Port: 443
+//! X-Forwarded-Prefix: /app
 //! X-WSGIProxy-Str-1: REMOTE_USER alice
 //! X-WSGIProxy-Version: 0.1
 //! ```
 //!
-//! If the receiver trusts the sender for all of these headers, the application receives `GET /cart?x=1` with
+//! If the receiver trusts the sender for all of these headers and reads those of WSGIProxy, the application receives `GET /cart?x=1` with
 //! `Host: shop.example`, the prefix `/app`, the scheme `https`, the client 198.51.100.7 and `REMOTE_USER` in the
 //! request's extensions, and none of these headers.
 

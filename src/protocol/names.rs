@@ -10,6 +10,8 @@
 
 use http::HeaderName;
 
+use super::ForwardedHeaders;
+
 /// `X-Forwarded-For`: the client's address; a list, farthest first. In the classic and in the de-facto family.
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// `X-Forwarded-Server`: host and port the client asked. Classic family.
@@ -75,6 +77,37 @@ pub(crate) fn is_owned(name: &HeaderName) -> bool {
     name == b"forwarded"
 }
 
+/// True for a header that only this set of forwarding headers has, in its own spelling.
+pub(crate) fn is_of_set(name: &HeaderName, set: ForwardedHeaders) -> bool {
+    set_of(name) == Some(set)
+}
+
+/// True for a header of any set of forwarding headers, in its own spelling.
+pub(crate) fn is_forwarding(name: &HeaderName) -> bool {
+    *name == X_FORWARDED_FOR || set_of(name).is_some()
+}
+
+/// True for a header of this set that another set has, too.
+pub(crate) fn is_shared(name: &HeaderName, set: ForwardedHeaders) -> bool {
+    *name == X_FORWARDED_FOR && set != ForwardedHeaders::Rfc7239
+}
+
+fn set_of(name: &HeaderName) -> Option<ForwardedHeaders> {
+    match name.as_str() {
+        "x-forwarded-server"
+        | "x-forwarded-scheme"
+        | "x-forwarded-script-name"
+        | "x-script-name"
+        | "x-traversal-path"
+        | "x-traversal-query-string" => Some(ForwardedHeaders::WsgiProxy),
+        "x-forwarded-proto" | "x-forwarded-host" | "x-forwarded-port" | "x-forwarded-prefix" => {
+            Some(ForwardedHeaders::XForwarded)
+        }
+        "forwarded" => Some(ForwardedHeaders::Rfc7239),
+        _ => None,
+    }
+}
+
 /// True for fields by which well-known front servers tell an application who its client is, or what it asked for.
 ///
 /// An application behind such a server believes them blindly, so the sender does not pass on what strangers write
@@ -82,45 +115,22 @@ pub(crate) fn is_owned(name: &HeaderName) -> bool {
 /// [specification](crate::protocol#identity-headers).
 #[must_use]
 pub(crate) fn is_identity(name: &HeaderName) -> bool {
-    let name = name.as_str().as_bytes();
-    let (name, like) = match behind_x(name) {
-        Some(rest) if rest.first() == Some(&b'f') => match strip(rest, b"forwarded-") {
-            Some(rest) => (rest, FORWARDED_IDENTITIES),
-            None => return false,
-        },
+    let bytes = name.as_str().as_bytes();
+    let (rest, like) = match behind_x(bytes) {
         Some(rest) => (rest, x_identities(rest)),
-        None => (name, identities(name)),
+        None => (bytes, identities(bytes)),
     };
-    like.iter().any(|like| is_like(name, like))
+    // Some patterns are wide enough to include headers of this protocol.
+    like.iter().any(|like| is_like(rest, like)) && !is_owned(name)
 }
 
 /// False for names that are neither [owned](is_owned) nor an [identity](is_identity) by their first letters: most, at the cost of one look.
 pub(crate) fn may_matter(name: &HeaderName) -> bool {
     match name.as_str().as_bytes() {
-        [b'x', dash, rest @ ..] if fold(*dash) == b'-' => matches!(
-            rest,
-            [b'a', b'm' | b'p' | b'u' | b'z', ..]
-                | [b'c', b'l', ..]
-                | [b'e', b'n', ..]
-                | [b'f', b'o', ..]
-                | [b'g', b'o', ..]
-                | [b'm', b's', ..]
-                | [b'o', b'r', ..]
-                | [b'p', b'o', ..]
-                | [b'r', b'e', b'a' | b'm' | b'w', ..] // many of anybody's begin with `X-Re`
-                | [b's', b'c' | b's', ..]
-                | [b't', b'r', ..]
-                | [b'w', b'e' | b's', ..]
-        ),
-        rest => matches!(
-            rest,
-            [b'c', b'f' | b'l', ..]
-                | [b'f', b'a' | b'l' | b'o', ..]
-                | [b'p', b'r', ..]
-                | [b'r', b'e', ..]
-                | [b's', b's', ..]
-                | [b't', b'a' | b'r', ..]
-        ),
+        [b'x', dash, rest @ ..] if fold(*dash) == b'-' => {
+            matches!(rest, [b'w', b's', ..]) || !x_identities(rest).is_empty()
+        }
+        rest => !identities(rest).is_empty(),
     }
 }
 
@@ -150,41 +160,66 @@ fn begins_wsgiproxy(rest: &[u8]) -> bool {
 const FORWARDED_SUFFIXES: &[&[u8]] =
     &[b"for", b"host", b"port", b"proto", b"prefix", b"scheme", b"server", b"script-name"];
 
-/// Behind `X-Forwarded-`; with `*`, all that begin so.
-const FORWARDED_IDENTITIES: &[&[u8]] = &[
-    b"access-token",
-    b"client-cert*",
-    b"email",
-    b"groups",
-    b"method",
-    b"path",
-    b"preferred-username",
-    b"protocol",
-    b"ssl",
-    b"tls-client-cert*",
-    b"uri",
-    b"url",
-    b"user",
-];
-
-/// Behind `X-`, by their first two letters, so that most fields are done with after one look.
+/// Behind `X-`, by their first letters, so that most fields are done with after one look. With a last `*`, a pattern stands for all that
+/// begin so.
 fn x_identities(name: &[u8]) -> &'static [&'static [u8]] {
     match name {
-        [b'a', b'm', ..] => &[b"amzn-oidc-*"],
-        [b'a', b'p', ..] => &[b"appengine-user-*"],
+        [b'a', b'c', b'c', b'e', ..] => &[b"accel-*"], // not `X-Access-Token`
+        [b'a', b'm', ..] => &[b"amzn-mtls-*", b"amzn-oidc-*", b"amzn-tls-*"],
+        [b'a', b'n', ..] => &[b"anonymous-consumer"],
+        [b'a', b'p', b'i' | b'p', ..] => &[b"apigateway-api-userinfo", b"appengine-*"],
+        [b'a', b'r', ..] => &[b"arr-*"],
         [b'a', b'u', ..] => &[b"auth-request-*", b"authenticated-*", b"authentik-*"],
-        [b'a', b'z', ..] => &[b"azure-clientip"],
-        [b'c', b'l', ..] => &[b"client-cert*", b"client-ip", b"cluster-client-ip"],
-        [b'e', b'n', ..] => &[b"envoy-*"],
-        [b'g', b'o', ..] => &[b"goog-authenticated-user-*", b"goog-iap-jwt-assertion"],
-        [b'm', b's', ..] => &[b"ms-client-principal*"],
-        [b'o', b'r', ..] => &[b"original-method", b"original-uri", b"original-url"],
+        [b'a', b'z', ..] => &[b"azure-*"],
+        [b'c', b'l', ..] => &[
+            b"client-cert*",
+            b"client-dn*",
+            b"client-ip*",
+            b"client-issuer*",
+            b"client-subject*",
+            b"client-verify*",
+            b"cluster-client-ip",
+        ],
+        [b'c', b'o', ..] => &[b"consumer-*"],
+        [b'c', b'r', ..] => &[b"credential-*"],
+        [b'e', b'n', ..] => &[b"endpoint-api-userinfo", b"envoy-*"],
+        [b'f', b'o', ..] => &[b"forwarded", b"forwarded-*"],
+        [b'g', b'o', ..] => &[b"goog-authenticated-user-*", b"goog-iap-*"],
+        [b'h', b'o', ..] => &[b"host"],
+        [b'h', b't', ..] => &[b"http-host-override", b"https"],
+        [b'm', b's', ..] => &[b"ms-client-principal*", b"ms-token-*"],
+        [b'n', b'f', ..] => &[b"nf-client-*"],
+        [b'o', b'r', ..] => &[
+            b"original-for*",
+            b"original-host*",
+            b"original-ip",
+            b"original-method",
+            b"original-path",
+            b"original-port",
+            b"original-proto*",
+            b"original-remote-*",
+            b"original-scheme",
+            b"original-ur*",
+            b"original-user*",
+            b"originating-ip",
+        ],
         [b'p', b'o', ..] => &[b"pomerium-*"],
+        [b'p', b'r', ..] => &[b"proxyuser-ip"],
         // Many of anybody's fields begin with `X-Re`.
-        [b'r', b'e', b'a', ..] => &[b"real-ip"],
+        [b'r', b'e', b'a', ..] => &[b"real-*"],
         [b'r', b'e', b'm', ..] => &[b"remote-*"],
-        [b'r', b'e', b'w', ..] => &[b"rewrite-url"],
-        [b's', b's', ..] => &[b"ssl-client-*"],
+        [b'r', b'e', b'w', ..] => &[b"rewrite-*"],
+        [b's', b'c', ..] => &[b"scheme"],
+        [b's', b'e', ..] => &[b"sendfile*"],
+        [b's', b's', ..] => &[b"ssl-*"],
+        [b's', b'u', ..] => &[b"sucuri-clientip"],
+        [b't', b'e', ..] => &[b"teleport-*"],
+        [b't', b'l', ..] => &[b"tls-*"],
+        [b't', b'r', ..] => &[b"true-client-ip"],
+        [b'u', b'r', ..] => &[b"url-scheme"],
+        [b'u', b's', ..] => &[b"userinfo"],
+        [b'v', b'e', ..] => &[b"vercel-*"],
+        [b'v', b'o', ..] => &[b"vouch-*"],
         [b'w', b'e', ..] => &[b"webauth-*"],
         _ => &[],
     }
@@ -192,15 +227,23 @@ fn x_identities(name: &[u8]) -> &'static [&'static [u8]] {
 
 fn identities(name: &[u8]) -> &'static [&'static [u8]] {
     match name {
-        [b'c', b'f', ..] => &[b"cf-access-*", b"cf-connecting-ip", b"cf-connecting-ipv6"],
-        [b'c', b'l', ..] => &[b"client-cert*"],
-        [b'f', b'a', ..] => &[b"fastly-client-ip"],
-        [b'f', b'l', ..] => &[b"fly-client-ip"],
-        [b'p', b'r', ..] => &[b"proxy"],
-        [b'r', b'e', ..] => &[b"remote-addr", b"remote-email", b"remote-groups", b"remote-name", b"remote-user"],
-        [b's', b's', ..] => &[b"ssl-client-*"],
+        [b'c', b'f', ..] => &[b"cf-access-*", b"cf-connecting-*", b"cf-pseudo-ipv4", b"cf-visitor"],
+        [b'c', b'l', ..] => &[b"client-cert*", b"client-ip*", b"client-verify"],
+        [b'd', b'o', ..] => &[b"do-connecting-ip"],
+        [b'f', b'a', ..] => &[b"fastly-client-*", b"fastly-ssl"],
+        [b'f', b'l', ..] => &[b"fly-client-*", b"fly-forwarded-*"],
+        [b'f', b'o', ..] => &[b"forwarded-*"],
+        [b'f', b'r', b'o', b'n', ..] => &[b"front-end-https"], // not `From`
+        [b'h', b't', ..] => &[b"http-client-ip", b"http-x-forwarded-for"],
+        [b'i', b'n', ..] => &[b"incap-client-ip"],
+        [b'p', b'r', b'o', ..] => &[b"proxy", b"proxy-client-ip"],
+        [b'r', b'e', b'm', ..] => &[b"remote-*"],
+        [b's', b's', ..] => &[b"ssl-*"],
         [b't', b'a', ..] => &[b"tailscale-user-*"],
-        [b't', b'r', ..] => &[b"true-client-ip"],
+        [b't', b'e', b'l', ..] => &[b"teleport-*"],
+        [b't', b'l', ..] => &[b"tls-client-*"],
+        [b't', b'r', b'u', ..] => &[b"true-client-ip"],
+        [b'w', b'l', ..] => &[b"wl-proxy-*"],
         _ => &[],
     }
 }
@@ -280,7 +323,33 @@ mod tests {
         "cf-connecting-ip",
         "client-cert",
         "client-cert-chain",
+        "client-ip",
         "fly-client-ip",
+        "forwarded-for",
+        "forwarded-proto",
+        "front-end-https",
+        "http-x-forwarded-for",
+        "wl-proxy-client-ip",
+        "proxy-client-ip",
+        "x-accel-mapping",
+        "x-amzn-mtls-clientcert",
+        "x-amzn-mtls-clientcert-leaf",
+        "x-appengine-inbound-appid",
+        "x-azure-clientip",
+        "x-client-verify",
+        "x-consumer-username",
+        "x-forwarded",
+        "x-forwarded-",
+        "x-forwarded-form",
+        "x-forwarded-ssl",
+        "x-host",
+        "x-original-for",
+        "x-original-forwarded-for",
+        "x-original-host",
+        "x-original-proto",
+        "x-sendfile-type",
+        "x-ssl-cert",
+        "x-url-scheme",
         "proxy",
         "remote-user",
         "tailscale-user-login",
@@ -316,7 +385,6 @@ mod tests {
         "content-digest",
         "content-length",
         "cookie",
-        "forwarded-for",
         "from",
         "host",
         "if-none-match",
@@ -332,10 +400,14 @@ mod tests {
         "x",
         "x-",
         "x-api-key",
+        "x-access-token",
+        "x-auth-token",
+        "x-client-version",
         "x-csrf-token",
-        "x-forwarded",
-        "x-forwarded-",
-        "x-forwarded-form",
+        "x-forwardedish",
+        "x-hostname",
+        "x-http-method-override",
+        "x-original-filename",
         "x-request-id",
         "x-requested-with",
         "x-wsgi",
@@ -399,12 +471,14 @@ mod tests {
     /// All entries of the lists, with a last `*` for those that stand for more than one name.
     fn identity_patterns() -> BTreeSet<String> {
         let letters = || b'a'..=b'z';
-        let starts = letters().flat_map(|one| letters().map(move |other| [one, other])).flat_map(|[one, other]| {
-            std::iter::once(vec![one, other]).chain(letters().map(move |third| vec![one, other, third]))
-        });
-        let lists = starts
-            .flat_map(|start| [("", identities(&start)), ("x-", x_identities(&start))])
-            .chain([("x-forwarded-", FORWARDED_IDENTITIES)]);
+        let starts = |of: Vec<Vec<u8>>| -> Vec<Vec<u8>> {
+            of.iter().flat_map(|start| letters().map(move |letter| [&start[..], &[letter]].concat())).collect()
+        };
+        let two = starts(starts(vec![Vec::new()]));
+        let three = starts(two.clone());
+        let four = ["x-acce", "fron"].map(|start| start.trim_start_matches("x-").as_bytes().to_vec());
+        let lists = two.into_iter().chain(three).chain(four);
+        let lists = lists.flat_map(|start| [("", identities(&start)), ("x-", x_identities(&start))]);
         lists
             .flat_map(|(before, list)| list.iter().map(move |like| format!("{before}{}", like.escape_ascii())))
             .collect()

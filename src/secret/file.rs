@@ -1,4 +1,4 @@
-//! Secrets in a file: read, checked, and read again when the file changes.
+//! Secrets in a file, which is read again when it changes.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::MIN_BYTES;
 use crate::{error::ConfigError, protocol::keyring::check_id};
 
-/// A file of secrets, as it was when it could last be used.
+/// A file of secrets, with the contents of its last successful read.
 pub(super) struct File {
     path: PathBuf,
     private: bool,
@@ -23,9 +23,9 @@ pub(super) struct File {
 
 struct State {
     secrets: Arc<Secrets>,
-    /// Counts the changes of `secrets`.
+    /// Number of changes of `secrets`.
     generation: u64,
-    /// What the file looked like when it was last read, be it with success or not; `None` if it was not there.
+    /// Metadata of the file at the last read, successful or not; `None` if the file did not exist.
     looked: Option<Look>,
 }
 
@@ -37,7 +37,7 @@ pub(super) enum Secrets {
 /// An id and its secret.
 type Line = (String, Zeroizing<Vec<u8>>);
 
-/// By what a changed file is told from an unchanged one.
+/// File metadata that reveals a change.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Look {
     modified: Option<SystemTime>,
@@ -57,7 +57,7 @@ impl File {
         (state.generation, Arc::clone(&state.secrets))
     }
 
-    /// Reads the file again if it looks different. What cannot be used is reported once for each change.
+    /// Reads the file again if its metadata changed. An unusable file is reported once for each change.
     pub(super) fn look(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let looked = fs::metadata(&self.path).ok().map(|metadata| Look::of(&metadata));
@@ -91,7 +91,7 @@ fn read(path: &Path, private: bool) -> Result<(Secrets, Look), ConfigError> {
     let fail = |why: String| ConfigError::secret(path.display().to_string(), why);
     let unreadable = |error: io::Error| fail(format!("cannot be read: {error}"));
 
-    // Before it is opened: to open a pipe waits for its writer.
+    // Checked before opening, since opening a pipe waits for its writer.
     if !fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err(fail("is not a regular file".into()));
     }
@@ -99,7 +99,7 @@ fn read(path: &Path, private: bool) -> Result<(Secrets, Look), ConfigError> {
     let metadata = file.metadata().map_err(unreadable)?;
     check_permissions(path, &metadata, private)?;
 
-    // As large as ever needed, so that no copy is left behind when it grows.
+    // Allocated at the maximum size: growing would leave a copy of the secret in freed memory.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE_BYTES + 1));
     file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     let secrets = parse(&bytes).map_err(fail)?;
@@ -125,7 +125,7 @@ fn check_permissions(_path: &Path, _metadata: &fs::Metadata, _private: bool) -> 
     Ok(())
 }
 
-/// The error is a reason without any part of the file.
+/// Parses the file. The error contains no part of the file.
 fn parse(bytes: &[u8]) -> Result<Secrets, String> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err("is empty".into());

@@ -16,8 +16,8 @@ fn mac(keyring: &Keyring, id: &str) -> Option<Vec<u8>> {
 #[track_caller]
 fn refused(path: &Path, why: &str) {
     let error = Secret::from_file(path).unwrap_err().to_string();
-    assert!(error.contains(&path.display().to_string()), "{error} names the path");
-    assert!(error.contains(why), "{error} says {why}");
+    assert!(error.contains(&path.display().to_string()), "{error}: the path is missing");
+    assert!(error.contains(why), "{error}: expected {why}");
 }
 
 #[test]
@@ -170,8 +170,8 @@ fn files_are_looked_at_once_a_second_at_most() {
 
     fs::write(&path, format!("eleven {BASE64}")).unwrap();
     assert!(keyring.newer(&second, at(1_999)).is_none());
-    assert!(keyring.newer(&first, at(1_999)).is_some(), "somebody else had looked");
-    assert!(keyring.newer(&second, at(0)).is_some(), "also when the clock was set back");
+    assert!(keyring.newer(&first, at(1_999)).is_some(), "another caller had read the file");
+    assert!(keyring.newer(&second, at(0)).is_some(), "the clock was set back");
 }
 
 #[test]

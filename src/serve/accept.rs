@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{sync::Semaphore, time};
 
-use super::{Accepted, Drain, Listener, Serve, dispatch::Served};
+use super::{Accepted, Drain, HttpService, Listener, Serve};
 
 /// Runs a server until its graceful shutdown is complete. Made by awaiting [`Serve`].
 ///
@@ -59,7 +59,7 @@ impl Drained {
 pub(super) async fn run<L, S>(Serve { mut listener, service, settings, shutdown }: Serve<L, S>) -> Drained
 where
     L: Listener,
-    S: Served,
+    S: HttpService,
 {
     let connections = Arc::new(settings.connections());
     let permits = settings.max_connections.map(|limit| Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))));

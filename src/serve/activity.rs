@@ -11,7 +11,7 @@ use std::{
 use http::Extensions;
 use tokio::time::Instant;
 
-use super::sending::Sending;
+use super::{delivery::Delivery, sending::Sending};
 use crate::ext::is_of_connection;
 
 /// What the timers of a connection go by. Times are milliseconds from its acceptance.
@@ -31,6 +31,7 @@ pub(super) struct Activity {
     /// How often the socket took something. Wraps around.
     writes: AtomicU32,
     pub(super) sending: Sending,
+    pub(super) delivery: Delivery,
     /// A map of the last request, of which the next makes use.
     spare: Mutex<Extensions>,
 }
@@ -45,6 +46,7 @@ impl Activity {
             held_up_since: AtomicU64::new(0),
             writes: AtomicU32::new(0),
             sending: Sending::default(),
+            delivery: Delivery::default(),
             spare: Mutex::default(),
         })
     }
@@ -122,6 +124,10 @@ impl InFlight {
         } else {
             self.activity.held_up.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    pub(super) fn delivery(&self) -> &Delivery {
+        &self.activity.delivery
     }
 
     /// Keeps the map for the next request, if nothing stands in it that is of this one.

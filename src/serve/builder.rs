@@ -4,24 +4,18 @@
 use std::sync::Arc;
 use std::{fmt, pin::Pin, time::Duration};
 
-use http::{Request, Response};
-use http_body::Body;
-use hyper::body::Incoming;
-use tower_service::Service;
-
 use super::{
-    Drain, Listener, ProxyProtocol,
+    Drain, HttpService, Listener, ProxyProtocol,
     accept::{self, Drained, Serving},
-    settings::{Settings, or_forever},
+    settings::Settings,
 };
-use crate::error::BoxError;
+use crate::timeout::or_longest;
 
 /// Serves `service` on `listener` until a graceful shutdown.
 ///
-/// Returns a builder that is awaited: `serve(listener, app).await`. The service is any `Clone` tower service of hyper's
-/// requests: an axum `Router` (itself, not its `into_make_service()`), a `ProxyApp`, a stack of layers. A service whose
-/// requests have another body type is adapted with
-/// `map_request(|request: Request<Incoming>| request.map(nexthop::Body::new))`.
+/// Returns a builder that is awaited: `serve(listener, app).await`. The service is any [`HttpService`]: an axum
+/// `Router` (itself, not its `into_make_service()`), a `ProxyApp`, a stack of layers. A service whose requests have
+/// another body type is adapted with `map_request(|request: Request<Incoming>| request.map(nexthop::Body::new))`.
 ///
 /// An `Err` of type [`crate::Error`], as `ExactProxy` returns, is answered with its [`status`](crate::Error::status)
 /// and an empty body. Any other `Err` closes the connection.
@@ -29,16 +23,11 @@ use crate::error::BoxError;
 /// The [module documentation](mod@crate::serve) lists timeouts, limits and protocols, and has an example.
 #[doc(alias = "server")]
 #[doc(alias = "hyper server")]
-// The bounds are those of `IntoFuture`: said here, too, so that what does not fit is named where it is given, not at the `await`.
-pub fn serve<L, S, ResB>(listener: L, service: S) -> Serve<L, S>
+// The bounds of `IntoFuture` are repeated here, so that the compiler reports an argument that does not fit, not the `await`.
+pub fn serve<L, S>(listener: L, service: S) -> Serve<L, S>
 where
     L: Listener,
-    S: Service<Request<Incoming>, Response = Response<ResB>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Into<BoxError>,
-    ResB: Body + Send + 'static,
-    ResB::Data: Send,
-    ResB::Error: Into<BoxError>,
+    S: HttpService,
 {
     Serve { listener, service, settings: Settings::default(), shutdown: None }
 }
@@ -64,7 +53,7 @@ impl<L, S> Serve<L, S> {
     #[doc(alias = "header_read_timeout")]
     #[doc(alias = "slowloris")]
     pub fn header_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.settings.limits.head = or_forever(limit);
+        self.settings.limits.head = or_longest(limit);
         self
     }
 
@@ -80,14 +69,14 @@ impl<L, S> Serve<L, S> {
     /// which only the owner of the tunnel sees: the server cuts the tunnel together with its connection only.
     #[doc(alias = "send timeout")]
     pub fn write_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.settings.limits.write = or_forever(limit);
+        self.settings.limits.write = or_longest(limit);
         self
     }
 
     /// Sets the timeout for the PROXY protocol header and the TLS handshake together. Default: 10 s. `None` disables
     /// it.
     pub fn handshake_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.settings.handshake_timeout = or_forever(limit);
+        self.settings.handshake_timeout = or_longest(limit);
         self
     }
 
@@ -167,7 +156,8 @@ impl<L, S> Serve<L, S> {
 
     /// Serves TLS on each connection (after the PROXY protocol header, if one is required). Default: clear text.
     ///
-    /// If the configuration has no ALPN names, the names of the enabled HTTP versions are offered. The cookbook page
+    /// If the configuration has no ALPN names, the enabled HTTP versions are selected by ALPN: `h2`, `http/1.1` or
+    /// `http/1.0`, in this order. Names in the configuration are used as they are. The cookbook page
     /// [`https`](crate::cookbook::https) loads a configuration from files.
     #[doc(alias = "https")]
     #[doc(alias = "rustls")]
@@ -214,7 +204,7 @@ impl<L, S> Serve<L, S> {
     #[doc(alias = "shutdown timeout")]
     #[doc(alias = "grace period")]
     pub fn drain_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.settings.drain_timeout = or_forever(limit);
+        self.settings.drain_timeout = or_longest(limit);
         self
     }
 
@@ -227,15 +217,10 @@ impl<L, S> Serve<L, S> {
     }
 }
 
-impl<L, S, ResB> IntoFuture for Serve<L, S>
+impl<L, S> IntoFuture for Serve<L, S>
 where
     L: Listener,
-    S: Service<Request<Incoming>, Response = Response<ResB>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Into<BoxError>,
-    ResB: Body + Send + 'static,
-    ResB::Data: Send,
-    ResB::Error: Into<BoxError>,
+    S: HttpService,
 {
     type Output = Drained;
     type IntoFuture = Serving;

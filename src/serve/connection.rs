@@ -23,15 +23,22 @@ use tokio::{
 use super::streams::Streams;
 use super::{
     activity::Activity,
-    dispatch::{Dispatch, Served},
+    dispatch::Dispatch,
     drain::{DrainGuard, DrainOf},
     drive::{Limits, drive},
+    http_service::HttpService,
     listener::Accepted,
     proxy_protocol::{self, ProxyProtocol},
     stream::{Guarded, Stream},
     watch::{Phase, Watch},
 };
-use crate::{error::BoxError, ext::PeerAddr, transport::Client};
+#[cfg(feature = "tls")]
+use crate::transport::secured::Session;
+use crate::{
+    error::BoxError,
+    ext::{ConnectionId, PeerAddr},
+    transport::Client,
+};
 
 /// How the connections of one server are treated.
 pub(super) struct Connections {
@@ -86,7 +93,7 @@ impl Connections {
         permit: Option<OwnedSemaphorePermit>,
     ) where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        S: Served,
+        S: HttpService,
     {
         let (watch, activity) = (guard.watch().clone(), Activity::new());
         let client = (Client::of::<Stream<Io>>(guard.gauge(), watch.clone()), guard.drain());
@@ -124,7 +131,7 @@ impl Connections {
             let tls = until(deadline, acceptor.accept(io)).await??;
             let protocol = Protocol::agreed(tls.get_ref().1);
             activity.touch();
-            return Ok(Established { stream: Stream::Tls(Box::new(tls)), peer, tls: true, protocol });
+            return Ok(Established { stream: Stream::Tls(Box::new(Session::new(tls))), peer, tls: true, protocol });
         }
         activity.touch();
         #[cfg(feature = "http2")]
@@ -146,11 +153,12 @@ impl Connections {
     ) -> Result<(), BoxError>
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        S: Served,
+        S: HttpService,
     {
         let io = TokioIo::new(stream);
         let service = Dispatch {
             service,
+            id: ConnectionId::new(),
             peer,
             tls,
             client,

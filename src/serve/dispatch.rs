@@ -6,7 +6,8 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
-use http::{Extensions, Request, Response, StatusCode, Version, uri::Scheme};
+use bytes::Buf;
+use http::{Extensions, Method, Request, Response, StatusCode, Version, uri::Scheme};
 use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use pin_project_lite::pin_project;
@@ -17,34 +18,16 @@ use super::{
     drain::DrainOf,
 };
 use crate::{
-    error::{BoxError, Error},
-    ext::{InClear, OverTls, PeerAddr},
-    message::fields::has_padded_value,
+    error::{BoxError, Error, ErrorKind},
+    ext::{ConnectionId, InClear, OverTls, PeerAddr},
+    message::{fields::has_padded_value, framing::agree},
     transport::Client,
 };
-
-/// What can be served. `serve` itself says the same in words of its own, because it is there that somebody reads what does not fit.
-pub(crate) trait Served:
-    Service<Request<Incoming>, Response = Response<Self::Body>, Error: Into<BoxError>, Future: Send + 'static>
-    + Clone
-    + Send
-    + 'static
-{
-    type Body: Body<Data: Send, Error: Into<BoxError>> + Send + 'static;
-}
-
-impl<S, B> Served for S
-where
-    S: Service<Request<Incoming>, Response = Response<B>, Error: Into<BoxError>, Future: Send + 'static>,
-    S: Clone + Send + 'static,
-    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
-{
-    type Body = B;
-}
 
 /// What one connection does with its requests: tell where each came from, call a clone of the service, answer.
 pub(super) struct Dispatch<S> {
     pub(super) service: S,
+    pub(super) id: ConnectionId,
     pub(super) peer: Option<PeerAddr>,
     pub(super) tls: bool,
     /// For whoever makes a tunnel of the connection.
@@ -61,8 +44,8 @@ impl<S> Dispatch<S> {
         if extensions.is_empty() {
             *extensions = self.activity.extensions();
             // Nothing else stands in those of the last request.
-            let says_as_much = extensions.len() == usize::from(self.peer.is_some()) + usize::from(self.tls);
-            if says_as_much && extensions.get() == self.peer.as_ref() {
+            let says_as_much = extensions.len() == 1 + usize::from(self.peer.is_some()) + usize::from(self.tls);
+            if says_as_much && extensions.get() == Some(&self.id) && extensions.get() == self.peer.as_ref() {
                 return;
             }
             extensions.clear();
@@ -72,6 +55,7 @@ impl<S> Dispatch<S> {
             extensions.insert(client);
             extensions.insert(drain);
         }
+        extensions.insert(self.id.clone());
         if let Some(peer) = &self.peer {
             extensions.insert(peer.clone());
         }
@@ -95,6 +79,7 @@ impl<S, ResB> hyper::service::Service<Request<Incoming>> for Dispatch<S>
 where
     S: Service<Request<Incoming>, Response = Response<ResB>> + Clone,
     S::Error: Into<BoxError>,
+    ResB: Body<Error: Into<BoxError>>,
 {
     type Response = Response<AnswerBody<ResB>>;
     type Error = BoxError;
@@ -106,8 +91,9 @@ where
             self.activity.sending.heard_all();
         }
         if let Some(status) = self.refusal(&request) {
-            return Answer { state: State::Refused { status }, in_flight };
+            return Answer { state: State::Refused { status }, in_flight, method: RequestMethod::Other };
         }
+        let method = RequestMethod::of(request.method());
         self.introduce(request.extensions_mut());
         if !self.tls && request.uri().scheme() == Some(&Scheme::HTTPS) {
             request.extensions_mut().insert(InClear);
@@ -119,7 +105,7 @@ where
             Poll::Ready(Err(error)) => State::Failed { error: Some(error.into()) },
             Poll::Pending => State::Waiting { service, request: Some(request) },
         };
-        Answer { state, in_flight }
+        Answer { state, in_flight, method }
     }
 }
 
@@ -129,6 +115,37 @@ pin_project! {
         #[pin]
         state: State<S, S::Future>,
         in_flight: Option<InFlight>,
+        method: RequestMethod,
+    }
+}
+
+/// The methods that decide whether a response has a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RequestMethod {
+    Head,
+    Connect,
+    Other,
+}
+
+impl RequestMethod {
+    fn of(method: &Method) -> Self {
+        match *method {
+            Method::HEAD => Self::Head,
+            Method::CONNECT => Self::Connect,
+            _ => Self::Other,
+        }
+    }
+
+    /// Makes the response's `Content-Length` agree with its body, and returns the number of bytes that the body must
+    /// have. hyper does neither: it would send any number of bytes under any length, and use the connection again.
+    fn agree<B: Body>(self, response: &mut Response<B>) -> Option<u64> {
+        let status = response.status();
+        if self == Self::Connect && status.is_success() {
+            return None;
+        }
+        let body = response.body();
+        let exact = if body.is_end_stream() { Some(0) } else { body.size_hint().exact() };
+        agree(response.headers_mut(), status, self == Self::Head, exact)
     }
 }
 
@@ -146,6 +163,7 @@ impl<S, ResB> Future for Answer<S>
 where
     S: Service<Request<Incoming>, Response = Response<ResB>>,
     S::Error: Into<BoxError>,
+    ResB: Body<Error: Into<BoxError>>,
 {
     type Output = Result<Response<AnswerBody<ResB>>, BoxError>;
 
@@ -159,9 +177,14 @@ where
                         if let Some(in_flight) = &in_flight {
                             in_flight.spare(response.extensions_mut());
                         }
-                        return Poll::Ready(Ok(respond(
-                            response.map(|body| AnswerBody { body: Some(body), in_flight }),
-                        )));
+                        let left = this.method.agree(&mut response);
+                        return Poll::Ready(Ok(respond(response.map(|body| AnswerBody {
+                            body: Some(body),
+                            failed: None,
+                            in_flight,
+                            left,
+                            ahead: None,
+                        }))));
                     }
                     Err(error) => break error.into(),
                 },
@@ -194,54 +217,124 @@ fn respond<B>(mut response: Response<B>) -> Response<B> {
 }
 
 /// An error of ours is answered with its status, so that `ExactProxy` can be served as it is; any other closes the connection.
-fn refuse<B>(error: BoxError, in_flight: Option<InFlight>) -> Result<Response<AnswerBody<B>>, BoxError> {
+fn refuse<B: Body>(error: BoxError, in_flight: Option<InFlight>) -> Result<Response<AnswerBody<B>>, BoxError> {
     let error = error.downcast::<Error>()?;
     tracing::debug!(%error, "the service returned an error");
     Ok(empty(error.status(), in_flight))
 }
 
-fn empty<B>(status: StatusCode, in_flight: Option<InFlight>) -> Response<AnswerBody<B>> {
-    let mut response = Response::new(AnswerBody { body: None, in_flight });
+fn empty<B: Body>(status: StatusCode, in_flight: Option<InFlight>) -> Response<AnswerBody<B>> {
+    let mut response = Response::new(AnswerBody { body: None, failed: None, in_flight, left: None, ahead: None });
     *response.status_mut() = status;
     response
 }
 
 pin_project! {
-    /// The response's body; the request is in flight until it is dropped.
-    pub(super) struct AnswerBody<B> {
+    /// The response's body; the request is in flight until it is dropped. It fails if it turns out shorter or longer
+    /// than announced, so that the connection (in HTTP/2, the stream) is closed.
+    pub(super) struct AnswerBody<B: Body> {
         #[pin]
         body: Option<B>,
+        failed: Option<Box<Failed>>,
         in_flight: Option<InFlight>,
+        // The bytes still to come, if they were announced.
+        left: Option<u64>,
+        // The result of polling past the last announced byte, if it is neither the end nor data.
+        ahead: Option<Box<FrameResult<B>>>,
     }
 }
 
-impl<B: Body> Body for AnswerBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
+type FrameResult<B> = Result<Frame<<B as Body>::Data>, BoxError>;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let this = self.project();
-        let Some(body) = this.body.as_pin_mut() else { return Poll::Ready(None) };
-        let polled = body.poll_frame(cx);
-        if let Some(in_flight) = this.in_flight {
-            in_flight.hold_up(polled.is_ready());
+/// The error of a body, until what came before it is written.
+struct Failed {
+    error: BoxError,
+    turn: u64,
+}
+
+impl<B: Body<Error: Into<BoxError>>> AnswerBody<B> {
+    /// Polls the body, and fails if it contradicts the announced length.
+    fn poll_checked(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<FrameResult<B>>> {
+        let mut this = self.project();
+        if let Some(ahead) = this.ahead.take() {
+            return Poll::Ready(Some(*ahead));
         }
-        polled
+        let Some(mut body) = this.body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
+        let frame = ready!(body.as_mut().poll_frame(cx)).map(|frame| frame.map_err(Into::into));
+        let Some(left) = this.left else { return Poll::Ready(frame) };
+        let data = match &frame {
+            Some(Ok(frame)) => frame.data_ref().map(|data| data.remaining() as u64),
+            Some(Err(_)) => return Poll::Ready(frame),
+            None => None,
+        };
+        let contradiction = match (data, &mut *left) {
+            (None, 0) => return Poll::Ready(frame),
+            (None, _) => "the response body is shorter than its Content-Length",
+            (Some(data), left) if data > *left => LONGER,
+            (Some(data), left) => {
+                *left -= data;
+                if *left > 0 || data == 0 || body.is_end_stream() {
+                    return Poll::Ready(frame);
+                }
+                // hyper does not poll past the last announced byte. A body that does not know yet is not waited for.
+                match body.poll_frame(cx) {
+                    Poll::Ready(Some(Ok(more))) if more.data_ref().is_some_and(Buf::has_remaining) => LONGER,
+                    Poll::Ready(Some(more)) => {
+                        *this.ahead = Some(Box::new(more.map_err(Into::into)));
+                        return Poll::Ready(frame);
+                    }
+                    Poll::Ready(None) => {
+                        this.body.set(None);
+                        return Poll::Ready(frame);
+                    }
+                    Poll::Pending => return Poll::Ready(frame),
+                }
+            }
+        };
+        this.body.set(None);
+        Poll::Ready(Some(Err(Error::new(ErrorKind::Internal, contradiction).into())))
+    }
+}
+
+impl<B: Body<Error: Into<BoxError>>> Body for AnswerBody<B> {
+    type Data = B::Data;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<FrameResult<B>>> {
+        let this = self.as_mut().project();
+        if let (Some(Failed { turn, .. }), Some(in_flight)) = (this.failed.as_deref(), this.in_flight.as_ref()) {
+            ready!(in_flight.delivery().poll_written(*turn, cx));
+            return Poll::Ready(this.failed.take().map(|failed| Err(failed.error)));
+        }
+        let polled = self.as_mut().poll_checked(cx);
+        let this = self.project();
+        let Some(in_flight) = this.in_flight else { return polled };
+        in_flight.hold_up(matches!(polled, Poll::Ready(None | Some(Ok(_)))));
+        let Poll::Ready(Some(Err(error))) = polled else { return polled };
+        let turn = in_flight.delivery().ask(cx);
+        *this.failed = Some(Box::new(Failed { error, turn }));
+        Poll::Pending
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
+        let is_over = self.ahead.is_none() && self.failed.is_none();
+        is_over && self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        match (&self.body, self.left) {
+            (None, _) => SizeHint::with_exact(0),
+            (Some(_), Some(left)) => SizeHint::with_exact(left),
+            (Some(body), None) => body.size_hint(),
+        }
     }
 }
+
+const LONGER: &str = "the response body is longer than its Content-Length";
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
 
     #[test]
     fn an_error_of_ours_is_answered_with_its_status_and_any_other_is_passed_on() {

@@ -44,12 +44,15 @@ pub(super) async fn drive<C: Graceful>(
     poll_fn(|cx| {
         if !clock.armed {
             watch.wake(cx.waker()); // once: it is always the same task
+            activity.delivery.is_driven_by(cx.waker());
         }
         activity.sending.turn(|| activity.is_idle());
         loop {
+            let turn = activity.delivery.begin();
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
                 return Poll::Ready(ended.map_err(Into::into));
             }
+            activity.delivery.end(turn);
             let phase = watch.phase();
             let overdue = clock.overdue::<C>(cx);
             match overdue {

@@ -7,11 +7,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{
     Accepted, Drain,
     connection::{Connections, Protocol},
-    dispatch::Served,
     drive::Limits,
-    settings::{Settings, or_forever},
+    http_service::HttpService,
+    settings::Settings,
 };
-use crate::ext::PeerAddr;
+use crate::{ext::PeerAddr, timeout::or_longest};
 
 /// Serves streams as [`serve`](super::serve()) serves connections, with its defaults.
 #[derive(Clone)]
@@ -24,7 +24,7 @@ impl Inside {
         write_timeout: Option<Duration>,
         max_head_bytes: Option<usize>,
     ) -> Self {
-        let limits = Limits { head: or_forever(header_timeout), write: or_forever(write_timeout) };
+        let limits = Limits { head: or_longest(header_timeout), write: or_longest(write_timeout) };
         let mut settings = Settings { limits, ..Settings::default() };
         if let Some(limit) = max_head_bytes {
             settings.max_head_bytes = limit;
@@ -44,7 +44,7 @@ impl Inside {
     ) -> impl Future<Output = ()> + Send + use<Io, S>
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        S: Served,
+        S: HttpService,
     {
         self.0.clone().run(Accepted { io, peer }, agreed, service, drain.register(), None)
     }

@@ -15,6 +15,9 @@
 //!   closing.
 //! * An HTTP/1 client whose response is complete before its request was read, for instance with 413 or 431, may go on
 //!   sending for 5 s and at most 64 MiB, so that no TCP reset destroys the response (RFC 9112 §9.6).
+//! * A response whose body fails is delivered as far as the body went; then the connection is closed without
+//!   `close_notify`, or the stream is reset. What the flow-control windows of an HTTP/2 client hold back at that moment
+//!   is dropped.
 //! * Request heads have a [size limit](Serve::max_head_bytes) (431), and so have [targets](Serve::max_target_bytes)
 //!   (414). A header value that begins or ends with white space, which hyper accepts in HTTP/2, is answered with 400
 //!   (RFC 9113 §8.2.1).
@@ -25,10 +28,10 @@
 //!   connection counts as open until it is closed, and is cut at the deadline. [`Drain`] counts connections and
 //!   [tunnels](Drain::tunnels). [`shutdown_signal`] waits for `SIGTERM` and ctrl-c.
 //!
-//! A client that stalls within a request's body is left to the application, because only the application knows whether
-//! it reads the body: `ProxyApp` answers with 408 after 60 s
-//! ([`body_idle_timeout`](crate::exact::ExactProxyBuilder::body_idle_timeout)). Other applications add a layer such as
-//! `tower_http::timeout::RequestBodyTimeoutLayer`, or a timeout around their reads.
+//! A client that stalls within a request's body, or sends its chunk extensions or trailers byte by byte, is left to the
+//! application, because only the application knows whether it reads the body: `ProxyApp` answers with 408 after 60 s
+//! without content ([`body_idle_timeout`](crate::exact::ExactProxyBuilder::body_idle_timeout)). Other applications add a
+//! layer such as `tower_http::timeout::RequestBodyTimeoutLayer`, or a timeout around their reads.
 //!
 //! Each connection is one task. On HTTP/1 there is no task per request; on HTTP/2, hyper spawns one per stream. The
 //! service is cloned per request.
@@ -79,9 +82,11 @@ mod accept;
 mod activity;
 mod builder;
 mod connection;
+mod delivery;
 mod dispatch;
 mod drain;
 mod drive;
+mod http_service;
 #[cfg(feature = "forward")]
 mod inside;
 mod listener;
@@ -101,6 +106,7 @@ pub(crate) use connection::Protocol;
 #[cfg(feature = "forward")]
 pub(crate) use drain::DrainOf;
 pub use drain::{Drain, DrainGuard};
+pub use http_service::HttpService;
 #[cfg(feature = "forward")]
 pub(crate) use inside::Inside;
 pub use listener::{Accepted, Listener};

@@ -7,8 +7,10 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 
 use super::{Drain, ProxyProtocol, connection::Connections, drive::Limits};
+#[cfg(feature = "tls")]
+use crate::transport::secured::served_protocols;
 
-/// Limits without end are [`FOREVER`].
+/// Limits without end are [`LONGEST`](crate::timeout::LONGEST).
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) drain: Drain,
@@ -61,12 +63,11 @@ impl Settings {
     fn acceptor(&self, config: &Arc<rustls::ServerConfig>) -> tokio_rustls::TlsAcceptor {
         let mut config = config.clone();
         if config.alpn_protocols.is_empty() {
-            let offered: &[&[u8]] = match () {
-                #[cfg(feature = "http2")]
-                () if self.http2 => &[b"h2", b"http/1.1"],
-                () => &[b"http/1.1"],
-            };
-            Arc::make_mut(&mut config).alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
+            #[cfg(feature = "http2")]
+            let http2 = self.http2;
+            #[cfg(not(feature = "http2"))]
+            let http2 = false;
+            Arc::make_mut(&mut config).alpn_protocols = served_protocols(http2);
         }
         config.into()
     }
@@ -93,14 +94,6 @@ impl Default for Settings {
         }
     }
 }
-
-/// A limit that may be none.
-pub(super) fn or_forever(limit: impl Into<Option<Duration>>) -> Duration {
-    limit.into().map_or(FOREVER, |limit| limit.min(FOREVER))
-}
-
-/// Far enough for anybody, and near enough for `Instant` to reckon with.
-const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 /// hyper's own default of what it buffers of a connection.
 const HYPER_BUFFER: usize = 8192 + 4096 * 100;

@@ -26,7 +26,7 @@ use super::{
     watch::Phase,
 };
 #[cfg(feature = "tls")]
-use crate::transport::secured;
+use crate::transport::secured::Session;
 use crate::transport::{Carrier, write_by};
 
 /// An accepted stream, with bytes of it that were read ahead.
@@ -117,6 +117,7 @@ impl<Io> Guarded<Io> {
         }
         if self.blocked.is_some() {
             self.blocked = None;
+            self.activity.delivery.set_blocked(false);
         }
         self.activity.wrote();
         wrote
@@ -126,6 +127,7 @@ impl<Io> Guarded<Io> {
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         if self.blocked.is_none() {
             self.blocked = Some(self.activity.begin(false));
+            self.activity.delivery.set_blocked(true);
             let deadline = Instant::now() + self.write_timeout;
             match &mut self.stall {
                 Some(stall) => stall.as_mut().reset(deadline),
@@ -277,7 +279,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<Io> {
 pub(super) enum Stream<Io> {
     Plain(Box<Guarded<Io>>),
     #[cfg(feature = "tls")]
-    Tls(Box<tokio_rustls::server::TlsStream<Box<Guarded<Io>>>>),
+    Tls(Box<Session<tokio_rustls::server::TlsStream<Box<Guarded<Io>>>>>),
 }
 
 /// Calls the same method on whatever is inside.
@@ -306,7 +308,7 @@ impl<Io: AsyncRead + AsyncWrite + Send + Unpin + 'static> AsyncRead for Stream<I
         match self.get_mut() {
             Self::Plain(io) => Pin::new(io).poll_read(cx, buf),
             #[cfg(feature = "tls")]
-            Self::Tls(io) => secured::poll_read(&mut **io, cx, buf),
+            Self::Tls(io) => io.poll_read(cx, buf),
         }
     }
 }

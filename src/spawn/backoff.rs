@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-use super::spec::within_reach;
+use crate::timeout::clamp;
 
 /// Sets the delay before a child that failed is started again, and the circuit breaker.
 ///
@@ -69,15 +69,15 @@ impl Backoff {
     ///
     /// A `max` that is less than `initial` counts as `initial`.
     pub fn delays(mut self, initial: Duration, max: Duration) -> Self {
-        self.first = within_reach(initial);
-        self.most = within_reach(max.max(initial));
+        self.first = clamp(initial);
+        self.most = clamp(max.max(initial));
         self
     }
 
     /// Sets the circuit breaker: after `failures` (at least one) within the period `within`, requests are answered with
     /// 503 for `pause`. Default: 5 failures within 60 s, 30 s pause.
     pub fn circuit_breaker(mut self, failures: usize, within: Duration, pause: Duration) -> Self {
-        self.circuit_breaker = Some(CircuitBreaker { failures: failures.max(1), within, pause: within_reach(pause) });
+        self.circuit_breaker = Some(CircuitBreaker { failures: failures.max(1), within, pause: clamp(pause) });
         self
     }
 

@@ -17,9 +17,9 @@ use super::{
     ready::{Kind, Ready},
     service::SpawnApp,
     shared::Front,
-    spec::{Configure, Sites, Spec, within_reach},
+    spec::{Configure, Sites, Spec},
 };
-use crate::{app::ProxyAppBuilder, error::ConfigError, exact::ExactProxy};
+use crate::{app::ProxyAppBuilder, error::ConfigError, exact::ExactProxy, timeout::clamp};
 
 /// Configures a [`SpawnApp`]. Made by [`SpawnApp::builder`].
 #[derive(Clone)]
@@ -359,25 +359,25 @@ impl SpawnAppBuilder {
             ip: self.ip,
             unproven: self.unproven,
             ready: self.ready,
-            start_timeout: self.start_timeout,
+            start_timeout: clamp(self.start_timeout),
             base_path: self.base_path,
             client: self.client,
             proxy: self.proxy,
             sign: self.sign,
-            drain: self.drain,
-            grace: within_reach(self.grace),
-            idle: self.idle.map(within_reach),
+            drain: clamp(self.drain),
+            grace: clamp(self.grace),
+            idle: self.idle.map(clamp),
             replicas: self.replicas,
             max_requests: self.max_requests,
-            max_age: self.max_age.map(within_reach),
+            max_age: self.max_age.map(clamp),
             max_rss_bytes: self.max_rss_bytes,
             backoff: self.backoff,
             queue: self.queue,
-            queue_timeout: within_reach(self.queue_timeout),
+            queue_timeout: clamp(self.queue_timeout),
             retries: self.retries,
             placeholder: self.placeholder,
             kept: Arc::default(),
-            sites: self.sites.unwrap_or_else(|| Arc::new(Sites::below(directory, within_reach(self.grace)))),
+            sites: self.sites.unwrap_or_else(|| Arc::new(Sites::below(directory, clamp(self.grace)))),
         };
         // What is wrong with it is found now, and not by the first request.
         let nowhere = Address::Tcp((spec.ip, 1).into()).href(&spec.base_path);

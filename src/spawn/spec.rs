@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::guardian::Guardian;
 use super::{backoff::Backoff, command::Command, listen::Way, output::Kept, ready::Ready};
 use crate::{
-    app::{ProxyApp, ProxyAppBuilder},
+    app::{HostHeader, ProxyApp, ProxyAppBuilder},
     error::ConfigError,
     exact::ExactProxy,
     message::target::UpstreamUrl,
@@ -79,7 +79,9 @@ impl Spec {
         is_there: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Result<ProxyApp, ConfigError> {
         let client = self.client.sibling().replaceable(is_there).build()?;
-        let builder = (self.proxy)(ProxyApp::builder(href)).client(client);
+        // A unix socket has no host of its own: the child would build links to `localhost`.
+        let host = if href.socket().is_some() { HostHeader::Keep } else { HostHeader::Replace };
+        let builder = (self.proxy)(ProxyApp::builder(href).default_host(host)).client(client);
         match signer {
             Some(signer) => builder.signer(signer).build(),
             None => builder.build(),
@@ -93,11 +95,6 @@ impl fmt::Debug for Spec {
         out.field("name", &self.name).field("command", &self.command).field("way", &self.way);
         out.field("ready", &self.ready).finish_non_exhaustive()
     }
-}
-
-/// A time so far ahead that no clock reaches it is none to wait for.
-pub(super) fn within_reach(time: Duration) -> Duration {
-    time.min(Duration::from_secs(30 * 365 * 24 * 60 * 60))
 }
 
 /// The private directories and the guardian of one app, or of several together.

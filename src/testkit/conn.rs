@@ -118,7 +118,7 @@ impl RawConn {
 
     /// Shuts down the write side of the connection; reading remains possible.
     pub async fn finish_writing(&mut self) {
-        // A peer that has left needs no telling.
+        // Fails if the peer has already closed the connection, which is of no interest to the script.
         let _ = self.io.io.shutdown().await;
     }
 
@@ -128,13 +128,13 @@ impl RawConn {
         self.io.io.reset_on_close();
     }
 
-    /// The peer has left: close, and never come back to the script.
+    /// Closes the connection after the peer has left, and never completes.
     async fn over_and_out<T>(&mut self) -> T {
         self.close();
         std::future::pending().await
     }
 
-    /// The stream goes first: who waits for its end may look at it.
+    /// Drops the stream before `closed` is recorded, so that waiting tests observe a closed stream.
     fn close(&mut self) {
         self.io = Buffered::new(tokio::io::empty());
         if !std::mem::replace(&mut self.left, true) {

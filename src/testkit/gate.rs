@@ -97,7 +97,7 @@ impl<C: Connect> Connect for GatedConnector<C> {
     }
 }
 
-/// A stream that, once shut, is not ready to write for a while and then broken.
+/// A stream that, once shut, returns `Pending` for a few writes and then an error.
 struct Gated {
     io: Box<dyn ByteStream>,
     index: usize,

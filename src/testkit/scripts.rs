@@ -227,7 +227,7 @@ fn first(response: impl Into<Bytes>, count: usize) -> Bytes {
     response
 }
 
-/// The fields of a request, as far as they are some.
+/// Parses the headers of a request; skips invalid lines.
 fn headers(seen: &ReceivedRequest) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in seen.head.lines().skip(1).filter_map(|line| line.split_once(':')) {

@@ -1,18 +1,12 @@
 //! `nexthop::serve` without sockets.
 
-use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio::{
     io::DuplexStream,
     sync::{mpsc, oneshot},
 };
-use tower_service::Service;
 
 use super::{RawClient, Tasks};
-use crate::{
-    BoxError,
-    serve::{Accepted, Drained, Serve},
-};
+use crate::serve::{Accepted, Drained, HttpService, Serve};
 
 /// Runs [`serve`](crate::serve()) on in-memory streams: a server for the handler under test, which works with a paused
 /// clock.
@@ -43,24 +37,16 @@ impl InMemoryServer {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn serve<S, ResB>(
+    pub fn serve<S: HttpService>(
         service: S,
         settings: impl FnOnce(Serve<Streams, S>) -> Serve<Streams, S>,
-    ) -> (Self, oneshot::Receiver<Drained>)
-    where
-        S: Service<Request<Incoming>, Response = Response<ResB>> + Clone + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<BoxError>,
-        ResB: http_body::Body + Send + 'static,
-        ResB::Data: Send,
-        ResB::Error: Into<BoxError>,
-    {
+    ) -> (Self, oneshot::Receiver<Drained>) {
         let (connections, listener) = mpsc::channel(1);
         let (ended, end) = oneshot::channel();
         let memory = Self { connections, tasks: Tasks::default() };
         let server = settings(crate::serve(listener, service)).into_future();
         memory.tasks.spawn(async move {
-            // Whoever does not want to know has dropped the other end.
+            // The receiver is dropped if the test does not need the result.
             let _ = ended.send(server.await);
         });
         (memory, end)

@@ -57,7 +57,7 @@ enum Place {
     },
 }
 
-/// What an upstream and the connections in its scripts' hands know together.
+/// State that an upstream shares with its connections.
 #[derive(Default)]
 pub(super) struct Shared {
     seen: Mutex<Vec<ReceivedRequest>>,
@@ -299,7 +299,7 @@ impl fmt::Debug for RawUpstream {
 // === impl Shared ===
 
 impl Shared {
-    /// One connection more; says which.
+    /// Counts a new connection and returns its index.
     pub(super) fn connected(&self) -> usize {
         let index = self.connections.fetch_add(1, Ordering::SeqCst);
         self.open.fetch_add(1, Ordering::SeqCst);

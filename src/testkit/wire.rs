@@ -1,4 +1,4 @@
-//! One byte stream under a peer of the kit, and HTTP/1.1 messages cut out of it byte for byte.
+//! Buffered byte streams of the testkit's peers, and parsing of raw HTTP/1.1 messages.
 
 use std::{
     any::Any,
@@ -19,9 +19,9 @@ use tokio::{
 
 use crate::transport::ByteStream;
 
-/// Any stream, of which it is known how it is reset.
+/// A stream that can be closed with a reset, if its type supports that.
 pub(super) trait Wire: ByteStream {
-    /// Makes the coming close a reset, where that is known: of TCP, of TLS over it, and in memory.
+    /// Turns the next close into a reset, for TCP, TLS over TCP, and in-memory streams.
     fn reset_on_close(&self);
 }
 
@@ -42,7 +42,7 @@ impl<T: ByteStream> Wire for T {
     }
 }
 
-/// One end of a stream in memory that can be reset as a socket can: what was sent before is read first.
+/// One end of an in-memory stream that can be reset like a socket. Bytes sent before the reset are read first.
 #[derive(Debug)]
 pub(super) struct Pipe {
     io: DuplexStream,
@@ -50,7 +50,7 @@ pub(super) struct Pipe {
 }
 
 impl Pipe {
-    /// Both ends, with room for this many bytes each way.
+    /// Returns both ends, with a buffer of this size in each direction.
     pub(super) fn pair(bytes: usize) -> (Self, Self) {
         let (one, other) = tokio::io::duplex(bytes);
         let reset = Arc::<AtomicBool>::default();
@@ -92,7 +92,7 @@ impl AsyncWrite for Pipe {
     }
 }
 
-/// A stream with what was read of it and not yet asked for.
+/// A stream with a buffer of bytes that were read and not yet consumed.
 pub(super) struct Buffered {
     pub(super) io: Box<dyn Wire>,
     pub(super) read: Vec<u8>,
@@ -104,19 +104,19 @@ impl Buffered {
         Self { io: Box::new(io), read: Vec::new(), pace: None }
     }
 
-    /// From now on, reads this many bytes at most, and before each time waits for so long.
+    /// Limits later reads: each waits for `every` and then reads at most `bytes`.
     pub(super) fn read_slowly(&mut self, bytes: usize, every: Duration) {
         self.pace = Some((bytes, every));
     }
 
-    /// Reads once more; 0 at the end.
+    /// Reads once. Returns 0 at the end of the stream.
     async fn fill(&mut self) -> io::Result<usize> {
         let Some((bytes, every)) = self.pace else { return self.io.read_buf(&mut self.read).await };
         tokio::time::sleep(every).await;
         (&mut self.io).take(bytes as u64).read_buf(&mut self.read).await
     }
 
-    /// Takes everything up to and with the first empty line; `None` at an end before any byte.
+    /// Takes all bytes through the first empty line. Returns `None` if the stream ends before the first byte.
     pub(super) async fn head(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
             if let Some(at) = find(&self.read, b"\r\n\r\n") {
@@ -128,7 +128,7 @@ impl Buffered {
         }
     }
 
-    /// Takes `count` bytes.
+    /// Takes exactly `count` bytes.
     pub(super) async fn exactly(&mut self, count: usize) -> io::Result<Vec<u8>> {
         while self.read.len() < count {
             if self.fill().await? == 0 {
@@ -138,7 +138,7 @@ impl Buffered {
         Ok(self.read.drain(..count).collect())
     }
 
-    /// Takes what is there, or comes next; empty at the end.
+    /// Takes the buffered bytes, or reads once. Returns an empty `Vec` at the end of the stream.
     pub(super) async fn some(&mut self) -> io::Result<Vec<u8>> {
         if self.read.is_empty() {
             self.fill().await?;
@@ -146,13 +146,13 @@ impl Buffered {
         Ok(std::mem::take(&mut self.read))
     }
 
-    /// Takes everything up to the end of the stream.
+    /// Takes all bytes to the end of the stream.
     pub(super) async fn rest(&mut self) -> io::Result<Vec<u8>> {
         while self.fill().await? != 0 {}
         Ok(std::mem::take(&mut self.read))
     }
 
-    /// Takes one line with its CRLF.
+    /// Takes one line, including its CRLF.
     async fn line(&mut self) -> io::Result<Vec<u8>> {
         loop {
             if let Some(at) = find(&self.read, b"\r\n") {
@@ -164,7 +164,7 @@ impl Buffered {
         }
     }
 
-    /// Takes a chunked body with its trailers: as it was on the wire, and its content.
+    /// Takes a chunked body with its trailers. Returns the bytes on the wire and the decoded content.
     pub(super) async fn chunked(&mut self) -> io::Result<(Vec<u8>, Vec<u8>)> {
         let (mut wire, mut content) = (Vec::new(), Vec::new());
         loop {
@@ -190,7 +190,7 @@ impl Buffered {
     }
 }
 
-/// Every value of a field in a raw head, in order, without outer white space.
+/// Returns all values of a header in a raw head, in order, without surrounding white space.
 pub(super) fn fields<'a>(head: &'a str, name: &str) -> Vec<&'a str> {
     head.lines()
         .skip(1)
@@ -200,13 +200,13 @@ pub(super) fn fields<'a>(head: &'a str, name: &str) -> Vec<&'a str> {
         .collect()
 }
 
-/// The one value of a field; fails if it is there twice.
+/// Returns the value of a header, if present. Fails if the header occurs more than once.
 #[track_caller]
 pub(super) fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     only(name, &fields(head, name))
 }
 
-/// The one value of these, if there is any; fails if there are more.
+/// Returns the only value, if any. Fails if there are several.
 #[track_caller]
 pub(super) fn only<'a>(name: &str, values: &[&'a str]) -> Option<&'a str> {
     assert!(values.len() < 2, "expected at most one {name} header, got {}: {values:?}", values.len());

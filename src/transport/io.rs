@@ -19,7 +19,7 @@ use tokio::{
 };
 
 #[cfg(feature = "tls")]
-use super::secured::{self, Secured};
+use super::secured::Secured;
 
 /// A byte stream to an upstream. Implemented for every type that implements `AsyncRead`, `AsyncWrite`, `Send` and
 /// `Unpin`.
@@ -63,6 +63,15 @@ impl Io {
         return false;
     }
 
+    /// Makes the end of a tunnel that failed look like one, where the stream has a way to: TLS ends without `close_notify`, and a stream of
+    /// HTTP/2 that is dropped is reset anyway. TCP closes as ever, since its reset would destroy bytes that were delivered before.
+    pub(super) fn cut(&mut self) {
+        #[cfg(feature = "tls")]
+        if let Self::Tls(stream) = self {
+            stream.cut();
+        }
+    }
+
     /// True if the peer has neither closed nor sent anything: what an idle connection must be to be used again.
     ///
     /// Costs no system call on a socket whose readiness was consumed; what the kernel has not reported to the runtime yet stays unseen.
@@ -95,7 +104,7 @@ impl Io {
             Self::Unix(stream) => peek(stream.into()),
             // Whatever has come is for TLS to read first, be it only a session ticket.
             #[cfg(feature = "tls")]
-            Self::Tls(stream) => return stream.0.get_ref().0.is_quiet_in_kernel(),
+            Self::Tls(stream) => return stream.session.stream().get_ref().0.is_quiet_in_kernel(),
             Self::Custom(_) => return true,
         };
         peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
@@ -110,7 +119,7 @@ macro_rules! each {
             #[cfg(unix)]
             Io::Unix($stream) => $call,
             #[cfg(feature = "tls")]
-            Io::Tls(Secured($stream)) => $call,
+            Io::Tls(Secured { session: $stream, .. }) => $call,
             Io::Custom($stream) => $call,
         }
     };
@@ -133,7 +142,7 @@ impl AsyncRead for Io {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             #[cfg(feature = "tls")]
-            Self::Tls(stream) => secured::poll_read(&mut *stream.0, cx, buf),
+            Self::Tls(stream) => stream.session.poll_read(cx, buf),
             other => each!(other, stream => Pin::new(stream).poll_read(cx, buf)),
         }
     }

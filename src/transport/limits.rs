@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::timeout;
+
 /// How long each phase of an exchange may last, and how many connections are kept.
 ///
 /// A limit of time is reset by progress, so that a long stream is never cut by it; `None` turns it off.
@@ -44,7 +46,6 @@ pub(crate) struct Limits {
 impl Limits {
     /// The same, with none in place of those that no clock reaches: a time so far ahead cannot be told.
     pub(crate) fn within_reach(mut self) -> Self {
-        let reached = |limit: &Duration| *limit < EVER;
         for limit in [
             &mut self.connect,
             &mut self.response_head,
@@ -54,20 +55,17 @@ impl Limits {
             &mut self.max_age,
             &mut self.pool_wait,
         ] {
-            *limit = limit.filter(reached);
+            *limit = timeout::or_none(*limit);
         }
-        self.expect_continue = self.expect_continue.min(EVER);
+        self.expect_continue = timeout::clamp(self.expect_continue);
         #[cfg(feature = "http2")]
         {
-            self.http2.ping_interval = self.http2.ping_interval.filter(reached);
-            self.http2.ping_timeout = self.http2.ping_timeout.min(EVER);
+            self.http2.ping_interval = timeout::or_none(self.http2.ping_interval);
+            self.http2.ping_timeout = timeout::clamp(self.http2.ping_timeout);
         }
         self
     }
 }
-
-/// Thirty years.
-const EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 impl Default for Limits {
     fn default() -> Self {

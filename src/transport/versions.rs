@@ -20,7 +20,8 @@
 pub enum HttpVersions {
     /// HTTP/2 or HTTP/1.1 for `https`, as the upstream selects by ALPN; HTTP/1.1 for `http`. An upgrade request to an
     /// upstream that selected HTTP/2 is sent as extended `CONNECT` if the upstream supports it, otherwise over an
-    /// additional HTTP/1.1 connection.
+    /// additional HTTP/1.1 connection. An
+    /// upstream that sends `HTTP_1_1_REQUIRED` is not offered HTTP/2 again.
     #[default]
     Auto,
     /// HTTP/1.1 only.

@@ -1,4 +1,4 @@
-//! `ProxyApp` between raw sockets: what the upstream gets and what the client gets, byte for byte.
+//! `ProxyApp` between raw sockets: the exact bytes that the upstream and the client receive.
 
 mod bodies;
 mod fields;
@@ -16,7 +16,7 @@ use crate::support::RawUpstream;
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-/// A `ProxyApp` to a path of an upstream.
+/// Builds a `ProxyApp` to a path of an upstream.
 #[track_caller]
 fn app(upstream: &RawUpstream, path: &str) -> ProxyAppBuilder {
     ProxyApp::builder(upstream.url(path))

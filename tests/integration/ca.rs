@@ -1,4 +1,4 @@
-//! The authority: what its certificates look like, who accepts them, and what becomes of its key.
+//! The certificate authority: its certificates, the clients that accept them, and its key.
 
 mod clients;
 mod constraints;
@@ -36,7 +36,7 @@ fn parse(der: &[u8]) -> X509Certificate<'_> {
     parse_x509_certificate(der).unwrap().1
 }
 
-/// A client that believes one root.
+/// Returns the configuration of a client that trusts one root.
 fn client(root: &[u8], versions: &[&'static SupportedProtocolVersion], alpn: &[&str]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from(root.to_vec())).unwrap();
@@ -46,7 +46,7 @@ fn client(root: &[u8], versions: &[&'static SupportedProtocolVersion], alpn: &[&
     Arc::new(config)
 }
 
-/// What a client saw of a handshake.
+/// Result of a handshake as the client sees it.
 #[derive(Debug)]
 struct Shaken {
     chain: Vec<CertificateDer<'static>>,
@@ -54,7 +54,7 @@ struct Shaken {
     resumed: bool,
 }
 
-/// A handshake in memory: `authority` answers for `host`, `client` asks for `name`.
+/// Performs a handshake in memory: `authority` serves `host`, `client` connects to `name`.
 async fn shake(
     authority: &CertificateAuthority,
     host: &str,
@@ -74,7 +74,7 @@ async fn shake(
     let asking = async {
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let mut io = TlsConnector::from(client.clone()).connect(name, ours).await.map_err(|error| error.to_string())?;
-        // Tickets come before the first byte.
+        // Session tickets arrive before the first byte of data.
         io.read_u8().await.map_err(|error| error.to_string())?;
         let tls = io.get_ref().1;
         Ok(Shaken {
@@ -86,13 +86,13 @@ async fn shake(
     tokio::join!(serving, asking).1
 }
 
-/// The same with a client that believes the authority and speaks what there is.
+/// Performs a handshake for `host` with a client that trusts the authority and supports all protocol versions.
 async fn shaken(authority: &CertificateAuthority, host: &str) -> Shaken {
     let client = client(authority.certificate_der(), &[&TLS12, &TLS13], &[]);
     shake(authority, host, &client, host.trim_matches(['[', ']'])).await.unwrap()
 }
 
-/// The certificate that is shown for a host.
+/// Returns the certificate that the authority presents for a host.
 async fn leaf(authority: &CertificateAuthority, host: &str) -> CertificateDer<'static> {
     shaken(authority, host).await.chain.swap_remove(0)
 }

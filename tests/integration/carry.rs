@@ -1,4 +1,4 @@
-//! Carried keys from one program's extensions to another's, over a socket.
+//! Carried keys: from the extensions of one program to those of another, over a socket.
 
 use axum::{
     Extension, Router,
@@ -55,7 +55,7 @@ fn by_name() -> Carried {
     carried
 }
 
-/// An application that says what was carried to it.
+/// Starts an application that answers with the carried keys it received.
 async fn back(trust: Trust) -> Front {
     let app = Router::new().route(
         "/",
@@ -73,7 +73,7 @@ async fn back(trust: Trust) -> Front {
     Front::serve(ProxyMiddleware::builder().trust(trust).carried(keys()).build().unwrap().layer(strict)).await
 }
 
-/// A program that knows who is asking, and forwards.
+/// Starts a program that authenticates the user and forwards requests.
 async fn front(to: &str, signed: bool) -> Front {
     let mut app = ProxyApp::builder(to).carried(keys());
     if signed {

@@ -26,7 +26,7 @@ fn proxy_app(json: Value) -> ProxyAppConfig {
     serde_json::from_value(json).unwrap()
 }
 
-/// Each mistake as it is printed.
+/// Returns each error as it is displayed.
 fn told<T>(built: Result<T, ConfigErrors>) -> Vec<String> {
     built.map(|_| ()).unwrap_err().iter().map(ToString::to_string).collect()
 }
@@ -42,6 +42,26 @@ impl SecretFile {
 
     fn path(&self) -> &str {
         self.0.path().to_str().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn by_default_both_sets_are_sent_and_the_one_of_the_trust_policy_is_read() {
+    let upstream = RawUpstream::answering(["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"]);
+    let front = Front::serve(proxy_app(json!({"href": upstream.url("")})).build().unwrap()).await;
+    front.exchange("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    let seen = upstream.only_request();
+    assert_eq!((seen.header("x-forwarded-host"), seen.header("x-forwarded-server")), (Some("h"), Some("h")));
+
+    let file = SecretFile::new();
+    let fields = [("x-forwarded-proto", "https"), ("x-forwarded-scheme", "http")];
+    for (json, scheme) in [
+        (json!({"trust_ips": "10.0.0.1"}), "https"),
+        (json!({"trust_ips": "10.0.0.1", "secret_file": file.path(), "trust": "any"}), "http"),
+        (json!({"trust_ips": "10.0.0.1", "forwarded_headers": "wsgiproxy"}), "http"),
+    ] {
+        let layer = middleware(json).build().unwrap();
+        assert_eq!(ask(&layer, "10.0.0.1", "/", &fields).await.unwrap().origin().scheme().as_str(), scheme);
     }
 }
 
@@ -63,7 +83,7 @@ async fn lists_are_arrays_or_words() {
         let saw = ask(&layer, "192.0.2.9", "/", &fields).await.unwrap();
         assert_eq!(saw.client().as_deref(), Some("198.51.100.7"));
         assert_eq!(saw.header("host").as_deref(), Some("b.example"));
-        assert_eq!(saw.origin().scheme().as_str(), "http", "the scheme is not in the list");
+        assert_eq!(saw.origin().scheme().as_str(), "http", "the scheme is not restored");
         assert_eq!(ask(&layer, "203.0.113.1", "/", &fields).await.map(|_| ()), Err(421));
         let stranger = ask(&layer, "203.0.113.1", "/", &[("host", "a.example"), ("x-user", "root")]).await.unwrap();
         assert_eq!(stranger.header("x-user"), None);
@@ -426,7 +446,7 @@ fn they_are_fields_of_an_applications_own_configuration() {
     assert!(own.proxies.values().all(|proxy| proxy.build().is_ok()));
 }
 
-/// An empty variable in a template must not make a weaker policy of a stronger one.
+/// A template with an empty variable must not weaken a policy.
 #[tokio::test]
 async fn an_empty_list_of_peers_is_nobody_also_beside_others() {
     for json in [
@@ -453,14 +473,14 @@ fn a_setting_that_would_mean_nothing_is_a_mistake() {
     }
 }
 
-/// Files of the authority's certificate, of one of its own, and that one's key.
+/// Writes three files: the CA's certificate, a client certificate, and its key.
 fn identity(ca: &TestCa) -> (tempfile::NamedTempFile, tempfile::NamedTempFile, tempfile::NamedTempFile) {
     let key = rcgen::KeyPair::generate().unwrap();
     let chain = ca.sign_pem(&rcgen::CertificateParams::new(["client".to_owned()]).unwrap(), &key);
     (file(&ca.root_pem()), file(&chain), file(&key.serialize_pem()))
 }
 
-/// A file of this content.
+/// Writes `content` to a temporary file.
 fn file(content: &str) -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), content).unwrap();

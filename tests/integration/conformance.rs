@@ -1,5 +1,5 @@
-//! Duties of the RFCs. The line above each test names the clauses that it shows; `tests/conformance.txt` says of every duty which tests
-//! show it, these and others, and `CONFORMANCE.md` is made of that.
+//! Conformance with the RFCs. The comment above each test names the clauses it covers; `tests/conformance.txt` lists
+//! the tests of each requirement, in this module and others, and `CONFORMANCE.md` is generated from that list.
 
 mod client;
 mod fields;

@@ -1,4 +1,4 @@
-//! `ExactProxy` and `TransparentProxy`: what goes out, byte for byte, and where to.
+//! `ExactProxy` and `TransparentProxy`: where requests go, and their exact bytes.
 
 mod client;
 mod connect;

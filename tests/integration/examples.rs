@@ -1,4 +1,4 @@
-//! The examples do what their first lines say.
+//! The examples behave as documented in their first lines.
 
 use std::process::{Command, Stdio};
 
@@ -32,11 +32,11 @@ async fn http_client_sends_a_form_an_upload_and_a_download() {
 #[tokio::test]
 async fn python_backend_verifies_signatures() {
     if !is_installed("python3") {
-        return eprintln!("not run: there is no python3");
+        return eprintln!("not run: python3 is not installed");
     }
     let output = Example::run("python_backend", &["--once"]).await;
-    let believed = r#"through the front: 200 {"path": "/cart?id=7", "client": "127.0.0.1", "carried": {"user": {"name": "alice"}}, "length": 9}"#;
-    assert_eq!(output.lines().collect::<Vec<_>>(), [believed, r#"past the front: 403 {"error": "forbidden"}"#]);
+    let accepted = r#"signed by the front end: 200 {"path": "/cart?id=7", "client": "127.0.0.1", "carried": {"user": {"name": "alice"}}, "length": 9}"#;
+    assert_eq!(output.lines().collect::<Vec<_>>(), [accepted, r#"past the front end: 403 {"error": "forbidden"}"#]);
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn restore_original_believes_its_neighbours_or_nobody() {
         let addr = example.line().await.strip_prefix("http://").unwrap().parse().unwrap();
         let response = RawClient::tcp(addr).await.exchange(request).await;
         assert!(response.text().lines().next().unwrap().ends_with(told), "{}", response.text());
-        assert!(response.text().contains("fields left: [\"host\"]"), "{}", response.text());
+        assert!(response.text().contains("headers left: [\"host\"]"), "{}", response.text());
     }
 }
 
@@ -148,7 +148,7 @@ async fn spawn_per_host_runs_a_program_for_each_directory() {
 #[tokio::test]
 async fn intercept_app_answers_the_four_lines_of_wsgiprox() {
     if !is_installed("curl") {
-        return eprintln!("not run: there is no curl");
+        return eprintln!("not run: curl is not installed");
     }
     let mut example = Example::start("intercept_app", &["127.0.0.1:0"], &[]);
     let proxy = example.line().await;
@@ -174,7 +174,7 @@ async fn intercept_app_answers_the_four_lines_of_wsgiprox() {
 #[tokio::test]
 async fn forward_proxy_looks_into_tls_of_whatever_host_or_tunnels_it() {
     if !is_installed("curl") {
-        return eprintln!("not run: there is no curl");
+        return eprintln!("not run: curl is not installed");
     }
     let (ca, dir) = (TestCa::new(), tempfile::tempdir().unwrap());
     let origin = RawUpstream::tls(&ca, &[], |mut conn| async move {
@@ -201,7 +201,7 @@ async fn forward_proxy_looks_into_tls_of_whatever_host_or_tunnels_it() {
 #[tokio::test]
 async fn record_traffic_prints_what_goes_through_tls() {
     if !is_installed("curl") {
-        return eprintln!("not run: there is no curl");
+        return eprintln!("not run: curl is not installed");
     }
     let (ca, dir) = (TestCa::new(), tempfile::tempdir().unwrap());
     let origin = RawUpstream::tls(&ca, &[], |mut conn| async move {
@@ -224,7 +224,7 @@ fn is_installed(program: &str) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-/// What curl prints, which must not fail.
+/// Runs curl, which must succeed, and returns its output.
 async fn curl(args: &[&str]) -> String {
     let mut command = tokio::process::Command::new("curl");
     command.args(["-sS", "--max-time", "15"]).args(args).kill_on_drop(true);

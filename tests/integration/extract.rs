@@ -1,4 +1,4 @@
-//! The extractors behind `axum::serve` and behind `nexthop::serve`.
+//! The extractors under `axum::serve` and under `nexthop::serve`.
 
 use axum::{
     Router, ServiceExt,
@@ -34,7 +34,7 @@ fn get_with(path: &str, fields: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: h\r\n{fields}Connection: close\r\n\r\n")
 }
 
-/// One exchange with a server that `axum::serve` runs.
+/// Sends one request to a server that `axum::serve` runs.
 async fn under_axum<S>(service: S, request: String) -> RawResponse
 where
     S: tower::Service<Request, Response = axum::response::Response, Error = std::convert::Infallible, Future: Send>

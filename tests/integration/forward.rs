@@ -1,8 +1,9 @@
-//! `ForwardProxy`: a proxy in front of applications and of `ExactProxy`.
+//! `ForwardProxy`: a forward proxy for applications and for `ExactProxy`.
 
 mod absolute;
 mod access;
 mod attacks;
+mod bound;
 mod clients;
 mod connect;
 mod http2;

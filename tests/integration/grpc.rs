@@ -1,4 +1,4 @@
-//! A gRPC client and server of tonic's through [`ProxyApp`]: HTTP/2 on both sides, with TLS and without.
+//! A gRPC client and server of tonic through [`ProxyApp`]: HTTP/2 on both sides, with and without TLS.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ use tower::service_fn;
 
 use crate::support::{Front, tls::TestCa, within};
 
-/// Messages that are texts, so that nothing is to be generated.
+/// Codec for messages that are plain text, which needs no generated code.
 #[derive(Clone, Copy, Default)]
 struct Text;
 
@@ -57,7 +57,7 @@ impl Decoder for Text {
     }
 }
 
-/// What becomes of calls of `Wait`.
+/// Notified when a call of `Wait` starts and when it is cancelled.
 #[derive(Clone, Default)]
 struct Waits {
     begun: Arc<Notify>,
@@ -66,7 +66,7 @@ struct Waits {
 
 type Answers = std::pin::Pin<Box<dyn tokio_stream::Stream<Item = Result<String, Status>> + Send>>;
 
-/// Tells when it is dropped.
+/// Notifies when it is dropped.
 struct Told(Arc<Notify>);
 
 impl Drop for Told {
@@ -75,7 +75,7 @@ impl Drop for Told {
     }
 }
 
-/// The service.
+/// The gRPC service.
 async fn answer(
     request: http::Request<Incoming>,
     waits: Waits,
@@ -144,7 +144,7 @@ struct Path {
     _secure: Option<tokio::task::JoinHandle<()>>,
 }
 
-/// tonic's client, `serve`, `ProxyApp`, and the service.
+/// Connects tonic's client, `serve`, `ProxyApp` and the service.
 async fn path(secure: bool) -> Path {
     let waits = Waits::default();
     let told = waits.clone();
@@ -162,7 +162,7 @@ async fn path(secure: bool) -> Path {
                 tokio::spawn(server.serve_connection(io, service));
             }
         });
-        // HTTP/2 is what ALPN comes to, by itself.
+        // ALPN negotiates HTTP/2 without further settings.
         let exact = ExactProxy::builder().tls(Tls::roots_pem(ca.root_pem().as_bytes()).unwrap());
         (href, exact, None, Some(task))
     } else {
@@ -193,7 +193,7 @@ async fn every_kind_of_call(secure: bool) {
     for n in ["1", "2", "3"] {
         assert_eq!(counted.message().await.unwrap().as_deref(), Some(n));
     }
-    // The status comes in the trailers, after messages.
+    // The status arrives in the trailers, after the messages.
     let status = counted.message().await.expect_err("an error at the end");
     assert_eq!((status.code(), status.message()), (Code::OutOfRange, "that is all"));
 
@@ -207,14 +207,14 @@ async fn every_kind_of_call(secure: bool) {
     let texts = Request::new(tokio_stream::wrappers::ReceiverStream::new(texts));
     let mut echoed = client.streaming(texts, method("/test.Texts/Echo"), Text).await.unwrap().into_inner();
     for n in 0..5 {
-        // Each message waits for the echo of the one before.
+        // Each message is sent after the echo of the previous one.
         feed.send(n.to_string()).await.unwrap();
         assert_eq!(echoed.message().await.unwrap(), Some(n.to_string()));
     }
     drop(feed);
     assert_eq!(echoed.message().await.unwrap(), None);
 
-    // The status stands where the trailers would, without a message.
+    // Without a message, the status is in the response head (trailers-only).
     client.ready().await.unwrap();
     let failed = client.unary(Request::new(String::new()), method("/test.Texts/Fail"), Text).await;
     let status = failed.expect_err("a status alone");
@@ -247,7 +247,7 @@ async fn a_call_that_is_dropped_is_cancelled_at_the_service() {
     let Path { mut client, waits, _fronts, .. } = path(true).await;
     client.ready().await.unwrap();
     let mut request = Request::new(String::new());
-    // The same deadline on the wire, without tonic's own timer in the way.
+    // Sends the same deadline on the wire, without tonic's own timer.
     request.metadata_mut().insert("grpc-timeout", "1000000u".parse().unwrap());
     let calling = tokio::spawn(async move { client.unary(request, method("/test.Texts/Wait"), Text).await });
     within("the call to arrive", waits.begun.notified()).await;

@@ -1,10 +1,11 @@
-//! HTTP/2 towards upstreams, on streams in memory with a paused clock where time or misbehaviour is what matters.
+//! HTTP/2 to upstreams. Tests of timeouts and of misbehaving upstreams use in-memory streams and a paused clock.
 
 mod bodies;
 mod connections;
 mod counts;
 mod every_turn;
 mod heads;
+mod http1_required;
 mod limits;
 mod queue;
 mod retry;
@@ -25,12 +26,12 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// A client that speaks HTTP/2 alone, to a script.
+/// Returns a builder for a client that speaks HTTP/2 only, to a script.
 fn with(upstream: &Scripted) -> ExactProxyBuilder {
     ExactProxy::builder().http_versions(HttpVersions::Http2Only).connector(upstream.clone())
 }
 
-/// The same, to an upstream that is scripted frame by frame and has sent empty SETTINGS.
+/// Returns such a client, and an upstream that has sent empty SETTINGS and follows a script of frames.
 fn to<F, Fut>(script: F) -> (ExactProxy, Scripted)
 where
     F: Fn(usize, Frames) -> Fut + Send + Sync + 'static,
@@ -48,7 +49,7 @@ async fn call(proxy: &ExactProxy, request: Request<Body>) -> Result<http::Respon
     proxy.clone().oneshot(request).await
 }
 
-/// Reads a body as far as it goes: its bytes, its trailers, and how it ends.
+/// Reads a body to its end. Returns its bytes, its trailers and its result.
 async fn all(mut body: Body) -> (Vec<u8>, Option<HeaderMap>, Result<(), Error>) {
     let (mut bytes, mut trailers) = (Vec::new(), None);
     while let Some(frame) = body.frame().await {

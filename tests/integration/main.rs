@@ -1,8 +1,9 @@
-//! One binary, so that helpers are shared and linked once.
+//! One test binary, so that helpers are compiled and linked once.
 
 mod app;
 mod ca;
 mod carry;
+mod compile_fail;
 mod config;
 mod conformance;
 mod exact;

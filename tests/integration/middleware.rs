@@ -1,4 +1,5 @@
-//! What an application sees through `ProxyMiddleware`: restoration, overrides, bad input, and axum's view of it.
+//! Requests as an application receives them from `ProxyMiddleware`: restoration, overrides, invalid input, and axum's
+//! extractors.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -148,6 +149,17 @@ async fn a_forwarded_port_takes_the_place_of_the_hosts_own() {
 #[tokio::test]
 async fn the_traversal_path_is_taken_off_at_the_border_of_a_segment_or_the_request_refused() {
     for (path, traversal, rest) in [
+        // With a last slash, as the Python sender has it for an upstream at `/deep/`.
+        ("/deep//x", "/deep/", Some("/x")),
+        ("/deep/x", "/deep/", Some("/x")),
+        ("/deep///x", "/deep/", Some("//x")),
+        ("/deep//", "/deep/", Some("/")),
+        ("/deep/", "/deep/", Some("/")),
+        ("/deep", "/deep/", Some("/")),
+        ("/deep//x", "deep/", Some("/x")),
+        ("//x", "/", Some("/x")),
+        ("/x", "/", Some("/x")),
+        ("/deeper/x", "/deep/", None),
         ("/myapp/x", "/myapp", Some("/x")),
         ("/myapp", "/myapp", Some("/")),
         ("/myapp/", "/myapp", Some("/")),
@@ -305,7 +317,7 @@ async fn a_whole_url_becomes_a_path_and_its_authority_the_host() {
     *h2.version_mut() = Version::HTTP_2;
     let saw = through(&layer, h2).await.ok().unwrap();
     assert_eq!((saw.parts.uri.to_string().as_str(), saw.header("host").as_deref()), ("/?x", Some("shop.example")));
-    assert_eq!(saw.origin().scheme().as_str(), "http", "a client's word");
+    assert_eq!(saw.origin().scheme().as_str(), "http", "the client's own claim");
 
     let mut options = request("", "http://shop.example", &[("host", "shop.example")]);
     *options.method_mut() = Method::OPTIONS;
@@ -331,7 +343,7 @@ fn layer_and_service_can_go_anywhere() {
 
 // === axum ===
 
-/// An application that knows nothing of this crate.
+/// An application without any use of this crate.
 fn axum_app() -> Router {
     let show = |ConnectInfo(client): ConnectInfo<SocketAddr>,
                 OriginalUri(original): OriginalUri,
@@ -385,7 +397,7 @@ async fn connect_info_is_a_peer_only_where_that_was_said_and_before_anything_is_
     let saw = through(&layer, with_info("203.0.113.9:9")).await.ok().unwrap();
     assert_eq!(saw.client().as_deref(), Some("203.0.113.9"));
 
-    // A second layer within takes the socket's peer, not the client that the first one restored as ConnectInfo.
+    // A second, inner layer takes the socket's peer, not the client that the first layer restored as ConnectInfo.
     let inner = tower::service_fn(|request: Request<Body>| async move {
         let origin = request.extensions().get::<OriginalRequest>().unwrap();
         assert_eq!(origin.peer(), Some(&PeerAddr::Tcp("10.0.0.1:9".parse().unwrap())));

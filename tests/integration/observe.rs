@@ -1,4 +1,4 @@
-//! What is told of exchanges: by spans, to the hook, in figures.
+//! Observability of exchanges: spans, the hook and metrics.
 
 mod figures;
 mod hook;
@@ -26,7 +26,7 @@ use tracing_subscriber::{
 
 use crate::support::{get, within};
 
-/// Collects what this thread's tasks tell: the spans of exchanges as they close, and every word of everything.
+/// Collects the spans that this thread closes and the text of all spans and events.
 #[derive(Clone, Default)]
 struct Capture(Arc<Captured>);
 
@@ -37,13 +37,14 @@ struct Captured {
     changed: Notify,
 }
 
-/// The fields of a span; for an event, its text.
+/// Fields of a span, or the text of an event.
 #[derive(Clone, Debug, Default)]
 struct Fields(BTreeMap<&'static str, String>);
 
 impl Capture {
     fn start() -> (Self, DefaultGuard) {
-        // A subscriber that comes while another thread is the first at a span may be missed by it for good: so they are all seen before.
+        // tracing caches the interest in a span at its first use. A subscriber that is set meanwhile in another thread
+        // may be missed permanently, so the first use happens here.
         static SEEN: Once = Once::new();
         SEEN.call_once(|| {
             tracing::subscriber::with_default(tracing_subscriber::registry().with(Self::default()), || {
@@ -55,7 +56,7 @@ impl Capture {
         (capture, guard)
     }
 
-    /// The spans closed so far, once there are `count`.
+    /// Waits until `count` spans are closed and returns them.
     #[track_caller]
     fn spans(&self, count: usize) -> impl Future<Output = Vec<Fields>> {
         let captured = self.0.clone();
@@ -72,7 +73,7 @@ impl Capture {
         })
     }
 
-    /// The one span closed so far.
+    /// Waits for a single closed span and returns it.
     #[track_caller]
     fn only(&self) -> impl Future<Output = Fields> {
         let spans = self.spans(1);
@@ -99,13 +100,13 @@ impl Fields {
         }
     }
 
-    /// A time in milliseconds.
+    /// Returns a field that is a time in milliseconds.
     #[track_caller]
     fn time(&self, name: &str) -> f64 {
         self.0.get(name).unwrap_or_else(|| panic!("no {name} in {self:#?}")).parse().unwrap()
     }
 
-    /// Each time is there, and no earlier than the one before.
+    /// Asserts that each time is present and not earlier than the one before.
     #[track_caller]
     fn in_order(&self, names: &[&str]) {
         let times: Vec<_> = names.iter().map(|name| self.time(name)).collect();
@@ -124,7 +125,7 @@ impl Visit for Fields {
 }
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Capture {
-    /// What other crates say is not ours.
+    /// Ignores spans and events of other crates.
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
         metadata.target().starts_with("nexthop") && *metadata.level() <= Level::TRACE
     }

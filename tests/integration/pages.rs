@@ -1,4 +1,4 @@
-//! What the pages say of the tests and of themselves.
+//! The pages are consistent with the tests and with themselves.
 
 use std::{
     fs::{read_dir, read_to_string},
@@ -9,7 +9,7 @@ fn project() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// Every file below a directory.
+/// Returns every file below a directory.
 fn files(below: &Path) -> Vec<PathBuf> {
     let entries = read_dir(below).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
@@ -24,11 +24,11 @@ fn every_test_that_the_security_page_names_is_there() {
         }
     }
     let page = read_to_string(project().join("SECURITY.md")).unwrap();
-    // Names of tests are sentences; what else stands in backquotes has fewer words.
+    // Names of tests have four or more underscores; other code in backquotes has fewer.
     let tests: Vec<_> = page.split('`').filter(|text| text.matches('_').count() >= 4 && !text.contains(' ')).collect();
     assert!(tests.len() > 30, "{tests:?}");
     for test in tests {
-        assert!(code.contains(&format!("fn {test}(")), "SECURITY.md names {test}, which is no test");
+        assert!(code.contains(&format!("fn {test}(")), "SECURITY.md names {test}, which is not a test");
     }
 }
 
@@ -48,7 +48,7 @@ fn every_fuzz_target_has_seeds_and_no_seeds_are_without_a_target() {
 fn pages_of_the_cookbook_can_be_read_in_one_sitting() {
     for file in files(&project().join("src/cookbook")) {
         let lines = read_to_string(&file).unwrap().lines().count();
-        assert!(lines <= 130, "{}: {lines} lines", file.display());
+        assert!(lines <= 140, "{}: {lines} lines", file.display());
     }
 }
 

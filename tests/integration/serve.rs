@@ -1,7 +1,8 @@
-//! The accept side: what clients get on raw sockets, what services are told, how it ends.
+//! The server side: responses on raw sockets, the extensions that services receive, and shutdown.
 
 mod closing;
 mod http;
+mod lengths;
 mod limits;
 mod peers;
 mod shutdown;

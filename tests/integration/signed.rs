@@ -1,4 +1,4 @@
-//! What a signature vouches for in front of an application, and what becomes of requests without a good one.
+//! Verification of signatures for an application, and the refusal of requests without a valid one.
 
 use std::time::{Duration, SystemTime};
 
@@ -52,7 +52,7 @@ fn layer(trust: Trust) -> ProxyMiddleware {
     ProxyMiddleware::builder().trust(trust).carried(keys).build().unwrap()
 }
 
-/// Believes signatures alone.
+/// Accepts requests with a valid signature only.
 fn signatures() -> ProxyMiddleware {
     layer(Trust::signature(keys()))
 }
@@ -209,7 +209,7 @@ async fn accepting_unsigned_requests_believes_them_nothing_and_bad_signatures_st
     assert_eq!(saw.parts.headers.len(), 1);
     let foreign = [("signature-input", "sig1=(\"@method\");created=1"), ("signature", "sig1=:AAAA:")];
     let saw = admitted(&layer, request(EDGE, "/", &foreign)).await;
-    assert_eq!(saw.header("signature").as_deref(), Some("sig1=:AAAA:"), "somebody else's signature is left alone");
+    assert_eq!(saw.header("signature").as_deref(), Some("sig1=:AAAA:"), "signatures of other programs are kept");
     let mut bad = sign(request(EDGE, "/", &FIELDS)).await;
     *bad.uri_mut() = "/other".parse().unwrap();
     assert_eq!(refused(&layer, bad).await.status(), 403);
@@ -228,17 +228,17 @@ async fn all_of_asks_for_both_and_any_of_for_one() {
     let either = layer(Trust::any_of([edge(), Trust::signature(keys())]));
     let saw = admitted(&either, request(EDGE, "/deep", &FIELDS)).await;
     assert_eq!((saw.client().as_deref(), saw.origin().trusted_by()), (Some("198.51.100.1"), &TrustedBy::Peer));
-    assert_eq!(
-        saw.header("host").as_deref(),
-        Some("socket.example"),
-        "a peer is not believed the host unless asked for"
-    );
+    assert_eq!(saw.header("host").as_deref(), Some("socket.example"), "by default the host of a peer is not restored");
     let saw = admitted(&either, sign(request(STRANGER, "/deep", &FIELDS)).await).await;
     assert_eq!(saw.origin().trusted_by(), &TrustedBy::Signature { key_id: "k1".into() });
     assert_eq!(refused(&either, request(STRANGER, "/", &FIELDS)).await.kind(), ErrorKind::Signature);
     let mut bad = sign(request(EDGE, "/", &FIELDS)).await;
     *bad.uri_mut() = "/other".parse().unwrap();
-    assert_eq!(refused(&either, bad).await.kind(), ErrorKind::Signature, "a trusted peer's bad signature too");
+    assert_eq!(
+        refused(&either, bad).await.kind(),
+        ErrorKind::Signature,
+        "an invalid signature is refused even from a trusted peer"
+    );
 }
 
 #[tokio::test]
@@ -247,7 +247,7 @@ async fn several_signatures_in_one_policy_are_a_mistake() {
     assert!(ProxyMiddleware::builder().trust(trust).restore(RestoredHeaders::all()).build().is_err());
 }
 
-/// Else a client could name itself the peer of whatever layer is further in.
+/// Otherwise a client could set the peer address that inner layers trust.
 #[tokio::test]
 async fn a_client_that_a_signature_vouches_for_is_no_sockets_peer_to_a_layer_within() {
     let inner = ProxyMiddleware::builder()
@@ -335,7 +335,7 @@ async fn a_small_body_that_does_not_arrive_is_not_waited_for_for_ever() {
     drop(feed);
 }
 
-/// Declares five bytes.
+/// Declares a length of five bytes.
 struct Sized<B>(B);
 
 impl<B: http_body::Body + Unpin> http_body::Body for Sized<B> {

@@ -1,4 +1,4 @@
-//! Children that are real processes: started on demand, watched, stopped.
+//! Children as real processes: started on demand, supervised and stopped.
 
 #![cfg(unix)]
 #![allow(unreachable_pub)] // as in `support`

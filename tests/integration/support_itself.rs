@@ -1,4 +1,4 @@
-//! The helpers, tested on themselves.
+//! Tests of the helpers.
 
 use crate::support::{Front, RawClient, RawUpstream, echo, tls::TestCa};
 
@@ -57,11 +57,11 @@ async fn an_upstream_listens_on_a_unix_socket_and_behind_tls() {
 }
 
 #[tokio::test]
-#[should_panic(expected = "said the script")]
+#[should_panic(expected = "panic of the script")]
 async fn a_panic_in_a_script_fails_the_test() {
     let upstream = RawUpstream::tcp(|mut conn| async move {
         conn.request().await;
-        panic!("said the script");
+        panic!("panic of the script");
     });
     let mut client = RawClient::tcp(upstream.addr()).await;
     client.send("GET / HTTP/1.1\r\n\r\n").await;

@@ -1,4 +1,4 @@
-//! The ready-made scripts of the test kit, each with what a proxy makes of it.
+//! The scripts of the testkit, each with the resulting behavior of a proxy.
 
 use std::time::Duration;
 
@@ -121,7 +121,7 @@ async fn what_is_glued_to_a_101_is_read_from_the_tunnel_first() {
         tunnel.read_exact(&mut bytes).await.unwrap();
         assert_eq!(&bytes, b"welcome+echo");
     }
-    let error = send(&proxy, get("http://a/")).await.expect_err("nobody asked for an upgrade");
+    let error = send(&proxy, get("http://a/")).await.expect_err("the request has no upgrade");
     assert_eq!(error.status(), 502);
     upstream.finish();
 }
@@ -141,7 +141,7 @@ async fn an_early_413_is_the_answer_to_a_body_that_nobody_read() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_takes_its_time_and_holds_the_body_back() {
-    // 1 KiB each 10 s: 16 KiB take more than the 60 s within which something has to move, and something does.
+    // At 1 KiB every 10 s, 16 KiB take more than the timeout of 60 s; it does not expire, because bytes move within it.
     let script = scripts::slow_reader(1024, Duration::from_secs(10), OK);
     let upstream = InMemory::new(script).holding(1024);
     let proxy = ExactProxy::builder().connector(upstream.clone()).build().unwrap();
@@ -213,11 +213,11 @@ async fn a_goaway_sends_what_was_not_processed_to_another_connection_and_no_more
 }
 
 #[tokio::test]
-#[should_panic(expected = "said the script")]
+#[should_panic(expected = "panic of the script")]
 async fn a_panic_of_a_script_in_memory_is_raised_when_it_is_finished() {
     let upstream = InMemory::new(|mut conn| async move {
         conn.request().await;
-        panic!("said the script");
+        panic!("panic of the script");
     });
     let proxy = ExactProxy::builder().connector(upstream.clone()).build().unwrap();
     send(&proxy, get("http://a/")).await.unwrap_err();

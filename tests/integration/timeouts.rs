@@ -1,28 +1,30 @@
-//! Every limit of time, on streams in memory with a paused clock.
+//! All timeouts, on in-memory streams with a paused clock.
 //!
-//! | limit | default | what is waited for | kind, status | in |
+//! | setting | default | limits the wait for | kind, status | test |
 //! |---|---|---|---|---|
-//! | `connect_timeout` | 10 s | name, socket and TLS | `Timeout`, 504, `Phase::Connect`, retryable | `connecting_takes_10_s_…` |
-//! | | | each step of these, PROXY header and preface included | the same | `every_step_of_connecting_…` |
-//! | `expect_continue_timeout` | 1 s | the upstream's word on a body | none: the body goes | `an_expected_body_goes_…` |
+//! | `connect_timeout` | 10 s | name resolution, TCP connect and TLS handshake | `Timeout`, 504, `Phase::Connect`, retryable | `connecting_takes_10_s_…` |
+//! | | | each of these steps, the PROXY header and the HTTP/2 preface | the same | `every_step_of_connecting_…` |
+//! | `expect_continue_timeout` | 1 s | a 100 from the upstream | none: the body is sent | `an_expected_body_goes_…` |
 //! | `body_idle_timeout` | 60 s | the client's next frame | `RequestTimeout`, 408, `Phase::Send` | `a_client_may_be_silent_…` |
-//! | | | the upstream, to take bytes | `Timeout`, 504, `Phase::Send` | `an_upstream_that_takes_nothing_…` |
+//! | | | the upstream to accept bytes | `Timeout`, 504, `Phase::Send` | `an_upstream_that_takes_nothing_…` |
 //! | `response_timeout` | 60 s | the response's head | `Timeout`, 504, `Phase::ResponseHead` | `the_head_of_a_response_…` |
-//! | `body_idle_timeout` | 60 s | the upstream's next bytes | `Timeout`, `Phase::ResponseBody`: the body breaks off | `a_body_from_upstream_…` |
-//! | | | either body, after an early head | the same | `after_an_early_head_either_body_…` |
-//! | 2 s, 1 MiB | | the rest of an answered client's body | none: it is dropped | `an_answered_clients_body_…` |
+//! | `body_idle_timeout` | 60 s | the upstream's next frame | `Timeout`, `Phase::ResponseBody`: the body fails | `a_body_from_upstream_…` |
+//! | | | either body, after an early response head | the same | `after_an_early_head_either_body_…` |
+//! | 2 s, 1 MiB | | the rest of the client's body after the response | none: the body is dropped | `an_answered_clients_body_…` |
 //! | `pool_idle_timeout` | 90 s | another request | none: the connection is closed | `an_idle_connection_…` |
-//! | `tunnel_idle_timeout` | 1 h | a byte either way | none: both ends are closed | `a_tunnel_may_be_silent_…` |
+//! | `tunnel_idle_timeout` | 1 h | a byte in either direction | none: both ends are closed | `a_tunnel_may_be_silent_…` |
 
-use std::{future::pending, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::Request;
 use http_body_util::BodyExt;
 use nexthop::{
-    Body, Error, ErrorKind, ExactProxy, Phase, TransparentProxy,
+    Body, Error, ErrorKind, ExactProxy, ForwardProxy, Phase, TransparentProxy,
+    ca::CertificateAuthority,
     exact::ExactProxyBuilder,
     exact::HttpVersions,
+    forward::ConnectAction,
     net::{ByteStream, Connect, Connecting, Destination, ProxyProtocolVersion},
     tunnel::Upgraded,
 };
@@ -30,12 +32,13 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::{Instant, sleep},
 };
-use tower::ServiceExt;
+use tower::{Layer, ServiceExt};
 
 use crate::support::{
-    InMemory, Memory, RawConn,
+    Front, InMemory, Memory, RawClient, RawConn, RawUpstream,
     body::{Feed, fed},
     get,
+    tls::TestCa,
 };
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -94,7 +97,7 @@ async fn connecting_takes_10_s_at_the_most_or_what_is_said() {
 
 #[tokio::test(start_paused = true)]
 async fn every_step_of_connecting_counts_in_the_same_10_s() {
-    /// Connects to somebody who takes a few bytes and says nothing.
+    /// Connects to a peer that accepts a few bytes and sends nothing.
     struct Deaf(std::sync::Mutex<Vec<tokio::io::DuplexStream>>);
     impl Connect for Deaf {
         fn connect(&self, _: &Destination) -> Connecting {
@@ -357,7 +360,7 @@ async fn after_an_early_head_a_reader_may_take_its_time_once_all_was_sent() {
     let (feed, request) = upload();
     let mut body = proxy.oneshot(request).await.unwrap().into_body();
     drop(feed);
-    sleep(seconds(200)).await; // with the first piece waiting to be read
+    sleep(seconds(200)).await; // the first frame waits to be read
     assert_eq!(piece(&mut body).await.unwrap(), "one");
     assert_eq!(piece(&mut body).await.unwrap(), "two");
     assert!(body.frame().await.is_none());
@@ -430,7 +433,7 @@ async fn a_tunnel_may_be_silent_for_an_hour_and_traffic_either_way_keeps_it() {
             assert_eq!(client.read(1).await, b"x");
         }
         client.closed().await;
-        // The timer looks four times within the limit.
+        // The timer fires four times within the timeout.
         let silent = start.elapsed() - seconds(6 * 3500);
         assert!((seconds(limit)..=seconds(limit) * 5 / 4).contains(&silent), "{silent:?}");
     }
@@ -496,6 +499,42 @@ async fn a_limit_that_no_clock_reaches_is_none() {
     let (first, second) = tokio::join!(one(), one());
     assert_eq!((&first[..], &second[..]), (&b"ok"[..], &b"ok"[..]));
     assert_eq!(upstream.connections(), 1);
+}
+
+/// Each timeout of a server and of a forward proxy is passed while its client connects.
+#[tokio::test]
+async fn a_server_and_a_forward_proxy_take_the_longest_duration_for_no_limit() {
+    const EVER: Duration = Duration::MAX;
+    let ca = TestCa::new();
+    let origin = RawUpstream::answering(["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"]);
+    for action in [ConnectAction::Tunnel, ConnectAction::Intercept, ConnectAction::Peek] {
+        let exact = ExactProxy::builder().tunnel_idle_timeout(EVER).connect_timeout(EVER).build().unwrap();
+        let authority = CertificateAuthority::builder().cache_ttl(EVER).build().unwrap();
+        let layer = ForwardProxy::builder()
+            .client(exact.clone())
+            .certificate_authority(authority)
+            .on_connect(move |_| action)
+            .connect_ports(None)
+            .dangerous_dial_anywhere()
+            .handshake_timeout(EVER)
+            .peek_timeout(EVER)
+            .header_timeout(EVER)
+            .write_timeout(EVER)
+            .build()
+            .unwrap();
+        let front = Front::serve_with(layer.layer(exact), |serve| {
+            let serve = serve.header_timeout(EVER).write_timeout(EVER).handshake_timeout(EVER);
+            serve.tcp_keepalive(EVER).drain_timeout(EVER).tls(ca.server_config(&[]))
+        })
+        .await;
+        let tcp = tokio::net::TcpStream::connect(front.addr).await.unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(ca.client_config(&["http/1.1"])));
+        let mut client = RawClient::over(connector.connect("localhost".try_into().unwrap(), tcp).await.unwrap());
+        client.send(format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n\r\n", origin.addr())).await;
+        assert_eq!(client.head_response().await.status(), 200, "{action:?}");
+        let response = client.exchange(format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", origin.addr())).await;
+        assert_eq!((response.status(), response.text()), (200, "ok"), "{action:?}");
+    }
 }
 
 #[test]

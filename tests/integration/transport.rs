@@ -1,6 +1,7 @@
-//! The connections to upstreams: how responses are read, and what becomes of connections.
+//! Connections to upstreams: parsing responses, and reusing or closing connections.
 
 mod backpressure;
+mod bound;
 #[cfg(target_os = "linux")]
 mod descriptors;
 mod early;
@@ -18,4 +19,6 @@ mod retry;
 #[cfg(target_os = "linux")]
 mod soak;
 mod stress;
+mod trickles;
+mod truncated;
 mod upgrade;

@@ -1,11 +1,12 @@
-//! What others have got wrong about whom to believe: each attack, and that it gets nothing here.
+//! Known vulnerabilities of trusted-proxy handling in other software: each attack fails here.
 
 use http::{HeaderName, Method, Request};
 use nexthop::{
     Body,
     ext::OriginalRequest,
     middleware::{ProxyMiddleware, ProxyMiddlewareBuilder, ProxyMiddlewareService, RestoredHeaders, Trust},
-    protocol::{ForwardedHeaders, carry::CarriedKeys},
+    protocol::{ForwardedHeaders, carry::CarriedKeys, keyring::Keyring, signature::classic::ClassicVerifier},
+    secret::Secret,
     serve::ProxyProtocol,
 };
 use proptest::prelude::*;
@@ -107,7 +108,8 @@ async fn other_spellings_do_not_carry_a_field_past_the_strip_list() {
     let saw = admitted(&x_forwarded(), STRANGER, "/", &fields).await;
     assert_eq!(saw.client().as_deref(), Some(STRANGER));
     assert_eq!(saw.parts.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["host"]);
-    // Nor are they read as ours, or left, when a trusted peer passes them on: it takes out the real name, and that alone.
+    // Other spellings from a trusted peer are neither read nor kept: the peer removes the standard names only, so these
+    // come from its client.
     let saw = admitted(&x_forwarded(), EDGE, "/", &fields).await;
     assert_eq!((saw.client().as_deref(), saw.origin().scheme().as_str()), (Some(EDGE), "http"));
     assert_eq!(saw.parts.headers.len(), 1, "{:?}", saw.parts.headers);
@@ -186,7 +188,7 @@ async fn a_prefix_that_could_break_out_of_a_link_is_refused_and_not_mended() {
     assert_eq!((saw.origin().prefix(), saw.parts.uri.path()), ("/app/v1.2", "/x"));
 }
 
-/// What ASP.NET fixed in 8.0.17: known proxies were not looked at where the client's address was not asked for.
+/// As fixed in ASP.NET 8.0.17: known proxies were not checked if the client's address was not restored.
 #[tokio::test]
 async fn the_decision_is_one_for_all_fields_even_where_the_client_is_not_restored() {
     let layer =
@@ -242,6 +244,83 @@ async fn only_one_family_is_read_and_the_others_are_removed() {
 }
 
 #[tokio::test]
+async fn an_empty_port_is_the_default_port_also_in_forwarded_lists() {
+    for (family, fields) in [
+        (ForwardedHeaders::XForwarded, &[("x-forwarded-for", "192.0.2.7:"), ("x-forwarded-host", "a.example:")][..]),
+        (
+            ForwardedHeaders::XForwarded,
+            &[("x-forwarded-for", "[::ffff:192.0.2.7]:"), ("x-forwarded-host", "b, a.example:")],
+        ),
+        (ForwardedHeaders::WsgiProxy, &[("x-forwarded-for", "192.0.2.7:"), ("x-forwarded-server", "a.example:")]),
+        (ForwardedHeaders::Rfc7239, &[("forwarded", "for=\"192.0.2.7:\";host=\"a.example:\";proto=https")]),
+    ] {
+        let hosts = ["a.example:80", "a.example:443"];
+        let layer = behind_edge(family).restore(RestoredHeaders::all()).allowed_hosts(hosts).build().unwrap();
+        let saw = admitted(&layer, EDGE, "/", fields).await;
+        assert_eq!(saw.client().as_deref(), Some("192.0.2.7"), "{fields:?}");
+        assert_eq!((saw.header("host").as_deref(), saw.origin().client_port()), (Some("a.example"), None));
+    }
+    let layer = behind_edge(ForwardedHeaders::XForwarded).allowed_hosts(["socket.example:80"]).build().unwrap();
+    let saw = admitted(&layer, STRANGER, "/", &[("host", "socket.example:")]).await;
+    assert_eq!((saw.header("host").as_deref(), saw.origin().port()), (Some("socket.example"), 80));
+}
+
+#[tokio::test]
+async fn by_default_the_trust_policy_decides_which_set_is_read_and_never_the_request() {
+    let keys = || Keyring::new("k", Secret::from_bytes([7; 32]).unwrap()).unwrap();
+    let peers = || Trust::peers(["10.0.0.0/8"]).unwrap();
+    let scheme = async |trust: Trust, fields: &[(&str, &str)]| {
+        let layer = ProxyMiddleware::builder().trust(trust).build().unwrap();
+        admitted(&layer, EDGE, "/", fields).await.origin().scheme().to_string()
+    };
+    let signed = || Trust::any_of([peers(), Trust::signature(keys())]);
+    let classic = || Trust::any_of([peers(), Trust::dangerous_classic_signature(ClassicVerifier::new(keys()))]);
+    let both = [("x-forwarded-proto", "https"), ("x-forwarded-scheme", "http")];
+    assert_eq!(scheme(peers(), &both).await, "https");
+    assert_eq!(scheme(Trust::dangerous_any_peer(1), &both).await, "https");
+    assert_eq!(scheme(signed(), &both).await, "http");
+    assert_eq!(scheme(classic(), &both).await, "http");
+    // The other set alone is not read in place of the one that is missing.
+    assert_eq!(scheme(peers(), &[("x-forwarded-scheme", "https")]).await, "http");
+    assert_eq!(scheme(peers(), &[("forwarded", "for=192.0.2.7;proto=https")]).await, "http");
+    assert_eq!(scheme(signed(), &[("x-forwarded-proto", "https")]).await, "http");
+}
+
+#[tokio::test]
+async fn a_trusted_sender_of_another_set_is_logged_once_and_with_the_headers_name() {
+    const TEXT: &str = "no forwarding header of the set that is read";
+    let logged = async |builder: ProxyMiddlewareBuilder, peer: &str, fields: &[(&str, &str)]| {
+        let (log, _guard) = Log::start();
+        let layer = builder.build().unwrap();
+        for _ in 0..3 {
+            admitted(&layer, peer, "/", fields).await;
+        }
+        let lines: Vec<_> = log.text().lines().filter(|line| line.contains(TEXT)).map(str::to_owned).collect();
+        assert!(lines.len() < 2, "{lines:?}");
+        lines.into_iter().next()
+    };
+    let x_forwarded = || behind_edge(ForwardedHeaders::XForwarded);
+    let line = logged(x_forwarded(), EDGE, &[("x-forwarded-for", "192.0.2.7"), ("x-forwarded-scheme", "https")]).await;
+    let line = line.expect("a warning");
+    assert!(line.contains("WARN") && line.contains("header=x-forwarded-scheme read=XForwarded"), "{line}");
+    for (family, fields) in [
+        (ForwardedHeaders::XForwarded, &[("forwarded", "for=192.0.2.7")][..]),
+        (ForwardedHeaders::WsgiProxy, &[("x-forwarded-proto", "https")]),
+        (ForwardedHeaders::Rfc7239, &[("x-forwarded-for", "192.0.2.7")]),
+    ] {
+        assert!(logged(behind_edge(family), EDGE, fields).await.is_some(), "{family:?}");
+    }
+    // Enough of the set, nothing at all, or a sender that is not trusted.
+    assert_eq!(logged(x_forwarded(), EDGE, &[("x-forwarded-for", "192.0.2.7")]).await, None);
+    assert_eq!(
+        logged(x_forwarded(), EDGE, &[("x-forwarded-proto", "https"), ("forwarded", "for=1.2.3.4")]).await,
+        None
+    );
+    assert_eq!(logged(x_forwarded(), EDGE, &[("x-real-ip", "192.0.2.7")]).await, None);
+    assert_eq!(logged(x_forwarded(), STRANGER, &[("x-forwarded-scheme", "https")]).await, None);
+}
+
+#[tokio::test]
 async fn where_every_hop_is_trusted_the_leftmost_is_the_client() {
     let saw = admitted(&x_forwarded(), EDGE, "/", &[("x-forwarded-for", "10.9.9.9, 10.0.0.3")]).await;
     assert_eq!(saw.client().as_deref(), Some("10.9.9.9"));
@@ -262,7 +341,7 @@ async fn addresses_are_read_in_every_spelling_and_never_with_a_group_for_a_port(
         let saw = admitted(&x_forwarded(), EDGE, "/", &[("x-forwarded-for", text)]).await;
         assert_eq!((saw.client().as_deref(), saw.origin().client_port()), (Some(client), port), "{text}");
     }
-    // A trusted hop written as IPv4-mapped is the trusted hop.
+    // A trusted hop in IPv4-mapped notation is trusted.
     let saw =
         admitted(&x_forwarded(), "::ffff:10.0.0.1", "/", &[("x-forwarded-for", "192.0.2.7, ::ffff:10.0.0.2")]).await;
     assert_eq!(saw.client().as_deref(), Some("192.0.2.7"));
@@ -338,7 +417,7 @@ async fn an_oversized_list_hides_nobody_and_names_nobody_wrong() {
     assert_eq!(saw.client(), None);
 }
 
-/// What WSGIProxy got wrong: three of its four encodings set any key, whoever sent them.
+/// A flaw of WSGIProxy: three of its four encodings accepted any key from any sender.
 #[tokio::test]
 async fn carried_keys_of_any_encoding_need_trust_and_a_name_on_the_list() {
     let keys = CarriedKeys::builder().named_string("user").named_json("groups").build().unwrap();
@@ -467,7 +546,8 @@ fn any_value() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    /// Whatever a trusted peer passes on: a refusal, or one valid `Host` and none of our fields.
+    /// A request from a trusted peer is refused, or reaches the application with one valid `Host` and without
+    /// forwarding headers.
     #[test]
     fn no_bytes_panic_and_nothing_unread_reaches_the_application(
         family in prop_oneof![Just(ForwardedHeaders::WsgiProxy), Just(ForwardedHeaders::XForwarded), Just(ForwardedHeaders::Rfc7239)],
@@ -497,7 +577,7 @@ proptest! {
 
 // === on sockets ===
 
-/// Answers with what it was told of the client.
+/// Answers with the client and the trust decision.
 fn tells_the_client() -> axum::Router {
     axum::Router::new().fallback(async |request: axum::extract::Request| {
         let origin = request.extensions().get::<OriginalRequest>().unwrap();
@@ -514,7 +594,7 @@ fn behind(trust: Trust) -> ProxyMiddlewareService<axum::Router> {
         .layer(tells_the_client())
 }
 
-/// sozu-proxy/sozu#1334: a balancer's own health check may bear anything that looks like an address.
+/// sozu-proxy/sozu#1334: the health check of a balancer may contain bytes that resemble an address.
 #[tokio::test]
 async fn an_address_in_a_local_proxy_header_is_nobodys() {
     let trust = Trust::peers(["192.0.2.0/24"]).unwrap();

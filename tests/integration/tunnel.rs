@@ -1,4 +1,4 @@
-//! `CONNECT`, extended `CONNECT`, what passes before a tunnel is there, and how tunnels end.
+//! `CONNECT`, extended `CONNECT`, bytes that arrive before a tunnel is established, and the ends of tunnels.
 
 use std::{
     sync::{
@@ -35,7 +35,7 @@ fn to_memory(upstream: InMemory) -> ProxyApp {
     ProxyApp::builder("http://up.test").client(exact).build().unwrap()
 }
 
-/// A connection of HTTP/2 that has learnt of the server's settings.
+/// Opens an HTTP/2 connection and waits for the server's SETTINGS.
 async fn http_2(memory: &Memory) -> SendRequest<Empty<Bytes>> {
     let io = TokioIo::new(memory.stream().await);
     let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
@@ -123,7 +123,8 @@ async fn connect_of_a_client_is_joined_with_the_proxy_behind_with_what_it_sent_t
     assert_eq!(proxy.only_request().line(), "CONNECT target.test:443 HTTP/1.1");
 }
 
-/// What the client sends ahead belongs to whichever protocol the answer decides on, and is nothing to the upstream until then.
+/// Bytes that the client sends early belong to the protocol that the response selects; until then, the upstream must
+/// not receive them.
 #[tokio::test(start_paused = true)]
 async fn the_upstream_gets_no_byte_of_a_client_before_it_switched() {
     let upstream = InMemory::new(|mut conn| async move {
@@ -328,7 +329,7 @@ async fn a_tunnel_whose_upstream_takes_nothing_is_cut_at_the_deadline_like_any_o
         let response = extended(&mut sender, "foo").await;
         streams.push(TokioIo::new(hyper::upgrade::on(response).await.unwrap()));
     }
-    // As much as there is room for on the way: from then on, only the upstream could make something move.
+    // Fills all buffers, so that only the upstream could make progress possible.
     while timeout(Duration::from_secs(1), client.write_all(&[0; 64 * 1024])).await.is_ok() {}
     for stream in &mut streams {
         while timeout(Duration::from_secs(1), stream.write_all(&[0; 64 * 1024])).await.is_ok() {}
@@ -373,7 +374,7 @@ async fn a_client_of_http_2_that_does_not_read_its_tunnel_stalls_the_upstream() 
         before
     };
     let held = stalled.await;
-    // It reads on, and all that was held comes, and more.
+    // Once the client reads again, all buffered bytes arrive, and more.
     let mut tunnel = TokioIo::new(tunnel);
     let mut read = vec![0; held + (1 << 20)];
     tunnel.read_exact(&mut read).await.unwrap();

@@ -1,4 +1,4 @@
-//! WebSockets with a client and a server that know nothing of proxies, over HTTP/1.1 and HTTP/2 (RFC 8441).
+//! WebSockets with a client and a server that are not aware of the proxy, over HTTP/1.1 and HTTP/2 (RFC 8441).
 
 mod over_http2;
 
@@ -35,7 +35,8 @@ use tower::Layer;
 
 use crate::support::{Front, within};
 
-/// Says each message again, the subprotocol `chat` if it is asked for; `close` and `vanish` do so.
+/// Echoes each message, and accepts the subprotocol `chat`. The message `close` closes the socket, `vanish` drops the
+/// connection.
 async fn upstream() -> (SocketAddr, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
@@ -80,7 +81,7 @@ fn proxy(to: SocketAddr) -> ProxyApp {
     ProxyApp::builder(format!("http://{to}/base")).build().unwrap()
 }
 
-/// A socket over HTTP/1.1.
+/// Opens a WebSocket over HTTP/1.1.
 async fn http_1(front: SocketAddr) -> WebSocketStream<TcpStream> {
     let io = TcpStream::connect(front).await.unwrap();
     io.set_nodelay(true).unwrap();
@@ -91,7 +92,7 @@ async fn http_1(front: SocketAddr) -> WebSocketStream<TcpStream> {
     socket
 }
 
-/// A connection of HTTP/2 that has learnt of the server's settings.
+/// Opens an HTTP/2 connection and waits for the server's SETTINGS.
 async fn connect_2(front: SocketAddr) -> SendRequest<Empty<Bytes>> {
     let io = TcpStream::connect(front).await.unwrap();
     io.set_nodelay(true).unwrap();
@@ -103,7 +104,7 @@ async fn connect_2(front: SocketAddr) -> SendRequest<Empty<Bytes>> {
     sender
 }
 
-/// A socket over a stream of HTTP/2.
+/// Opens a WebSocket on an HTTP/2 stream.
 async fn http_2(
     sender: &mut SendRequest<Empty<Bytes>>,
     front: SocketAddr,
@@ -122,7 +123,7 @@ async fn http_2(
     WebSocketStream::from_raw_socket(io, Role::Client, None).await
 }
 
-/// Everything a socket can do, to the close by the server.
+/// Exercises all features of a WebSocket, up to the close by the server.
 async fn talk<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<S>) {
     for message in [Message::text("h\u{e9}llo"), Message::binary(vec![0, 255, 10, 13]), Message::text("")] {
         socket.send(message.clone()).await.unwrap();
@@ -139,7 +140,7 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<S>)
     assert!(within("the end", socket.next()).await.is_none());
 }
 
-/// 16 MiB in 16 frames, with a ping in between.
+/// Sends 16 MiB in 16 frames, with a ping in between.
 async fn send_in_pieces<S: AsyncRead + AsyncWrite + Unpin>(socket: WebSocketStream<S>) {
     let (mut write, mut read) = socket.split();
     let whole: Vec<u8> = (0..16 << 20_u32).map(|n| (n % 253) as u8).collect();

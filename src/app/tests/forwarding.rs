@@ -10,7 +10,7 @@ use crate::{
         front::Front,
     },
     ext::{OriginalRequest, PeerAddr, TrustedBy, UnixPeer},
-    message::target::UpstreamUrl,
+    message::target::{ClientPrefix, UpstreamUrl},
     protocol::ForwardedHeaders,
 };
 
@@ -18,8 +18,9 @@ fn front(host: Option<&'static str>, prefix: &str) -> Front {
     Front {
         host: host.map(HeaderValue::from_static),
         scheme: Scheme::HTTPS,
-        prefix: prefix.parse().unwrap(),
+        prefix: ClientPrefix::of(prefix).unwrap(),
         version: Version::HTTP_11,
+        is_head: false,
         unframed: false,
     }
 }

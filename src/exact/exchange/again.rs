@@ -24,10 +24,12 @@ pub(crate) struct Salvage {
 
 impl<P: Prepare> Exchange<P> {
     /// Makes the request whole again for another attempt, if there may be one. `unsent`: the upstream has not processed it.
-    pub(super) fn may_go_again(&mut self, unsent: bool) -> bool {
+    ///
+    /// `most` is the number of attempts after which there is no other.
+    pub(super) fn may_go_again(&mut self, unsent: bool, most: u32) -> bool {
         let safe = unsent || self.parts.method.is_idempotent();
         let bound = self.prepare.binds_trailers() && self.body.gave_trailers();
-        if self.attempt > 0 || !safe || bound || !self.body.rewind() {
+        if self.attempt >= most || !safe || bound || !self.body.rewind() {
             return false;
         }
         // What was not sent costs the upstream nothing to be sent.
@@ -70,7 +72,7 @@ impl<P: Prepare> Exchange<P> {
     /// What becomes of a failed attempt: another one, or the error.
     pub(super) fn again(&mut self, mut sending: http1::Exchange, error: Error) -> Result<State, Error> {
         let framing = self.framing.filter(|_| sending.is_stale());
-        let Some(framing) = framing.filter(|_| self.may_go_again(sending.is_unsent())) else {
+        let Some(framing) = framing.filter(|_| self.may_go_again(sending.is_unsent(), RETRIES)) else {
             self.give_up(sending.is_lost(), sending.is_unsent());
             if self.whole
                 && let Head::Written = self.head
@@ -95,3 +97,6 @@ impl<P: Prepare> Exchange<P> {
         Ok(self.dial(home, framing))
     }
 }
+
+/// Attempts after the first.
+pub(super) const RETRIES: u32 = 1;

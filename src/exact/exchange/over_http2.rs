@@ -10,7 +10,7 @@ use http_body::Body as _;
 use tokio::time::Instant;
 
 use self::search::Search;
-use super::{Exchange, Keep, Opened, Prepare, State};
+use super::{Exchange, Keep, Opened, Prepare, State, again::RETRIES};
 use crate::{
     error::{Error, ErrorKind},
     exact::service::Inner,
@@ -53,6 +53,10 @@ impl<P: Prepare> Exchange<P> {
             HttpVersions::Auto if to.is_tls() => Offer::Either,
             HttpVersions::Auto | HttpVersions::Http1Only => return Ok((Offer::Http1, Asks::Nothing)),
         };
+        // On no connection that is shared, but on one of the pool, or a new one.
+        if self.authenticates() {
+            return Ok((Offer::Http1, Asks::Nothing));
+        }
         match (self.asks(), offer) {
             (Asks::OverHttp1, Offer::Http2) => {
                 Err(Error::new(ErrorKind::Unsupported, "this upgrade request cannot be sent over HTTP/2"))
@@ -83,13 +87,19 @@ impl<P: Prepare> Exchange<P> {
         framing: RequestFraming,
         now: Instant,
     ) -> Result<State, Error> {
+        let client = self.proxy.pool.bound_client(&self.parts.extensions);
+        if let Some(client) = client
+            && let Some(conn) = self.proxy.pool.take_bound(&to, now, self.freshness(), client)
+        {
+            return self.send_on(conn, framing, now);
+        }
         if asks == Asks::Upgrade {
             return Ok(self.open_for_upgrade(to, offer, framing, None));
         }
         if let Some(stream) = self.proxy.take_stream(&to) {
             return self.send_on_stream(stream, framing, now);
         }
-        match self.proxy.pool.take(&to, now, self.freshness(), true)? {
+        match self.proxy.pool.take(&to, now, self.freshness(), true, client)? {
             Taken::Idle(conn) => self.send_on(conn, framing, now),
             first => Ok(self.open_on_stream(to, offer, framing, None, first)),
         }
@@ -152,7 +162,7 @@ impl<P: Prepare> Exchange<P> {
         }
         prepared?;
         // What is refused unread is sent again whatever its method.
-        if self.attempt == 0 {
+        if self.attempt <= RETRIES {
             self.body.keep(Keep::UntilAnswered, &self.proxy.replay);
         }
         let ended = self.body.is_end_stream();
@@ -167,7 +177,7 @@ impl<P: Prepare> Exchange<P> {
         match http2::Exchange::new(stream, &self.parts, framing, ended, limits, strip, now, more) {
             Ok(sending) => Ok(State::SendingOnStream(Box::new(sending))),
             // It was closed since it was taken; nothing was taken from the body.
-            Err(failure) if failure.unprocessed && self.may_go_again(true) => {
+            Err(failure) if failure.unprocessed && self.may_go_again(true, most_retries(&failure)) => {
                 self.once_more(&failure.error, framing, None)
             }
             Err(failure) => Err(failure.error),
@@ -178,16 +188,20 @@ impl<P: Prepare> Exchange<P> {
     ///
     /// What the upstream has not processed is sent again whatever its method (RFC 9113 §8.7), as far as its body is still to be had.
     pub(super) fn again_on_stream(&mut self, sending: &http2::Exchange, failure: &Failure) -> Result<State, Error> {
-        let again = failure.unprocessed || sending.is_stale(failure);
+        let again = match self.proxy.versions {
+            HttpVersions::Http2Only if failure.http1_required => false,
+            _ => failure.unprocessed || failure.http1_required || sending.is_stale(failure),
+        };
         let framing = self.framing.filter(|_| again);
-        let Some(framing) = framing.filter(|_| self.may_go_again(failure.unprocessed)) else {
+        let framing = framing.filter(|_| self.may_go_again(failure.unprocessed, most_retries(failure)));
+        let Some(framing) = framing else {
             self.give_up(failure.lost, failure.unprocessed);
             return Err(failure.error.clone());
         };
         self.once_more(&failure.error, framing, Some(sending.mark()))
     }
 
-    /// The second and last attempt, on another connection than the one that is to be avoided, if there may be another.
+    /// Another attempt, on another connection than the one that is to be avoided, if there may be another.
     fn once_more(&mut self, error: &Error, framing: RequestFraming, avoid: Option<Mark>) -> Result<State, Error> {
         tracing::debug!(%error, "retrying on another connection");
         let now = Instant::now();
@@ -196,9 +210,17 @@ impl<P: Prepare> Exchange<P> {
         if asks == Asks::Upgrade {
             return Ok(self.open_for_upgrade(to, offer, framing, avoid));
         }
-        match self.proxy.pool.take(&to, now, self.freshness(), true)? {
+        let client = self.proxy.pool.bound_client(&self.parts.extensions);
+        let shares = offer != Offer::Http1;
+        match self.proxy.pool.take(&to, now, self.freshness(), shares, client)? {
+            taken if !shares => self.go_on(taken, framing, now),
             Taken::Idle(conn) => self.send_on(conn, framing, now),
             first => Ok(self.open_on_stream(to, offer, framing, avoid, first)),
         }
     }
+}
+
+/// An upstream that requires HTTP/1.1 does so once: what was retried before it did is retried over HTTP/1.1, too.
+fn most_retries(failure: &Failure) -> u32 {
+    RETRIES + u32::from(failure.http1_required)
 }

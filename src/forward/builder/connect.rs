@@ -115,6 +115,11 @@ impl ForwardProxyBuilder {
     /// Sets the certificate authority (CA) that issues certificates to intercept TLS. Default: none, and TLS is not
     /// intercepted. With a CA, the default for each `CONNECT` is [`ConnectAction::Intercept`].
     ///
+    /// Certificates have ECDSA keys on the curve P-256. Clients without ECDSA cannot be intercepted, and neither can
+    /// hosts that are not valid in a certificate, such as those with a label that begins or ends with a hyphen
+    /// (`a-.example.com`): their handshake fails, and a warning names the host, at most once per minute. To reach such
+    /// a host, return [`ConnectAction::Tunnel`] from [`on_connect`](Self::on_connect).
+    ///
     /// # Deployment
     /// Anyone who has the CA's private key can impersonate any server to the clients that trust the CA. Protect the key
     /// accordingly.

@@ -81,9 +81,9 @@ fn parse_v6(text: &str) -> Option<Ipv6Addr> {
     if readable { address.parse().ok() } else { None }
 }
 
-/// `""` is no port, `:80` is one, `:_p` hides it; `None` for anything else (RFC 7239 §6: `port = 1*5DIGIT`).
+/// `""` and `:` are no port (RFC 3986 §3.2.3), `:80` is one, `:_p` hides it; `None` for anything else (RFC 7239 §6: `port = 1*5DIGIT`).
 fn parse_port(text: &str) -> Option<Option<u16>> {
-    if text.is_empty() {
+    if matches!(text, "" | ":") {
         return Some(None);
     }
     let port = text.strip_prefix(':')?;

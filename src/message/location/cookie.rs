@@ -25,16 +25,24 @@ pub(super) fn edits(mapping: &Mapping, value: &[u8]) -> Vec<Edit> {
         let text_start = start + equals + 1 + leading;
         let text = text.trim_ascii();
         let name = name.trim_ascii();
+        // With the semicolon before it.
+        let attribute = start - 1..start + part.len();
         if name.eq_ignore_ascii_case(b"path") {
-            edits.extend(mapping.cookie_path(text).map(|mapped| (text_start..text_start + text.len(), mapped)));
+            edits.extend(mapping.cookie_path(text).map(|mapped| {
+                // A path cannot be said with a semicolon in it. Without the attribute, it is that of the request.
+                if mapped.contains(&b';') {
+                    (attribute, Vec::new())
+                } else {
+                    (text_start..text_start + text.len(), mapped)
+                }
+            }));
         } else if name.eq_ignore_ascii_case(b"domain") {
             let dot = usize::from(text.starts_with(b"."));
             let domain = text.split_at(dot).1;
             match new_domain(mapping, domain) {
                 Domain::Same => {}
                 Domain::Other(new) => edits.push((text_start + dot..text_start + text.len(), new)),
-                // With the semicolon before it.
-                Domain::None => edits.push((start - 1..start + part.len(), Vec::new())),
+                Domain::None => edits.push((attribute, Vec::new())),
             }
         }
     }
@@ -47,19 +55,35 @@ enum Domain {
     None,
 }
 
-/// The client's name for the upstream's domain. Where that is no name that can have cookies of its own (an address, a single label, or
-/// unknown) there is none, and the cookie is for the very host the client asked.
+/// The client's name for the upstream's domain. There is none if that is no name that can have cookies of its own (an
+/// address, a single label, or unknown): the cookie is then for the very host of the client's request. Nor is there one
+/// if the upstream's is such a name: the cookie was for one host, and is not to become one for all below another.
 fn new_domain(mapping: &Mapping, domain: &[u8]) -> Domain {
     if !mapping.is_upstream_domain(domain) {
         return Domain::Same;
     }
     match mapping.client_domain() {
         Some(host) if host.eq_ignore_ascii_case(domain) => Domain::Same,
-        Some(host) if host.contains(&b'.') && host.iter().any(u8::is_ascii_alphabetic) && !host.starts_with(b"[") => {
-            Domain::Other(host.to_vec())
-        }
+        Some(host) if is_domain(host) && is_domain(domain) => Domain::Other(host.to_vec()),
         _ => Domain::None,
     }
+}
+
+/// True for a name of several labels that is no IP address, whose last label has a letter then.
+fn is_domain(host: &[u8]) -> bool {
+    let host = host.strip_suffix(b".").unwrap_or(host);
+    let mut labels = host.rsplit(|byte| *byte == b'.');
+    let last = labels.next().unwrap_or_default();
+    labels.next().is_some_and(|label| !label.is_empty())
+        && last.iter().any(u8::is_ascii_alphabetic)
+        && !host.starts_with(b"[")
+        && !is_hexadecimal(last)
+}
+
+/// `0x7f.1` is an address to browsers.
+fn is_hexadecimal(label: &[u8]) -> bool {
+    let digits = label.strip_prefix(b"0x").or(label.strip_prefix(b"0X"));
+    digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
 }
 
 const HOST_PREFIX: &[u8] = b"__Host-";

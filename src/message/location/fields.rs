@@ -79,28 +79,46 @@ fn whole(mapping: &Mapping, value: &[u8]) -> Vec<Edit> {
     mapping.reference(value).map(|mapped| (0..value.len(), mapped)).into_iter().collect()
 }
 
-/// `Refresh`: `5; url=/x`, as browsers read it: `;` or `,` before it, quotes around it or none.
+/// `Refresh`: the URL as browsers find it, such as `5; url=/x`, `5;/x` or `5 "/x"`.
 fn refresh(mapping: &Mapping, value: &[u8]) -> Vec<Edit> {
-    let url = || {
-        let mut at = value.iter().position(|byte| matches!(byte, b';' | b','))? + 1;
-        at += white(value.get(at..)?);
-        at += value.get(at..at + 3).filter(|word| word.eq_ignore_ascii_case(b"url"))?.len();
-        at += white(value.get(at..)?);
-        at += value.get(at..)?.starts_with(b"=").then_some(1)?;
-        at += white(value.get(at..)?);
-        let rest = value.get(at..)?;
-        let range = match rest.first() {
-            Some(quote @ (b'"' | b'\'')) => {
-                let inside = rest.get(1..)?;
-                let len = inside.iter().position(|byte| byte == quote).unwrap_or(inside.len());
-                at + 1..at + 1 + len
-            }
-            _ => at..at + rest.trim_ascii_end().len(),
-        };
+    let edit = || {
+        let (range, quote) = refresh_url(value)?;
         let mapped = mapping.reference(value.get(range.clone())?)?;
-        Some((range, mapped))
+        // A quote from the client's prefix would end the URL.
+        let escape = |byte: u8| if quote == Some(byte) { format!("%{byte:02X}").into_bytes() } else { vec![byte] };
+        Some((range, mapped.into_iter().flat_map(escape).collect()))
     };
-    url().into_iter().collect()
+    edit().into_iter().collect()
+}
+
+/// The shared declarative refresh steps of HTML: where the URL is, and the quote around it.
+fn refresh_url(value: &[u8]) -> Option<(Range<usize>, Option<u8>)> {
+    let mut rest = value.trim_ascii_start();
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let time = rest.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'.').count();
+    if digits == 0 && !rest.starts_with(b".") {
+        return None;
+    }
+    rest = rest.get(time..)?;
+    if !rest.first().is_some_and(|byte| matches!(byte, b';' | b',') || byte.is_ascii_whitespace()) {
+        return None;
+    }
+    rest = rest.trim_ascii_start();
+    rest = rest.strip_prefix(b";").or(rest.strip_prefix(b",")).unwrap_or(rest).trim_ascii_start();
+    // `url` without `=` is the beginning of a relative reference.
+    let named = || {
+        let after = rest.get(..3).filter(|word| word.eq_ignore_ascii_case(b"url")).and_then(|_| rest.get(3..))?;
+        after.trim_ascii_start().strip_prefix(b"=").map(<[u8]>::trim_ascii_start)
+    };
+    rest = named().unwrap_or(rest);
+    let start = value.len() - rest.len();
+    match rest.split_first() {
+        Some((quote @ (b'"' | b'\''), inside)) => {
+            let len = inside.iter().position(|byte| byte == quote).unwrap_or(inside.len());
+            Some((start + 1..start + 1 + len, Some(*quote)))
+        }
+        _ => Some((start..start + rest.trim_ascii_end().len(), None)),
+    }
 }
 
 /// `Link` (RFC 8288 §3): every `<reference>` that stands outside quotes.
@@ -124,8 +142,4 @@ fn link(mapping: &Mapping, value: &[u8]) -> Vec<Edit> {
         }
     }
     edits
-}
-
-fn white(bytes: &[u8]) -> usize {
-    bytes.len() - bytes.trim_ascii_start().len()
 }

@@ -2,7 +2,7 @@ use http::{HeaderMap, HeaderValue, uri::Scheme};
 
 use crate::message::{
     location::fields,
-    target::{Prefix, UpstreamUrl, split, split_bytes},
+    target::{ClientPrefix, Prefix, UpstreamUrl, split, split_bytes},
 };
 
 /// The two views of one request: what the upstream calls itself, and what the client calls it.
@@ -13,7 +13,7 @@ pub struct Mapping {
     host_sent: Option<HeaderValue>,
     scheme: Scheme,
     host: Option<HeaderValue>,
-    prefix: Prefix,
+    prefix: ClientPrefix,
 }
 
 impl Mapping {
@@ -22,7 +22,7 @@ impl Mapping {
     #[must_use]
     pub fn new(upstream: UpstreamUrl, scheme: Scheme, host: &str, prefix: Prefix) -> Self {
         let host = HeaderValue::from_str(host).ok().filter(|host| !host.is_empty());
-        Self::of(upstream, None, scheme, host, prefix)
+        Self::of(upstream, None, scheme, host, prefix.into())
     }
 
     /// The same from what is at hand. Without a `host`, URLs of the upstream become paths.
@@ -31,7 +31,7 @@ impl Mapping {
         host_sent: Option<HeaderValue>,
         scheme: Scheme,
         host: Option<HeaderValue>,
-        prefix: Prefix,
+        prefix: ClientPrefix,
     ) -> Self {
         Self { upstream, host_sent, scheme, host, prefix }
     }
@@ -49,8 +49,7 @@ impl Mapping {
         };
         let end = rest.iter().position(|byte| b"/?#\\".contains(byte)).unwrap_or(rest.len());
         let (authority, target) = rest.split_at(end);
-        let upstream = self.upstream.scheme().as_str().as_bytes();
-        if !(scheme.is_empty() || scheme.eq_ignore_ascii_case(upstream)) || !self.is_upstream(authority) {
+        if !self.is_upstream(scheme, authority) {
             return None;
         }
         let (path, tail) = split_path(target);
@@ -111,10 +110,20 @@ impl Mapping {
         }
     }
 
-    fn is_upstream(&self, authority: &[u8]) -> bool {
-        let port = if *self.upstream.scheme() == Scheme::HTTPS { b":443" as &[u8] } else { b":80" };
-        let plain = |authority: &'_ [u8]| authority.strip_suffix(port).unwrap_or(authority).to_ascii_lowercase();
-        self.upstream_names().any(|name| plain(name) == plain(authority))
+    /// True if the upstream names itself by this scheme and authority: by the scheme of its URL, or by the client's scheme
+    /// that it was sent in the forwarding headers.
+    fn is_upstream(&self, scheme: &[u8], authority: &[u8]) -> bool {
+        let own = self.upstream.scheme();
+        let told = &self.scheme;
+        let is = |named: &Scheme| scheme.eq_ignore_ascii_case(named.as_str().as_bytes());
+        if scheme.is_empty() || is(own) {
+            return self.upstream_names().any(|name| is_same_authority((name, own), (authority, own)));
+        }
+        // The scheme and the host of the client together are the client's view, whatever `Host` the upstream was sent.
+        let is_clients = |host: &HeaderValue| is_same_authority((host.as_bytes(), told), (authority, told));
+        is(told)
+            && !self.host.as_ref().is_some_and(is_clients)
+            && self.upstream_names().any(|name| is_same_authority((name, own), (authority, told)))
     }
 
     fn upstream_names(&self) -> impl Iterator<Item = &[u8]> {
@@ -145,6 +154,28 @@ fn split_scheme(reference: &[u8]) -> (&[u8], &[u8]) {
 /// The path, and the query and fragment behind it.
 fn split_path(target: &[u8]) -> (&[u8], &[u8]) {
     target.split_at(target.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(target.len()))
+}
+
+/// True if two authorities are the same host and port. The port that is left out is the default one of the scheme
+/// beside it (RFC 3986 §3.2.3).
+///
+/// An application that was sent another scheme than its own leaves out the port of either.
+fn is_same_authority((one, of_one): (&[u8], &Scheme), (other, of_other): (&[u8], &Scheme)) -> bool {
+    let (host, port) = split_port(one);
+    let (other_host, other_port) = split_port(other);
+    let port = if port.is_empty() { default_port(of_one) } else { port };
+    let is_same_port = other_port == port || (other_port.is_empty() && port == default_port(of_one));
+    let is_default = other_port == default_port(of_other) && port == default_port(of_one);
+    host.eq_ignore_ascii_case(other_host) && (is_same_port || is_default)
+}
+
+fn default_port(scheme: &Scheme) -> &'static [u8] {
+    if *scheme == Scheme::HTTPS { b"443" } else { b"80" }
+}
+
+fn split_port(authority: &[u8]) -> (&[u8], &[u8]) {
+    let host = host_of(authority);
+    (host, authority.get(host.len() + 1..).unwrap_or_default())
 }
 
 fn host_of(authority: &[u8]) -> &[u8] {

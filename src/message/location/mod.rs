@@ -3,8 +3,9 @@
 //! An upstream that does not know where it is mounted names itself in `Location`, `Content-Location`, `Refresh`, `Link` and in the `Path`
 //! and `Domain` of `Set-Cookie`. [`Mapping::apply`] puts the client's names in their place:
 //!
-//! * an absolute URL (or `//host/…`) whose scheme and host are the upstream's own, by its URL or by the `Host` it was sent, and whose
-//!   path is below the upstream's path: scheme, host and path are replaced; foreign ones stay byte for byte;
+//! * an absolute URL (or `//host/…`) whose scheme and host are the upstream's own, by its URL or by the scheme and `Host` that it was
+//!   sent, and whose path is below the upstream's path: scheme, host and path are replaced; foreign ones stay byte for byte, and so do
+//!   those with the client's own scheme and host;
 //! * a path beginning with `/`: the upstream's path is taken off and the client's prefix put on;
 //! * relative references (`x`, `../x`, `?q`, `#f`): untouched, since they are right as they are.
 //!

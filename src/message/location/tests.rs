@@ -2,6 +2,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, uri::Scheme};
 use proptest::prelude::*;
 
 use super::Mapping;
+use crate::message::target::{ClientPrefix, Prefix};
 
 fn mapping(upstream: &str, host: &str, prefix: &str) -> Mapping {
     Mapping::new(upstream.parse().unwrap(), Scheme::HTTPS, host, prefix.parse().unwrap())
@@ -34,7 +35,9 @@ fn foreign_urls_stay_byte_for_byte() {
         "http://other.example/app/x",
         "http://backend/app/x",
         "http://backend:80800/app",
-        "https://backend:8080/app/x",
+        "ftp://backend:8080/app/x",
+        "https://backend/app/x",
+        "https://backend:443/app/x",
         "http://backend:8080@evil/app",
         "http://u@backend:8080/app",
         "http://backend:8080.evil/app",
@@ -112,10 +115,47 @@ fn default_ports_and_the_host_that_was_sent_are_the_upstream_too() {
     let to = mapping("https://backend", "front.example", "");
     maps(&to, "location", "https://backend:443/x", "https://front.example/x");
     let kept = Some(HeaderValue::from_static("front.example"));
-    let to = Mapping::of("http://backend".parse().unwrap(), kept.clone(), Scheme::HTTPS, kept, "/s".parse().unwrap());
+    let to = Mapping::of(
+        "http://backend".parse().unwrap(),
+        kept.clone(),
+        Scheme::HTTPS,
+        kept,
+        "/s".parse::<Prefix>().unwrap().into(),
+    );
     maps(&to, "location", "http://front.example/x", "https://front.example/s/x");
     maps(&to, "location", "https://front.example/x", "https://front.example/x");
     maps(&to, "set-cookie", "a=b; Domain=front.example", "a=b; Domain=front.example");
+}
+
+#[test]
+fn an_upstream_may_name_itself_by_the_scheme_that_it_was_sent() {
+    for name in ["location", "content-location"] {
+        let to = mapping("http://backend:8080/app", "front.example", "/shop");
+        maps(&to, name, "https://backend:8080/app/x?y#z", "https://front.example/shop/x?y#z");
+        maps(&to, name, "HTTPS://Backend:8080/app", "https://front.example/shop");
+    }
+    let to = mapping("http://backend/app", "front.example", "/shop");
+    for url in ["https://backend", "https://backend:443", "https://backend:", "https://backend:80", "http://backend:"] {
+        maps(&to, "location", &format!("{url}/app/x"), "https://front.example/shop/x");
+        maps(&to, "refresh", &format!("1; url={url}/app/x"), "1; url=https://front.example/shop/x");
+        maps(&to, "link", &format!("<{url}/app/x>; rel=next"), "<https://front.example/shop/x>; rel=next");
+    }
+    maps(&to, "location", "http://backend:443/app/x", "http://backend:443/app/x");
+    maps(&to, "location", "https://other/app/x", "https://other/app/x");
+    maps(&to, "location", "https://front.example/app/x", "https://front.example/app/x");
+    // The other way round: an upstream with TLS behind a front end without.
+    let http = |href: &str, host: Option<HeaderValue>| {
+        let client = HeaderValue::from_static("front.example");
+        Mapping::of(href.parse().unwrap(), host, Scheme::HTTP, Some(client), "/s".parse::<Prefix>().unwrap().into())
+    };
+    let to = http("https://backend", None);
+    maps(&to, "location", "http://backend/x", "http://front.example/s/x");
+    maps(&to, "location", "https://backend:443/x", "http://front.example/s/x");
+    // By the `Host` that it was sent, too, unless both together are the client's view.
+    let to = http("https://backend", Some(HeaderValue::from_static("fixed.example")));
+    maps(&to, "location", "http://fixed.example/x", "http://front.example/s/x");
+    let to = http("https://backend", Some(HeaderValue::from_static("front.example")));
+    maps(&to, "location", "http://front.example/x", "http://front.example/x");
 }
 
 #[test]
@@ -139,9 +179,58 @@ fn refresh_is_mapped_in_every_form_browsers_read() {
     maps(&to, "refresh", "0;URL='/app/x'", "0;URL='/s/x'");
     maps(&to, "refresh", "0, url = \"/app\" ", "0, url = \"/s\" ");
     maps(&to, "refresh", "0;url=/app/x ", "0;url=/s/x ");
-    for same in ["5", "5;", "5; url", "5; url=", "5; x=/app", "5; url='", "; url=http://other/app"] {
+    for (value, mapped) in [
+        ("5;/app/x", "5;/s/x"),
+        ("5; \"/app/x\"", "5; \"/s/x\""),
+        ("5; '/app/x' and more", "5; '/s/x' and more"),
+        ("5 /app/x", "5 /s/x"),
+        ("5 ; /app/x", "5 ; /s/x"),
+        (" 5,/app/x", " 5,/s/x"),
+        ("5.25; url=/app/x", "5.25; url=/s/x"),
+        (".5; url=/app/x", ".5; url=/s/x"),
+        ("5 url=/app/x", "5 url=/s/x"),
+        ("5;url = '/app/x", "5;url = '/s/x"),
+        ("5;\turl=/app/x?a=b;c", "5;\turl=/s/x?a=b;c"),
+        ("5; http://backend/app/x", "5; https://f.example/s/x"),
+    ] {
+        maps(&to, "refresh", value, mapped);
+    }
+    for same in [
+        "5",
+        "5;",
+        "5; url",
+        "5; url=",
+        "5; x=/app",
+        "5; url='",
+        "; url=http://other/app",
+        "x; url=/app",
+        "; url=/app",
+        "5x; url=/app",
+        "5; url /app",
+        "5; ur=/app",
+        "5;; /app",
+    ] {
         maps(&to, "refresh", same, same);
     }
+}
+
+#[test]
+fn a_prefix_of_any_legal_bytes_ends_neither_a_url_nor_an_attribute() {
+    let prefix = |prefix: &str| {
+        let host = Some(HeaderValue::from_static("f.example"));
+        let prefix = ClientPrefix::of(prefix).unwrap();
+        Mapping::of("http://backend/app".parse().unwrap(), None, Scheme::HTTPS, host, prefix)
+    };
+    let quote = prefix("/o'brien");
+    maps(&quote, "location", "/app/x", "/o'brien/x");
+    maps(&quote, "refresh", "0; url='/app/x'", "0; url='/o%27brien/x'");
+    maps(&quote, "refresh", "0; url=\"/app/x\"", "0; url=\"/o'brien/x\"");
+    maps(&quote, "set-cookie", "a=b; Path=/app; Secure", "a=b; Path=/o'brien; Secure");
+    let semicolon = prefix("/t;v=1");
+    maps(&semicolon, "location", "http://backend/app/x", "https://f.example/t;v=1/x");
+    maps(&semicolon, "set-cookie", "a=b; Path=/app; Secure", "a=b; Secure");
+    maps(&semicolon, "set-cookie", "a=b; Path=/", "a=b");
+    maps(&prefix("/caf\u{e9}/a%2Fb"), "location", "/app/x", "/caf\u{e9}/a%2Fb/x");
 }
 
 #[test]
@@ -194,6 +283,23 @@ fn a_domain_that_the_clients_host_cannot_have_is_left_out() {
         let to = mapping("http://backend", host, "");
         maps(&to, "set-cookie", "a=b; Domain=backend; Secure", "a=b; Secure");
     }
+}
+
+#[test]
+fn a_cookie_for_one_host_is_not_widened_to_all_below_the_clients() {
+    for (upstream, domain) in [
+        ("http://127.0.0.1:9000", "127.0.0.1"),
+        ("http://[::1]:9000", "[::1]"),
+        ("http://backend:9000", "backend"),
+        ("http://backend", ".Backend"),
+        ("http://0x7f.0x1", "0x7f.0x1"),
+    ] {
+        let to = mapping(upstream, "www.example.com", "");
+        maps(&to, "set-cookie", &format!("a=b; Domain={domain}; Secure"), "a=b; Secure");
+    }
+    let to = mapping("http://app.internal", "www.example.com", "");
+    maps(&to, "set-cookie", "a=b; Domain=app.internal", "a=b; Domain=www.example.com");
+    maps(&to, "set-cookie", "a=b; Domain=other", "a=b; Domain=other");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use std::{cell::RefCell, net::Ipv6Addr};
 
-use http::{HeaderMap, HeaderValue, Method, Uri, Version, header::HOST};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, header::HOST, uri::Scheme};
 
 use crate::error::{Error, ErrorKind};
 
@@ -28,10 +28,13 @@ pub(crate) fn form(method: &Method, uri: &Uri) -> Result<Form, Error> {
     let refuse = |why: &'static str| Err(Error::new(ErrorKind::InvalidTarget, why));
     let authority = uri.authority().map(|authority| authority.as_str());
     let is_known = |host: &[u8]| remembered(host, |_| ()).is_some();
-    if authority.is_some_and(|authority| !is_known(authority.as_bytes()) && !is_host(authority.as_bytes())) {
+    let connect = *method == Method::CONNECT;
+    // RFC 9110 §9.3.6: CONNECT has no default port.
+    let is_valid =
+        |authority: &[u8]| is_known(authority) || is_host(if connect { authority } else { plain(authority) });
+    if authority.is_some_and(|authority| !is_valid(authority.as_bytes())) {
         return refuse("request target has no valid host");
     }
-    let connect = *method == Method::CONNECT;
     match (uri.scheme_str(), authority) {
         (None, Some(_)) if connect => Ok(Form::Authority),
         (None, Some(_)) => refuse("authority-form target is allowed for CONNECT only"),
@@ -52,7 +55,8 @@ pub(crate) fn form(method: &Method, uri: &Uri) -> Result<Form, Error> {
 /// what counts ([RFC 9112 §3.2.2]), but a `Host` beside it must still be valid, and in HTTP/2 the same.
 ///
 /// Valid is `host [":" port]` with a bracketed IPv6 address or a name of letters, digits, `-`, `.`, `_`, `~` and percent-encoded bytes, and
-/// a port up to 65535. That is less than [RFC 3986] allows: no name in the DNS has quotes, commas or parentheses, and attacks do.
+/// a port up to 65535. That is less than [RFC 3986] allows: no name in the DNS has quotes, commas or parentheses, and attacks do. An empty
+/// port is the default port; it is left out of the result with its colon, as RFC 3986 §3.2.3 recommends.
 ///
 /// `None`: an HTTP/1.0 request that names no host.
 ///
@@ -76,14 +80,18 @@ pub(crate) fn check_host(uri: &Uri, version: Version, headers: &HeaderMap) -> Re
         };
     };
     let authority = authority.as_str().as_bytes();
-    if host.is_some_and(|host| host.as_bytes() != authority && !is_host(host.as_bytes())) {
+    if host.is_some_and(|host| host.as_bytes() != authority && !is_host(plain(host.as_bytes()))) {
         return refuse("invalid Host header");
     }
+    let is_same = |host: &[u8]| {
+        let scheme = uri.scheme();
+        without_default_port(host, scheme).eq_ignore_ascii_case(without_default_port(authority, scheme))
+    };
     let asked = match host {
         // RFC 9112 §3.2: a server MUST answer 400 to an HTTP/1.1 request without Host, whatever its target.
         None if version == Version::HTTP_11 => return refuse("request has no Host header"),
         Some(host) if host.as_bytes() == authority => authority,
-        Some(host) if host.as_bytes().eq_ignore_ascii_case(authority) => host.as_bytes(),
+        Some(host) if is_same(host.as_bytes()) => host.as_bytes(),
         // RFC 9113 §8.3.1: a Host that differs from :authority makes the request malformed.
         Some(_) if version > Version::HTTP_11 => return refuse("Host header differs from the target's authority"),
         _ => authority,
@@ -110,6 +118,7 @@ fn remembered<T>(host: &[u8], take: impl FnOnce(&HeaderValue) -> T) -> Option<T>
 
 /// The bytes as a value in memory of its own, since it outlives the buffer of the head, if they are a host.
 fn valid(host: &[u8]) -> Option<HeaderValue> {
+    let host = plain(host);
     if let Some(known) = remembered(host, HeaderValue::clone) {
         return Some(known);
     }
@@ -118,7 +127,17 @@ fn valid(host: &[u8]) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// True if the bytes are a host and perhaps a port, as [`check_host`] says.
+/// Leaves out an empty port with its colon.
+pub(crate) fn plain(authority: &[u8]) -> &[u8] {
+    authority.strip_suffix(b":").unwrap_or(authority)
+}
+
+fn without_default_port<'a>(authority: &'a [u8], scheme: Option<&Scheme>) -> &'a [u8] {
+    let default: &[u8] = if scheme == Some(&Scheme::HTTPS) { b":443" } else { b":80" };
+    authority.strip_suffix(default).unwrap_or_else(|| plain(authority))
+}
+
+/// True if the bytes are a host and perhaps a port, as [`check_host`] says, but not an empty one: in a configuration, that is a mistake.
 pub(crate) fn is_host(bytes: &[u8]) -> bool {
     let (host, rest) = if bytes.first() == Some(&b'[') {
         let Some(end) = bytes.iter().position(|byte| *byte == b']') else {
@@ -224,6 +243,22 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_port_is_the_default_port() {
+        let of = |uri: &str, version, host: &str| host_of(uri, version, &[host]);
+        for _ in 0..2 {
+            assert_eq!(of("/", Version::HTTP_11, "a.example:"), Ok(Some("a.example".to_owned())));
+            assert_eq!(of("/", Version::HTTP_11, "[::1]:"), Ok(Some("[::1]".to_owned())));
+            assert_eq!(of("http://a:/x", Version::HTTP_11, "b:"), Ok(Some("a".to_owned())));
+            assert_eq!(of("http://a/x", Version::HTTP_2, "a:"), Ok(Some("a".to_owned())));
+            assert_eq!(of("http://a:/x", Version::HTTP_2, "a:80"), Ok(Some("a:80".to_owned())));
+            assert_eq!(of("https://a/x", Version::HTTP_2, "A:443"), Ok(Some("A:443".to_owned())));
+            assert_eq!(of("https://a/x", Version::HTTP_2, "a:80"), Err(400));
+            assert_eq!(of("http://a:81/x", Version::HTTP_2, "a:"), Err(400));
+        }
+        assert!(!is_host(b"a:"), "in a configuration it is a mistake");
+    }
+
+    #[test]
     fn refuses_missing_repeated_and_invalid_hosts() {
         assert_eq!(host_of("/", Version::HTTP_11, &[]), Err(400));
         assert_eq!(host_of("/", Version::HTTP_11, &["a", "a"]), Err(400));
@@ -241,7 +276,8 @@ mod tests {
             "a?b",
             "a#b",
             ":80",
-            "a:",
+            ":",
+            "a::",
             "a:b",
             "a:65536",
             "a:123456",
@@ -249,7 +285,7 @@ mod tests {
             "::1",
             "[::1",
             "[::1]x",
-            "[::1]:",
+            "[::1]::",
             "[x]",
             "[]",
             "[fe80::1%25eth0]",
@@ -284,6 +320,8 @@ mod tests {
         assert_eq!(form_of(Method::GET, "http://a/x"), Ok(Form::Absolute));
         assert_eq!(form_of(Method::GET, "http://a?x"), Ok(Form::Absolute));
         assert_eq!(form_of(Method::CONNECT, "a:443"), Ok(Form::Authority));
+        assert_eq!(form_of(Method::CONNECT, "a:"), Err(400));
+        assert_eq!(form_of(Method::GET, "http://a:/x"), Ok(Form::Absolute));
         assert_eq!(form_of(Method::CONNECT, "https://a/chat"), Ok(Form::Absolute));
         assert_eq!(form_of(Method::OPTIONS, "*"), Ok(Form::Asterisk));
         assert_eq!(form_of(Method::GET, "*"), Err(400));

@@ -22,11 +22,12 @@ mod upstream_url;
 
 pub(crate) use host::{Form, check_host, form};
 pub use path::{join, split, split_query};
+pub(crate) use prefix::ClientPrefix;
 pub use prefix::Prefix;
 pub use set::{set_path, set_query};
 pub use upstream_url::UpstreamUrl;
 
 #[cfg(feature = "forward")]
 pub(crate) use host::host_field;
-pub(crate) use host::is_host;
+pub(crate) use host::{is_host, plain};
 pub(crate) use path::split_bytes;

@@ -15,10 +15,19 @@ use crate::error::{Error, ErrorKind};
 /// # Errors
 /// `InvalidTarget` (400): `path` begins with anything else, or the whole is no valid target. `HeadTooLarge` (431): it is longer than 65,534 bytes.
 pub fn join(base: &str, path: &str, query: Option<&str>, extra: Option<&str>) -> Result<PathAndQuery, Error> {
+    join_exactly(base.strip_suffix('/').unwrap_or(base), path, query, extra)
+}
+
+/// [`join`] for a `base` whose last `/` counts.
+pub(crate) fn join_exactly(
+    base: &str,
+    path: &str,
+    query: Option<&str>,
+    extra: Option<&str>,
+) -> Result<PathAndQuery, Error> {
     if path == "*" {
         return Ok(PathAndQuery::from_static("*"));
     }
-    let base = base.strip_suffix('/').unwrap_or(base);
     if !(path.is_empty() || path.starts_with('/')) {
         return Err(Error::new(ErrorKind::InvalidTarget, "path must begin with a slash"));
     }
@@ -50,9 +59,9 @@ pub fn split<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
     (rest.is_empty() || rest.starts_with('/')).then_some(rest)
 }
 
-/// [`split`] for a path that need not be UTF-8.
+/// [`split`] for a path that need not be UTF-8, and a `prefix` whose last `/` counts.
 pub(crate) fn split_bytes<'a>(path: &'a [u8], prefix: &str) -> Option<&'a [u8]> {
-    let rest = path.strip_prefix(prefix.strip_suffix('/').unwrap_or(prefix).as_bytes())?;
+    let rest = path.strip_prefix(prefix.as_bytes())?;
     (rest.is_empty() || rest.starts_with(b"/")).then_some(rest)
 }
 

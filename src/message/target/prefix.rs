@@ -83,6 +83,61 @@ impl fmt::Display for Prefix {
     }
 }
 
+/// The prefix of one request as it is in the client's URL: a [`Prefix`], or one that a router's path parameters make of
+/// other bytes that a path can have.
+///
+/// Links and cookies of the client can contain it, but forwarding headers cannot: their receivers refuse it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ClientPrefix {
+    text: Option<Arc<str>>,
+    is_strict: bool,
+}
+
+impl ClientPrefix {
+    /// # Errors
+    /// `InvalidTarget` (400): an empty or dot segment, or bytes that a path cannot have (RFC 3986 §3.3), except for bytes
+    /// above 0x7F.
+    pub(crate) fn of(text: &str) -> Result<Self, Error> {
+        match Prefix::from_bytes(text.as_bytes()) {
+            Ok(prefix) => Ok(prefix.into()),
+            Err(_) if is_legal(text) => Ok(Self { text: Some(text.into()), is_strict: false }),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        self.text.as_deref().unwrap_or_default()
+    }
+
+    /// The prefix that is reported to the upstream.
+    pub(crate) fn reported(&self) -> Option<&str> {
+        self.text.as_deref().filter(|_| self.is_strict)
+    }
+}
+
+impl From<Prefix> for ClientPrefix {
+    fn from(prefix: Prefix) -> Self {
+        Self { text: prefix.0, is_strict: true }
+    }
+}
+
+fn is_legal(text: &str) -> bool {
+    let is_legal = |segment: &str| {
+        let dots = segment.to_ascii_lowercase().replace("%2e", ".");
+        let mut bytes = segment.bytes();
+        let mut legal = !segment.is_empty() && dots != "." && dots != "..";
+        while let Some(byte) = bytes.next() {
+            legal &= match byte {
+                b'%' => hex(bytes.next(), bytes.next()).is_some(),
+                b'\'' | b';' => true,
+                byte => is_plain(byte) || byte >= 0x80,
+            };
+        }
+        legal
+    };
+    text.strip_prefix('/').is_some_and(|segments| segments.split('/').all(is_legal))
+}
+
 fn check_segment(segment: &str) -> Result<(), &'static str> {
     let mut bytes = segment.bytes();
     let mut decoded_len = 0_usize;
@@ -178,6 +233,21 @@ mod tests {
         }
         assert!(Prefix::from_bytes(b"/\xff").is_err());
         assert!(Prefix::from_bytes(format!("/{}", "x".repeat(1024)).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_clients_prefix_may_have_any_legal_bytes_and_is_reported_only_if_receivers_accept_it() {
+        for text in ["/o'brien", "/a;b=1", "/a%2Fb", "/a%25b", "/caf\u{e9}", "/%00", "/a/%3Cb%3E/c'"] {
+            let prefix = ClientPrefix::of(text).unwrap();
+            assert_eq!((prefix.as_str(), prefix.reported()), (text, None));
+        }
+        assert_eq!(ClientPrefix::of("/a%20b").unwrap().reported(), Some("/a%20b"));
+        assert_eq!(ClientPrefix::of("").unwrap().reported(), None);
+        for text in
+            ["/", "a", "//a'", "/a'//b", "/a'/", "/'/..", "/'/%2E%2e", "/\\'", "/a\"'", "/a'%2", "/<'>", "/a' b"]
+        {
+            assert_eq!(ClientPrefix::of(text).unwrap_err().status(), 400, "{text}");
+        }
     }
 
     proptest! {

@@ -8,7 +8,7 @@ use http::{
 use crate::{
     error::{ConfigError, Error},
     ext::ConnectTo,
-    message::target::{is_host, join},
+    message::target::{is_host, path::join_exactly},
 };
 
 /// Holds the parsed URL of an upstream: `http://host[:port][/path][?query]`, `https://…`, or
@@ -107,7 +107,7 @@ impl UpstreamUrl {
     /// with `/`, or if the result is not a valid target. [`ErrorKind::HeadTooLarge`](crate::ErrorKind::HeadTooLarge)
     /// (431) if the result has more than 65,534 bytes.
     pub fn join(&self, path: &str, query: Option<&str>) -> Result<PathAndQuery, Error> {
-        join(&self.0.path, path, query, self.query())
+        join_exactly(&self.0.path, path, query, self.query())
     }
 
     /// True if targets pass this upstream unchanged.
@@ -277,6 +277,13 @@ mod tests {
             assert_eq!(href.path_value().map_or(&b""[..], HeaderValue::as_bytes), path.as_bytes());
             assert_eq!(href.query_value().map(HeaderValue::as_bytes), query.map(str::as_bytes));
             assert_eq!(href.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn one_last_slash_of_the_url_is_left_out_and_no_more() {
+        for (text, target) in [("http://a/app/", "/app/x"), ("http://a/app//", "/app//x"), ("http://a//", "//x")] {
+            assert_eq!(href(text).join("/x", None).unwrap(), target);
         }
     }
 

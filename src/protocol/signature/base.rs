@@ -62,25 +62,44 @@ impl Base {
         self.0.push(b'\n');
     }
 
-    /// `"@path"` (§2.2.6), byte for byte as sent.
+    /// `"@path"` (§2.2.6), as sent.
     pub(super) fn path(&mut self, parts: &Parts) {
-        self.line(br#""@path": "#, path(parts));
+        self.0.extend_from_slice(br#""@path": "#);
+        self.target(path(parts));
+        self.0.push(b'\n');
     }
 
-    /// `"@query"` (§2.2.7), byte for byte as sent, with its `?`; `?` alone also if there is no query.
+    /// `"@query"` (§2.2.7), as sent, with its `?`; `?` alone also if there is no query.
     pub(super) fn query(&mut self, parts: &Parts) {
-        self.line(br#""@query": ?"#, parts.uri.query().unwrap_or_default().as_bytes());
+        self.0.extend_from_slice(br#""@query": ?"#);
+        self.target(parts.uri.query().unwrap_or_default().as_bytes());
+        self.0.push(b'\n');
     }
 
     /// `"@request-target"` (§2.2.5) in origin form.
     pub(super) fn request_target(&mut self, parts: &Parts) {
         self.0.extend_from_slice(br#""@request-target": "#);
-        self.0.extend_from_slice(path(parts));
+        self.target(path(parts));
         if let Some(query) = parts.uri.query() {
             self.0.push(b'?');
-            self.0.extend_from_slice(query.as_bytes());
+            self.target(query.as_bytes());
         }
         self.0.push(b'\n');
+    }
+
+    /// A part of the target. A base is ASCII (§2.5), so other bytes are percent-encoded; on the wire, they stay as they are.
+    fn target(&mut self, bytes: &[u8]) {
+        if bytes.is_ascii() {
+            self.0.extend_from_slice(bytes);
+            return;
+        }
+        for &byte in bytes {
+            if byte.is_ascii() {
+                self.0.push(byte);
+            } else {
+                self.0.extend_from_slice(format!("%{byte:02X}").as_bytes());
+            }
+        }
     }
 
     /// A field (§2.1), its lines joined.

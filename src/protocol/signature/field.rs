@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sfv::{
     BareItemFromInput, KeyRef, Parser,
@@ -12,7 +13,10 @@ use super::{
     input::{Which, parse_input},
     refusal::Refusal,
 };
-use crate::protocol::names::{SIGNATURE, SIGNATURE_INPUT};
+use crate::{
+    error::{Error, ErrorKind},
+    protocol::names::{CONTENT_DIGEST, SIGNATURE, SIGNATURE_INPUT},
+};
 
 /// The lines of a field as one list, borrowed if there is but one.
 pub(super) fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
@@ -35,31 +39,91 @@ pub(super) fn parse_signature(field: &[u8], which: Which) -> Result<Vec<u8>, Ref
 
 /// The SHA-256 member of `Content-Digest` (RFC 9530 §2).
 pub(super) fn parse_digest(field: &[u8]) -> Result<[u8; 32], Refusal> {
-    let bytes = parse_bytes(field, "sha-256").map_err(|_| Refusal::Malformed("Content-Digest"))?;
+    let bytes = parse_bytes(field, SHA_256).map_err(|_| Refusal::Malformed("Content-Digest"))?;
     bytes.try_into().map_err(|_| Refusal::Malformed("Content-Digest"))
 }
 
-/// Takes the lines out that hold a member of ours, and those that would spoil the whole field: what cannot be read, and empty lines, which
-/// alone are a dictionary and beside ours are none (RFC 9651 §4.2). Lines of others stay as they are.
+/// Removes the members of this protocol, and what cannot be read, which would make the whole header unreadable beside a
+/// member of this protocol (RFC 9651 §4.2). Other members stay, also in the same line; lines without such a member stay
+/// byte for byte.
 pub(super) fn disown(headers: &mut HeaderMap, which: Which) {
-    // As we write them, our members begin their lines: most of ours are known without being read.
-    let begins =
-        |line: &[u8]| line.strip_prefix(which.name().as_bytes()).is_some_and(|rest| rest.first() == Some(&b'='));
-    let stays = |line: &[u8]| !begins(line) && !line.trim_ascii().is_empty();
-    retain_lines(headers, &SIGNATURE_INPUT, |line| stays(line) && parse_input(line, which) == Err(Refusal::Missing));
-    retain_lines(headers, &SIGNATURE, |line| stays(line) && parse_signature(line, which) == Err(Refusal::Missing));
+    retain_members(headers, &SIGNATURE_INPUT, |member| parse_input(member, which) == Err(Refusal::Missing));
+    retain_members(headers, &SIGNATURE, |member| parse_signature(member, which) == Err(Refusal::Missing));
 }
 
-fn retain_lines(headers: &mut HeaderMap, name: &HeaderName, stays: impl Fn(&[u8]) -> bool) {
-    let lines = headers.get_all(name);
-    let kept: Vec<HeaderValue> = lines.iter().filter(|line| stays(line.as_bytes())).cloned().collect();
-    if kept.len() == lines.iter().count() {
+/// Removes the SHA-256 of `Content-Digest`, and what cannot be read.
+pub(super) fn disown_digest(headers: &mut HeaderMap) {
+    retain_members(headers, &CONTENT_DIGEST, |member| parse_bytes(member, SHA_256) == Err(Refusal::Missing));
+}
+
+/// Adds the SHA-256 of a body to `Content-Digest`, beside the digests that are there. One that is right stays as it is:
+/// the client may have signed it for a server after this hop.
+///
+/// # Errors
+/// `RequestBody` (400) if there is another SHA-256, or no dictionary.
+pub(super) fn add_digest(headers: &mut HeaderMap, digest: &[u8; 32]) -> Result<(), Error> {
+    let ours = digest_value(digest)?;
+    let refuse = |why: &'static str| Err(Error::new(ErrorKind::RequestBody, why));
+    let value = match joined(headers, &CONTENT_DIGEST).filter(|field| !field.trim_ascii().is_empty()) {
+        None => ours,
+        Some(field) => match parse_bytes(&field, SHA_256) {
+            Ok(there) if there == digest => return Ok(()),
+            Ok(_) => return refuse("Content-Digest does not match the body"),
+            Err(Refusal::Missing) => value(&[&field[..], b", ", ours.as_bytes()].concat())?,
+            Err(_) => return refuse("invalid Content-Digest"),
+        },
+    };
+    headers.insert(CONTENT_DIGEST, value);
+    Ok(())
+}
+
+fn digest_value(digest: &[u8; 32]) -> Result<HeaderValue, Error> {
+    value(format!("{SHA_256}=:{}:", STANDARD.encode(digest)).as_bytes())
+}
+
+pub(super) fn value(bytes: &[u8]) -> Result<HeaderValue, Error> {
+    HeaderValue::from_bytes(bytes).map_err(|error| {
+        Error::new(ErrorKind::Internal, "the signature is not a valid header value").with_source(error)
+    })
+}
+
+fn retain_members(headers: &mut HeaderMap, name: &HeaderName, stays: impl Fn(&[u8]) -> bool) {
+    let stays = |member: &&[u8]| !member.trim_ascii().is_empty() && stays(member);
+    let mut changed = false;
+    let mut kept: Vec<HeaderValue> = Vec::new();
+    for line in headers.get_all(name) {
+        let rest: Vec<&[u8]> = members(line.as_bytes()).filter(stays).map(<[u8]>::trim_ascii).collect();
+        if rest.len() == members(line.as_bytes()).count() {
+            kept.push(line.clone());
+            continue;
+        }
+        changed = true;
+        // Parts of a header value are one.
+        kept.extend(HeaderValue::from_bytes(&rest.join(&b", "[..])).ok().filter(|line| !line.is_empty()));
+    }
+    if !changed {
         return;
     }
     headers.remove(name);
     for line in kept {
         headers.append(name.clone(), line);
     }
+}
+
+/// The members of a line of a dictionary: what stands between the commas outside of quoted strings (RFC 9651 §3.2). A
+/// string that is not closed takes the rest of the line with it.
+fn members(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let (mut quoted, mut escaped) = (false, false);
+    line.split(move |byte| {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b',' => return !quoted,
+            _ => {}
+        }
+        false
+    })
 }
 
 /// The one byte sequence under a key of a dictionary.
@@ -143,3 +207,6 @@ impl<'a> ParameterVisitor<'a> for NoParameters {
         Ok(())
     }
 }
+
+/// RFC 9530 §5.
+const SHA_256: &str = "sha-256";

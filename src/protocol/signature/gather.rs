@@ -25,6 +25,14 @@ pin_project! {
     }
 }
 
+/// What was read of a body.
+#[derive(Debug)]
+pub(super) enum Gathered {
+    Whole(Whole),
+    /// More than [`MAX_DIGEST_BYTES`], and more may come from the body.
+    Longer(Bytes),
+}
+
 /// A body that lies in memory.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Whole {
@@ -41,15 +49,24 @@ where
         Self { body, whole: Whole::default(), rest: BytesMut::new() }
     }
 
+    /// Returns the body, without the part that was read.
+    pub(super) fn into_inner(self) -> B {
+        self.body
+    }
+
     /// Must not be polled again after it was ready.
-    pub(super) fn poll_whole(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Whole, Error>> {
+    pub(super) fn poll_whole(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Gathered, Error>> {
         let mut this = self.project();
         while let Some(frame) = ready!(this.body.as_mut().poll_frame(cx)) {
             match frame.map_err(|error| Error::from_body(ErrorKind::RequestBody, error))?.into_data() {
                 Ok(data) => {
                     let length = this.whole.data.len() + this.rest.len() + data.len();
                     if length as u64 > MAX_DIGEST_BYTES {
-                        return Poll::Ready(Err(Error::new(ErrorKind::RequestBody, "body is longer than declared")));
+                        this.rest.reserve(length - this.rest.len());
+                        for part in [&std::mem::take(&mut this.whole.data), &data] {
+                            this.rest.extend_from_slice(part);
+                        }
+                        return Poll::Ready(Ok(Gathered::Longer(std::mem::take(this.rest).freeze())));
                     }
                     if length == data.len() {
                         this.whole.data = data;
@@ -65,7 +82,7 @@ where
         if !this.rest.is_empty() {
             whole.data = std::mem::take(this.rest).freeze();
         }
-        Poll::Ready(Ok(whole))
+        Poll::Ready(Ok(Gathered::Whole(whole)))
     }
 }
 

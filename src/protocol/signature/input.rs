@@ -49,11 +49,16 @@ impl Input<'_> {
 
 /// Finds our member: under our label and with our tag, once. Members of others are read over, unless they claim our tag.
 pub(super) fn parse_input(field: &[u8], which: Which) -> Result<Input<'_>, Refusal> {
-    let mut reader = InputReader { which, found: None, refusal: None };
+    let mut reader = InputReader { which, found: None, claimed: false, refusal: None };
     if Parser::new(field).parse_dictionary_with_visitor(&mut reader).is_err() {
         return Err(reader.refusal.unwrap_or(Refusal::Malformed("Signature-Input")));
     }
-    let input = reader.found.ok_or(Refusal::Missing)?;
+    let input = match (reader.found, reader.claimed) {
+        (Some(_), true) => return Err(Refusal::Ambiguous),
+        (None, true) => return Err(Refusal::Label),
+        (None, false) => return Err(Refusal::Missing),
+        (Some(input), false) => input,
+    };
     match input.tag {
         Some(tag) if tag == which.name() => Ok(input),
         _ => Err(Refusal::Malformed("tag")),
@@ -65,6 +70,8 @@ pub(super) fn parse_input(field: &[u8], which: Which) -> Result<Input<'_>, Refus
 struct InputReader<'a> {
     which: Which,
     found: Option<Input<'a>>,
+    /// A member with another label has the tag of this protocol.
+    claimed: bool,
     refusal: Option<Refusal>,
 }
 
@@ -148,9 +155,9 @@ impl<'a> ParameterVisitor<'a> for Member<'_, 'a> {
     fn parameter(&mut self, key: &'a KeyRef, value: BareItemFromInput<'a>) -> Result<(), Refusal> {
         let which = self.reader.which;
         let Some(input) = self.input() else {
-            // The tag says for whom a signature is: ours under a foreign label is a second signature of ours.
-            let claims = key.as_str() == "tag" && text(&value) == Some(which.name());
-            return if claims { self.reader.refuse(Refusal::Ambiguous) } else { Ok(()) };
+            // The tag says for whom a signature is: ours under a foreign label is a second signature of ours, or the only one.
+            self.reader.claimed |= key.as_str() == "tag" && text(&value) == Some(which.name());
+            return Ok(());
         };
         let written = match key.as_str() {
             "created" => number(&mut input.created, &value),

@@ -47,9 +47,10 @@
 //! ```
 //!
 //! Both are dictionaries (RFC 9651). Each MUST have exactly one member with the label `nexthop`. Another member MUST
-//! NOT have the tag `nexthop`. Both ends MUST ignore members with other labels and tags: they are signatures for
-//! other recipients. Before it signs, and after it has verified, an end removes the header lines that contain a member
-//! of this protocol, and lines that are no dictionary.
+//! NOT have the tag `nexthop`: a signature with this tag and a wrong label is refused as such. Both ends MUST ignore
+//! members with other labels and tags: they are signatures for other recipients. Before it signs, and after it has
+//! verified, an end removes the members of this protocol, and what is no dictionary. Members of others stay, also those
+//! in the same line, and lines without a member of this protocol stay byte for byte.
 //!
 //! | parameter | value |
 //! |---|---|
@@ -69,13 +70,16 @@
 //! |---|---|---|
 //! | `"@method"` | the method | always |
 //! | `"@authority"` | `Host` as sent, in lower case, without an empty port, `:80` for `http` and `:443` for `https` | always |
-//! | `"@path"` | the path, byte for byte; `/` if it is empty | always |
-//! | `"@query"` | `?` and the query, byte for byte; `?` if there is none | always |
-//! | `"@request-target"` | path and query, byte for byte | if there is a query and it is empty (`/p?`): `"@query"` is the same without a query |
+//! | `"@path"` | the path as sent; `/` if it is empty | always |
+//! | `"@query"` | `?` and the query as sent; `?` if there is none | always |
+//! | `"@request-target"` | path and query as sent | if there is a query and it is empty (`/p?`): `"@query"` is the same without a query |
 //! | `"content-digest"` | `Content-Digest` (RFC 9530) with a `sha-256` member | for a body covered by the head |
 //! | `"trailer"` | `Trailer` with the name `signature-input` | for a body covered by trailers |
 //! | `"NAME"` | any header, by its name in lower case: its lines without outer spaces and tabs, joined by `, ` | for each [owned header](super#owned-headers): a verifier MUST remove an uncovered one, and does not refuse the request |
 //! | `"NAME";bs` | a header with bytes above 0x7F: each line as `:BASE64:`, joined by `, ` (RFC 9421 §2.1.3) | in place of `"NAME"` |
+//!
+//! Nothing in the target is decoded or normalised. Only bytes above 0x7F are written as `%XX`, with upper-case digits,
+//! because a signature base is ASCII (RFC 9421 §2.5); the target itself is sent as it is.
 //!
 //! Other derived components and parameters are invalid, and so is a covered header that the request does not have. A
 //! verifier MUST join the lines of a covered owned header into the one line that was signed: an intermediary can split
@@ -122,9 +126,11 @@
 //! signer covers the body.
 //!
 //! * *No body.* The head covers no body, and the verifier refuses a request that has one.
-//! * *Up to 64 KiB.* The head has `Content-Digest: sha-256=:BASE64:`, covered. The verifier reads the whole body and
-//!   checks it before the application runs. If a body with a covered digest is larger or of unknown length, the
-//!   verifier checks it at its end, like a body with trailers.
+//! * *Up to 64 KiB.* The head has `Content-Digest` with the member `sha-256=:BASE64:`, covered. If the client sent
+//!   digests of other algorithms, the signer adds the member after them; it refuses (400) a client's SHA-256 that does
+//!   not match the body, and MUST NOT replace it. The verifier reads the whole body and checks it before the application
+//!   runs, whatever the framing. If a body with a covered digest has more than 64 KiB, the verifier checks it at its end,
+//!   like a body with trailers.
 //! * *Unknown or larger.* The head has `Trailer: content-digest, signature-input, signature`, covered. The body is sent
 //!   chunked (or over HTTP/2), with the trailers
 //!

@@ -13,6 +13,8 @@ pub(crate) enum Refusal {
     Malformed(&'static str),
     /// Our label or tag is there more than once.
     Ambiguous,
+    /// The one signature with our tag has another label.
+    Label,
     /// A component is covered that this profile does not know, or that the message does not have.
     Component(&'static str),
     /// A component that must be covered is not.
@@ -39,6 +41,9 @@ impl fmt::Display for Refusal {
             Self::Missing => f.write_str("no signature"),
             Self::Malformed(what) => write!(f, "missing or malformed: {what}"),
             Self::Ambiguous => f.write_str("more than one signature for this hop"),
+            Self::Label => {
+                f.write_str("wrong label: the signature with the tag of this protocol must have the label nexthop")
+            }
             Self::Component(what) => write!(f, "invalid component: {what}"),
             Self::Uncovered(what) => write!(f, "not covered by the signature: {what}"),
             Self::UnknownKey => f.write_str("unknown key id"),

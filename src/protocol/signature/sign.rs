@@ -18,9 +18,9 @@ use http_body::Body;
 use super::{
     BodySigning, MAX_DIGEST_BYTES, ReadSigned, SignedBody, UnsignedBodies,
     base::{self, Base},
-    field::{disown, joined, parse_digest},
+    field::{add_digest, disown},
     input::Which,
-    trailers::{HeadSignature, Slot, TRAILER_FIELD, digest_value},
+    trailers::{HeadSignature, Slot, TRAILER_FIELD},
 };
 use crate::{
     error::{BoxError, ConfigError, Error, ErrorKind},
@@ -38,8 +38,9 @@ use crate::{
 ///
 /// * Covered: the method, the authority (`Host`), the path, the query, every [owned
 ///   header](crate::protocol#owned-headers), and the body.
-/// * Set: `Signature-Input` and `Signature`, and for a body `Content-Digest` or `Trailer`. A `Content-Digest` that is
-///   correct stays. Signatures of the client under other labels stay.
+/// * Set: `Signature-Input` and `Signature`, and for a body `Content-Digest` or `Trailer`. Signatures of the client under
+///   other labels stay, and so does a client's `Content-Digest`: a digest of another algorithm gets the SHA-256 beside
+///   it.
 /// * Removed: `Content-Length` of a body of more than 64 KiB, which is sent chunked with trailers.
 /// * Bodies: a body of up to 64 KiB is read whole before the request is sent, and can be sent again. Larger bodies and
 ///   bodies of unknown length are streamed.
@@ -48,8 +49,8 @@ use crate::{
 ///
 /// # Errors
 /// [`ProxyApp`](crate::ProxyApp) answers 400 if a request has no authority or more than one `Host`
-/// ([`ErrorKind::InvalidTarget`]), or if a small body fails or differs from its declared length
-/// ([`ErrorKind::RequestBody`]). It answers 408 ([`ErrorKind::RequestTimeout`]) if a small body does not arrive within
+/// ([`ErrorKind::InvalidTarget`]), or if a small body fails or differs from its declared length or from the SHA-256 in
+/// the client's `Content-Digest` ([`ErrorKind::RequestBody`]). It answers 408 ([`ErrorKind::RequestTimeout`]) if a small body does not arrive within
 /// [`body_idle_timeout`](crate::exact::ExactProxyBuilder::body_idle_timeout).
 ///
 /// ```
@@ -192,19 +193,14 @@ impl AttemptSigner {
     /// needs. Sets `Signature-Input` and `Signature`, and `Content-Digest` for a body that was read, unless it is there already. Signatures of others stay.
     ///
     /// # Errors
-    /// `InvalidTarget` if there is no authority or more than one `Host`; `Internal` if `now` is before 1970.
+    /// `InvalidTarget` if there is no authority or more than one `Host`; `RequestBody` if `Content-Digest` contradicts the
+    /// body; `Internal` if `now` is before 1970.
     pub fn sign(&self, parts: &mut Parts, now: SystemTime) -> Result<(), Error> {
         let internal = |reason| Error::new(ErrorKind::Internal, reason);
         let signer = &*self.signer.0;
         let created = now.duration_since(UNIX_EPOCH).map_err(|_| internal("the system time is before 1970"))?.as_secs();
         disown(&mut parts.headers, Which::Head);
-        if let Cover::Digest(digest) = &self.cover {
-            // One that says the same stays as it is: the client may have signed it for somebody behind this hop.
-            let there = joined(&parts.headers, &CONTENT_DIGEST).and_then(|field| parse_digest(&field).ok());
-            if there != Some(*digest) {
-                parts.headers.insert(CONTENT_DIGEST, digest_value(digest)?);
-            }
-        }
+        self.cover_digest(&mut parts.headers)?;
 
         signer.keyring.look_soon(now);
         let keys = signer.keyring.keys();
@@ -224,6 +220,17 @@ impl AttemptSigner {
             slot.put(HeadSignature::new(key, mac));
         }
         Ok(())
+    }
+
+    /// Adds the digest of a body that was read to `Content-Digest`, before there is a connection.
+    ///
+    /// # Errors
+    /// `RequestBody` (400) if the client's own contradicts it.
+    pub(crate) fn cover_digest(&self, headers: &mut HeaderMap) -> Result<(), Error> {
+        match &self.cover {
+            Cover::Digest(digest) => add_digest(headers, digest),
+            Cover::Nothing | Cover::Trailers(_) => Ok(()),
+        }
     }
 
     /// True if the body is covered by trailers, which belong to the head that was signed last.

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     AttemptSigner, Signer,
-    gather::{Gather, Whole},
+    gather::{Gather, Gathered, Whole},
     sign::Cover,
     trailers::Slot,
 };
@@ -65,7 +65,12 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let whole = ready!(this.body.poll_whole(cx))?;
+        let whole = match ready!(this.body.poll_whole(cx))? {
+            Gathered::Whole(whole) => whole,
+            Gathered::Longer(_) => {
+                return Poll::Ready(Err(Error::new(ErrorKind::RequestBody, "body is longer than declared")));
+            }
+        };
         if whole.len() != *this.declared {
             return Poll::Ready(Err(Error::new(
                 ErrorKind::RequestBody,

@@ -9,12 +9,12 @@ use sha2::Sha256;
 
 use super::{
     base::{Base, Component, HEAD_SIGNATURE},
-    field::{self, joined, parse_digest, parse_signature},
+    field::{self, joined, parse_digest, parse_signature, value},
     input::{Input, Which, parse_input},
     refusal::Refusal,
 };
 use crate::{
-    error::{Error, ErrorKind},
+    error::Error,
     protocol::{
         keyring::{ALGORITHM, Key},
         names::{CONTENT_DIGEST, SIGNATURE, SIGNATURE_INPUT, is_owned},
@@ -51,16 +51,15 @@ impl HeadSignature {
 
     /// Adds to the trailers what covers a body with this digest.
     pub(super) fn sign(self, digest: &[u8; 32], trailers: &mut HeaderMap) -> Result<(), Error> {
-        let content_digest = digest_value(digest)?;
+        field::add_digest(trailers, digest)?;
         let tag = Which::Body.name();
         let params = format!(r#"("content-digest";tr {HEAD_SIGNATURE}){};tag="{tag}""#, self.params);
         let mut base = Base::new();
-        base.trailer(CONTENT_DIGEST.as_str(), std::iter::once(&content_digest));
+        base.trailer(CONTENT_DIGEST.as_str(), trailers.get_all(CONTENT_DIGEST).iter());
         base.head_signature(&self.signature);
         let mac = self.mac.chain_update(base.finish(params.as_bytes()).as_bytes()).finalize().into_bytes();
 
-        disown(trailers);
-        trailers.insert(CONTENT_DIGEST, content_digest);
+        field::disown(trailers, Which::Body);
         trailers.append(SIGNATURE_INPUT, value(format!("{tag}={params}").as_bytes())?);
         trailers.append(SIGNATURE, value(format!("{tag}=:{}:", STANDARD.encode(mac)).as_bytes())?);
         Ok(())
@@ -123,7 +122,8 @@ pub(super) fn are_announced(headers: &HeaderMap) -> bool {
 /// Takes fields that nobody vouches for there out of received trailers, and what covered the body.
 pub(super) fn clean(trailers: &mut HeaderMap) {
     clean_owned(trailers);
-    disown(trailers);
+    field::disown(trailers, Which::Body);
+    field::disown_digest(trailers);
 }
 
 /// Takes fields that nobody vouches for there out of received trailers.
@@ -132,20 +132,4 @@ pub(super) fn clean_owned(trailers: &mut HeaderMap) {
     for name in unwanted {
         trailers.remove(name);
     }
-}
-
-fn disown(trailers: &mut HeaderMap) {
-    field::disown(trailers, Which::Body);
-    trailers.remove(CONTENT_DIGEST);
-}
-
-/// `Content-Digest` (RFC 9530 §2).
-pub(super) fn digest_value(digest: &[u8; 32]) -> Result<HeaderValue, Error> {
-    value(format!("sha-256=:{}:", STANDARD.encode(digest)).as_bytes())
-}
-
-fn value(bytes: &[u8]) -> Result<HeaderValue, Error> {
-    HeaderValue::from_bytes(bytes).map_err(|error| {
-        Error::new(ErrorKind::Internal, "the signature is not a valid header value").with_source(error)
-    })
 }

@@ -72,7 +72,7 @@ impl Verified {
     }
 
     /// Removes what nobody vouches for, and the signature: the fields of [`uncovered`](Self::uncovered), our members of
-    /// `Signature-Input` and `Signature` with the lines they stand in, `X-WSGIProxy-Signature`, and our line of `Trailer`.
+    /// `Signature-Input` and `Signature`, `X-WSGIProxy-Signature`, and our line of `Trailer`.
     ///
     /// A covered field that came in several lines becomes one, so that everybody reads the text that was signed: RFC 9421 signs lines
     /// joined by `, `, and somebody on the way could have split one that is no list.
@@ -92,8 +92,8 @@ impl Verified {
 
     /// Takes the body into a form that ends well only if it is the one that was signed.
     ///
-    /// A digest in the head is checked before the application runs if the declared length is at most 64 KiB, else while it streams, as
-    /// trailers are: see [`VerifiedBody`].
+    /// A digest in the head is checked before the application runs if the body has at most 64 KiB, however it is framed, else while it
+    /// streams, as trailers are: see [`VerifiedBody`].
     pub fn open<B>(self, body: B) -> BodyVerification<B>
     where
         B: Body<Data = Bytes>,
@@ -102,7 +102,7 @@ impl Verified {
         match self.body {
             BodyState::Plain => BodyVerification::Ready(VerifiedBody::plain(body)),
             BodyState::Check(Expected::Digest(digest))
-                if body.size_hint().exact().is_some_and(|length| length <= MAX_DIGEST_BYTES) =>
+                if body.size_hint().exact().is_none_or(|length| length <= MAX_DIGEST_BYTES) =>
             {
                 BodyVerification::Reading(ReadVerified::new(body, digest))
             }
@@ -126,8 +126,17 @@ enum BodyState {
 }
 
 fn remove_trailer_line(headers: &mut HeaderMap) {
-    let kept: Vec<HeaderValue> =
-        headers.get_all(header::TRAILER).iter().filter(|line| *line != TRAILER_FIELD).cloned().collect();
+    let ours = TRAILER_FIELD;
+    let kept: Vec<HeaderValue> = headers
+        .get_all(header::TRAILER)
+        .iter()
+        .filter(|line| **line != ours)
+        // An intermediary may have joined it to a line before it.
+        .map(|line| match line.as_bytes().strip_suffix(ours.as_bytes()).map(<[u8]>::trim_ascii_end) {
+            Some([rest @ .., b',']) => HeaderValue::from_bytes(rest).unwrap_or_else(|_| line.clone()),
+            _ => line.clone(),
+        })
+        .collect();
     headers.remove(header::TRAILER);
     for line in kept {
         headers.append(header::TRAILER, line);

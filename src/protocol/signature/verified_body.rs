@@ -14,7 +14,7 @@ use pin_project_lite::pin_project;
 use sha2::{Digest, Sha256};
 
 use super::{
-    gather::{Gather, Whole},
+    gather::{Gather, Gathered, Whole},
     refusal::Refusal,
     trailers::{self, HeadSignature},
 };
@@ -26,22 +26,22 @@ use crate::error::{BoxError, Error, ErrorKind};
 pub enum BodyVerification<B> {
     /// Nothing to wait for: no body, an uncovered one, or one that is checked while it streams.
     Ready(VerifiedBody<B>),
-    /// A small body, which is read and checked before the application runs.
+    /// A body that is read up to 64 KiB; if it ends there, it is checked before the application runs.
     Reading(ReadVerified<B>),
 }
 
-pin_project! {
-    /// Reads a small body and checks its digest.
-    ///
-    /// # Errors
-    /// `Signature` if it is not the one that was signed, `RequestBody` if it fails.
-    #[derive(Debug)]
-    #[must_use = "futures do nothing unless polled"]
-    pub struct ReadVerified<B> {
-        #[pin]
-        body: Gather<B>,
-        digest: [u8; 32],
-    }
+/// Reads a small body and checks its digest. A body that turns out larger than 64 KiB, and declared no length, is passed
+/// on as a stream that is checked at its end.
+///
+/// # Errors
+/// `Signature` if it is not the one that was signed, `RequestBody` if it fails.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct ReadVerified<B> {
+    /// Until it has been read. In a box, because the rest of a larger body changes hands.
+    body: Option<Gather<Pin<Box<B>>>>,
+    is_sized: bool,
+    digest: [u8; 32],
 }
 
 impl<B> ReadVerified<B>
@@ -50,7 +50,8 @@ where
     B::Error: Into<BoxError>,
 {
     pub(super) fn new(body: B, digest: [u8; 32]) -> Self {
-        Self { body: Gather::new(body), digest }
+        let is_sized = body.size_hint().exact().is_some();
+        Self { body: Some(Gather::new(Box::pin(body))), is_sized, digest }
     }
 }
 
@@ -61,10 +62,19 @@ where
 {
     type Output = Result<VerifiedBody<B>, Error>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let mut whole = ready!(this.body.poll_whole(cx))?;
-        if whole.sha256() != *this.digest {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled_again = || Error::new(ErrorKind::Internal, "polled after completion");
+        let gather = self.body.as_mut().ok_or_else(polled_again)?;
+        let gathered = ready!(Pin::new(gather).poll_whole(cx));
+        let body = self.body.take().map(Gather::into_inner);
+        let mut whole = match (gathered?, body) {
+            (Gathered::Whole(whole), _) => whole,
+            (Gathered::Longer(start), Some(body)) if !self.is_sized => {
+                return Poll::Ready(Ok(VerifiedBody::continued(body, start, Expected::Digest(self.digest))));
+            }
+            (Gathered::Longer(_), _) => return Poll::Ready(Err(Refusal::Body("longer than declared").into())),
+        };
+        if whole.sha256() != self.digest {
             return Poll::Ready(Err(Refusal::Body("wrong digest").into()));
         }
         if let Some(trailers) = whole.trailers_mut() {
@@ -98,6 +108,8 @@ pin_project! {
         Whole { whole: Whole },
         Plain { #[pin] body: B },
         Checked { #[pin] body: B, check: Check },
+        // The beginning was read ahead.
+        Continued { body: Pin<Box<B>>, check: Check },
     }
 }
 
@@ -133,6 +145,13 @@ impl<B: Body> VerifiedBody<B> {
         let check = Check { hash: Sha256::new(), expected, remaining, held: None, state: State::Streaming };
         Self { kind: Kind::Checked { body, check } }
     }
+
+    fn continued(body: Pin<Box<B>>, start: Bytes, expected: Expected) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(&start);
+        let check = Check { hash, expected, remaining: None, held: Some(start), state: State::Streaming };
+        Self { kind: Kind::Continued { body, check } }
+    }
 }
 
 impl<B> Body for VerifiedBody<B>
@@ -147,19 +166,8 @@ where
         match self.project().kind.project() {
             KindProjection::Whole { whole } => Poll::Ready(whole.next_frame().map(Ok)),
             KindProjection::Plain { body } => body.poll_frame(cx).map(|frame| frame.map(plain_frame)),
-            KindProjection::Checked { mut body, check } => loop {
-                if let Some(frame) = check.next_frame() {
-                    return Poll::Ready(frame);
-                }
-                match body.as_mut().poll_frame(cx) {
-                    Poll::Pending => return check.pause(),
-                    Poll::Ready(frame) => match check.take(frame) {
-                        Ok(None) => {}
-                        Ok(Some(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                        Err(error) => return Poll::Ready(Some(Err(check.fail(error)))),
-                    },
-                }
-            },
+            KindProjection::Checked { body, check } => check.poll_frame(body, cx),
+            KindProjection::Continued { body, check } => check.poll_frame(body.as_mut(), cx),
         }
     }
 
@@ -167,7 +175,7 @@ where
         match &self.kind {
             Kind::Whole { whole } => whole.is_end_stream(),
             Kind::Plain { body } => body.is_end_stream(),
-            Kind::Checked { check, .. } => match &check.state {
+            Kind::Checked { check, .. } | Kind::Continued { check, .. } => match &check.state {
                 State::Streaming => false,
                 State::Good(trailers) => check.held.is_none() && trailers.is_none(),
                 State::Failed => true,
@@ -179,7 +187,7 @@ where
         match &self.kind {
             Kind::Whole { whole } => whole.size_hint(),
             Kind::Plain { body } => body.size_hint(),
-            Kind::Checked { check, .. } => {
+            Kind::Checked { check, .. } | Kind::Continued { check, .. } => {
                 let held = check.held.as_ref().map_or(0, |data| data.len() as u64);
                 check.remaining.map_or_else(SizeHint::new, |more| SizeHint::with_exact(more.saturating_add(held)))
             }
@@ -188,6 +196,30 @@ where
 }
 
 impl Check {
+    fn poll_frame<B>(
+        &mut self,
+        mut body: Pin<&mut B>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        loop {
+            if let Some(frame) = self.next_frame() {
+                return Poll::Ready(frame);
+            }
+            match body.as_mut().poll_frame(cx) {
+                Poll::Pending => return self.pause(),
+                Poll::Ready(frame) => match self.take(frame) {
+                    Ok(None) => {}
+                    Ok(Some(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                    Err(error) => return Poll::Ready(Some(Err(self.fail(error)))),
+                },
+            }
+        }
+    }
+
     /// What is to be given out once the body was found good or bad; the outer `None` while it streams.
     fn next_frame(&mut self) -> Option<Option<Result<Frame<Bytes>, Error>>> {
         match &mut self.state {
@@ -262,7 +294,7 @@ impl<B> fmt::Debug for VerifiedBody<B> {
         let checked = match &self.kind {
             Kind::Whole { .. } => "whole",
             Kind::Plain { .. } => "not",
-            Kind::Checked { .. } => "at its end",
+            Kind::Checked { .. } | Kind::Continued { .. } => "at its end",
         };
         f.debug_struct("VerifiedBody").field("checked", &checked).finish_non_exhaustive()
     }

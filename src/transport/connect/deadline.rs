@@ -6,6 +6,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     error::{Error, ErrorKind, Phase},
+    timeout,
     transport::observe::Progress,
 };
 
@@ -19,8 +20,7 @@ pub(super) struct Deadline<'a> {
 impl<'a> Deadline<'a> {
     /// Begins now; without a limit, at no time.
     pub(super) fn after(limit: Option<Duration>, progress: Option<&'a Progress>) -> Self {
-        // A limit beyond what the clock can count is none.
-        let at = limit.and_then(|limit| Instant::now().checked_add(limit));
+        let at = timeout::or_none(limit).map(|limit| Instant::now() + limit);
         Self { at, progress }
     }
 

@@ -3,15 +3,13 @@
 use std::{fmt, sync::Arc};
 
 use rustls::{
-    ClientConfig, RootCertStore, SupportedProtocolVersion,
-    client::ResolvesClientCert,
-    crypto::CryptoProvider,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    ClientConfig, RootCertStore, SupportedProtocolVersion, client::ResolvesClientCert, crypto::CryptoProvider,
+    pki_types::CertificateDer,
 };
 use rustls_platform_verifier::Verifier;
 
 use super::tls::Tls;
-use crate::error::ConfigError;
+use crate::{error::ConfigError, pem::Pem};
 
 /// Selects the oldest TLS version that is accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -180,7 +178,8 @@ impl Settings {
 
 /// Reads chain and key, and proves that they fit each other.
 fn identity(chain: &[u8], key: &[u8]) -> Result<Arc<dyn ResolvesClientCert>, ConfigError> {
-    let key = PrivateKeyDer::from_pem_slice(key).map_err(tls)?;
+    let keys = Pem::read(key).and_then(|pem| pem.private_keys()).map_err(|why| tls(format!("the key {why}")))?;
+    let key = keys.into_iter().next().ok_or_else(|| tls("the key is missing"))?;
     let builder = ClientConfig::builder_with_provider(provider()?).with_safe_default_protocol_versions();
     // rustls checks the pair only where a whole configuration is made.
     let builder = builder.map_err(tls)?.with_root_certificates(RootCertStore::empty());
@@ -188,11 +187,7 @@ fn identity(chain: &[u8], key: &[u8]) -> Result<Arc<dyn ResolvesClientCert>, Con
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
-    let found: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(tls)?;
-    if found.is_empty() {
-        return Err(ConfigError::tls("no certificate in the PEM input"));
-    }
-    Ok(found)
+    Pem::read(pem).and_then(|pem| pem.certificates()).map_err(|why| tls(format!("the PEM input {why}")))
 }
 
 fn store(certificates: Vec<CertificateDer<'static>>) -> Result<RootCertStore, ConfigError> {

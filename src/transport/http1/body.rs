@@ -103,7 +103,8 @@ pub(super) struct Download {
     pub(super) keep: bool,
     max_trailers: usize,
     idle: Option<Duration>,
-    /// True while a read is awaited and the alarm is set for it.
+    /// True while a frame is awaited and the alarm is set for it. Bytes that are no frame yet, such as a chunk's extension or a part of the
+    /// trailers, do not restart it.
     waiting: bool,
 }
 
@@ -122,7 +123,10 @@ impl Download {
         loop {
             match self.next(conn) {
                 Err(error) => return Poll::Ready(Some(Err(error))),
-                Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(Piece::Data(data)) => {
+                    self.waiting = false;
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
                 Ok(Piece::Trailers(mut trailers)) => {
                     for name in &conn.layout.nominated {
                         trailers.remove(name);
@@ -136,7 +140,7 @@ impl Download {
                 Poll::Ready(Ok(0)) if matches!(self.remaining, Remaining::UntilClose) => return Poll::Ready(None),
                 Poll::Ready(Ok(0)) => return Poll::Ready(Some(Err(cut(None)))),
                 Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(cut(Some(error.into()))))),
-                Poll::Ready(Ok(_)) => self.waiting = false,
+                Poll::Ready(Ok(_)) => {}
                 Poll::Pending => {
                     if !self.waiting {
                         self.waiting = true;

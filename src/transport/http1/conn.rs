@@ -17,7 +17,10 @@ use tokio::{
 };
 
 use super::{block, decode::Layout};
-use crate::transport::{alarm::Alarm, io::Io, limits::Limits, pool::Home};
+use crate::{
+    ext::Binding,
+    transport::{alarm::Alarm, io::Io, limits::Limits, pool::Home},
+};
 
 /// An HTTP/1.1 connection to an upstream, between or within exchanges.
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub(crate) struct Conn {
     pub(crate) max_requests: Option<u64>,
     /// How long the upstream said it keeps the connection, less the second that a request may be on its way.
     pub(crate) keep_alive: Option<Duration>,
+    /// The client connection whose requests alone it serves, since the upstream may have authenticated it (RFC 4559).
+    pub(crate) bound: Option<Binding>,
     /// True while bytes that were written may still be held by the stream, as TLS does.
     unflushed: bool,
     read_size: usize,
@@ -67,6 +72,7 @@ impl Conn {
             uses: 0,
             max_requests,
             keep_alive: None,
+            bound: None,
             unflushed: false,
             read_size: READ_START,
         }

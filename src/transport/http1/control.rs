@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
-use super::{
-    decode::{Framing, Head, bad},
-    encode::parse_length,
+use super::decode::{Framing, Head, bad};
+use crate::{
+    error::Error,
+    message::{connection_auth, framing::parse_length, hop},
 };
-use crate::{error::Error, message::hop};
 
 /// What a field is to the codec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,9 @@ pub(super) enum Role {
     TransferEncoding,
     Connection,
     KeepAlive,
+    Challenge,
+    /// The same of a proxy, which is of one connection.
+    ProxyChallenge,
     /// Of one connection, and nothing to be read from it.
     HopByHop,
     /// None of its business.
@@ -28,6 +31,8 @@ impl Role {
             header::CONTENT_LENGTH => Self::Length,
             header::TRANSFER_ENCODING => Self::TransferEncoding,
             header::CONNECTION => Self::Connection,
+            header::WWW_AUTHENTICATE => Self::Challenge,
+            header::PROXY_AUTHENTICATE => Self::ProxyChallenge,
             _ if name.as_str() == "keep-alive" => Self::KeepAlive,
             _ if hop::is_hop_by_hop(name) => Self::HopByHop,
             _ => Self::Other,
@@ -47,6 +52,7 @@ pub(super) struct Control {
     chunked: bool,
     keep_alive: Option<u64>,
     keep_alive_max: Option<u64>,
+    binds: bool,
 }
 
 impl Control {
@@ -58,6 +64,11 @@ impl Control {
     pub(super) fn takes(&mut self, role: Role, value: &[u8]) -> Result<bool, Error> {
         match role {
             Role::Other => return Ok(false),
+            Role::Challenge => {
+                self.binds |= connection_auth::challenges(value);
+                return Ok(false);
+            }
+            Role::ProxyChallenge => self.binds |= connection_auth::challenges(value),
             Role::Length => {
                 let length =
                     parse_length(value).ok_or_else(|| bad("the Content-Length of the response is not a number"))?;
@@ -131,8 +142,8 @@ impl Control {
             (false, Some(length)) => Framing::Length(length),
             (false, None) => Framing::Unsaid,
         };
-        let Self { keep_alive, keep_alive_max, .. } = self;
-        Ok(Head { status, reason, http11, framing, keep, keep_alive, keep_alive_max })
+        let Self { keep_alive, keep_alive_max, binds, .. } = self;
+        Ok(Head { status, reason, http11, framing, keep, keep_alive, keep_alive_max, binds })
     }
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct Head {
     pub(crate) keep_alive: Option<u64>,
     /// How many more requests `Keep-Alive: max=` allows, this one included.
     pub(crate) keep_alive_max: Option<u64>,
+    /// True if it contains a challenge of a scheme that authenticates connections.
+    pub(crate) binds: bool,
 }
 
 /// What the head says of its body, before the method and the status are looked at.

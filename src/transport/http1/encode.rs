@@ -7,7 +7,7 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, header, reque
 use super::framing::RequestFraming;
 use crate::{
     error::{Error, ErrorKind},
-    message::{fields::Fields, hop},
+    message::{connection_auth::authenticates, fields::Fields, framing::parse_length, hop},
 };
 
 /// Writes the head of the request to `out`: target in origin form (of `CONNECT` its authority, RFC 9112 §3.2.3), every
@@ -50,6 +50,7 @@ pub(crate) fn request_head(
             header::EXPECT if !framing.has_content() && is_continue(value) => continue,
             header::EXPECT => seen.expect = true,
             header::UPGRADE => seen.upgrade = true,
+            header::AUTHORIZATION | header::PROXY_AUTHORIZATION => seen.binds |= authenticates(value),
             _ => {}
         }
         line(out, name, value.as_bytes());
@@ -86,6 +87,8 @@ pub(crate) struct Seen {
     pub(crate) close: bool,
     pub(crate) expect: bool,
     pub(crate) upgrade: bool,
+    /// Credentials of a scheme that authenticates connections.
+    pub(crate) binds: bool,
 }
 
 /// Writes the end of a chunked body, with the trailers that may stand there (RFC 9110 §6.5.1).
@@ -121,16 +124,6 @@ fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, Error> {
         return Err(Error::new(ErrorKind::RequestBody, "Content-Length is not a single number"));
     }
     Ok(length)
-}
-
-/// A `Content-Length` of digits only, as RFC 9110 §8.6 has it. One that no body will ever have is refused, because hyper keeps the highest
-/// numbers for itself.
-pub(crate) fn parse_length(digits: &[u8]) -> Option<u64> {
-    let length = digits.iter().try_fold(0_u64, |length, digit| {
-        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
-        length.checked_mul(10)?.checked_add(digit)
-    });
-    length.filter(|length| !digits.is_empty() && *length <= i64::MAX as u64)
 }
 
 /// Fields that steer framing, routing, or how a message is read, or are of one connection; they mean nothing, or harm, after the body.

@@ -58,6 +58,8 @@ pub(crate) struct Exchange {
     is_last: bool,
     /// The head was made for a connection that serves no other request.
     says_close: bool,
+    /// The request authenticates its connection.
+    binds: bool,
 }
 
 impl Exchange {
@@ -85,6 +87,7 @@ impl Exchange {
             keep_hop_by_hop,
             is_last: keep_hop_by_hop && hop::has_token(&parts.headers, &header::CONNECTION, b"close"),
             says_close: seen.close,
+            binds: seen.binds,
             ..Self::on(conn, &parts.method, Upload::new(framing, expects, ended), now)
         }
     }
@@ -112,13 +115,14 @@ impl Exchange {
             keep_hop_by_hop: false,
             is_last: false,
             says_close: false,
+            binds: false,
         }
     }
 
     /// True if the head is the whole request, and nothing else must be known of it to read the response.
     pub(crate) fn is_all_written(&self) -> bool {
         let is_plain = self.handshake.is_none() && !self.is_connect && !self.keep_hop_by_hop && !self.says_close;
-        self.upload.is_complete() && is_plain
+        self.upload.is_complete() && is_plain && !self.binds
     }
 
     /// The head, for another connection, of a request that [`is_all_written`](Self::is_all_written).
@@ -181,10 +185,12 @@ impl Exchange {
         loop {
             let mut moved = false;
             if self.pulls() {
+                let before = self.upload.pulled;
                 match self.upload.poll_pull(cx, Pin::new(&mut *body), &mut self.conn.out) {
                     Poll::Ready(pulled) => {
                         pulled?;
-                        moved = true;
+                        // A frame without content is no progress.
+                        moved = self.upload.pulled > before || !self.upload.wants_more();
                     }
                     Poll::Pending if self.conn.is_written() => return Poll::Pending,
                     Poll::Pending => {}

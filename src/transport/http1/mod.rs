@@ -21,7 +21,7 @@ pub(crate) use conn::Conn;
 pub(crate) use decode::{Layout, head as decode_head};
 pub(crate) use encode::{Lines, request_framing};
 #[cfg(feature = "http2")]
-pub(crate) use encode::{forbidden_in_trailers, is_continue, parse_length};
+pub(crate) use encode::{forbidden_in_trailers, is_continue};
 pub(crate) use exchange::Exchange;
 pub(crate) use framing::RequestFraming;
 #[cfg(feature = "http2")]

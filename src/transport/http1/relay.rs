@@ -117,11 +117,15 @@ where
         }
         ready!(self.exchange.poll_upload(cx, &mut self.body))?;
         while !self.exchange.upload.is_complete() && self.discarded < DRAIN_BYTES {
-            self.discarded += match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                Some(Ok(frame)) => frame.data_ref().map_or(1, |data| data.len() as u64 + 1),
+            let length = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => frame.data_ref().map_or(1, |data| data.len() as u64),
                 Some(Err(_)) | None => DRAIN_BYTES,
             };
-            self.exchange.moved();
+            self.discarded += length + 1;
+            // A frame without content is no progress.
+            if length > 0 {
+                self.exchange.moved();
+            }
         }
         Poll::Ready(Ok(()))
     }

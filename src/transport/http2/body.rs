@@ -16,8 +16,8 @@ use tokio::time::Instant;
 use super::{failure::padded, stream::Stream, two_way::TwoWay};
 use crate::{
     error::{Error, ErrorKind, Phase},
-    message::fields::has_padded_value,
-    transport::{alarm::Alarm, http1::parse_length},
+    message::{fields::has_padded_value, framing::parse_length},
+    transport::alarm::Alarm,
 };
 
 /// The body of a response. Dropped before its end, it resets its stream; the connection goes on.
@@ -37,7 +37,7 @@ pub(crate) struct Incoming {
 
 /// What keeps the stream's place on its connection.
 pub(super) enum Place {
-    Alone(#[expect(dead_code, reason = "held until the end, and dropped then")] Stream),
+    Alone(Stream),
     /// Together with the task that sends the rest of the request.
     Shared(Arc<TwoWay>),
 }
@@ -102,9 +102,12 @@ impl Incoming {
                     return Poll::Ready(Some(Err(padded().in_phase(Phase::ResponseBody).after_send())));
                 }
                 Poll::Ready(Some(Ok(frame))) => {
-                    self.moved();
-                    if let Some(data) = frame.data_ref() {
-                        let length = data.len();
+                    let length = frame.data_ref().map(Bytes::len);
+                    // A frame without content is no progress.
+                    if length != Some(0) {
+                        self.moved();
+                    }
+                    if let Some(length) = length {
                         // Read by us: the upstream may send as much again.
                         let _ = self.receive.flow_control().release_capacity(length);
                         self.left = self.left.map(|left| left.saturating_sub(length as u64));
@@ -136,6 +139,11 @@ impl Incoming {
     fn failed(&mut self, error: h2::Error) -> Option<Error> {
         let place = self.place.take();
         self.step = Step::End;
+        match &place {
+            Some(Place::Alone(stream)) => stream.note(&error),
+            Some(Place::Shared(two_way)) => two_way.stream().note(&error),
+            None => {}
+        }
         // RFC 9113 §8.1: so an upstream asks for no more of a request that it has answered completely. When the request was sent before, it
         // has nothing to ask for, and this is a body that was cut.
         let done = error.is_remote() && error.is_reset() && error.reason() == Some(Reason::NO_ERROR);

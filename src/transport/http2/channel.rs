@@ -21,12 +21,12 @@ pub(super) struct Channel {
     chunk: Bytes,
     finished: bool,
     /// Dropped after the stream.
-    _place: Stream,
+    place: Stream,
 }
 
 impl Channel {
     pub(super) fn new(send: SendStream<Bytes>, receive: RecvStream, place: Stream) -> Self {
-        Self { send, receive, chunk: Bytes::new(), finished: false, _place: place }
+        Self { send, receive, chunk: Bytes::new(), finished: false, place }
     }
 }
 
@@ -34,7 +34,11 @@ impl AsyncRead for Channel {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         while self.chunk.is_empty() {
             match ready!(self.receive.poll_data(cx)) {
-                Some(chunk) => self.chunk = chunk.map_err(broken)?,
+                Some(Ok(chunk)) => self.chunk = chunk,
+                Some(Err(error)) => {
+                    self.place.note(&error);
+                    return Poll::Ready(Err(broken(error)));
+                }
                 None => return Poll::Ready(Ok(())),
             }
         }

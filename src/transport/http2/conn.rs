@@ -24,7 +24,12 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Phase},
-    transport::{CloseReason, io::Io, limits::Limits, pool::Queue},
+    transport::{
+        CloseReason,
+        io::Io,
+        limits::Limits,
+        pool::{Home, Queue},
+    },
 };
 
 /// A connection on which requests open streams. Cheap to clone; it is closed once neither a clone nor a stream is left.
@@ -62,6 +67,31 @@ pub(super) struct State {
     /// Those who wait for a connection where there may be so many; they are given the streams that become free.
     queue: Option<Queue>,
     handle: OnceLock<Weak<Handle>>,
+    /// `None` with prior knowledge of HTTP/2, where HTTP/1.1 is no choice.
+    http1_required: Option<Http1Required>,
+    /// True once a `GOAWAY` required HTTP/1.1.
+    left_for_http1: AtomicBool,
+}
+
+/// Set once an origin requires HTTP/1.1 (`HTTP_1_1_REQUIRED`, RFC 9113 §7). All connections to the origin share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Http1Required(Arc<AtomicBool>);
+
+impl Http1Required {
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set(&self) {
+        if !self.0.swap(true, Ordering::Relaxed) {
+            tracing::debug!("an upstream requires HTTP/1.1: HTTP/2 is no longer offered to it");
+        }
+    }
+
+    /// Returns true for an `RST_STREAM` or `GOAWAY` of the upstream with this code.
+    pub(super) fn is_meant(error: &h2::Error) -> bool {
+        error.is_remote() && error.reason() == Some(h2::Reason::HTTP_1_1_REQUIRED)
+    }
 }
 
 impl Conn {
@@ -72,6 +102,7 @@ impl Conn {
         limits: &Limits,
         until: Option<Instant>,
         queue: Option<Queue>,
+        http1_required: Option<Http1Required>,
         ended: impl FnOnce(&Arc<State>) + Send + 'static,
     ) -> Result<(Self, Stream), Error> {
         let (io, heard) = driver::Watched::new(io);
@@ -101,6 +132,8 @@ impl Conn {
             drive: Notify::new(),
             queue,
             handle: OnceLock::new(),
+            http1_required,
+            left_for_http1: AtomicBool::new(false),
         });
         state.take(1);
         let conn = Self(Arc::new(Handle { sender: sender.clone(), state }));
@@ -108,6 +141,19 @@ impl Conn {
         let _ = state.handle.set(Arc::downgrade(&conn.0));
         tokio::spawn(driver::run(connection, heard, state.clone(), limits, ended));
         Ok((conn.clone(), Stream::new(sender, conn, true)))
+    }
+
+    /// The same for one stream, after which the connection is closed.
+    pub(crate) async fn open_for_one(io: Io, mut home: Home, limits: &Limits) -> Result<Stream, Error> {
+        home.opened();
+        let until = limits.connect.map(|limit| Instant::now() + limit);
+        let ended = move |state: &Arc<State>| {
+            let mut home = home;
+            home.reason = state.close_reason();
+        };
+        let (conn, stream) = Self::open(io, limits, until, None, None, ended).await?;
+        conn.state().close_for(CloseReason::Finished);
+        Ok(stream)
     }
 
     /// Takes the place of one stream, if the connection takes more.
@@ -119,7 +165,8 @@ impl Conn {
         }
         let mut sender = sender.clone();
         // After a GOAWAY, its streams go on, but no others.
-        if let Poll::Ready(Err(_)) = sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
+        if let Poll::Ready(Err(error)) = sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            state.note(&error);
             state.close_for(CloseReason::ClosedByPeer);
             state.release();
             return None;
@@ -192,6 +239,9 @@ fn builder(limits: &Limits) -> Builder {
 
 impl State {
     fn take(&self, max: usize) -> bool {
+        if self.http1_required.as_ref().is_some_and(Http1Required::is_set) {
+            self.close_for(CloseReason::ClosedByPeer);
+        }
         let more = |streams: usize| (streams & CLOSED == 0 && streams < max).then_some(streams + 1);
         let taken = self.streams.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok();
         if taken && self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
@@ -215,6 +265,33 @@ impl State {
     pub(super) fn close_for(&self, reason: CloseReason) {
         let _ = self.reason.set(reason);
         self.close();
+    }
+
+    /// Opens no more streams, here and on the other connections to the origin, if the upstream requires HTTP/1.1.
+    pub(super) fn note(&self, error: &h2::Error) {
+        if !Http1Required::is_meant(error) {
+            return;
+        }
+        if error.is_go_away() {
+            self.left_for_http1.store(true, Ordering::Release);
+        }
+        if let Some(required) = &self.http1_required {
+            required.set();
+            self.close_for(CloseReason::ClosedByPeer);
+        }
+    }
+
+    /// The same for what a `GOAWAY` said, if one was read. `h2` forgets it if the connection ends in an error.
+    pub(super) fn note_go_away(&self) {
+        let Some(handle) = self.handle.get().and_then(Weak::upgrade) else { return };
+        if let Poll::Ready(Err(error)) = handle.sender.clone().poll_ready(&mut Context::from_waker(Waker::noop())) {
+            self.note(&error);
+        }
+    }
+
+    /// Returns true if a `GOAWAY` required HTTP/1.1.
+    pub(super) fn left_for_http1(&self) -> bool {
+        self.left_for_http1.load(Ordering::Acquire)
     }
 
     pub(super) fn close_reason(&self) -> CloseReason {

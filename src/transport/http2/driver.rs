@@ -31,7 +31,7 @@ use crate::transport::{
 /// Drives `connection` to its end. `ended` is called once it takes no more streams, also where this task is dropped.
 pub(super) fn run(
     mut connection: Connection<Watched, Bytes>,
-    heard: Arc<AtomicBool>,
+    heard: Arc<Heard>,
     state: Arc<State>,
     limits: &Limits,
     ended: impl FnOnce(&Arc<State>) + Send + 'static,
@@ -103,11 +103,17 @@ impl Driver {
         loop {
             let unused = state.streams() == 0;
             let asked = state.asked.load(Ordering::Acquire);
-            if Pin::new(&mut self.connection).poll(cx).is_ready() {
+            if let Poll::Ready(ended) = Pin::new(&mut self.connection).poll(cx) {
+                if let Err(error) = &ended {
+                    state.note(error);
+                }
                 if unused {
                     state.close_for(CloseReason::ClosedByPeer);
                 }
                 return Poll::Ready(ControlFlow::Break(()));
+            }
+            if self.watch.heard.end.load(Ordering::Relaxed) {
+                state.note_go_away();
             }
             let now = Instant::now();
             self.note_streams(state, asked, now);
@@ -168,7 +174,7 @@ impl Driver {
 /// What is known of the upstream's being there.
 struct Watch {
     ping: Option<PingPong>,
-    heard: Arc<AtomicBool>,
+    heard: Arc<Heard>,
     interval: Option<Duration>,
     patience: Duration,
     in_use: bool,
@@ -191,8 +197,8 @@ impl Watch {
         self.in_use = in_use;
         if self.waiting.is_some() && self.ping.as_mut().is_some_and(|ping| ping.poll_pong(cx).is_ready()) {
             self.waiting = None;
-            self.heard.store(false, Ordering::Relaxed);
-        } else if self.heard.swap(false, Ordering::Relaxed) {
+            self.heard.any.store(false, Ordering::Relaxed);
+        } else if self.heard.any.swap(false, Ordering::Relaxed) {
             self.awaited = false;
             self.restart(now);
         }
@@ -245,26 +251,44 @@ impl<F: FnOnce(&Arc<State>)> Drop for Guard<F> {
     }
 }
 
-/// A stream that notes when something was read from it.
+/// A stream that notes when something was read from it. It holds its end back for one turn of the driver, which looks for a `GOAWAY` then.
 pub(super) struct Watched {
     io: Io,
-    heard: Arc<AtomicBool>,
+    heard: Arc<Heard>,
+    end: Option<io::Result<()>>,
+}
+
+/// The result of reading from a stream, since the driver last looked.
+#[derive(Default)]
+pub(super) struct Heard {
+    /// Something was read.
+    any: AtomicBool,
+    /// The stream has ended, or failed.
+    end: AtomicBool,
 }
 
 impl Watched {
-    pub(super) fn new(io: Io) -> (Self, Arc<AtomicBool>) {
-        let heard = Arc::new(AtomicBool::new(false));
-        (Self { io, heard: heard.clone() }, heard)
+    pub(super) fn new(io: Io) -> (Self, Arc<Heard>) {
+        let heard = Arc::<Heard>::default();
+        (Self { io, heard: heard.clone(), end: None }, heard)
     }
 }
 
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.io).poll_read(cx, buf);
-        if read.is_ready() {
-            self.heard.store(true, Ordering::Relaxed);
+        if let Some(end) = self.end.take() {
+            return Poll::Ready(end);
         }
-        read
+        let before = buf.filled().len();
+        let read = ready!(Pin::new(&mut self.io).poll_read(cx, buf));
+        self.heard.any.store(true, Ordering::Relaxed);
+        if read.is_ok() && buf.filled().len() > before {
+            return Poll::Ready(Ok(()));
+        }
+        self.end = Some(read);
+        self.heard.end.store(true, Ordering::Relaxed);
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

@@ -73,7 +73,10 @@ impl Exchange {
         // A body that is over although a length was announced is asked for its end like any other, and found to be short.
         let complete = ended && matches!(framing, RequestFraming::None | RequestFraming::Length(0));
         // What may become a tunnel has no body and stays open.
-        let (response, send) = stream.open(request, complete && asked.is_none()).map_err(Failure::not_opened)?;
+        let (response, send) = stream.open(request, complete && asked.is_none()).map_err(|error| {
+            stream.note(&error);
+            Failure::not_opened(error)
+        })?;
         let gated = framing.has_content() && parts.headers.get(header::EXPECT).is_some_and(is_continue);
         let upload = Upload::new(send, framing, gated, complete);
         let is_head = parts.method == Method::HEAD;
@@ -139,8 +142,7 @@ impl Exchange {
             let gated = self.upload.gated;
             self.poll_interim(cx, extensions)?;
             if let Poll::Ready(response) = Pin::new(&mut self.response).poll(cx) {
-                let phase = if self.upload.is_complete() { Phase::ResponseHead } else { Phase::Send };
-                let response = response.map_err(|error| Failure::of(error, phase))?;
+                let response = response.map_err(|error| self.failed(error))?;
                 self.check(response.headers())?;
                 return Poll::Ready(Ok(response));
             }
@@ -149,6 +151,12 @@ impl Exchange {
             }
             ready!(self.poll_alarm(cx))?;
         }
+    }
+
+    fn failed(&self, error: h2::Error) -> Failure {
+        self.stream.note(&error);
+        let phase = if self.upload.is_complete() { Phase::ResponseHead } else { Phase::Send };
+        Failure::of(error, phase, self.stream.left_for_http1())
     }
 
     /// Tells whoever asked; hyper's server cannot pass interim responses on (RFC 9110 §15.2 lets a proxy drop them).

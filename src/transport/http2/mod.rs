@@ -20,6 +20,7 @@ mod two_way;
 mod upload;
 
 pub(crate) use body::Incoming;
+pub(crate) use conn::Conn;
 pub(crate) use exchange::Exchange;
 pub(crate) use failure::Failure;
 pub(crate) use origins::{Opened, Origins};

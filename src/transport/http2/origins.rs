@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    conn::{Conn, State},
+    conn::{Conn, Http1Required, State},
     failure::no_streams,
     stream::{Mark, Stream},
 };
@@ -60,6 +60,7 @@ struct Inner {
     expects: usize,
     /// It spoke HTTP/1.1 last, so that nobody waits for a connection that will not be shared.
     is_http1: bool,
+    http1_required: Http1Required,
     /// It took no extended `CONNECT` when it was asked last.
     upgrades_over_http1: bool,
 }
@@ -107,7 +108,8 @@ impl Origins {
     }
 
     /// Finds a stream or opens a connection: one for all requests that come meanwhile, as far as its streams are likely to do. `connect`
-    /// opens a byte stream, and says whether HTTP/2 is spoken on it. `taken` is what the pool had: where it is a place in the queue, what
+    /// opens a byte stream, for HTTP/1.1 alone if it is called with true, and says whether HTTP/2 is spoken on it. `falls_back`: HTTP/1.1 may
+    /// be spoken where the origin requires it. `taken` is what the pool had: where it is a place in the queue, what
     /// comes first is taken, a connection or a stream.
     ///
     /// Where an origin is unknown, the others wait for the first to find out, because it most likely speaks HTTP/2; where it spoke
@@ -125,7 +127,8 @@ impl Origins {
         limits: &Limits,
         avoid: Option<&Mark>,
         mut taken: Taken,
-        connect: impl Fn() -> F,
+        falls_back: bool,
+        connect: impl Fn(bool) -> F,
     ) -> Result<Opened, Error>
     where
         F: Future<Output = Result<(Io, bool), Error>>,
@@ -160,7 +163,7 @@ impl Origins {
                 }
                 Step::Barred => return Err(no_streams()),
                 Step::Open(tell) => {
-                    let opened = self.open(&origin, limits, home, &connect).await;
+                    let opened = self.open(&origin, limits, home, falls_back, &connect).await;
                     tell.send_replace(Some(match &opened {
                         Ok(_) => Outcome::Open,
                         Err(error) => Outcome::Failed(error.clone()),
@@ -176,13 +179,15 @@ impl Origins {
         origin: &Origin,
         limits: &Limits,
         mut home: Home,
-        connect: impl Fn() -> F,
+        falls_back: bool,
+        connect: impl Fn(bool) -> F,
     ) -> Result<Opened, Error>
     where
         F: Future<Output = Result<(Io, bool), Error>>,
     {
         let until = limits.connect.map(|limit| Instant::now() + limit);
-        let (io, is_http2) = connect().await?;
+        let required = falls_back.then(|| origin.lock().http1_required.clone());
+        let (io, is_http2) = connect(required.as_ref().is_some_and(Http1Required::is_set)).await?;
         if !is_http2 {
             origin.lock().is_http1 = true;
             return Ok(Opened::Http1(io, home));
@@ -197,7 +202,7 @@ impl Origins {
                 reason => reason,
             };
         };
-        let (conn, stream) = Conn::open(io, limits, until, queue, ended).await?;
+        let (conn, stream) = Conn::open(io, limits, until, queue, required, ended).await?;
         self.open.fetch_add(1, Ordering::AcqRel);
         let mut inner = origin.lock();
         inner.is_http1 = false;
@@ -282,7 +287,7 @@ impl Inner {
             return Step::Take(stream);
         }
         let (tell, outcome) = watch::channel(None);
-        if self.is_http1 {
+        if self.is_http1 || self.http1_required.is_set() {
             return Step::Open(tell);
         }
         let ours = |conn: &&Conn| conn.state().runtime == runtime && !avoid.is_some_and(|avoid| conn.is(avoid));
@@ -329,7 +334,8 @@ impl Default for Inner {
     fn default() -> Self {
         let expects = super::MAX_STREAMS as usize;
         let (conns, opening) = (Vec::new(), Vec::new());
-        Self { conns, opening, expects, is_http1: false, upgrades_over_http1: false }
+        let http1_required = Http1Required::default();
+        Self { conns, opening, expects, is_http1: false, http1_required, upgrades_over_http1: false }
     }
 }
 
@@ -375,23 +381,35 @@ mod tests {
         future.poll(&mut Context::from_waker(Waker::noop()))
     }
 
+    #[test]
+    fn origins_that_require_http_1_1_are_remembered_within_a_bound() {
+        let origins = Origins::default();
+        let origin =
+            |n: usize| origins.origin(&Destination::of(&format!("https://h{n}/").parse().unwrap(), None).unwrap());
+        for n in 0..3 * MAX_REMEMBERED {
+            origin(n).lock().http1_required.set();
+            assert!(origins.map.read().unwrap().len() <= MAX_REMEMBERED);
+            assert!(origin(n).lock().http1_required.is_set());
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn the_first_in_the_queue_connects_and_the_next_is_given_a_stream() {
         let limits = Arc::new(Limits { max_connections: Some(1), ..Limits::default() });
         let (pool, origins) = (Arc::new(Pool::new(limits.clone(), None)), Arc::new(Origins::default()));
         let to = Destination::of(&"http://h/".parse().unwrap(), None).unwrap();
-        let take = || pool.take(&to, Instant::now(), None, true);
+        let take = || pool.take(&to, Instant::now(), None, true, None);
         let Ok(Taken::Dial(in_use)) = take() else { panic!("no room") };
         let (before, behind) = (take().unwrap(), take().unwrap());
         let dialled = AtomicUsize::new(0);
-        let connect = || async {
+        let connect = |_| async {
             dialled.fetch_add(1, Ordering::Relaxed);
             Ok((server(), true))
         };
         // The one whose turn is later looks first.
-        let mut waits = pin!(origins.acquire(&to, &limits, None, behind, connect));
+        let mut waits = pin!(origins.acquire(&to, &limits, None, behind, false, connect));
         assert!(poll_once(waits.as_mut()).is_pending());
-        let mut connects = pin!(origins.acquire(&to, &limits, None, before, connect));
+        let mut connects = pin!(origins.acquire(&to, &limits, None, before, false, connect));
         assert!(poll_once(connects.as_mut()).is_pending());
         drop(in_use);
         let begin = Instant::now();

@@ -58,6 +58,16 @@ impl Stream {
         !self.is_first
     }
 
+    /// Notes whether the error means that the upstream requires HTTP/1.1.
+    pub(super) fn note(&self, error: &h2::Error) {
+        self.conn.state().note(error);
+    }
+
+    /// Returns true if the connection received a `GOAWAY` that requires HTTP/1.1. Streams that it does not refuse fail for another reason.
+    pub(super) fn left_for_http1(&self) -> bool {
+        self.conn.state().left_for_http1()
+    }
+
     /// True if the connection had answered another request before.
     pub(super) fn is_used(&self) -> bool {
         self.conn.state().used.load(Ordering::Relaxed)
@@ -136,7 +146,7 @@ mod tests {
             while connection.accept().await.is_some() {}
         });
         let io = Io::Custom(Box::new(ours));
-        let (_, stream) = Conn::open(io, &Limits::default(), None, None, |_| {}).await.unwrap();
+        let (_, stream) = Conn::open(io, &Limits::default(), None, None, None, |_| {}).await.unwrap();
         (stream, server)
     }
 

@@ -20,7 +20,7 @@ use crate::{
 
 /// What the two directions of an exchange tell each other.
 pub(super) struct TwoWay {
-    _stream: Stream,
+    stream: Stream,
     shared: Mutex<Shared>,
 }
 
@@ -37,6 +37,10 @@ struct Shared {
 }
 
 impl TwoWay {
+    pub(super) fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
     /// Notes a frame of the response.
     pub(super) fn moved(&self) {
         self.lock().last = Instant::now();
@@ -83,7 +87,7 @@ where
     B::Error: Into<BoxError>,
 {
     let shared = Shared { last: Instant::now(), over: None, stopped: false, client: None, task: None };
-    let two_way = Arc::new(TwoWay { _stream: stream, shared: Mutex::new(shared) });
+    let two_way = Arc::new(TwoWay { stream, shared: Mutex::new(shared) });
     let mut task = Task { two_way: two_way.clone(), upload, body, idle, alarm: Alarm::default(), discarded: 0 };
     tokio::spawn(async move { poll_fn(|cx| task.poll(cx)).await });
     two_way

@@ -4,17 +4,18 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
 
+use http::Extensions;
 use tokio::{runtime, time::Instant};
 
 use super::{
     event::{CloseReason, Listener, PoolChange, PoolEvent},
     home::Home,
-    places::{Closing, Found, Idle, Reaped, Shard, Want},
+    places::{Closing, Found, Idle, Places, Reaped, Shard, Want},
     reaper::Reaper,
     stats::PoolStats,
     waiting::{Grant, Waiting, unavailable},
@@ -23,6 +24,7 @@ use super::{
 use crate::transport::http2::Stream;
 use crate::{
     error::Error,
+    ext::ConnectionId,
     transport::{destination::Destination, http1::Conn, limits::Limits},
 };
 
@@ -37,6 +39,8 @@ pub(crate) struct Pool {
     pub(super) limits: Arc<Limits>,
     listener: Option<Listener>,
     tickets: AtomicU64,
+    /// True once a connection was bound to a client connection, so that nobody looks for one before.
+    has_bound: AtomicBool,
 }
 
 /// What the pool has for a request.
@@ -57,14 +61,15 @@ impl Pool {
         let threads = || std::thread::available_parallelism().map_or(1, usize::from).next_power_of_two();
         let shards = if limits.max_connections.is_some() { 1 } else { threads() };
         let shards = (0..shards).map(|_| Shard::new(limits.max_connections.is_some())).collect();
-        Self { shards, limits, listener, tickets: AtomicU64::new(0) }
+        Self { shards, limits, listener, tickets: AtomicU64::new(0), has_bound: AtomicBool::new(false) }
     }
 
     /// The connection to `to` that was used last, if it is still quiet, else what there is instead of it. Closes those it finds closed by
     /// the peer.
     ///
     /// With `fresh`, for a request that must not be lost: only a connection idle for less than that, and the kernel is asked whether the
-    /// peer has closed it in this moment. With `shares`, what is waited for may be a stream, too.
+    /// peer has closed it in this moment. With `shares`, what is waited for may be a stream, too. A request of a `client` connection to
+    /// which connections are bound takes one of these first.
     ///
     /// # Errors
     /// `Unavailable` (503) if too many wait already.
@@ -74,29 +79,59 @@ impl Pool {
         now: Instant,
         fresh: Option<Duration>,
         shares: bool,
+        client: Option<u64>,
     ) -> Result<Taken, Error> {
         // tokio tells the runtime only by cloning its handle. Not asked, a connection of one that nobody drives now would hang.
         let Ok(runtime) = runtime::Handle::try_current() else {
             return Ok(Taken::Dial(Home::new(self, to, false)));
         };
-        let want = Want { runtime: runtime.id(), now, fresh, shares };
+        let want = Want { runtime: runtime.id(), now, fresh, shares, client };
+        if client.is_some()
+            && let Some(conn) = self.take_with(to, |places, closing| places.take_bound(to, &want, closing))
+        {
+            return Ok(Taken::Idle(conn));
+        }
         if let Some(max) = self.limits.max_connections {
             return self.take_one_of(max, to, want);
         }
+        Ok(match self.take_with(to, |places, closing| places.take(to, &want, closing)) {
+            Some(conn) => Taken::Idle(conn),
+            None => Taken::Dial(Home::new(self, to, false)),
+        })
+    }
+
+    /// The connection to `to` that is bound to this client connection, if it is idle. Whether the peer has closed it in this moment is
+    /// asked with `fresh`, as for [`take`](Self::take).
+    #[cfg(feature = "http2")]
+    pub(crate) fn take_bound(
+        &self,
+        to: &Destination,
+        now: Instant,
+        fresh: Option<Duration>,
+        client: u64,
+    ) -> Option<Box<Conn>> {
+        let runtime = runtime::Handle::try_current().ok()?.id();
+        let want = Want { runtime, now, fresh, shares: false, client: Some(client) };
+        self.take_with(to, |places, closing| places.take_bound(to, &want, closing))
+    }
+
+    /// Looks with `take` in one shard after the other, in this thread's first.
+    fn take_with(
+        &self,
+        to: &Destination,
+        take: impl Fn(&mut Places, &mut Closing) -> Option<Box<Conn>>,
+    ) -> Option<Box<Conn>> {
         let mut closing = Closing::new();
         let first = shard_of_this_thread();
         let mut shards = (0..self.shards.len()).filter_map(|step| self.shards.get((first + step) % self.shards.len()));
         let found = shards.find_map(|shard| {
             let mut places = shard.lock();
-            places.take(to, &want, &mut closing).inspect(|_| shard.counts.count_reused())
+            take(&mut places, &mut closing).inspect(|_| shard.counts.count_reused())
         });
-        Ok(match found {
-            Some(conn) => {
-                self.tell(to, PoolChange::CheckedOut);
-                Taken::Idle(conn)
-            }
-            None => Taken::Dial(Home::new(self, to, false)),
-        })
+        if found.is_some() {
+            self.tell(to, PoolChange::CheckedOut);
+        }
+        found
     }
 
     /// The same where there may be `max` connections to a destination.
@@ -135,12 +170,21 @@ impl Pool {
         }
     }
 
+    /// The number of the client connection that a request is from, if connections are bound to it.
+    pub(crate) fn bound_client(&self, extensions: &Extensions) -> Option<u64> {
+        // The next request of a client comes after the response to this one, which orders the two.
+        if self.has_bound.load(Relaxed) { ConnectionId::with_bound(extensions) } else { None }
+    }
+
     /// Takes a connection back after a response that was read to its end: for whoever waits, or to be kept, if it may serve again.
     pub(crate) fn put(self: &Arc<Self>, mut conn: Box<Conn>) {
         let now = Instant::now();
         if let Some(reason) = self.is_over(&conn, now) {
             conn.home.reason = reason;
             return;
+        }
+        if conn.bound.is_some() {
+            self.has_bound.store(true, Relaxed);
         }
         self.tell(&conn.home.destination, PoolChange::CheckedIn);
         self.keep(conn, now);
@@ -186,7 +230,7 @@ impl Pool {
                 return;
             };
             drop(places);
-            if waiter.want.runtime != conn.runtime {
+            if !waiter.want.may_use(&conn) {
                 conn.home.reason = CloseReason::MaxIdle;
                 if let Err(Grant::Dial(home)) = waiter.grant.send(Grant::Dial(conn.into_home())) {
                     self.pass_on(home);

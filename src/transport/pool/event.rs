@@ -46,7 +46,8 @@ pub enum CloseReason {
     /// The connection failed, or its request or response was dropped before the end.
     Broken,
     /// The last response was complete, but the connection cannot be reused: `Connection: close`, a body that ends with
-    /// the connection, a request that was not sent completely, or excess bytes.
+    /// the connection, a request that was not sent completely, excess bytes, or NTLM or Negotiate authentication by a
+    /// client connection that has ended or has no [`ext::ConnectionId`](crate::ext::ConnectionId).
     Finished,
     /// The upstream closed the idle connection, or sent bytes on it.
     ClosedByPeer,

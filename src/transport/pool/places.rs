@@ -17,7 +17,10 @@ use super::{
     stats::{Counts, PoolStats},
     waiting::{Grant, Waiter},
 };
-use crate::transport::{destination::Destination, http1::Conn, limits::Limits};
+use crate::{
+    ext::Binding,
+    transport::{destination::Destination, http1::Conn, limits::Limits},
+};
 
 /// A part of the pool with a lock of its own, on cache lines of its own.
 #[repr(align(128))]
@@ -106,13 +109,29 @@ pub(super) struct Want {
     /// A stream of a connection that others use would do, too.
     #[cfg_attr(not(feature = "http2"), expect(dead_code, reason = "nothing is shared over HTTP/1.1"))]
     pub(super) shares: bool,
+    /// The client connection that the request is from, if connections are bound to it.
+    pub(super) client: Option<u64>,
 }
 
 impl Want {
     fn fits(&self, idle: &Idle) -> bool {
         idle.conn.runtime == self.runtime
+            && idle.conn.bound.is_none()
             && idle.until.is_none_or(|until| self.now < until)
             && self.fresh.is_none_or(|fresh| self.now.saturating_duration_since(idle.since) < fresh)
+    }
+
+    /// True for a connection that is bound to the request's client connection. Its age does not matter: the client would have to
+    /// authenticate another one.
+    fn owns(&self, idle: &Idle) -> bool {
+        idle.conn.runtime == self.runtime
+            && idle.conn.bound.as_ref().is_some_and(|binding| binding.is_to(self.client))
+            && idle.until.is_none_or(|until| self.now < until)
+    }
+
+    /// True if a connection that has just become free can serve the request.
+    pub(super) fn may_use(&self, conn: &Conn) -> bool {
+        conn.runtime == self.runtime && conn.bound.as_ref().is_none_or(|binding| binding.is_to(self.client))
     }
 
     /// True if a stream of a connection on `runtime` would do.
@@ -130,11 +149,26 @@ impl Want {
 impl Places {
     /// The connection to `to` that was used last, if it is still alive. Those found dead go to `closing`.
     pub(super) fn take(&mut self, to: &Destination, want: &Want, closing: &mut Closing) -> Option<Box<Conn>> {
+        self.take_where(to, want, closing, |idle| want.fits(idle))
+    }
+
+    /// The same of those that are bound to the request's client connection.
+    pub(super) fn take_bound(&mut self, to: &Destination, want: &Want, closing: &mut Closing) -> Option<Box<Conn>> {
+        self.take_where(to, want, closing, |idle| want.owns(idle))
+    }
+
+    fn take_where(
+        &mut self,
+        to: &Destination,
+        want: &Want,
+        closing: &mut Closing,
+        fits: impl Fn(&Idle) -> bool,
+    ) -> Option<Box<Conn>> {
         let place = self.map.get_mut(to)?;
         let mut at = place.idle.len();
         while at > 0 {
             at -= 1;
-            if !place.idle.get(at).is_some_and(|idle| want.fits(idle)) {
+            if !place.idle.get(at).is_some_and(&fits) {
                 continue;
             }
             let Some(Idle { mut conn, .. }) = place.idle.remove(at) else { continue };
@@ -164,7 +198,7 @@ impl Places {
             place.live += 1;
             return Found::Room;
         }
-        // One that is of no use to this request, such as one of another runtime, is one of the `max` all the same.
+        // One that is of no use to this request, of another runtime or bound to another client, is one of the `max` all the same.
         let Some(Idle { mut conn, .. }) = place.idle.pop_front() else { return Found::Nothing };
         self.idle -= 1;
         conn.home.reason = CloseReason::MaxIdle;
@@ -267,6 +301,7 @@ impl Places {
             match until {
                 _ if old => return Some(CloseReason::Age),
                 Some(until) if *until <= now => return Some(CloseReason::Idle),
+                _ if conn.bound.as_ref().is_some_and(Binding::is_over) => return Some(CloseReason::Finished),
                 _ if !conn.is_quiet() => return Some(CloseReason::ClosedByPeer),
                 _ => {}
             }

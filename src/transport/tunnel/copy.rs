@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use super::scratch::{Kept, Scratch};
+use crate::timeout;
 
 /// Copies both ways, carrying each end across, until both ways have ended, one side fails or nothing moves for too long. Where one side
 /// takes no more, what has arrived from it is still delivered to the other, which has a minute for it.
@@ -51,6 +52,11 @@ where
     pub(super) fn new((client, ahead): (C, &[u8]), (upstream, glued): (U, &[u8]), idle: Option<Duration>) -> Self {
         let (there, back) = (Way::beginning_with(ahead), Way::beginning_with(glued));
         Self { client, upstream, there, back, idle: idle.and_then(Idle::new), cut: None }
+    }
+
+    /// Returns the upstream's side, of which nothing more is read.
+    pub(super) fn into_upstream(self) -> U {
+        self.upstream
     }
 
     pub(super) fn carried(&self) -> Carried {
@@ -260,8 +266,7 @@ struct Idle {
 impl Idle {
     /// `None` for a limit that no clock reaches.
     fn new(limit: Duration) -> Option<Self> {
-        let since = Instant::now();
-        since.checked_add(limit.saturating_mul(2))?;
+        let (limit, since) = (timeout::or_none(Some(limit))?, Instant::now());
         let timer = Box::pin(sleep_until(since + limit / CHECKS));
         Some(Self { limit, timer, armed: false, since, moved: 0 })
     }

@@ -88,7 +88,7 @@ pub(crate) async fn join(
         Pin::new(&mut tunnel).poll(cx)
     })
     .await;
-    let carried = tunnel.carried();
+    let (carried, ended_early) = (tunnel.carried(), ended.is_err());
     watch.carried(carried.there, carried.back);
     match &ended {
         Ok(()) => {}
@@ -100,7 +100,11 @@ pub(crate) async fn join(
         Ok(()) => tracing::trace!(from_client = carried.there, to_client = carried.back, "tunnel closed"),
         Err(cut) => tracing::debug!(from_client = carried.there, to_client = carried.back, "tunnel aborted: {cut}"),
     }
+    let mut io = tunnel.into_upstream();
+    if ended_early {
+        io.cut();
+    }
     // The pool may let another connection take its place only when both streams are closed.
-    drop(tunnel);
+    drop(io);
     drop((home, hold));
 }

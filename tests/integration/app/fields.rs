@@ -1,23 +1,23 @@
-//! Request fields: what is taken off, what is put on.
+//! Request headers: which ones are removed and which ones are added.
 
 use std::sync::{Arc, OnceLock};
 
-use http::{Request, Response, Version};
+use http::{HeaderName, Request, Response, Version};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use nexthop::{
     Body, ExactProxy, UpstreamUrl,
     app::{ForwardedFor, HostHeader, PathPrefix, ProxyApp, UpstreamSelector, Via},
-    ext::PeerAddr,
+    ext::{KeepHeaders, PeerAddr},
     middleware::{ProxyMiddleware, Trust},
     protocol::ForwardedHeaders,
 };
 use proptest::prelude::*;
 use tokio::net::TcpStream;
-use tower::{Layer, ServiceExt};
+use tower::{Layer, ServiceBuilder, ServiceExt};
 
 use super::{OK, app};
-use crate::support::{Front, InMemory, RawUpstream};
+use crate::support::{Front, InMemory, RawUpstream, log::Log};
 
 #[tokio::test]
 async fn hop_by_hop_fields_end_here_and_ours_cannot_be_named_away() {
@@ -119,7 +119,130 @@ async fn each_family_is_written_as_it_is_chosen() {
     }
 }
 
-/// The lines that the upstream gets of a request: written with the head, or through a hook's hands before.
+const USER: HeaderName = HeaderName::from_static("x-forwarded-user");
+const MAIL: HeaderName = HeaderName::from_static("remote-email");
+
+/// A layer of the program's own, which authenticates some clients.
+fn authenticates(mut request: Request<hyper::body::Incoming>) -> Request<hyper::body::Incoming> {
+    KeepHeaders::set(&mut request, USER, "ann".parse().unwrap());
+    request.headers_mut().append(MAIL, "ann@a.example".parse().unwrap());
+    KeepHeaders::new([MAIL, HeaderName::from_static("x-forwarded-host")]).mark(&mut request);
+    request
+}
+
+#[tokio::test]
+async fn headers_that_a_layer_marks_are_kept_and_a_client_can_neither_forge_nor_name_them_away() {
+    let forged =
+        "x-forwarded-user: root\r\nx_forwarded_user: root\r\nx-real-ip: 6.6.6.6\r\nx-forwarded-host: forged\r\n";
+    let request = format!(
+        "GET /x HTTP/1.1\r\nhost: front.example\r\n{forged}connection: X-Forwarded-User, remote-email, x-gone\r\nx-gone: 1\r\n\r\n"
+    );
+    for through_middleware in [false, true] {
+        let upstream = RawUpstream::answering([OK]);
+        let service = app(&upstream, "").build().unwrap();
+        let front = if through_middleware {
+            let layer = ProxyMiddleware::builder().build().unwrap();
+            Front::serve(ServiceBuilder::new().map_request(authenticates).service(layer.layer(service))).await
+        } else {
+            Front::serve(ServiceBuilder::new().map_request(authenticates).service(service)).await
+        };
+        assert_eq!(front.exchange(&request).await.status(), 200);
+        let seen = upstream.only_request();
+        assert_eq!(
+            (seen.headers("x-forwarded-user"), seen.headers("remote-email")),
+            (vec!["ann"], vec!["ann@a.example"])
+        );
+        assert_eq!(seen.headers("x-forwarded-host"), ["front.example"]);
+        for gone in ["x_forwarded_user", "x-real-ip", "x-gone"] {
+            assert_eq!(seen.header(gone), None, "{gone} {through_middleware}");
+        }
+    }
+    let upstream = RawUpstream::answering([OK]);
+    let service = app(&upstream, "").suppress_headers(["remote_email"]).build().unwrap();
+    let front = Front::serve(ServiceBuilder::new().map_request(authenticates).service(service)).await;
+    front.exchange(&request).await;
+    assert_eq!(upstream.only_request().header("remote-email"), None);
+}
+
+#[tokio::test]
+async fn the_removal_of_an_identity_header_is_logged_once_with_its_name() {
+    let (log, _guard) = Log::start();
+    let upstream = RawUpstream::answering([OK; 8]);
+    let service = app(&upstream, "").suppress_headers(["x-real-ip"]).build().unwrap();
+    for name in ["x-forwarded-user", "remote-user", "x-forwarded-user", "x-forwarded-for", "x-real-ip", "x-user"] {
+        let request = Request::get("/").header("host", "h").header(name, "secret-value").body(Body::empty()).unwrap();
+        assert_eq!(service.clone().oneshot(request).await.unwrap().status(), 200);
+    }
+    let text = log.text();
+    let logged = |name: &str| {
+        text.matches(&format!("header={name} ")).count() + text.matches(&format!("header={name}\n")).count()
+    };
+    assert_eq!((logged("x-forwarded-user"), logged("remote-user")), (1, 1), "{text}");
+    assert_eq!(text.lines().count(), 2, "{text}");
+    assert!(text.contains("KeepHeaders") && !text.contains("secret-value"), "{text}");
+}
+
+#[tokio::test]
+async fn an_empty_port_of_the_clients_host_is_the_default_port() {
+    for (scheme, port) in [(http::uri::Scheme::HTTP, "80"), (http::uri::Scheme::HTTPS, "443")] {
+        let answer = "HTTP/1.1 302 Found\r\ncontent-length: 0\r\nlocation: http://elsewhere/\r\n\r\n";
+        let upstream = RawUpstream::tcp(move |mut conn| async move {
+            let host = conn.request().await.header("host").unwrap().to_owned();
+            conn.write(answer.replace("elsewhere", &host)).await;
+        });
+        let families = [ForwardedHeaders::WsgiProxy, ForwardedHeaders::XForwarded, ForwardedHeaders::Rfc7239];
+        let service = app(&upstream, "").forwarded_headers(families).public_scheme(scheme.clone());
+        let front = Front::serve(service.host(HostHeader::Keep).build().unwrap()).await;
+        let answer = front.exchange("GET /x HTTP/1.1\r\nhost: front.example:\r\n\r\n").await;
+        assert_eq!(answer.header("location"), Some(&*format!("{scheme}://front.example/")));
+        let seen = upstream.only_request();
+        for name in ["host", "x-forwarded-host", "x-forwarded-server"] {
+            assert_eq!(seen.header(name), Some("front.example"), "{name}");
+        }
+        assert_eq!(seen.header("x-forwarded-port"), Some(port));
+        assert!(seen.header("forwarded").unwrap().contains(";host=front.example;"));
+    }
+    let upstream = RawUpstream::answering([OK]);
+    let front = Front::serve(app(&upstream, "").build().unwrap()).await;
+    let io = TokioIo::new(TcpStream::connect(front.addr).await.unwrap());
+    let (mut send, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get("http://front.example:/x").header("host", "front.example:80");
+    let response = send.send_request(request.body(Empty::<bytes::Bytes>::new()).unwrap()).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(upstream.only_request().header("x-forwarded-port"), Some("80"));
+}
+
+#[tokio::test]
+async fn by_default_the_headers_of_wsgiproxy_and_x_forwarded_are_sent_and_each_once() {
+    let upstream = RawUpstream::answering([OK]);
+    let prefix = PathPrefix::Strip("/api".parse().unwrap());
+    let front = Front::serve(app(&upstream, "/app?k=1").prefix(prefix).via(Via::Off).build().unwrap()).await;
+    let forged = "forwarded: for=6.6.6.6\r\nx-forwarded-for: 6.6.6.6\r\nx-forwarded-proto: https\r\n";
+    front.exchange(format!("GET /api/x HTTP/1.1\r\nhost: f:81\r\n{forged}\r\n")).await;
+    let seen = upstream.only_request();
+    let mut lines: Vec<_> = seen.head.lines().filter(|line| !line.is_empty()).skip(1).collect();
+    lines.sort_unstable();
+    assert_eq!(
+        lines,
+        [
+            &format!("host: {}", upstream.addr()),
+            "x-forwarded-for: 127.0.0.1",
+            "x-forwarded-host: f:81",
+            "x-forwarded-port: 81",
+            "x-forwarded-prefix: /api",
+            "x-forwarded-proto: http",
+            "x-forwarded-scheme: http",
+            "x-forwarded-script-name: /api",
+            "x-forwarded-server: f:81",
+            "x-traversal-path: /app",
+            "x-traversal-query-string: k=1",
+        ]
+    );
+}
+
+/// Returns the header lines that the upstream receives. With `hook`, the headers pass through a hook's `HeaderMap`;
+/// without it, they are written directly with the head.
 async fn told(
     families: &[ForwardedHeaders],
     fields: &[(&str, String)],
@@ -152,7 +275,7 @@ async fn told(
     assert_eq!(response.status(), 200);
     let head = see.recv().await.unwrap();
     let mut lines: Vec<_> = head.lines().map(str::to_owned).collect();
-    // The order between fields of different names means nothing; a stable sort keeps that of lines of one name.
+    // The order of headers with different names is irrelevant; the stable sort keeps the order of lines with one name.
     lines.sort_by(|one, other| one.split(':').next().cmp(&other.split(':').next()));
     lines
 }
@@ -312,7 +435,8 @@ async fn an_unasked_101_is_refused() {
     );
 }
 
-/// Who lets the fields of strangers pass makes whoever trusts him believe them.
+/// A proxy passes identity headers only from a trusted peer: an upstream that trusts the proxy would accept them from
+/// anybody.
 #[tokio::test]
 async fn fields_that_name_a_user_pass_where_they_are_vouched_for_and_nowhere_else() {
     const REQUEST: &str = "GET / HTTP/1.1\r\nhost: h\r\nRemote-User: root\r\nX.Auth.Request.Email: r@x\r\n\r\n";
@@ -328,7 +452,7 @@ async fn fields_that_name_a_user_pass_where_they_are_vouched_for_and_nowhere_els
 
     let vouching = ProxyMiddleware::builder().trust(Trust::peers(["loopback"]).unwrap()).build().unwrap();
     let front = Front::serve(vouching.layer(app(&upstream, "").build().unwrap())).await;
-    assert_eq!(seen(front).await, [root(), None], "vouched for, but for the other spelling");
+    assert_eq!(seen(front).await, [root(), None], "the peer is trusted, but the other spelling is removed");
 
     let strict = ProxyMiddleware::builder().build().unwrap();
     let front = Front::serve(strict.layer(app(&upstream, "").build().unwrap())).await;

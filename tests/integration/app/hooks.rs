@@ -1,4 +1,4 @@
-//! Rewriting by the user's closures.
+//! Rewriting requests and responses with the user's closures.
 
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;

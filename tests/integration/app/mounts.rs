@@ -1,9 +1,9 @@
-//! Where a `ProxyApp` can stand: axum's four places, and hyper alone.
+//! Mounting a `ProxyApp`: in axum in four ways, and with hyper alone.
 
 use std::net::SocketAddr;
 
 use axum::{Router, routing::get};
-use nexthop::app::ProxyApp;
+use nexthop::app::{PathPrefix, ProxyApp};
 use tokio::net::TcpListener;
 
 use super::{OK, app};
@@ -37,6 +37,65 @@ async fn as_a_nested_service_below_a_parameter() {
     let router = Router::new().nest_service("/users/{id}", app(&upstream, "").build().unwrap());
     let seen = seen_through(router, "/users/a%20b/x", &upstream).await;
     assert_eq!((seen.target(), seen.header("x-forwarded-script-name")), ("/x", Some("/users/a%20b")));
+}
+
+#[tokio::test]
+async fn empty_segments_behind_a_mount_pass_byte_for_byte() {
+    for (target, seen) in [
+        ("/shop//a", "//a"),
+        ("/shop///a//", "///a//"),
+        ("/shop//", "//"),
+        ("/shop//?q", "//?q"),
+        ("/shop/?q", "/?q"),
+        ("/shop/a//b", "/a//b"),
+        ("/shop?q", "/?q"),
+        ("/shop//shop/a", "//shop/a"),
+    ] {
+        for keep in [false, true] {
+            let upstream = RawUpstream::answering([OK]);
+            let rule = if keep { PathPrefix::Keep } else { PathPrefix::FromRouter };
+            let service = app(&upstream, "").prefix(rule).build().unwrap();
+            let request = seen_through(Router::new().nest_service("/shop", service), target, &upstream).await;
+            assert_eq!(request.target(), if keep { target } else { seen }, "{target}");
+            assert_eq!(request.header("x-forwarded-prefix"), (!keep).then_some("/shop"), "{target}");
+        }
+    }
+    // Two mounts, and one with a slash of its own.
+    let upstream = RawUpstream::answering([OK]);
+    let inner = Router::new().nest_service("/b", app(&upstream, "").build().unwrap());
+    let seen = seen_through(Router::new().nest("/a", inner), "/a/b//x", &upstream).await;
+    assert_eq!((seen.target(), seen.header("x-forwarded-prefix")), ("//x", Some("/a/b")));
+}
+
+#[tokio::test]
+async fn path_parameters_of_any_legal_bytes_pass_byte_for_byte() {
+    for (tenant, reported) in [
+        ("o'brien", false),
+        ("a;v=1", false),
+        ("a%2Fb", false),
+        ("a%25b", false),
+        ("caf\u{e9}", false),
+        ("%E2%98%95", true),
+        ("a!$&()*+,=:@b", true),
+        ("a%20b", true),
+    ] {
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nlocation: /in\r\n\r\nok";
+        for keep in [false, true] {
+            let upstream = RawUpstream::answering([answer]);
+            let rule = if keep { PathPrefix::Keep } else { PathPrefix::FromRouter };
+            let service = app(&upstream, "").prefix(rule).build().unwrap();
+            let front = Front::hyper(Router::new().nest_service("/t/{tenant}", service)).await;
+            let target = format!("/t/{tenant}/{tenant}//x?{}", tenant.replace('%', "%25"));
+            let answer = front.exchange(format!("GET {target} HTTP/1.1\r\nhost: h\r\n\r\n")).await;
+            assert_eq!(answer.status(), 200, "{}", answer.text());
+            let prefix = format!("/t/{tenant}");
+            let seen = upstream.only_request();
+            assert_eq!(seen.target(), if keep { &*target } else { target.strip_prefix(&prefix).unwrap() });
+            // Receivers refuse a prefix of other bytes, so it is not reported; the client's view has it all the same.
+            assert_eq!(seen.header("x-forwarded-prefix"), (reported && !keep).then_some(&*prefix));
+            assert_eq!(answer.header("location"), Some(&*if keep { "/in".into() } else { format!("{prefix}/in") }));
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Clients of HTTP/2, in front of upstreams of either version.
+//! HTTP/2 clients, with HTTP/1.1 and HTTP/2 upstreams.
 
 use bytes::Bytes;
 use http::{Method, Request, Response, Version};
@@ -14,7 +14,7 @@ use tokio::{
 use super::{OK, app};
 use crate::support::{Front, RawUpstream, body::fed, within};
 
-/// A client that speaks HTTP/2 to `front` with prior knowledge.
+/// Connects an HTTP/2 client to `front` with prior knowledge.
 async fn client<B>(front: &Front) -> SendRequest<B>
 where
     B: http_body::Body<Data = Bytes> + Unpin + Send + 'static,
@@ -110,13 +110,14 @@ async fn host_is_replaced_kept_or_fixed_in_http_2_and_in_handshakes_alike() {
     }
 }
 
-/// The status of the answer to a `GET` of `/` over HTTP/2, which no client library would send without an authority.
+/// Returns the status of the response to `GET /` over HTTP/2. Writes raw frames, since client libraries always send an
+/// authority.
 async fn status(front: &Front, authority: Option<&str>, host: Option<&str>) -> u16 {
     // :method GET, :scheme http, :path /, each by its index in the static table (RFC 7541, appendix A).
     let mut block = vec![0x82, 0x86, 0x84];
     for (index, value) in [(1, authority), (38, host)] {
         if let Some(value) = value {
-            // A literal without indexing, whose name has this index.
+            // A literal without indexing; `index` refers to the header's name in the static table.
             block.extend(if index < 15 { vec![index] } else { vec![0x0f, index - 15] });
             block.push(value.len() as u8);
             block.extend(value.bytes());

@@ -1,4 +1,4 @@
-//! Both ends of the hop: `ProxyApp` in front, `ProxyMiddleware` behind, with their defaults.
+//! Both ends of a hop: `ProxyApp` sends to `ProxyMiddleware`, with their defaults.
 
 use axum::{
     Json, Router,
@@ -11,6 +11,7 @@ use nexthop::{
     ext::{Carried, OriginalRequest, TrustedBy},
     middleware::{ProxyMiddleware, RestoredHeaders, Trust},
     protocol::{
+        ForwardedHeaders,
         carry::CarriedKeys,
         keyring::Keyring,
         signature::{
@@ -42,8 +43,9 @@ async fn tell(original: OriginalUri, request: Request) -> Json<Value> {
 #[tokio::test]
 async fn the_back_sees_the_request_as_the_client_made_it() {
     let trust = Trust::peers(["loopback"]).unwrap();
-    let layer =
-        ProxyMiddleware::builder().trust(trust).restore(RestoredHeaders::default().host().prefix()).build().unwrap();
+    let restore = RestoredHeaders::default().host().prefix();
+    let layer = ProxyMiddleware::builder().trust(trust).read_headers(ForwardedHeaders::WsgiProxy).restore(restore);
+    let layer = layer.build().unwrap();
     let back = Router::new().route("/x", get(tell)).fallback(tell);
     let back = Front::serve(layer.layer(back)).await;
 
@@ -58,6 +60,28 @@ async fn the_back_sees_the_request_as_the_client_made_it() {
         let expected = json!({
             "uri": uri, "original": target, "host": "front.example", "forwarded": null, "client": "127.0.0.1",
             "scheme": "https", "prefix": "/api",
+        });
+        assert_eq!(seen, expected);
+    }
+}
+
+#[tokio::test]
+async fn with_the_defaults_of_both_ends_client_scheme_host_and_prefix_arrive() {
+    let signed = Trust::signature(keyring(7));
+    for (trust, signer) in [(Trust::peers(["loopback"]).unwrap(), None), (signed, Some(keyring(7)))] {
+        let restore = RestoredHeaders::all();
+        let layer = ProxyMiddleware::builder().trust(trust).restore(restore).build().unwrap();
+        let back = Front::serve(layer.layer(Router::new().fallback(tell))).await;
+        let mut service = ProxyApp::builder(back.url("")).public_scheme(http::uri::Scheme::HTTPS);
+        if let Some(keys) = signer {
+            service = service.signer(Signer::builder(keys).build().unwrap());
+        }
+        let front = Front::serve(Router::new().nest_service("/api", service.build().unwrap())).await;
+        let answer = front.exchange("GET /api/x?y HTTP/1.1\r\nhost: front.example:8443\r\n\r\n").await;
+        let seen: Value = serde_json::from_slice(&answer.body).unwrap();
+        let expected = json!({
+            "uri": "/x?y", "original": "/api/x?y", "host": "front.example:8443", "forwarded": null,
+            "client": "127.0.0.1", "scheme": "https", "prefix": "/api",
         });
         assert_eq!(seen, expected);
     }
@@ -88,7 +112,7 @@ fn keys() -> CarriedKeys {
     CarriedKeys::builder().named_string("user").build().unwrap()
 }
 
-/// Answers with what arrived: who is carried, who vouched, and the body.
+/// Answers with the carried user, the key id of the signature and the body.
 async fn back(trust: Trust) -> Front {
     let layer = ProxyMiddleware::builder().trust(trust).carried(keys()).build().unwrap();
     let app = Router::new().fallback(async |request: Request| {
@@ -183,7 +207,7 @@ async fn a_request_that_is_sent_again_is_signed_anew() {
         conn.request().await;
         if conn.index == 0 {
             conn.write(super::OK).await;
-            conn.request().await; // and closes without a word
+            conn.request().await; // closes without a response
         } else {
             conn.write(super::OK).await;
         }
@@ -201,12 +225,13 @@ async fn a_request_that_is_sent_again_is_signed_anew() {
     assert_ne!(seen[1].header("signature-input"), seen[2].header("signature-input"));
 }
 
-/// The answer to a `PUT` of `body` whose first attempt is lost on a used connection, once all of it has come; what the upstream saw of it.
+/// Sends a `PUT` of `body` on a reused connection, which is lost after the whole body has arrived. Returns the status
+/// of the response and the attempts that the upstream received.
 async fn lost_put(body: &str, signed: bool) -> (u16, Vec<ReceivedRequest>) {
     let upstream = RawUpstream::tcp(|mut conn| async move {
         conn.request().await;
         conn.write(super::OK).await;
-        conn.request().await; // and closes without a word on the first connection
+        conn.request().await; // closes the first connection without a response
     });
     let mut app = super::app(&upstream, "");
     if signed {
@@ -235,7 +260,7 @@ async fn trailers_signed_with_a_lost_head_are_not_sent_again() {
     let (status, seen) = lost_put(body, true).await;
     assert_eq!((status, seen.len(), seen[0].body.as_slice()), (502, 1, &b"abcdef"[..]));
     assert!(String::from_utf8_lossy(&seen[0].wire_body).contains("ignature"), "{seen:?}");
-    // The client's own trailers belong to any head.
+    // Without a signature, the client's trailers do not depend on the head and are sent again.
     let (status, seen) = lost_put(body, false).await;
     assert_eq!((status, seen.len()), (200, 2));
     assert!(seen[1].wire_body.ends_with(b"x: 1\r\n\r\n"), "{seen:?}");
@@ -264,7 +289,6 @@ async fn a_two_way_stream_flows_through_a_signed_hop_and_ends_well() {
     client.send("POST /x HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n").await;
     let mut head = String::new();
     for (index, word) in ["one", "two", "six"].iter().enumerate() {
-        // Each word comes back before the next is sent.
         client.send(format!("3\r\n{word}\r\n")).await;
         while index == 0 && !head.ends_with("\r\n\r\n") {
             head.push(char::from(client.read(1).await[0]));
@@ -274,6 +298,57 @@ async fn a_two_way_stream_flows_through_a_signed_hop_and_ends_well() {
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     client.send("0\r\n\r\n").await;
     assert_eq!(client.read(5).await, b"0\r\n\r\n");
-    // The connection is in order, and the next request is another one.
+    // The connection is reusable: it serves another request.
     assert_eq!(client.exchange("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_clients_own_digest_and_signature_arrive_beside_ours_and_a_wrong_digest_is_a_400() {
+    let upstream = RawUpstream::answering(["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"]);
+    let service = ProxyApp::builder(upstream.url("")).signer(Signer::builder(keyring(7)).build().unwrap());
+    let front = Front::serve(service.build().unwrap()).await;
+    let post = |digest: &str| {
+        format!(
+            "POST /caf\u{e9} HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\ncontent-digest: {digest}\r\n\
+             signature-input: nexthop=(), sig1=(\"@method\")\r\nsignature: nexthop=:AA==:, sig1=:AAAA:\r\n\r\nhello"
+        )
+    };
+    assert_eq!(front.exchange(post("sha-256=:AAAA:")).await.status(), 400);
+    assert_eq!(front.exchange(post("nonsense;;")).await.status(), 400);
+    assert_eq!(upstream.connections(), 0);
+    assert_eq!(front.exchange(post("sha-512=:AAAA:")).await.status(), 200);
+    let seen = upstream.only_request();
+    assert_eq!(seen.target(), "/caf\u{e9}");
+    assert_eq!(
+        seen.headers("content-digest"),
+        ["sha-512=:AAAA:, sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:"]
+    );
+    assert_eq!(seen.headers("signature-input")[0], "sig1=(\"@method\")");
+    assert_eq!(seen.headers("signature")[0], "sig1=:AAAA:");
+}
+
+#[tokio::test]
+async fn a_chunked_body_with_a_covered_digest_is_checked_before_the_app_runs() {
+    let called = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let calls = called.clone();
+    let layer = ProxyMiddleware::builder().trust(Trust::signature(keyring(7))).build().unwrap();
+    let app = Router::new().fallback(async move |body: axum::body::Bytes| {
+        calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        body
+    });
+    let back = Front::serve(layer.layer(app)).await;
+    // The head as `ProxyApp` signs it, sent on with other framing and another body.
+    let upstream = RawUpstream::answering(["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"]);
+    let service = ProxyApp::builder(upstream.url("")).signer(Signer::builder(keyring(7)).build().unwrap());
+    let front = Front::serve(service.build().unwrap()).await;
+    for (body, status) in [("hellO", 403), ("hello", 200)] {
+        let count = upstream.requests().len();
+        front.exchange("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\nhello").await;
+        let head = upstream.requests().swap_remove(count).head;
+        let head = head.replace("content-length: 5\r\n", "transfer-encoding: chunked\r\n");
+        let (start, end) = body.split_at(2);
+        let request = format!("{head}2\r\n{start}\r\n3\r\n{end}\r\n0\r\n\r\n");
+        assert_eq!(back.exchange(request).await.status(), status, "{body}");
+    }
+    assert_eq!(called.load(std::sync::atomic::Ordering::SeqCst), 1);
 }

@@ -1,4 +1,5 @@
-//! What streams through an app behind the server: trailers, events, answers that come early, and ends that only a close tells.
+//! Streaming through an app behind the server: trailers, events, early responses, and bodies that end with the
+//! connection.
 
 use http::{Request, Version};
 use http_body_util::{BodyExt, Full};
@@ -16,7 +17,7 @@ fn plain(upstream: &RawUpstream) -> ProxyApp {
     app(upstream, "").build().unwrap()
 }
 
-/// A client that speaks HTTP/2 to `front` with prior knowledge.
+/// Connects an HTTP/2 client to `front` with prior knowledge.
 async fn http2(front: &Front) -> hyper::client::conn::http2::SendRequest<Full<bytes::Bytes>> {
     let io = TokioIo::new(tokio::net::TcpStream::connect(front.addr).await.unwrap());
     let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
@@ -52,7 +53,7 @@ async fn every_trailer_reaches_a_client_on_http_2() {
     assert_eq!(upstream.only_request().line(), "GET / HTTP/1.1");
 }
 
-/// An upstream that sends one event each time it is told to, and the sender that tells it.
+/// Starts an upstream that sends one event for each message on the returned sender.
 fn events() -> (RawUpstream, mpsc::UnboundedSender<()>) {
     let (more, asked) = mpsc::unbounded_channel::<()>();
     let asked = std::sync::Mutex::new(Some(asked));
@@ -80,7 +81,7 @@ async fn each_event_arrives_before_the_next_one_is_made() {
     client.send("GET / HTTP/1.1\r\nhost: h\r\naccept: text/event-stream\r\n\r\n").await;
     let mut got = Vec::new();
     while !got.ends_with(b"\r\n\r\n") {
-        got.extend(client.read(1).await); // the head comes before the first event is made
+        got.extend(client.read(1).await); // the head arrives before the first event is sent
     }
     for _ in 0..20 {
         more.send(()).unwrap();
@@ -130,7 +131,7 @@ async fn an_upload_without_end_is_answered_while_it_goes_on() {
     let response = client.response().await;
     assert_eq!((response.status(), response.text()), (413, "big"));
     let sent = within("the end of the upload", uploading).await.unwrap();
-    assert!(sent < 1 << 28, "{sent} bytes of a gibibyte were taken");
+    assert!(sent < 1 << 28, "{sent} bytes of a gibibyte were accepted");
     upstream.wait_closed().await;
 }
 
@@ -149,7 +150,7 @@ async fn ends_are_told_in_the_clients_own_way() {
         let front = Front::serve(plain(&upstream)).await;
         let mut client = front.client().await;
         for _ in 0..2 {
-            // The upstream's close is not the client's.
+            // The upstream closes its connection; the client's connection stays open.
             let new = client.exchange("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
             assert!(new.head.starts_with("HTTP/1.1 200 OK\r\n"), "{answer:?}");
             assert_eq!((new.text(), new.header("connection")), ("abc", None), "{answer:?}");

@@ -1,4 +1,4 @@
-//! Paths and queries, on raw bytes.
+//! Paths and queries, byte for byte.
 
 use axum::Router;
 use http::Method;

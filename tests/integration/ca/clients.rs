@@ -1,4 +1,4 @@
-//! Clients that are not ours, and strict: `openssl` and Python, where they are installed.
+//! Strict third-party clients: `openssl` and Python, if they are installed.
 
 use std::{fs, net::SocketAddr, path::Path, process::Stdio};
 
@@ -9,17 +9,17 @@ use tokio_rustls::{LazyConfigAcceptor, rustls::server::Acceptor};
 use super::{authority, build, leaf};
 use crate::support::within;
 
-/// True if there is such a program; says so where there is none.
+/// Returns true if the program is installed, and prints a note if it is not.
 fn is_installed(program: &str) -> bool {
     let found =
         std::process::Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if found.is_err() {
-        println!("{program} is not installed: nothing is asked of it");
+        println!("{program} is not installed: the test is skipped");
     }
     found.is_ok()
 }
 
-/// Runs a program to its end: its output, which is also what it says of errors.
+/// Runs a program to its end and returns its stdout and stderr, as an error if it fails.
 async fn run(program: &str, args: &[&str]) -> Result<String, String> {
     let running = Command::new(program).args(args).stdin(Stdio::null()).kill_on_drop(true).output();
     let output = within("a client", running).await.unwrap();
@@ -34,7 +34,7 @@ fn write(directory: &Path, name: &str, content: impl AsRef<[u8]>) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// A TLS server that answers for whichever host is asked for, or for `fixed`, and says so.
+/// A TLS server that presents a certificate for the SNI name, or for `fixed`, and sends the host name.
 struct Server(SocketAddr, JoinHandle<()>);
 
 impl Server {
@@ -89,12 +89,12 @@ async fn openssl_verifies_strictly_hosts_addresses_long_names_and_constrained_au
             let said = run("openssl", &strict).await.unwrap();
             assert!(said.contains(": OK"), "{said}");
             let other = ["verify", "-x509_strict", "-CAfile", &root, "-verify_hostname", "other.test", &leaf];
-            assert!(run("openssl", &other).await.is_err(), "{host} is not other.test");
+            assert!(run("openssl", &other).await.is_err(), "the certificate of {host} is accepted for other.test");
         }
     }
 }
 
-/// Names as companies' authorities have them, which openssl writes as it is told.
+/// Subject names as corporate CAs use them, encoded by openssl.
 #[tokio::test]
 async fn authorities_of_any_name_are_believed_as_issuers() {
     if !is_installed("openssl") {
@@ -143,7 +143,7 @@ async fn openssl_reads_each_form_of_the_certificate_and_finds_no_key() {
     assert!(said.contains("BEGIN CERTIFICATE") && !said.contains("PRIVATE"), "{said}");
     let body: String = authority.certificate_pem().lines().filter(|line| !line.starts_with('-')).collect();
     assert!(said.replace('\n', "").contains(&body));
-    // Its key usage is said to be that of an authority, also by who looks at purposes.
+    // openssl accepts the key usage as that of a CA.
     let said = run("openssl", &["verify", "-x509_strict", "-CAfile", &pem, &pem]).await.unwrap();
     assert!(said.contains(": OK"), "{said}");
 }
@@ -178,11 +178,11 @@ async fn python_believes_what_is_minted_as_strictly_as_it_can() {
     assert!(said.contains("CERTIFICATE_VERIFY_FAILED"), "{said}");
 }
 
-/// Names in T61, as they were written before UTF-8.
+/// Writes names in T61String, the encoding in use before UTF-8.
 const OLD: &str = "[req]\ndistinguished_name=d\nstring_mask=nombstr\nx509_extensions=v\n[d]\n\
     [v]\nbasicConstraints=critical,CA:true\nsubjectKeyIdentifier=hash\n";
 
-/// What `ssl.create_default_context` does since Python 3.13, also in older ones.
+/// Applies the defaults of `ssl.create_default_context` of Python 3.13, also in older versions.
 const STRICT: &str = r#"
 import socket, ssl, sys
 root, port, host = sys.argv[1:]

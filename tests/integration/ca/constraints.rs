@@ -1,4 +1,4 @@
-//! Authorities for some hosts alone.
+//! Certificate authorities that are restricted to some hosts.
 
 use nexthop::{ErrorKind, ca::CertificateAuthority};
 use rcgen::{CertificateParams, Issuer, KeyPair};
@@ -11,7 +11,8 @@ use tokio_rustls::rustls::{
 use super::{build, parse, shaken};
 use crate::support::tls::provider;
 
-/// What rustls says of a certificate for `host` that somebody signed with the authority's stolen key.
+/// Returns the result of rustls' verification of a certificate for `host` that was signed with the authority's stolen
+/// key.
 fn believed(stolen_pem: &[u8], host: &str) -> Result<(), String> {
     let root = CertificateDer::from_pem_slice(stolen_pem).unwrap();
     let key = KeyPair::try_from(&PrivateKeyDer::from_pem_slice(stolen_pem).unwrap()).unwrap();
@@ -53,7 +54,7 @@ async fn hosts_outside_get_no_certificate_here_and_with_a_stolen_key_none_that_i
             assert_eq!((error.kind(), error.status().as_u16()), (ErrorKind::Denied, 403), "{host}");
             assert!(believed(&stolen, host).is_err(), "{constraints:?} {host}");
         }
-        assert_eq!(authority.stats().size, inside.len(), "nothing is kept for the others");
+        assert_eq!(authority.stats().size, inside.len(), "certificates for other hosts are not cached");
     }
 }
 

@@ -1,4 +1,4 @@
-//! The authority's key: where it is, and above all where it is not.
+//! The authority's private key: where it is stored, and where it must not appear.
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
@@ -11,7 +11,7 @@ use tokio_rustls::rustls::{
 
 use super::{build, shaken};
 
-/// The secret itself, out of a file of ours: the 32 bytes of a P-256 key in PKCS #8.
+/// Extracts the secret from the authority's PEM file: the 32 bytes of a P-256 key in PKCS #8.
 fn secret(pem: &[u8]) -> Vec<u8> {
     let der = PrivateKeyDer::from_pem_slice(pem).unwrap();
     let der = der.secret_der().to_vec();
@@ -26,7 +26,7 @@ fn hides(haystack: &[u8], secret: &[u8]) {
 
     let hidden = |text: &[u8]| !haystack.windows(text.len()).any(|window| window == text);
     assert!(hidden(secret));
-    // In any base64 the middle of it would stand, at one of three offsets.
+    // Base64 of any text that contains the secret contains the encoding of its middle, at one of three offsets.
     for from in 0..3 {
         let text = STANDARD.encode(&secret[from..from + 24]);
         assert!(hidden(&text.as_bytes()[..28]));
@@ -43,7 +43,7 @@ async fn no_form_of_the_certificate_and_no_debug_output_holds_the_key() {
     let authority = build(builder.clone());
     let file = fs::read(&path).unwrap();
     let secret = secret(&file);
-    assert!(String::from_utf8(file.clone()).unwrap().contains("PRIVATE KEY"), "the file does");
+    assert!(String::from_utf8(file.clone()).unwrap().contains("PRIVATE KEY"), "the file contains the key");
 
     let p12 = authority.certificate_p12().unwrap();
     let debug = format!(
@@ -73,7 +73,7 @@ async fn a_file_is_made_once_private_and_gives_the_same_authority_from_then_on()
     let second = build(CertificateAuthority::builder().file(&path).name("second"));
     assert_eq!(first.fingerprint_sha256(), second.fingerprint_sha256());
     assert_eq!(second.certificate().name(), "first");
-    // Who trusts the one believes the other.
+    // A client that trusts the first authority accepts certificates of the second one.
     let client = super::client(first.certificate_der(), &[&TLS13], &[]);
     assert!(super::shake(&second, "a.test", &client, "a.test").await.is_ok());
     assert_ne!(
@@ -96,7 +96,7 @@ async fn ten_who_start_at_once_share_one_authority() {
         .collect();
     let found: Vec<_> = starting.into_iter().map(|thread| thread.join().unwrap()).collect();
     assert!(found.iter().all(|fingerprint| *fingerprint == found[0]), "{found:?}");
-    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no draft of a key is left");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no temporary key file remains");
 }
 
 #[tokio::test]

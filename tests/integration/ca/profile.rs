@@ -1,4 +1,4 @@
-//! What stands in the certificates.
+//! Contents of the certificates.
 
 use std::{collections::HashSet, net::IpAddr, sync::Arc, time::Duration};
 
@@ -64,7 +64,7 @@ async fn an_authority_vouches_for_hosts_and_for_no_other_authority() {
 
     let other = build(CertificateAuthority::builder().name("Tester's proxy"));
     let other = parse(other.certificate_der());
-    assert_ne!(certificate.subject().as_raw(), other.subject().as_raw(), "browsers tell them apart by name");
+    assert_ne!(certificate.subject().as_raw(), other.subject().as_raw(), "browsers distinguish roots by their names");
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn a_hosts_certificate_holds_what_strict_clients_ask_for_and_nothing_else(
     assert_eq!(
         (certificate.extensions().len(), key_id(&certificate)),
         (4, key_id(&own)),
-        "names, usages, the authority's key"
+        "names, usages and authority key identifier"
     );
     assert_eq!(certificate.issuer().as_raw(), own.subject().as_raw());
     let (from, until) = (certificate.validity().not_before.timestamp(), certificate.validity().not_after.timestamp());
@@ -146,7 +146,11 @@ async fn with_wildcards_one_certificate_serves_a_domain_and_what_is_right_below_
     }
     assert_eq!(authority.stats().size, 6);
     let plain = self::authority();
-    assert_eq!(names(&parse(&leaf(&plain, "www.example.com").await)), ["DNS:www.example.com"], "unless asked for");
+    assert_eq!(
+        names(&parse(&leaf(&plain, "www.example.com").await)),
+        ["DNS:www.example.com"],
+        "wildcards only if configured"
+    );
     assert!(CertificateAuthority::builder().wildcards("nothing").build().is_err());
 }
 

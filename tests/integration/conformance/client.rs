@@ -1,4 +1,4 @@
-//! A client of HTTP/1.1, byte by byte, or of HTTP/2, frame by frame, in front of a real server.
+//! An HTTP/1.1 client on bytes and an HTTP/2 client on frames, connected to a real server.
 
 use bytes::Bytes;
 use h2::{RecvStream, SendStream, client::SendRequest};
@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use super::wire::{Lines, chunk};
 use crate::support::{Front, RawClient, within};
 
-/// What clients speak.
+/// Protocol version of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Speaks {
     Http1,
@@ -16,7 +16,7 @@ pub(super) enum Speaks {
 }
 
 impl Speaks {
-    /// Before the name in `Via`.
+    /// Returns the version as it appears in `Via`.
     pub(super) fn version(self) -> &'static str {
         match self {
             Self::Http1 => "1.1",
@@ -32,13 +32,12 @@ impl Speaks {
     }
 }
 
-/// One connection.
 pub(super) enum Client {
     Http1(RawClient),
     Http2(SendRequest<Bytes>, String),
 }
 
-/// A whole response.
+/// A complete response.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -49,7 +48,7 @@ pub(super) struct Answer {
 pub(super) type Fields<'a> = &'a [(&'a str, &'a str)];
 
 impl Client {
-    /// Sends a request with a body of known length, or none, and reads its response to the end.
+    /// Sends a request with a body of known length or no body, and reads the whole response.
     pub(super) async fn exchange(
         &mut self,
         method: &str,
@@ -84,7 +83,7 @@ impl Client {
         }
     }
 
-    /// Sends a request whose body is yet to come, of unknown length.
+    /// Sends the head of a request with a body of unknown length.
     pub(super) async fn open(self, method: &str, target: &str, fields: Fields<'_>) -> Open {
         match self {
             Self::Http1(mut client) => {
@@ -100,7 +99,8 @@ impl Client {
         }
     }
 
-    /// Asks for a websocket in the words of its version, and gives the answer's head with what it leads to.
+    /// Opens a WebSocket with the handshake of the client's HTTP version. Returns the response head and the open
+    /// stream.
     pub(super) async fn websocket(self, target: &str) -> (u16, Lines, Open) {
         match self {
             Self::Http1(mut client) => {
@@ -128,7 +128,7 @@ impl Client {
     }
 }
 
-/// A request that is being sent while its response comes, or a tunnel.
+/// A tunnel, or a request whose body and response are still in flight.
 pub(super) enum Open {
     Http1(RawClient),
     Http2 { response: Option<h2::client::ResponseFuture>, send: SendStream<Bytes>, recv: Option<RecvStream> },
@@ -154,7 +154,7 @@ impl Open {
         }
     }
 
-    /// The response's head.
+    /// Reads the head of the response.
     pub(super) async fn head(&mut self) -> (u16, Lines) {
         match self {
             Self::Http1(client) => {
@@ -170,7 +170,7 @@ impl Open {
         }
     }
 
-    /// The next part of the response's chunked body.
+    /// Reads the next part of a chunked response body.
     pub(super) async fn part(&mut self) -> Vec<u8> {
         match self {
             Self::Http1(client) => chunk(client).await.expect("a chunk"),
@@ -178,7 +178,7 @@ impl Open {
         }
     }
 
-    /// The trailers behind a body that is over.
+    /// Reads the trailers at the end of the response body.
     pub(super) async fn trailers(&mut self) -> Lines {
         match self {
             Self::Http1(client) => chunk(client).await.expect_err("the last chunk"),
@@ -190,7 +190,8 @@ impl Open {
         }
     }
 
-    /// Whether the rest of a response's body, of which `got` bytes came, looks like a whole one.
+    /// Reads the rest of a response body, of which `got` bytes were read. Returns true if the body appears to be
+    /// complete.
     pub(super) async fn looks_whole(self, fields: &Lines, got: usize) -> bool {
         match self {
             Self::Http1(mut client) => {
@@ -212,7 +213,6 @@ impl Open {
         }
     }
 
-    /// Writes into a tunnel.
     pub(super) async fn write(&mut self, bytes: &'static str) {
         match self {
             Self::Http1(client) => client.send(bytes).await,
@@ -220,7 +220,7 @@ impl Open {
         }
     }
 
-    /// Reads `count` bytes that come as they are: out of a tunnel, or of a body of known length.
+    /// Reads `count` unframed bytes of a tunnel or of a body with a known length.
     pub(super) async fn read(&mut self, count: usize) -> Vec<u8> {
         match self {
             Self::Http1(client) => client.read(count).await,
@@ -234,13 +234,13 @@ impl Open {
         }
     }
 
-    /// Ends its own direction of a tunnel, and reads the other one to its orderly end.
+    /// Shuts down the write direction of a tunnel and reads the other direction to its end.
     pub(super) async fn close(self) -> Vec<u8> {
         match self {
             Self::Http1(mut client) => {
                 client.finish_writing().await;
                 let (rest, orderly) = client.read_to_end().await;
-                assert!(orderly, "a reset");
+                assert!(orderly, "the stream was reset");
                 rest
             }
             Self::Http2 { mut send, recv, .. } => {
@@ -254,9 +254,9 @@ impl Open {
         }
     }
 
-    /// One frame's bytes.
+    /// Reads the payload of one DATA frame.
     async fn bytes(&mut self) -> Vec<u8> {
-        let Self::Http2 { recv: Some(recv), .. } = self else { panic!("frames are HTTP/2's") };
+        let Self::Http2 { recv: Some(recv), .. } = self else { panic!("only HTTP/2 has frames") };
         let data = within("a frame", recv.data()).await.expect("another frame").expect("no reset");
         recv.flow_control().release_capacity(data.len()).unwrap();
         data.to_vec()
@@ -285,7 +285,7 @@ async fn ready(sender: &mut SendRequest<Bytes>) -> SendRequest<Bytes> {
     within("a stream", sender.clone().ready()).await.unwrap()
 }
 
-/// A connection of HTTP/2 by prior knowledge, on which the server's SETTINGS are known.
+/// Opens an HTTP/2 connection with prior knowledge and waits for the server's SETTINGS.
 async fn connect(front: &Front) -> SendRequest<Bytes> {
     let io = TcpStream::connect(front.addr).await.unwrap();
     io.set_nodelay(true).unwrap();

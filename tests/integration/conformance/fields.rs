@@ -1,4 +1,4 @@
-//! Single fields whose meaning is a duty.
+//! Requirements on single headers.
 
 use http::Method;
 use http_body_util::BodyExt;
@@ -62,7 +62,7 @@ async fn fields_and_contents_that_nobody_here_knows_pass_as_they_are() {
     assert_eq!(answer.headers("www-authenticate"), ["A b=\"c\", D", "E"]);
     let seen = upstream.only_request();
     for head in [&answer.head, &seen.head] {
-        assert!(head.contains("x-padded: a b\r\n"), "white space around a value is no part of it: {head}");
+        assert!(head.contains("x-padded: a b\r\n"), "the value includes surrounding white space: {head}");
     }
     for (name, value) in [
         ("authorization", "A  b, c=d"),
@@ -108,7 +108,7 @@ async fn a_client_is_told_to_go_on_before_it_is_told_of_the_switch() {
     assert_eq!(client.read(5).await, b"hello");
 }
 
-/// A response to a request that is sent as it is, and its trailers' names.
+/// Sends a request without a proxy and returns the names of the response's trailers.
 async fn trailers_of(upstream: &RawUpstream) -> Vec<String> {
     let response = send(&ExactProxy::new(), get(upstream.url("/"))).await.unwrap();
     let trailers = response.into_body().collect().await.unwrap().trailers().cloned().unwrap_or_default();
@@ -122,7 +122,7 @@ async fn what_connection_names_is_left_out_of_trailers_too() {
         "HTTP/1.1 200 OK\r\nconnection: keep-alive, X-Hop\r\nconnection: x-other\r\ntransfer-encoding: chunked\r\n\r\n",
         "2\r\nok\r\n0\r\nx-hop: 1\r\nX-Other: 2\r\nx-hop: 3\r\nx-sum: 4\r\n\r\n",
     )]);
-    // The same head is known the second time.
+    // The second response exercises the cache of response heads.
     for _ in 0..2 {
         assert_eq!(trailers_of(&upstream).await, ["x-sum"]);
     }
@@ -186,7 +186,7 @@ async fn a_status_beyond_599_is_no_success_and_passes_as_it_came() {
         let front = front(&upstream).await;
         let answer = front.exchange("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
         assert_eq!((answer.status(), answer.text()), (status, "ok"));
-        // Asked for a tunnel, an upstream has agreed to none by it.
+        // A status above 599 does not accept an upgrade.
         let upgrade = "GET / HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: foo\r\n\r\n";
         assert_eq!(front.exchange(upgrade).await.status(), status);
     }

@@ -1,4 +1,5 @@
-//! HTTP/1.1 as `serve` reads it, in front of a `ProxyApp`: what is malformed ends there, and connections end as they must.
+//! HTTP/1.1 as `serve` parses it for a `ProxyApp`: malformed requests are rejected, and connections are closed as
+//! required.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ async fn front(upstream: &RawUpstream) -> Front {
     Front::serve(ProxyApp::builder(upstream.url("")).build().unwrap()).await
 }
 
-/// Each is answered with 400 and a close, and nobody behind hears of it.
+/// Asserts that each request is answered with 400 and a close, and that none reaches the upstream.
 async fn are_refused(requests: &[&str]) {
     let upstream = RawUpstream::answering([OK]);
     let front = front(&upstream).await;
@@ -178,7 +179,7 @@ async fn a_client_over_tls_is_told_that_its_connection_ends() {
     let io = TcpStream::connect(front.addr).await.unwrap();
     let mut client = RawClient::over(connector.connect("localhost".try_into().unwrap(), io).await.unwrap());
     assert_eq!(client.exchange("GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await.text(), "ok");
-    // rustls reads an end without an alert as an error.
+    // rustls reports an end without a `close_notify` alert as an error.
     assert_eq!(client.read_to_end().await, (Vec::new(), true));
 }
 
@@ -200,7 +201,7 @@ async fn a_target_that_is_too_long_is_answered_with_414() {
     assert_eq!(front.exchange(request(16 * 1024)).await.status(), 200);
     assert_eq!(front.exchange(request(16 * 1024 + 1)).await.status(), 414);
     assert_eq!(front.exchange(request(60_000)).await.status(), 414);
-    // Too long for a head as a whole, it is not looked at.
+    // This request exceeds the limit of the whole head, so its target is not checked.
     assert_eq!(front.exchange(request(70_000)).await.status(), 431);
     let front = Front::serve_with(app(), |serve| serve.max_target_bytes(10)).await;
     assert_eq!(front.exchange(request(10)).await.status(), 200);
@@ -241,7 +242,7 @@ async fn the_last_request_on_a_connection_says_that_it_is_the_last() {
     assert_eq!(said(ExactProxy::builder()).await, [None, None, None]);
     assert_eq!(said(ExactProxy::builder().pool_max_requests(2)).await, [None, close(), None]);
     assert_eq!(said(ExactProxy::builder().pool_max_idle(0)).await, [close(), close(), close()]);
-    // The upstream's word counts, too: this answer, and one more.
+    // `Keep-Alive: max=2` of the upstream counts, too: its connection serves this request and one more.
     let upstream = RawUpstream::answering(["HTTP/1.1 200 OK\r\nkeep-alive: max=2\r\ncontent-length: 2\r\n\r\nok", OK]);
     let exact = ExactProxy::new();
     for expected in [None, Some("close"), None] {
@@ -267,7 +268,7 @@ async fn an_upstream_over_tls_is_told_that_its_connection_ends() {
                 "/whole" => conn.write(OK).await,
                 _ => conn.write("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nok").await,
             }
-            // rustls reads an end without an alert as an error.
+            // rustls reports an end without a `close_notify` alert as an error.
             told.send(conn.try_request().await.is_ok_and(|more| more.is_none())).unwrap();
         }
     });
@@ -275,15 +276,15 @@ async fn an_upstream_over_tls_is_told_that_its_connection_ends() {
     let exact = |builder: nexthop::exact::ExactProxyBuilder| {
         builder.tls(Tls::roots_pem(ca.root_pem().as_bytes()).unwrap()).build().unwrap()
     };
-    // Kept, until nobody has the pool any more.
+    // A pooled connection, closed with the last handle of the pool.
     let proxy = exact(ExactProxy::builder());
     assert_eq!(fetch(&proxy, get(url("/whole"))).await.0, 200);
     drop(proxy);
     assert!(within("an end", tell.recv()).await.unwrap());
-    // Not kept.
+    // A connection that is not pooled.
     assert_eq!(fetch(&exact(ExactProxy::builder().pool_max_idle(0)), get(url("/whole"))).await.0, 200);
     assert!(within("an end", tell.recv()).await.unwrap());
-    // Given up within its response.
+    // A connection whose response is dropped before its end.
     let proxy = exact(ExactProxy::builder());
     drop(send(&proxy, get(url("/part"))).await.unwrap());
     assert!(within("an end", tell.recv()).await.unwrap());

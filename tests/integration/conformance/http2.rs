@@ -1,4 +1,4 @@
-//! HTTP/2 frame by frame: malformed requests in front of a `ProxyApp`, malformed responses behind an `ExactProxy`.
+//! HTTP/2 frame by frame: malformed requests to a `ProxyApp`, malformed responses to an `ExactProxy`.
 
 use nexthop::{Body, ErrorKind, ExactProxy, ProxyApp, exact::HttpVersions};
 use tokio::{
@@ -28,7 +28,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// Fields as literals without indexing (RFC 7541 §6.2.2), so that nothing stands between them and the wire.
+/// Encodes headers as literals without indexing (RFC 7541 §6.2.2), so that the test controls every byte.
 fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
@@ -40,7 +40,7 @@ fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     block
 }
 
-/// Writes frames behind a preface and empty SETTINGS, and reads the first of those answers that `wanted` wants.
+/// Writes a preface, empty SETTINGS and `frames`. Returns the first frame for which `wanted(kind, flags)` is true.
 async fn answer(front: &Front, frames: &[u8], wanted: impl Fn(u8, u8) -> bool) -> (u8, Vec<u8>) {
     let mut io = TcpStream::connect(front.addr).await.unwrap();
     io.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[]), frames].concat()).await.unwrap();
@@ -55,7 +55,7 @@ async fn answer(front: &Front, frames: &[u8], wanted: impl Fn(u8, u8) -> bool) -
     }
 }
 
-/// True of what ends a request: its response's head, or an error.
+/// Returns true if a frame completes or fails a request: a response head or an error.
 fn ends_a_request(kind: u8, _: u8) -> bool {
     matches!(kind, HEADERS | RST_STREAM | GOAWAY)
 }
@@ -64,7 +64,7 @@ async fn proxy(upstream: &RawUpstream) -> Front {
     Front::serve(ProxyApp::builder(upstream.url("")).build().unwrap()).await
 }
 
-/// What a request has to have.
+/// The pseudo-headers of a valid request.
 const WHOLE: [(&str, &str); 4] = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "h")];
 
 // RFC 9113 §8.1.1, §8.2.1, §8.2.2, §8.3, §8.3.1, §8.5, §10.3; RFC 8441 §4
@@ -110,7 +110,7 @@ async fn a_malformed_request_is_refused_and_nobody_behind_hears_of_it() {
     ] {
         let head = frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&fields));
         let (kind, payload) = answer(&front, &head, ends_a_request).await;
-        // 400 has an index in HPACK's table; of errors, the code is the last word.
+        // `0x8c` is status 400 in HPACK's static table. In error frames, the code is at the end of the payload.
         let refused = match kind {
             HEADERS => payload.first() == Some(&0x8c),
             _ => payload.ends_with(&PROTOCOL_ERROR.to_be_bytes()) || kind == GOAWAY,
@@ -128,7 +128,7 @@ async fn a_request_of_another_length_than_it_says_is_never_whole_at_the_upstream
     for data in ["ab", "abcd"] {
         let upstream = RawUpstream::tcp(|mut conn| async move {
             conn.head().await;
-            assert!(conn.read_to_end().await.len() < 3, "it looks whole");
+            assert!(conn.read_to_end().await.len() < 3, "the request appears to be complete");
         });
         let front = proxy(&upstream).await;
         let fields = [&WHOLE[1..], &[(":method", "POST"), ("content-length", "3")]].concat();
@@ -160,7 +160,7 @@ async fn a_frame_that_breaks_the_rules_ends_the_connection_with_its_code() {
         let (_, payload) = answer(&front, &frames, |kind, _| kind == GOAWAY).await;
         assert_eq!(payload[4..8], code.to_be_bytes(), "{frames:?}");
     }
-    // h2 ends these with PROTOCOL_ERROR, where the RFC has more exact codes.
+    // For these frames h2 uses PROTOCOL_ERROR, where the RFC defines more specific codes.
     for frames in [
         frame(HEADERS, END_HEADERS, 1, &[0xff; 9]),
         frame(SETTINGS, ACK, 0, &[0; 6]),
@@ -199,7 +199,7 @@ async fn what_comes_on_a_stream_that_its_client_has_ended_is_an_error() {
     for more in [frame(DATA, 0, 1, b"more"), frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&WHOLE))] {
         let frames = [&request[..], &more].concat();
         let (_, payload) = answer(&front, &frames, |kind, _| kind == RST_STREAM || kind == GOAWAY).await;
-        // It is to be STREAM_CLOSED; h2 says PROTOCOL_ERROR of data, and ends the connection.
+        // The RFC demands STREAM_CLOSED; for DATA, h2 ends the connection with PROTOCOL_ERROR.
         assert!(!payload.ends_with(&[0; 4]), "{more:?}: {payload:?}");
     }
 }
@@ -208,7 +208,7 @@ async fn what_comes_on_a_stream_that_its_client_has_ended_is_an_error() {
 #[tokio::test]
 async fn a_head_that_is_too_long_is_refused() {
     let upstream = RawUpstream::answering([OK]);
-    // `x: ` and 16000 bytes, five times; the limit is 64 KiB.
+    // The header `x` with a value of 16000 bytes, five times; the limit is 64 KiB.
     let long = [b"\0\x01x\x7f\x81\x7c".as_slice(), &[b'a'; 16_000]].concat();
     let mut frames = frame(HEADERS, END_STREAM, 1, &block(&WHOLE));
     for n in 1..=5 {
@@ -257,7 +257,7 @@ async fn what_is_unknown_is_passed_over_and_what_asks_is_answered() {
     assert_eq!(payload, b"");
 }
 
-/// What an `ExactProxy` makes of frames that answer its first request.
+/// Returns the outcome of the first request of an `ExactProxy`, which the upstream answers with `frames`.
 async fn behind(frames: Vec<u8>) -> Result<(u16, Option<ErrorKind>), ErrorKind> {
     let upstream = Scripted::frames(move |_, io| {
         let frames = frames.clone();
@@ -301,7 +301,7 @@ async fn a_malformed_response_is_an_error_and_never_a_message() {
         head(&[(":status", "200"), ("transfer-encoding", "chunked")]),
         head(&[(":status", "200"), ("upgrade", "foo")]),
         frame(DATA, END_STREAM, 1, b"no head"),
-        // PUSH_PROMISE of stream 2, where push was turned off.
+        // PUSH_PROMISE of stream 2, although the client has disabled push.
         frame(5, END_HEADERS, 1, &[&[0, 0, 0, 2][..], &block(&WHOLE)].concat()),
     ] {
         assert_eq!(behind(malformed.clone()).await, Err(ErrorKind::Upstream), "{malformed:?}");
@@ -328,7 +328,10 @@ async fn a_new_initial_window_is_that_of_open_streams_too() {
             io.ok(first, true).await;
             let stream = io.request().await;
             told.send(io.next_of(DATA).await.payload).unwrap();
-            assert!(tokio::time::timeout(SECOND, io.next_of(DATA)).await.is_err(), "beyond the window");
+            assert!(
+                tokio::time::timeout(SECOND, io.next_of(DATA)).await.is_err(),
+                "data beyond the flow control window"
+            );
             io.write(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 15]).await;
             told.send(io.next_of(DATA).await.payload).unwrap();
             io.ok(stream, true).await;
@@ -337,7 +340,7 @@ async fn a_new_initial_window_is_that_of_open_streams_too() {
     });
     let exact = ExactProxy::builder().http_versions(HttpVersions::Http2Only).connector(upstream.clone());
     let exact = exact.build().unwrap();
-    // Behind the first response, the upstream's settings are known.
+    // The client has received the upstream's settings with the first response.
     exact.clone().oneshot(get("http://h/")).await.unwrap();
     let sending = tokio::spawn(exact.oneshot(post("http://h/", "0123456789abcdefghij")));
     let first = within("ten bytes", tell.recv()).await.unwrap();
@@ -369,7 +372,7 @@ async fn a_value_that_begins_or_ends_with_white_space_is_refused_on_its_way_in()
 async fn a_trailer_that_begins_or_ends_with_white_space_never_ends_a_body() {
     let upstream = RawUpstream::tcp(|mut conn| async move {
         conn.head().await;
-        assert!(!conn.read_to_end().await.ends_with(b"\r\n\r\n"), "it looks whole");
+        assert!(!conn.read_to_end().await.ends_with(b"\r\n\r\n"), "the request appears to be complete");
     });
     let front = proxy(&upstream).await;
     let post = [&WHOLE[1..], &[(":method", "POST")]].concat();
@@ -396,7 +399,7 @@ async fn a_response_with_a_value_that_begins_or_ends_with_white_space_is_an_erro
     assert_eq!(behind([hints, head(&[(":status", "200")])].concat()).await, Err(ErrorKind::Upstream));
 }
 
-/// What h2 passes over without a word: nothing of it can be seen behind it, and nothing of it goes further.
+/// h2 accepts such pseudo-headers silently; the proxy can neither see nor forward them.
 // RFC 9113 §8.3
 #[tokio::test]
 async fn pseudo_fields_out_of_place_reach_nobody() {
@@ -439,7 +442,7 @@ async fn https_on_a_stream_in_clear_text_is_refused_unless_somebody_in_front_has
     let head = [&[(":scheme", "https")], &[WHOLE[0], WHOLE[2], WHOLE[3]][..]].concat();
     let head = frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&head));
     let (kind, payload) = answer(&proxy(&upstream).await, &head, ends_a_request).await;
-    // 421 has no index in HPACK's table.
+    // Status 421 has no index in HPACK's static table.
     assert_eq!((kind, payload.first().is_some_and(|first| matches!(first, 0x88..=0x8e))), (HEADERS, false));
     assert_eq!(upstream.connections(), 0);
     let secured = ProxyApp::builder(upstream.url("")).public_scheme(http::uri::Scheme::HTTPS).build();

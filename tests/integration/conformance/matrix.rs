@@ -1,4 +1,4 @@
-//! Every kind of client before every kind of upstream, through a `ProxyApp` behind `serve`.
+//! Every kind of client with every kind of upstream, through a `ProxyApp` on `serve`.
 
 mod faults;
 mod messages;
@@ -6,7 +6,7 @@ mod upgrades;
 
 use super::{client::Speaks, upstream::Kind};
 
-/// A test for each cell and case: cells first, cases behind.
+/// Generates one test for each combination of a cell and a case.
 macro_rules! matrix {
     ({ $($cell:ident: $speaks:ident => $kind:ident,)* } $cases:tt) => {
         $(mod $cell {

@@ -1,4 +1,4 @@
-//! What RFC 9110 asks of whoever is a proxy, and of whoever answers for a resource, beyond what it asks of both.
+//! Requirements of RFC 9110 that apply to proxies, and those that apply to gateways.
 
 use http::{Request, Response};
 use nexthop::{
@@ -13,7 +13,7 @@ use crate::support::{Front, RawUpstream};
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const VIA: &str = "HTTP/1.1 200 OK\r\nvia: 1.0 origin\r\nconnection: via\r\ncontent-length: 2\r\n\r\nok";
 
-/// In front of an `ExactProxy` that may connect to this machine.
+/// Starts a forward proxy on an `ExactProxy` that may connect to loopback addresses.
 async fn forwarding(via: Via) -> Front {
     let exact = ExactProxy::new();
     let proxy = ForwardProxy::builder().client(exact.clone()).dangerous_dial_anywhere().via(via).build().unwrap();
@@ -66,7 +66,7 @@ async fn a_transparent_proxy_that_has_a_name_sends_nothing_to_itself_without_end
     let addr = front.addr;
     let response = front.exchange(format!("GET / HTTP/1.1\r\nhost: {addr}\r\n\r\n")).await;
     assert_eq!(response.status(), 508);
-    // A client cannot hide the name.
+    // A client cannot hide the proxy's name in `Via` by listing `Via` in `Connection`.
     let hidden = format!("GET / HTTP/1.1\r\nhost: {addr}\r\nconnection: via\r\nvia: 1.1 US\r\n\r\n");
     assert_eq!(front.exchange(hidden).await.status(), 508);
 }
@@ -85,7 +85,7 @@ async fn a_proxy_keeps_no_connection_with_a_client_of_http_1_0() {
             client.closed().await;
         }
     }
-    // A gateway may.
+    // A gateway may keep such connections open.
     let front = Front::serve(ProxyApp::builder(upstream.url("")).build().unwrap()).await;
     let mut client = front.client().await;
     for _ in 0..2 {

@@ -1,4 +1,4 @@
-//! Upstreams of every kind that do as they are told, and tell what they were asked.
+//! Scripted upstreams of every kind, which report the requests they receive.
 
 mod http1;
 mod http2;
@@ -21,7 +21,7 @@ use tokio::{
 use super::wire::Lines;
 use crate::support::{RawUpstream, tls::TestCa, within};
 
-/// Where the upstream is and what it speaks.
+/// Kind of an upstream: its transport and its protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Http1,
@@ -41,41 +41,41 @@ impl Kind {
     }
 }
 
-/// What it does with requests.
+/// Behavior of an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Does {
-    /// Reads each to its end and answers with [`BODY`] and all sorts of fields.
+    /// Reads each request to its end and answers with [`BODY`] and various headers.
     Answer,
-    /// Answers at once, says each part of the body again as it comes, and ends with a trailer.
+    /// Sends the response head at once, echoes each part of the body as it arrives, and ends with a trailer.
     Echo,
-    /// Becomes a websocket that says `hello`, four bytes again, and `bye` after its peer's end.
+    /// Accepts a WebSocket, sends `hello`, echoes four bytes, and sends `bye` after the end of the client's direction.
     Switch,
-    /// Answers `hel` of nine bytes that it announced, and stops when it is told to.
+    /// Announces nine bytes, sends `hel`, and breaks off on [`Upstream::cut`].
     CutLength,
-    /// The same of a body of unknown length.
+    /// As `CutLength`, with a body of unknown length.
     CutUnsized,
-    /// Lets go of the first request, and answers the later ones.
+    /// Drops the first request without a response, and answers later ones.
     Reset,
-    /// Answers the first request with what is no response, and the later ones with one.
+    /// Answers the first request with an invalid response, and later ones with a valid one.
     Garble,
-    /// Reads requests and says nothing.
+    /// Reads requests and sends nothing.
     Wait,
 }
 
-/// What an upstream that answers says.
+/// Body of the responses of [`Does::Answer`].
 pub(super) const BODY: &str = "hello";
 
-/// A request as it came.
+/// A request as the upstream received it.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) method: String,
     /// Path and query.
     pub(super) target: String,
-    /// `:authority`, or every `Host`.
+    /// Value of `:authority`, or of every `Host`.
     pub(super) hosts: Vec<String>,
-    /// `:scheme`, over HTTP/2.
+    /// Value of `:scheme`, over HTTP/2.
     pub(super) scheme: Option<String>,
-    /// `:protocol`, over HTTP/2.
+    /// Value of `:protocol`, over HTTP/2.
     pub(super) protocol: Option<String>,
     pub(super) fields: Lines,
     pub(super) body: Vec<u8>,
@@ -84,7 +84,7 @@ pub(super) struct Asked {
 
 pub(super) struct Upstream {
     pub(super) kind: Kind,
-    /// What stands in `Host` of a request to it.
+    /// `Host` header of a request to this upstream.
     pub(super) host: String,
     href: String,
     tls: Option<Tls>,
@@ -98,7 +98,7 @@ pub(super) struct Upstream {
 struct Script {
     does: Does,
     tell: mpsc::UnboundedSender<Asked>,
-    /// How many requests came before.
+    /// Number of earlier requests.
     turn: Arc<AtomicUsize>,
     cut: Arc<Notify>,
     left: Arc<Notify>,
@@ -154,7 +154,7 @@ impl Upstream {
         Self { kind, host, href, tls, asked, script, _raw: raw, _tasks: tasks }
     }
 
-    /// A proxy to it, which waits for the heads of its responses for as long as `limit`.
+    /// Builds a proxy to this upstream with `limit` as the response timeout.
     pub(super) fn proxy(&self, limit: Duration) -> ProxyApp {
         let mut exact = ExactProxy::builder().response_timeout(limit);
         if let Some(tls) = &self.tls {
@@ -166,31 +166,31 @@ impl Upstream {
         ProxyApp::builder(&self.href).client(exact.build().unwrap()).build().unwrap()
     }
 
-    /// The next request that it was asked.
+    /// Returns the next request that the upstream received.
     pub(super) async fn asked(&mut self) -> Asked {
         within("a request at the upstream", self.asked.recv()).await.unwrap()
     }
 
-    /// Fails if it was asked anything else.
+    /// Asserts that the upstream received no other request.
     #[track_caller]
     pub(super) fn not_asked_again(&mut self) {
         let more = self.asked.try_recv();
-        assert!(more.is_err(), "asked again: {more:?}");
+        assert!(more.is_err(), "an unexpected request: {more:?}");
     }
 
-    /// Cuts the response that it is in the middle of.
+    /// Makes the upstream break off its response.
     pub(super) fn cut(&self) {
         self.script.cut.notify_one();
     }
 
-    /// Waits until the proxy gave up a request that is not answered.
+    /// Waits until the proxy has abandoned the unanswered request.
     pub(super) async fn left(&self) {
         within("the proxy's leaving", self.script.left.notified()).await;
     }
 }
 
 impl Script {
-    /// What is done with the next request.
+    /// Returns the behavior for the next request.
     fn turn(&self) -> Does {
         match (self.does, self.turn.fetch_add(1, Ordering::SeqCst)) {
             (Does::Reset | Does::Garble, 1..) => Does::Answer,
@@ -199,6 +199,6 @@ impl Script {
     }
 
     fn told(&self, asked: Asked) {
-        let _ = self.tell.send(asked); // the test may be over
+        let _ = self.tell.send(asked); // the test may have ended
     }
 }

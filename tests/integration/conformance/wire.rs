@@ -1,15 +1,15 @@
-//! Fields as texts, and the chunked coding piece by piece.
+//! Headers as text, and the chunked coding chunk by chunk.
 
 use http::HeaderMap;
 
 use crate::support::{RawClient, RawConn};
 
-/// Field lines in order: names in lower case, values lossily read.
+/// Header lines in order: lower-case names, and values with invalid UTF-8 replaced.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Lines(Vec<(String, String)>);
 
 impl Lines {
-    /// Out of lines with or without a first line that is none.
+    /// Parses header lines; lines without a colon, such as a status line, are skipped.
     pub(super) fn of_text(text: &str) -> Self {
         let fields = text.lines().filter_map(|line| line.split_once(": "));
         Self(fields.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect())
@@ -20,29 +20,29 @@ impl Lines {
         Self(map.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect())
     }
 
-    /// Every value of a field, in order.
+    /// Returns every value of a header, in order.
     pub(super) fn all(&self, name: &str) -> Vec<&str> {
         self.0.iter().filter(|(found, _)| found == name).map(|(_, value)| value.as_str()).collect()
     }
 
-    /// The one value of a field; fails if it is there twice.
+    /// Returns the value of a header, if present. Fails if the header occurs more than once.
     #[track_caller]
     pub(super) fn one(&self, name: &str) -> Option<&str> {
         let values = self.all(name);
-        assert!(values.len() < 2, "{name} is there {} times: {values:?}", values.len());
+        assert!(values.len() < 2, "{name} occurs {} times: {values:?}", values.len());
         values.first().copied()
     }
 
-    /// Fails if one of the fields is there.
+    /// Asserts that none of these headers is present.
     #[track_caller]
     pub(super) fn none_of(&self, names: &[&str]) {
         for name in names {
-            assert_eq!(self.all(name), [""; 0], "{name} is there");
+            assert_eq!(self.all(name), [""; 0], "{name} is present");
         }
     }
 }
 
-/// The end of a connection that is read by count.
+/// Reads an exact number of bytes.
 pub(super) trait Counted {
     async fn take(&mut self, count: usize) -> Vec<u8>;
 }
@@ -67,10 +67,10 @@ async fn line(io: &mut impl Counted) -> String {
     String::from_utf8(line).unwrap()
 }
 
-/// The next chunk, or the trailers behind the last one.
+/// Reads the next chunk; returns the trailers as an error after the last one.
 pub(super) async fn chunk(io: &mut impl Counted) -> Result<Vec<u8>, Lines> {
     let size = line(io).await;
-    let size = usize::from_str_radix(size.trim_end(), 16).unwrap_or_else(|_| panic!("no chunk: {size:?}"));
+    let size = usize::from_str_radix(size.trim_end(), 16).unwrap_or_else(|_| panic!("not a chunk size: {size:?}"));
     if size > 0 {
         let mut content = io.take(size + 2).await;
         assert_eq!(content.split_off(size), b"\r\n");

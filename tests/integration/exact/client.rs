@@ -23,7 +23,7 @@ async fn posts_and_reads_what_comes_back() {
     assert_eq!(echo.header("content-length"), Some("7"));
 }
 
-/// A body that is made while it is sent.
+/// A body that is generated while it is sent.
 struct Generated(u64);
 
 impl http_body::Body for Generated {

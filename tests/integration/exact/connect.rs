@@ -1,4 +1,4 @@
-//! How TCP connections are opened: names resolved, addresses allowed or not, several addresses tried.
+//! Opening TCP connections: name resolution, allowed and denied addresses, several addresses for one name.
 
 use std::{
     io,
@@ -18,7 +18,7 @@ use crate::support::{InMemory, RawConn, RawUpstream, fetch, get, send};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-/// Answers every name with the same addresses, and remembers what it was asked.
+/// Resolves every name to the same addresses, and records the names.
 #[derive(Clone, Default)]
 struct Fixed(Vec<SocketAddr>, Arc<Mutex<Vec<String>>>);
 
@@ -39,7 +39,7 @@ impl DnsResolver for Silent {
     }
 }
 
-/// Knows no name.
+/// Resolves no name.
 struct Nobody;
 
 impl DnsResolver for Nobody {
@@ -53,7 +53,7 @@ fn resolving(addresses: &[SocketAddr]) -> (ExactProxy, Fixed) {
     (ExactProxy::builder().dns_resolver(fixed.clone()).build().unwrap(), fixed)
 }
 
-/// An address where nobody listens.
+/// Returns an address on which nothing listens.
 fn closed() -> SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
@@ -139,7 +139,7 @@ async fn a_policy_is_asked_for_every_address_however_it_was_found() {
         assert_eq!((error.kind(), error.phase(), error.status().as_u16()), (ErrorKind::Denied, Phase::Resolve, 403));
         assert!(!error.is_retryable(), "{uri}");
     }
-    // The system's resolver, too, which knows more spellings of an address.
+    // The system's resolver accepts more spellings of an address; the policy applies to the result.
     let proxy = ExactProxy::builder().dial_policy(policy()).build().unwrap();
     for host in ["localhost", "127.1"] {
         let error = send(&proxy, get(format!("http://{host}:{port}/"))).await.unwrap_err();
@@ -172,7 +172,7 @@ async fn a_request_with_a_policy_takes_no_connection_that_was_opened_without_it(
         assert_eq!(fetch(&proxy, with(all.clone(), &upstream.url("/"))).await.1, "ok");
     }
     assert_eq!(upstream.connections(), 2);
-    // The builder's own forbids what the request's allows.
+    // The builder's policy applies in addition to the request's policy.
     let strict = ExactProxy::builder().dial_policy(DialPolicy::new(|_| false)).build().unwrap();
     assert_eq!(send(&strict, with(all, &upstream.url("/"))).await.unwrap_err().kind(), ErrorKind::Denied);
 }

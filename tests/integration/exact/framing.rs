@@ -1,4 +1,4 @@
-//! Where a request's body ends, as it is announced and as it is sent.
+//! Framing of request bodies: as announced and as sent.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
@@ -36,7 +36,7 @@ async fn refused(method: &str, fields: &[(&str, &str)], body: Body) -> Error {
     let upstream = RawUpstream::answering([OK]);
     let request = request(method, &upstream, fields, body);
     let error = send(&ExactProxy::new(), request).await.expect_err("refused");
-    assert_eq!(upstream.connections(), 0, "nothing is connected to for it");
+    assert_eq!(upstream.connections(), 0, "no connection is opened");
     error
 }
 
@@ -147,7 +147,7 @@ async fn trailers_go_out_behind_chunks_except_those_that_steer_a_message() {
     assert_eq!(seen.wire_body, b"5\r\nhello\r\n0\r\nx-sum: 1\r\nx-sum: 2\r\n\r\n");
     assert_eq!(seen.header("trailer"), Some("x-sum"));
     assert_eq!(sent("GET", &[], with_trailers(&[])).await.wire_body, b"0\r\nx-sum: 1\r\nx-sum: 2\r\n\r\n");
-    // A body of known length has no place for them.
+    // A body with `Content-Length` cannot carry trailers.
     let seen = sent("POST", &[("content-length", "5")], with_trailers(&["hello"])).await;
     assert_eq!(seen.wire_body, b"hello");
 }

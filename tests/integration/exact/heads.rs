@@ -1,4 +1,4 @@
-//! The head of a request on the wire.
+//! Request heads on the wire.
 
 use http::{HeaderValue, Request, Uri, Version};
 use nexthop::{Body, ExactProxy};
@@ -7,7 +7,7 @@ use crate::support::{RawUpstream, ReceivedRequest, fetch, get};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-/// Sends one request and returns what came out.
+/// Sends one request and returns it as the upstream received it.
 async fn sent(proxy: &ExactProxy, upstream: &RawUpstream, request: Request<Body>) -> ReceivedRequest {
     assert_eq!(fetch(proxy, request).await, (200, "ok".to_owned()));
     upstream.requests().pop().unwrap()

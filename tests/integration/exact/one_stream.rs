@@ -1,4 +1,4 @@
-//! One request on one stream of the caller's own.
+//! One request on a stream that the caller supplies.
 
 use std::{sync::Arc, time::Duration};
 

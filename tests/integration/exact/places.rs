@@ -1,4 +1,4 @@
-//! Where a request is sent: TCP, unix sockets, TLS, and elsewhere than its URI says.
+//! Destinations of requests: TCP, unix sockets, TLS, and overrides of the URI's authority.
 
 use std::sync::Arc;
 
@@ -78,7 +78,7 @@ async fn speaks_tls_to_an_upstream_that_proves_its_name() {
     assert_eq!(upstream.connections(), 4);
 }
 
-/// TLS over streams in memory that hold next to nothing, so that TLS itself always holds the last of what is written.
+/// TLS over in-memory streams with a tiny buffer, so that rustls always buffers the last bytes of a write.
 struct Narrow(TlsAcceptor);
 
 impl Connect for Narrow {
@@ -161,10 +161,10 @@ async fn connections_are_shared_only_by_the_same_scheme_place_and_name() {
         assert_eq!(fetch(&proxy, at(place(), uri)).await.1, "ok");
         assert_eq!(upstream.connections(), connections, "{uri}");
     }
-    // A client that trusts others has connections of its own.
+    // A client with other root certificates does not share connections.
     let error = send(&trusting(&TestCa::new()), at(place(), "https://localhost/")).await.unwrap_err();
     assert_eq!(error.phase(), Phase::Tls);
-    // Clones share theirs, and plain HTTP to the same place does not.
+    // Clones share connections; plain HTTP to the same destination has its own.
     assert_eq!(fetch(&proxy.clone(), at(place(), "https://localhost/")).await.1, "ok");
     assert_eq!((upstream.requests().len(), upstream.connections()), (6, 2));
     let plain = RawUpstream::answering([OK]);

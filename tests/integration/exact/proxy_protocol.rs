@@ -25,7 +25,7 @@ fn from(client: &str, url: &str) -> Request<Body> {
 
 #[tokio::test]
 async fn a_connection_begins_with_its_client_and_serves_no_other() {
-    // The header is as long for each of these clients.
+    // The headers of all clients have the same length.
     let upstream = RawUpstream::tcp(|mut conn| async move {
         let mut header = Vec::new();
         while !header.ends_with(b"\r\n") {
@@ -70,7 +70,11 @@ async fn our_own_server_reads_what_we_send() {
         ] {
             assert_eq!(fetch(&proxy, from(client, &front.url("/"))).await, (200, seen.to_owned()));
         }
-        assert_eq!(fetch(&proxy, get(front.url("/"))).await, (200, String::new()), "the proxy is not the client");
+        assert_eq!(
+            fetch(&proxy, get(front.url("/"))).await,
+            (200, String::new()),
+            "the proxy's own address is not sent"
+        );
     }
 }
 

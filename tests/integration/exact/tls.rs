@@ -1,4 +1,4 @@
-//! Whom https upstreams must prove to be, and what they are shown.
+//! TLS to upstreams: verification of their names, and the client certificates they receive.
 
 use std::{
     io,
@@ -27,7 +27,7 @@ use crate::support::{RawConn, fetch, get, send, tls::TestCa, tls::provider};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-/// What a server saw of a handshake.
+/// A handshake as the server saw it.
 #[derive(Clone, Debug, PartialEq)]
 struct Shook {
     sni: Option<String>,
@@ -35,7 +35,7 @@ struct Shook {
     resumed: bool,
 }
 
-/// A TLS server on loopback that answers every request, and the handshakes it has seen.
+/// A TLS server on loopback that answers every request and records its handshakes.
 struct Server(std::net::SocketAddr, Arc<Mutex<Vec<Shook>>>, tokio::task::JoinHandle<()>);
 
 impl Server {
@@ -117,7 +117,7 @@ async fn the_name_is_the_uris_unless_the_builder_or_the_request_says_another() {
     assert_eq!(fetch(&named, server.to("https://nowhere.test/")).await.0, 200);
     assert_eq!(fetch(&named, asking("c.test")).await.0, 200);
     let names = ["a.test", "c.test", "b.test", "c.test"].map(|name| Some(name.to_owned()));
-    assert_eq!(server.names(), names, "a name is part of what keeps connections apart");
+    assert_eq!(server.names(), names, "the server name is part of the pool key");
     for wrong in ["d.test", "no name"] {
         let error = send(&plain, asking(wrong)).await.unwrap_err();
         assert_eq!(error.kind(), if wrong == "d.test" { ErrorKind::Connect } else { ErrorKind::InvalidTarget });
@@ -175,6 +175,26 @@ async fn a_client_certificate_is_shown_to_who_asks() {
         let error = builder().identity_pem(chain.as_bytes(), key.as_bytes()).build().unwrap_err();
         assert!(matches!(error, ConfigError::Tls { .. }), "{error}");
     }
+}
+
+#[tokio::test]
+async fn roots_are_read_however_their_file_was_saved() {
+    let ca = TestCa::new();
+    let server = Server::new(config(ca.leaf(&["a.test"]))).await;
+    let (root, other) = (ca.root_pem(), TestCa::new().root_pem());
+    for text in [
+        format!("\u{feff}{root}"),
+        format!("{}{}", other.trim_end(), root.trim_end()),
+        format!("{other}\u{feff}{root}"),
+        root.replace(" CERTIFICATE", " X509 CERTIFICATE"),
+        root.replace(" CERTIFICATE", " TRUSTED CERTIFICATE").replace('\n', "\r\n"),
+    ] {
+        let proxy = proxy(Tls::roots_pem(text.as_bytes()).unwrap());
+        assert_eq!(fetch(&proxy, server.to("https://a.test/")).await.0, 200, "{text}");
+    }
+    let key = KeyPair::generate().unwrap().serialize_pem().replace("PRIVATE", "ENCRYPTED PRIVATE");
+    let error = Tls::builder().roots_pem(root.as_bytes()).identity_pem(root.as_bytes(), key.as_bytes()).build();
+    assert!(error.unwrap_err().to_string().contains("an encrypted private key"));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! `TransparentProxy`, behind a hyper server as browsers and their like would use it.
+//! `TransparentProxy` on a hyper server, with requests as browsers send them.
 
 use http::Request;
 use nexthop::{Body, Error, ErrorKind, ExactProxy, TransparentProxy};
@@ -44,7 +44,7 @@ async fn many_requests_share_the_connection_of_a_client_and_one_upstream_connect
     let front = Front::hyper(TransparentProxy::new()).await;
     let mut client = front.client().await;
     for n in 0..5 {
-        // A client that closes its connection says nothing of the upstream's.
+        // `Connection: close` of the client does not close the upstream connection.
         let connection = if n == 4 { "Connection: close\r\n" } else { "" };
         let request = format!("GET /{n} HTTP/1.1\r\nHost: {}\r\n{connection}\r\n", upstream.addr());
         assert_eq!(client.exchange(request).await.text(), "ok");

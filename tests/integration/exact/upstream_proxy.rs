@@ -1,4 +1,4 @@
-//! Upstreams that are reached through another proxy, by `CONNECT` or SOCKS5.
+//! Upstreams behind another proxy, by `CONNECT` or SOCKS5.
 
 use std::{
     error::Error as _,
@@ -30,7 +30,7 @@ use crate::support::{Front, InMemory, RawUpstream, fetch, get, send, tls::TestCa
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const ESTABLISHED: &str = "HTTP/1.1 200 Connection established\r\n\r\n";
 
-/// A proxy that connects to one upstream, whatever it is asked for, and remembers each thing that it was told before.
+/// A proxy that connects every client to one upstream, and records each request for a tunnel.
 struct Proxy {
     address: SocketAddr,
     told: Arc<Mutex<Vec<String>>>,
@@ -38,7 +38,7 @@ struct Proxy {
 }
 
 impl Proxy {
-    /// Speaks as `script` does, which says whether there is a tunnel now.
+    /// Starts a proxy with a handshake `script`, which returns the stream if it accepts the tunnel.
     async fn new<S, F>(to: SocketAddr, tls: Option<TlsAcceptor>, script: S) -> Self
     where
         S: Fn(Box<dyn Duplex>, Arc<Mutex<Vec<String>>>) -> F + Copy + Send + 'static,
@@ -70,17 +70,17 @@ impl Proxy {
         Self { address, told, _tasks: tasks }
     }
 
-    /// An HTTP proxy that lets everybody through.
+    /// Starts an HTTP proxy that accepts all clients.
     async fn http(to: SocketAddr) -> Self {
         Self::new(to, None, |io, notes| http(io, notes, ESTABLISHED)).await
     }
 
-    /// A SOCKS5 proxy that wants `me` and `secret` if a password is offered.
+    /// Starts a SOCKS5 proxy that expects user `me` and password `secret` if the client offers a password.
     async fn socks(to: SocketAddr) -> Self {
         Self::new(to, None, |io, notes| socks(io, notes, 0)).await
     }
 
-    /// As a setting.
+    /// Returns the proxy as a setting.
     fn setting(&self, scheme: &str) -> UpstreamProxy {
         format!("{scheme}://{}", self.address).parse().unwrap()
     }
@@ -113,7 +113,7 @@ async fn http(
     Ok(answer.contains(" 200 ").then_some(io))
 }
 
-/// RFC 1928 and RFC 1929, byte by byte.
+/// Accepts a SOCKS5 client, byte by byte (RFC 1928 and RFC 1929).
 async fn socks(
     mut io: Box<dyn Duplex>,
     notes: Arc<Mutex<Vec<String>>>,
@@ -159,7 +159,7 @@ async fn socks(
     Ok((reply == 0).then_some(io))
 }
 
-/// Knows every name by the same addresses.
+/// Resolves every name to the same addresses.
 struct Everywhere(Vec<SocketAddr>);
 
 impl DnsResolver for Everywhere {
@@ -173,7 +173,7 @@ fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-/// What a request line would have named.
+/// Returns the targets of recorded `CONNECT` requests.
 fn connects(told: &[String]) -> Vec<&str> {
     told.iter().map(|head| head.split(' ').nth(1).unwrap()).collect()
 }
@@ -258,7 +258,7 @@ async fn https_and_http_2_go_through_both_and_tls_to_the_proxy_is_verified() {
             }
         });
         let (through, to_h2) = (through.await, to_h2.await);
-        // The name that upstreams are said to have is not the proxy's.
+        // The configured TLS server name of upstreams does not apply to the proxy.
         let exact = through.builder(scheme).tls(tls()).build().unwrap();
         assert_eq!(fetch(&exact, get("https://up.test/")).await, (200, "ok".into()), "{scheme}");
         let prior = nexthop::exact::HttpVersions::Http2Only;
@@ -317,7 +317,7 @@ async fn a_tunnel_of_a_forward_proxy_goes_through_both_from_the_first_byte_that_
             io.write_all(&asked).await.unwrap();
         }
     });
-    // The first proxy is quick: what the upstream says comes with its answer.
+    // The first proxy sends the upstream's first bytes together with its own response.
     let hasty = Proxy::new(upstream, None, |io, notes| http(io, notes, "HTTP/1.1 200 OK\r\n\r\n220 ")).await;
     let socks = Proxy::socks(upstream).await;
     for (proxy, scheme, greeting) in [(&hasty, "http", "220 ready\r\n"), (&socks, "socks5h", "ready\r\n")] {
@@ -369,7 +369,7 @@ async fn what_a_proxy_refuses_is_502_with_a_cause_that_tells_no_secret() {
 
         let app = ProxyApp::builder("http://up.test").client(exact).build().unwrap();
         let answer = Front::serve(app).await.exchange("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
-        assert_eq!((answer.status(), answer.text()), (502, "Bad Gateway\n"), "the client learns nothing");
+        assert_eq!((answer.status(), answer.text()), (502, "Bad Gateway\n"), "the response reveals no details");
     }
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let exact = ExactProxy::builder().upstream_proxy(format!("http://{closed}").parse().unwrap()).build().unwrap();
@@ -429,7 +429,11 @@ async fn with_a_dial_policy_the_proxy_is_asked_for_addresses_that_were_looked_at
     let mut request = get("http://up.test:81/");
     request.extensions_mut().insert(ConnectWith::new().dial_policy(policy.clone()));
     assert_eq!(fetch(&by_request, request).await.0, 200);
-    assert_eq!(connects(&proxy.told()), ["192.0.2.1:80", "192.0.2.1:81"], "no name that could mean another address");
+    assert_eq!(
+        connects(&proxy.told()),
+        ["192.0.2.1:80", "192.0.2.1:81"],
+        "the proxy receives checked addresses, not names"
+    );
 
     for uri in ["http://127.0.0.1/", "http://[::ffff:10.0.0.1]/", "http://[::1]/"] {
         let error = send(&exact, get(uri)).await.unwrap_err();
@@ -438,7 +442,7 @@ async fn with_a_dial_policy_the_proxy_is_asked_for_addresses_that_were_looked_at
     let nowhere = Everywhere(addresses(&["10.0.0.1:0"]));
     let exact = proxy.builder("http").dns_resolver(nowhere).dial_policy(policy).build().unwrap();
     assert_eq!(send(&exact, get("http://up.test/")).await.unwrap_err().kind(), ErrorKind::Denied);
-    assert_eq!(proxy.told().len(), 2, "the proxy heard of none of these");
+    assert_eq!(proxy.told().len(), 2, "none of these requests reached the proxy");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Whole URLs as targets: who answers them, and what that one sees.
+//! Requests with absolute URLs as targets: their routing, and the requests that applications and upstreams receive.
 
 use std::{convert::Infallible, ops::ControlFlow};
 
@@ -13,7 +13,7 @@ use crate::support::{Front, RawUpstream};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-/// In front of an `ExactProxy` that may connect to this machine.
+/// Starts a forward proxy on an `ExactProxy` that may connect to loopback addresses.
 async fn forwarding() -> Proxy {
     let exact = ExactProxy::new();
     Proxy::over(exact.clone(), |builder| builder.client(exact).dangerous_dial_anywhere()).await
@@ -41,7 +41,7 @@ async fn a_url_goes_on_as_it_is_byte_for_byte() {
     }
     let seen = &upstream.requests()[0];
     assert_eq!(seen.line(), "POST /a%2Fb//c;d?x=%20&x HTTP/1.1");
-    // RFC 9112 §3.2.2: the target counts, whatever Host says.
+    // RFC 9112 §3.2.2: the target takes precedence over `Host`.
     assert_eq!(seen.header("host"), Some(addr.to_string().as_str()));
     assert_eq!((seen.header("x-end"), seen.body.as_slice()), (Some("2"), &b"body"[..]));
     for gone in ["proxy-connection", "proxy-authorization", "connection", "x-hop"] {
@@ -162,7 +162,7 @@ async fn without_an_application_the_proxys_own_host_is_nowhere() {
     assert_eq!((response.status(), response.text()), (404, "Not Found\n"));
 }
 
-/// Browsers open a tunnel for `ws:`, whatever the port.
+/// Browsers open a tunnel for `ws:` URLs on any port.
 #[tokio::test]
 async fn a_tunnel_to_a_host_of_the_proxys_own_leads_there_unless_decided_otherwise() {
     let app = tower::service_fn(async |_: Request<Body>| Ok::<_, Infallible>(Response::new(Body::from("one"))));
@@ -215,7 +215,7 @@ async fn a_request_that_comes_back_to_the_proxy_ends_there() {
     let via = format!("Via: 1.1 other, {}\r\n", upstream.only_request().header("via").unwrap());
     assert_eq!((ask(&proxy, &via).await, ask(&other, &via).await), (508, 200));
     let seen = upstream.requests();
-    assert_eq!((seen.len(), seen[1].headers("via").len()), (2, 2), "each proxy adds itself");
+    assert_eq!((seen.len(), seen[1].headers("via").len()), (2, 2), "each proxy adds an entry");
 }
 
 #[tokio::test]

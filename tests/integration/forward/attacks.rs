@@ -1,4 +1,4 @@
-//! What strangers try with a forward proxy, each named after its entry in the list of known attacks on such.
+//! Attacks on forward proxies. Each test is named after its entry in the list of known attacks.
 
 use std::{
     net::SocketAddr,
@@ -23,7 +23,7 @@ use crate::support::{Memory, RawClient, RawUpstream, tls::TestCa};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-/// Answers with another address each time it is asked.
+/// Resolves to the next address on each call (DNS rebinding).
 struct Rebinding(Vec<SocketAddr>, Arc<AtomicUsize>);
 
 impl DnsResolver for Rebinding {
@@ -222,7 +222,7 @@ async fn file_names_are_not_made_of_hosts_and_bad_ones_get_no_certificate() {
     let mut tunnel = RawClient::over(proxy.tunnel("..:443").await);
     tunnel.send(client_hello(&proxy.authority, "127.0.0.1", &[])).await;
     assert_eq!(tunnel.read_to_end().await.0, [21, 3, 3, 0, 2, 2, 112], "unrecognized_name");
-    assert_eq!(proxy.authority.stats().size, 0, "nothing was minted");
+    assert_eq!(proxy.authority.stats().size, 0, "no certificate was issued");
 }
 
 #[tokio::test]

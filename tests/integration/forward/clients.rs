@@ -1,4 +1,4 @@
-//! Programs that people use: curl and Python, where they are installed.
+//! Common client programs: curl, Python and Chromium, if they are installed.
 
 use std::{path::Path, process::Stdio};
 
@@ -10,14 +10,14 @@ use tokio::process::Command;
 use super::tools::{Proxy, Way};
 use crate::support::{echo, tls::TestCa, within};
 
-/// Runs a program: what it printed, or `None` if it is not installed.
+/// Runs a program and returns its output, or `None` if it is not installed.
 async fn run(program: &str, args: &[&str]) -> Option<String> {
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::null()).kill_on_drop(true).env_remove("NO_PROXY").env_remove("no_proxy");
     let output = match within("a program", command.output()).await {
         Ok(output) => output,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            eprintln!("not run: there is no {program}");
+            eprintln!("not run: {program} is not installed");
             return None;
         }
         Err(error) => panic!("{program}: {error}"),
@@ -107,12 +107,12 @@ for path in ["/a%2Fb?c", "/second"]:
         assert!(line.contains(&format!("{path}\"")), "{line}");
     }
     origin.abort();
-    // One way without a program, so that the test says something everywhere.
+    // This part needs no installed program, so the test always covers one client.
     let mut channel = proxy.open(Way::Tls, "localhost", port).await;
     assert!(channel.get("/third").await.echo().uri.ends_with("/third"));
 }
 
-/// The key is pinned by the flag that Chromium has for this: no store of roots is touched.
+/// Pins the key with a flag of Chromium, so that the certificate store is not modified.
 #[tokio::test]
 async fn chromium_loads_a_page_over_tls_with_the_key_pinned() {
     let names = ["chromium", "chromium-browser", "google-chrome", "headless_shell"];
@@ -123,9 +123,9 @@ async fn chromium_loads_a_page_over_tls_with_the_key_pinned() {
             break;
         }
     }
-    let Some(chromium) = found else { return eprintln!("not run: there is no Chromium") };
+    let Some(chromium) = found else { return eprintln!("not run: Chromium is not installed") };
     let proxy = Proxy::page(|builder| builder).await;
-    // The host's own key, which stays the same while its certificate is kept.
+    // The key of the host's certificate, which is stable while the certificate is cached.
     let io = proxy.tls(proxy.tunnel("example.invalid:443").await, "example.invalid").await;
     let leaf = io.get_ref().1.peer_certificates().unwrap()[0].clone();
     let (_, leaf) = x509_parser::parse_x509_certificate(&leaf).unwrap();

@@ -1,4 +1,4 @@
-//! `CONNECT` to somewhere else, without a look at what is inside.
+//! `CONNECT` to other hosts, without interception.
 
 use std::{
     io,
@@ -24,7 +24,7 @@ use tower::{Layer, ServiceExt};
 use super::tools::{Proxy, Way, client_hello, connect};
 use crate::support::{DEADLINE, Front, InMemory, Memory, RawClient, RawConn, RawUpstream, tls::TestCa, within};
 
-/// Tunnels to everywhere.
+/// Starts a proxy that tunnels to all hosts.
 async fn tunnelling() -> Proxy {
     tunnelling_by(ExactProxy::new(), |builder| builder).await
 }
@@ -36,7 +36,7 @@ async fn tunnelling_by(exact: ExactProxy, settings: impl FnOnce(ForwardProxyBuil
     Proxy::over(exact.clone(), all).await
 }
 
-/// Says back what it is told, until the end.
+/// Starts an upstream that echoes each byte.
 fn echoing() -> RawUpstream {
     RawUpstream::tcp(|mut conn| async move {
         loop {
@@ -179,7 +179,7 @@ async fn nobody_there_is_502_and_the_connection_goes_on() {
     assert_eq!(client.head_response().await.status(), 200);
 }
 
-/// Knows one name, and never answers for another.
+/// Resolves one name; queries for other names never complete.
 struct Names(SocketAddr, Arc<Mutex<Vec<String>>>);
 
 impl DnsResolver for Names {
@@ -213,7 +213,7 @@ async fn names_are_resolved_once_and_ipv6_addresses_are_none() {
     assert_eq!(*asked.lock().unwrap(), ["known.test 4433"]);
 
     let Ok(listener) = tokio::net::TcpListener::bind("[::1]:0").await else {
-        return eprintln!("not run: there is no IPv6");
+        return eprintln!("not run: IPv6 is not available");
     };
     let mut client = RawClient::over(proxy.tunnel(&listener.local_addr().unwrap().to_string()).await);
     let (mut io, _) = listener.accept().await.unwrap();
@@ -276,7 +276,7 @@ async fn a_decision_by_name_holds_for_every_spelling_of_it() {
         let status = answer(&proxy, &format!("CONNECT {host}:443 HTTP/1.1\r\nHost: x\r\n\r\n")).await;
         assert_eq!(status, 403, "{host}");
     }
-    assert_eq!(asked.lock().unwrap().len(), 0, "nobody was looked for");
+    assert_eq!(asked.lock().unwrap().len(), 0, "no name was resolved");
 }
 
 #[tokio::test]
@@ -324,12 +324,12 @@ async fn behind_a_peek_the_first_bytes_decide() {
         tls.send(first).await;
         tls.send(second).await;
         if is_let_through {
-            assert_eq!(tls.read(hello.len()).await, hello, "byte for byte");
+            assert_eq!(tls.read(hello.len()).await, hello, "the bytes differ");
         } else {
             tls.closed().await;
         }
     }
-    // A client that goes on before it has any answer: whoever has the tunnel makes of it what he will.
+    // A client may send before the response to `CONNECT`; its bytes go through the tunnel unchanged.
     let hello = client_hello(&proxy.authority, "allowed.test", &[]);
     let mut eager = proxy.front.client().await;
     let more = [&hello[..], &[7; 5000]].concat();
@@ -414,7 +414,7 @@ async fn a_client_that_leaves_takes_its_tunnel_along() {
     upstream.wait_closed().await;
 }
 
-/// Of hyper's client, one stream for each tunnel.
+/// hyper's client uses one stream for each tunnel.
 #[tokio::test]
 async fn tunnels_share_a_connection_of_http_2() {
     let (upstream, proxy) = (echoing(), tunnelling().await);

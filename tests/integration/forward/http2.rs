@@ -1,4 +1,4 @@
-//! HTTP/2 between client and proxy: every target is a whole URL there, and a tunnel is one stream of many.
+//! HTTP/2 between client and proxy: every target is an absolute URL, and each tunnel is one stream.
 
 use bytes::Bytes;
 use http::{Method, Request};
@@ -69,7 +69,7 @@ async fn tls_inside_a_stream_is_intercepted_and_its_client_known() {
             assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
         }
     }
-    // The connection has other streams.
+    // The connection serves other requests beside its tunnels.
     let authorized = Request::get("http://example.com/").header("proxy-authorization", "Basic YWxpY2U6YQ==");
     assert_eq!(ask(&mut client, authorized).await.0, 200);
 }

@@ -1,4 +1,4 @@
-//! HTTP inside a tunnel that the proxy serves itself.
+//! HTTP inside a tunnel that the proxy terminates.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -33,7 +33,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 type Http2 = hyper::client::conn::http2::SendRequest<Full<Bytes>>;
 
-/// HTTP/2 by ALPN inside a tunnel to `host`.
+/// Opens an HTTP/2 connection, negotiated by ALPN, inside a tunnel to `host`.
 async fn http2(proxy: &Proxy, host: &str) -> Http2 {
     let io = proxy.tunnel(&format!("{host}:443")).await;
     let io = proxy.tls_offering(io, host, &["h2", "http/1.1"]).await;
@@ -70,7 +70,7 @@ async fn http_2_is_spoken_where_both_ends_want_it() {
             assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
         }
     }
-    // A connection of HTTP/2 that is tried for another host, as browsers do.
+    // Browsers reuse an HTTP/2 connection for other hosts; the proxy answers 421.
     assert_eq!(text(&mut client, get("https://other.test/")).await.0, 421);
 }
 
@@ -82,6 +82,15 @@ async fn http_2_can_be_turned_off() {
     proxy.authority = authority;
     let io = proxy.tls_offering(proxy.tunnel("a.test:443").await, "a.test", &["h2", "http/1.1"]).await;
     assert_eq!(io.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+}
+
+#[tokio::test]
+async fn a_client_that_offers_http_1_0_alone_is_served() {
+    let proxy = Proxy::page(|builder| builder).await;
+    let io = proxy.tls_offering(proxy.tunnel("a.test:443").await, "a.test", &["http/1.0"]).await;
+    assert_eq!(io.get_ref().1.alpn_protocol(), Some(&b"http/1.0"[..]));
+    let answer = RawClient::over(io).exchange("GET /x HTTP/1.0\r\nHost: a.test\r\n\r\n").await;
+    says(&answer, &["url: https://a.test/x", "version: HTTP/1.0"]);
 }
 
 #[tokio::test]
@@ -123,7 +132,7 @@ async fn http_2_by_prior_knowledge_is_spoken_without_tls() {
     assert_eq!((status, text.lines().next().unwrap()), (200, "GET /prefix/http://example.com/a"));
 }
 
-/// 64 KiB are the window with which a stream begins.
+/// The initial window of an HTTP/2 stream is 64 KiB.
 #[tokio::test]
 async fn bodies_beyond_the_window_cross_a_tunnel_with_http_2_both_ways() {
     let proxy = Proxy::page(|builder| builder).await;
@@ -167,7 +176,7 @@ async fn an_intercepted_request_reaches_its_origin_which_is_verified() {
     assert_eq!(seen[0].connection, seen[1].connection, "one connection for both");
 }
 
-/// The archive's case: the host need not exist.
+/// Applications such as a web archive serve hosts that do not exist.
 #[tokio::test]
 async fn what_is_intercepted_is_not_dialled() {
     let proxy = Proxy::page(|builder| builder).await;
@@ -235,7 +244,7 @@ async fn a_client_hello_may_come_byte_by_byte_and_right_behind_the_connect() {
     let config = Arc::new(trusting(&proxy.authority, &["http/1.1"]));
     let (_, plain) = connect(proxy.addr(), "a.test:443", "").await;
     let connector = TlsConnector::from(config);
-    // A stream that takes one byte of each write.
+    // This stream accepts one byte per write.
     let (near, far) = tokio::io::duplex(1);
     let relaying = tokio::spawn(async move {
         let (mut plain, mut far) = (plain, far);
@@ -261,7 +270,7 @@ async fn a_shutdown_ends_what_is_idle_in_a_tunnel_and_waits_for_what_is_not() {
         }
     });
     let authority = CertificateAuthority::builder().build().unwrap();
-    // A handshake that may never come is not waited for.
+    // The shutdown does not wait for handshakes that may never complete.
     let layer =
         ForwardProxy::builder().certificate_authority(authority.clone()).handshake_timeout(Duration::from_secs(600));
     let layer = layer.build().unwrap();
@@ -286,7 +295,7 @@ async fn a_shutdown_ends_what_is_idle_in_a_tunnel_and_waits_for_what_is_not() {
     assert_eq!(drain.tunnels(), 0);
 }
 
-/// A tunnel in memory, where time can be paused, and plain HTTP in it.
+/// Opens a tunnel in memory for a paused clock, with plain HTTP inside.
 async fn tunnel_in_memory(
     settings: impl FnOnce(ForwardProxyBuilder) -> ForwardProxyBuilder,
     body: &'static str,
@@ -340,7 +349,7 @@ async fn a_client_that_takes_nothing_inside_is_cut() {
     client.send(REQUEST).await;
     sleep(Duration::from_secs(6)).await;
     let (read, _) = client.read_to_end().await;
-    assert!(read.len() < much.len(), "{} bytes were still to be had", read.len());
+    assert!(read.len() < much.len(), "the client read the whole response, {} bytes", read.len());
 }
 
 #[tokio::test]
@@ -367,14 +376,14 @@ async fn a_head_inside_may_be_as_long_as_one_outside_unless_told_otherwise() {
                 let response = client.send_request(request(bytes).body(Full::default()).unwrap()).await.unwrap();
                 assert_eq!(response.status(), status);
             }
-            // Outside, it is the server's to say.
+            // Outside of tunnels, the limit of the server applies.
             let request = format!("GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\nX: {}\r\n\r\n", "x".repeat(2_000));
             assert_eq!(proxy.front.exchange(request).await.status(), 200);
         }
     }
 }
 
-/// RFC 8446 §4 and §5.1: a message may have as many records as it likes. Clients with many protocols or certificates' names make long ones.
+/// A handshake message may span any number of records (RFC 8446 §4, §5.1). Many ALPN protocols make a ClientHello long.
 #[tokio::test]
 async fn a_client_hello_may_be_long_and_in_many_records() {
     let proxy = Proxy::page(|builder| builder).await;
@@ -397,7 +406,7 @@ async fn a_client_hello_may_be_long_and_in_many_records() {
     }
 }
 
-/// What is in TLS records.
+/// Returns the contents of TLS records.
 fn records(mut bytes: &[u8]) -> Vec<&[u8]> {
     let mut records = Vec::new();
     while let [_, _, _, high, low, rest @ ..] = bytes {

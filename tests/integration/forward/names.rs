@@ -1,17 +1,36 @@
-//! `CONNECT`, the name that TLS asks for, and `Host`, where they do not agree.
+//! Mismatches between the `CONNECT` target, the SNI name and `Host`.
 
 use nexthop::forward::HostMismatchPolicy;
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use super::tools::{Proxy, says};
-use crate::support::{RawClient, RawResponse};
+use super::tools::{Proxy, client_hello, says};
+use crate::support::{RawClient, RawResponse, log::Log};
 
-/// Tunnels to `a.test`, speaks TLS for `sni`, and asks for `host`.
+/// Opens a tunnel to `a.test` with the SNI name `sni`, and sends a request for `host`.
 async fn ask(policy: HostMismatchPolicy, sni: &str, target: &str, host: &str) -> RawResponse {
     let proxy = Proxy::page(|builder| builder.host_mismatch(policy)).await;
     let io: TcpStream = proxy.tunnel("a.test:443").await;
     let io = proxy.tls(io, sni).await;
     RawClient::over(io).exchange(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await
+}
+
+/// Certificates cannot name it, and TLS libraries refuse it as a server name.
+#[tokio::test]
+async fn a_host_that_no_certificate_can_name_is_not_intercepted_and_is_logged() {
+    let (log, _guard) = Log::start();
+    let proxy = Proxy::page(|builder| builder).await;
+    let mut named = client_hello(&proxy.authority, "aq.test", &[]);
+    let at = named.windows(7).position(|name| name == b"aq.test").unwrap();
+    named[at..at + 7].copy_from_slice(b"a-.test");
+    for (host, hello) in [("a-.test", named), ("-b.test", client_hello(&proxy.authority, "127.0.0.1", &[]))] {
+        let mut io = proxy.tunnel(&format!("{host}:443")).await;
+        io.write_all(&hello).await.unwrap();
+        let answer = RawClient::over(io).read_to_end().await.0;
+        assert_eq!((answer.len(), answer[0], answer[5]), (7, 21, 2), "a fatal alert");
+    }
+    let lines: Vec<_> = log.text().lines().filter(|line| line.contains("WARN")).map(str::to_owned).collect();
+    assert_eq!(lines.len(), 1, "one a minute: {lines:?}");
+    assert!(lines[0].contains("a-.test") && lines[0].contains("a label begins or ends with a hyphen"), "{lines:?}");
 }
 
 #[tokio::test]
@@ -65,7 +84,7 @@ async fn in_plain_http_only_connect_and_host_can_disagree() {
             Some(url) => says(&response, &[&format!("url: {url}")]),
             None => assert_eq!(response.status(), 421),
         }
-        // HTTP/1.0 may name no host at all.
+        // An HTTP/1.0 request may omit `Host`.
         says(&client.exchange("GET /x HTTP/1.0\r\n\r\n").await, &["url: http://a.test/x", "host: a.test"]);
     }
 }

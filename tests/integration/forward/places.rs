@@ -1,4 +1,5 @@
-//! The places that tunnels take: held for as long as anything of a tunnel is there, and given back however its client leaves.
+//! The tunnel limit: a tunnel holds its permit as long as any part of it exists, and returns it however the client
+//! leaves.
 
 use std::{convert::Infallible, io, net::SocketAddr};
 
@@ -14,24 +15,24 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::tools::{Channel, Proxy, Way, client_hello, connect};
 use crate::support::{RawClient, body::fed, within};
 
-/// How far a client gets before it leaves.
+/// Phase of a tunnel in which the client leaves.
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    /// The proxy connects to where the tunnel is to lead.
+    /// The proxy is connecting to the target.
     Connecting,
-    /// The tunnel is there, and nothing was said in it.
+    /// The tunnel is established, and no byte was sent in it.
     Silence,
     HalfAClientHello,
-    /// The proxy's part of the handshake was read, and is not answered.
+    /// The client has read the proxy's part of the TLS handshake and has not answered.
     InTheHandshake,
-    /// After a request and its answer.
+    /// The tunnel is idle after one exchange.
     Idle(Way),
     InTheHead(Way),
     InTheBody(Way),
-    /// The application is at work.
+    /// The application is processing a request.
     Waiting(Way),
     InTheResponse(Way),
-    /// Another protocol is spoken.
+    /// The tunnel's connection was upgraded to another protocol.
     Upgraded(Way),
 }
 
@@ -56,7 +57,7 @@ const PHASES: [Phase; 16] = [
 
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: echo\r\n";
 
-/// Knows no name, and does not say so.
+/// Records each name, and never resolves it.
 struct Unanswering(UnboundedSender<String>);
 
 impl DnsResolver for Unanswering {
@@ -66,7 +67,7 @@ impl DnsResolver for Unanswering {
     }
 }
 
-/// Does what the path says, and tells of each request.
+/// Behaves according to the path, and reports each request.
 async fn app(mut request: Request<Body>, told: UnboundedSender<String>) -> Result<Response<Body>, Infallible> {
     let path = request.uri().path().to_owned();
     told.send(path.clone()).unwrap();
@@ -92,7 +93,8 @@ async fn app(mut request: Request<Body>, told: UnboundedSender<String>) -> Resul
     Ok(Response::new(Body::from("ok")))
 }
 
-/// With one place, and what its application and its resolver were asked for.
+/// Starts a proxy that allows one tunnel. Returns a receiver of the paths its application served and the names it
+/// resolved.
 async fn with_one_place() -> (Proxy, UnboundedReceiver<String>) {
     let (tell, told) = unbounded_channel();
     let exact = ExactProxy::builder().dns_resolver(Unanswering(tell.clone())).build().unwrap();
@@ -167,7 +169,8 @@ async fn go_as_far_as(phase: Phase, proxy: &Proxy, told: &mut UnboundedReceiver<
     client
 }
 
-/// Asks for a tunnel to where none may lead, which is found out in a place of its own.
+/// Returns true if the limit is reached. Requests a tunnel to a forbidden address: with a free permit the response is
+/// 403, else 503.
 async fn is_full(proxy: &Proxy) -> bool {
     let (head, _) = connect(proxy.addr(), "10.0.0.1:443", "").await;
     assert!(head.starts_with("HTTP/1.1 403 ") || head.starts_with("HTTP/1.1 503 "), "{head}");
@@ -180,7 +183,7 @@ async fn a_place_is_held_until_the_client_leaves_and_given_back_wherever_it_does
     for phase in PHASES {
         for reset in [true, false] {
             let client = go_as_far_as(phase, &proxy, &mut told).await;
-            assert!(is_full(&proxy).await, "a tunnel without a place: {phase:?}");
+            assert!(is_full(&proxy).await, "the tunnel holds no permit: {phase:?}");
             if reset {
                 client.reset();
             } else {

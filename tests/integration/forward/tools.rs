@@ -1,4 +1,4 @@
-//! A forward proxy that a test can talk to in every way that clients do.
+//! A forward proxy, and clients that use it in every way.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
@@ -26,20 +26,19 @@ use tower::{Layer, Service};
 
 use crate::support::{Front, RawClient, RawResponse, tls::provider, wire::Wire, within};
 
-/// A running proxy and its authority.
 pub(super) struct Proxy {
     pub(super) front: Front,
     pub(super) authority: CertificateAuthority,
 }
 
-/// The ways to ask a proxy for a URL.
+/// Ways to request a URL through a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// The whole URL as target.
+    /// The absolute URL as the target.
     Absolute,
-    /// `CONNECT`, and plain HTTP in the tunnel.
+    /// Plain HTTP in a `CONNECT` tunnel.
     Plain,
-    /// `CONNECT`, and TLS in the tunnel.
+    /// TLS in a `CONNECT` tunnel.
     Tls,
 }
 
@@ -56,13 +55,14 @@ impl Way {
 }
 
 impl Proxy {
-    /// In front of [`page`], with the prefix of wsgiprox's examples; it intercepts all and dials nobody.
+    /// Starts a proxy for [`page`] with the prefix of wsgiprox's examples. It intercepts all tunnels and never connects
+    /// to a host.
     pub(super) async fn page(settings: impl FnOnce(ForwardProxyBuilder) -> ForwardProxyBuilder) -> Self {
         let prefixed = |builder: ForwardProxyBuilder| settings(builder.resolver(Resolver::fixed("/prefix/")));
         Self::over(tower::service_fn(page), prefixed).await
     }
 
-    /// In front of any service.
+    /// Starts a proxy for any service.
     pub(super) async fn over<S, R>(
         service: S,
         settings: impl FnOnce(ForwardProxyBuilder) -> ForwardProxyBuilder,
@@ -85,12 +85,12 @@ impl Proxy {
         self.front.addr
     }
 
-    /// A connection on which requests for `host` are sent in this way. A client of the default port names none.
+    /// Opens a connection for requests to `host`. The port is omitted from URLs if it is the default.
     pub(super) async fn open(&self, way: Way, host: &str, port: u16) -> Channel {
         self.open_with(way, host, port, "").await
     }
 
-    /// The same with fields for the proxy.
+    /// As [`Proxy::open`], with headers for the proxy.
     pub(super) async fn open_with(&self, way: Way, host: &str, port: u16, fields: &str) -> Channel {
         let authority = if port == way.port() { host.to_owned() } else { format!("{host}:{port}") };
         let (raw, prefix, fields) = match way {
@@ -109,12 +109,12 @@ impl Proxy {
         Channel { raw, prefix, authority, fields }
     }
 
-    /// One request in this way, and its answer.
+    /// Sends one request and returns the response.
     pub(super) async fn get(&self, way: Way, host: &str, port: u16, path: &str) -> RawResponse {
         self.open(way, host, port).await.get(path).await
     }
 
-    /// A tunnel that the proxy agreed to.
+    /// Opens a tunnel, which the proxy must accept.
     pub(super) async fn tunnel(&self, to: &str) -> TcpStream {
         self.tunnel_with(to, "").await
     }
@@ -125,7 +125,7 @@ impl Proxy {
         io
     }
 
-    /// Speaks TLS as a client that trusts the proxy's authority alone and wants `name`.
+    /// Performs a TLS handshake for `name` as a client that trusts the proxy's CA only.
     pub(super) async fn tls(&self, io: TcpStream, name: &str) -> TlsStream<TcpStream> {
         self.tls_offering(io, name, &["http/1.1"]).await
     }
@@ -137,7 +137,7 @@ impl Proxy {
     }
 }
 
-/// Sends a `CONNECT` and reads the head of the answer.
+/// Sends a `CONNECT`. Returns the response head and the stream.
 pub(super) async fn connect(addr: SocketAddr, to: &str, fields: &str) -> (String, TcpStream) {
     let mut io = TcpStream::connect(addr).await.unwrap();
     io.set_nodelay(true).unwrap();
@@ -150,7 +150,7 @@ pub(super) async fn connect_on(io: &mut (impl Wire + Sized), to: &str, fields: &
     within("the answer to CONNECT", async {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
-            // Byte by byte, so that nothing of the tunnel is taken.
+            // Reads byte by byte, so that no byte of the tunnel is consumed.
             head.push(io.read_u8().await.unwrap());
         }
         String::from_utf8(head).unwrap()
@@ -167,7 +167,7 @@ pub(super) fn trusting(authority: &CertificateAuthority, alpn: &[&str]) -> Clien
     config
 }
 
-/// What such a client says first.
+/// Returns the ClientHello of a client that trusts the proxy's CA.
 pub(super) fn client_hello(authority: &CertificateAuthority, name: &str, alpn: &[&str]) -> Vec<u8> {
     let config = Arc::new(trusting(authority, alpn));
     let mut hello = Vec::new();
@@ -179,7 +179,7 @@ pub(super) fn basic(credentials: &str) -> String {
     format!("Proxy-Authorization: Basic {}\r\n", BASE64_STANDARD.encode(credentials))
 }
 
-/// One connection, on which requests for one host are sent.
+/// A connection for requests to one host.
 pub(super) struct Channel {
     pub(super) raw: RawClient,
     prefix: String,
@@ -188,7 +188,7 @@ pub(super) struct Channel {
 }
 
 impl Channel {
-    /// The bytes of a request.
+    /// Returns the bytes of a request.
     pub(super) fn request(&self, method: &str, path: &str, fields: &str) -> String {
         let Self { prefix, authority, fields: own, .. } = self;
         format!("{method} {prefix}{path} HTTP/1.1\r\nHost: {authority}\r\n{own}{fields}\r\n")
@@ -204,7 +204,7 @@ impl Channel {
     }
 }
 
-/// Says what it was asked, a line for each thing.
+/// Answers with the request as it was received, one property per line.
 pub(super) async fn page(request: Request<Body>) -> Result<Response<Body>, Infallible> {
     let (parts, body) = request.into_parts();
     let asked = parts.extensions.get::<ProxyRequest>();
@@ -238,7 +238,7 @@ pub(super) async fn page(request: Request<Body>) -> Result<Response<Body>, Infal
     Ok(Response::new(Body::from(lines.join("\n"))))
 }
 
-/// Asserts that the page says each of these lines.
+/// Asserts that the response contains each of these lines.
 #[track_caller]
 pub(super) fn says(response: &RawResponse, lines: &[&str]) {
     assert_eq!(response.status(), 200, "{}{}", response.head, response.text());

@@ -1,4 +1,4 @@
-//! WebSockets through the proxy: to an application of this process, and to an origin.
+//! WebSockets through the proxy: to an application in this process, and to an origin server.
 
 use std::convert::Infallible;
 
@@ -18,7 +18,7 @@ use tokio_tungstenite::{
 use super::tools::{Proxy, Way, basic, connect, page};
 use crate::support::{RawUpstream, tls::TestCa, wire::Wire, within};
 
-/// Greets with the URL it was asked for, then says each message again.
+/// Accepts a WebSocket, sends the URL of the request, and then echoes each message.
 async fn sockets(mut request: Request<Body>) -> Result<Response<Body>, Infallible> {
     let asked = request.extensions().get::<ProxyRequest>();
     let greeting = asked.map_or_else(|| "none".to_owned(), |asked| format!("{} {:?}", asked.url(), asked.user()));
@@ -107,7 +107,7 @@ async fn are_streams_of_http_2_inside_a_tunnel() {
             .await
             .unwrap();
     tokio::spawn(connection);
-    // Until the SETTINGS are there, hyper does not know that it may ask.
+    // hyper does not use extended `CONNECT` before it has received the server's SETTINGS.
     let request = Request::get("https://example.com/first").body(Empty::new()).unwrap();
     drop(client.send_request(request));
     client.ready().await.unwrap();
@@ -178,7 +178,7 @@ async fn reach_an_origin_through_a_tunnel_that_is_intercepted() {
     origin.abort();
 }
 
-/// Any protocol, over TLS on both sides.
+/// Upgrades to any protocol, with TLS on both sides.
 #[tokio::test]
 async fn reach_an_origin_that_speaks_tls_and_take_no_password_along() {
     let ca = TestCa::new();

@@ -1,4 +1,5 @@
-//! What wsgiprox's own tests assert, each by a whole URL, by plain HTTP in a tunnel and by TLS in a tunnel.
+//! The assertions of wsgiprox's own tests, each with an absolute URL, with plain HTTP in a tunnel and with TLS in a
+//! tunnel.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -73,7 +74,7 @@ async fn a_body_reaches_the_application() {
             .exchange("PUT", "/path", "Transfer-Encoding: chunked\r\n", "3\r\nfoo\r\n4\r\n=bar\r\n0\r\n\r\n")
             .await;
         says(&chunked, &["body: foo=bar"]);
-        // Any method begins plain HTTP in a tunnel, not only `GET`.
+        // Any method starts plain HTTP in a tunnel, not only `GET`.
         let mut first = proxy.open(way, "example.com", way.port()).await;
         says(
             &first.exchange("DELETE", "/path", "", "").await,
@@ -111,7 +112,7 @@ async fn requests_for_the_application_itself_pass_untouched() {
     says(&response, &["GET /path/file?foo=bar", "host: localhost:8080", "url: -", "proxy: - false"]);
 }
 
-/// An application that streams: chunks to HTTP/1.1, an end by close to HTTP/1.0.
+/// Starts an application that streams: in chunks to HTTP/1.1 clients, until the connection closes to HTTP/1.0 clients.
 async fn streaming() -> Proxy {
     let app = tower::service_fn(async |_: Request<Body>| {
         let (feed, body) = fed();
@@ -181,14 +182,14 @@ async fn requests_in_a_tunnel_are_kept_alive_and_may_be_pipelined() {
             says(&channel.raw.response().await, &[&format!("url: {}://example.com{path}", way.scheme())]);
         }
         channel.raw.closed().await;
-        // RFC 9112 §2.2: an empty line before a request is passed over.
+        // RFC 9112 §2.2: empty lines before a request are ignored.
         let mut late = proxy.open(way, "example.com", way.port()).await;
         let request = format!("\r\n{}", late.request("GET", "/", ""));
         assert_eq!(late.raw.exchange(request).await.status(), 200);
     }
 }
 
-/// wsgiprox's `enable_websockets: False`: the handshake is answered as a request like others.
+/// Corresponds to wsgiprox's `enable_websockets: False`: a handshake is served as an ordinary request.
 #[tokio::test]
 async fn a_handshake_is_a_request_like_others_where_websockets_are_off() {
     let proxy = Proxy::page(|builder| builder.websockets(false)).await;
@@ -232,7 +233,7 @@ async fn the_certificate_is_to_be_had_through_the_proxy_and_the_key_is_not() {
         }
         says(&get("/other").await, &["GET /other", "proxy: wsgiprox true"]);
     }
-    // Past the proxy, the application's pages are its own.
+    // A request in origin form bypasses the proxy: the application serves its own page.
     says(&proxy.front.exchange("GET /download/pem HTTP/1.1\r\nHost: wsgiprox\r\n\r\n").await, &["GET /download/pem"]);
 }
 

@@ -1,4 +1,4 @@
-//! Bodies both ways: how they end, and that a cut one never looks complete.
+//! Bodies in both directions: their ends, and that a truncated body never appears to be complete.
 
 use std::{
     future::pending,
@@ -47,7 +47,7 @@ async fn bodies_stream_both_ways_at_once_with_their_trailers() {
     drop(feed);
     let (rest, trailers, end) = all(body).await;
     assert!(rest.is_empty() && end.is_ok());
-    // A length has no place among trailers; our own do not carry it.
+    // `Content-Length` is not allowed in trailers, so the proxy removes it.
     let trailers = trailers.unwrap();
     assert_eq!((trailers["x-sum"].as_bytes(), trailers.len()), (&b"6"[..], 1));
 }
@@ -88,7 +88,7 @@ async fn a_connection_that_ends_inside_a_body_is_an_error() {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_is_not_as_long_as_announced_is_an_error() {
-    // content-length: 9, by the name of the static table's entry 28.
+    // `content-length: 9`, with the name by index 28 of the static table.
     let head = b"\x88\x0f\x0d\x019";
     for (data, end) in [(&b"short"[..], true), (b"much too long", false)] {
         let (proxy, _upstream) = to(move |_, mut frames| async move {
@@ -147,7 +147,7 @@ async fn a_clients_body_that_breaks_off_resets_the_stream() {
     let error = calling.await.unwrap().expect_err("no body");
     assert_eq!((error.kind(), error.status().as_u16()), (ErrorKind::RequestBody, 400));
     seen.notified().await;
-    // The connection goes on.
+    // The connection remains usable.
     call(&proxy, get("http://h/")).await.unwrap();
     assert_eq!(upstream.connections(), 1);
 }
@@ -217,7 +217,7 @@ async fn a_client_that_does_not_read_holds_up_no_other_stream() {
     let (proxy, upstream) = to(move |_, mut frames| {
         let told = told.clone();
         async move {
-            // As much as the windows of 20 streams, without waiting for anybody to read.
+            // Fills the windows of 20 streams, although no client reads.
             let window = 512 * 1024;
             for _ in 0..20 {
                 let stream = frames.request().await;
@@ -254,7 +254,7 @@ async fn no_more_of_a_request_is_taken_than_the_upstream_lets_through() {
     let (feed, body) = fed();
     let _calling =
         tokio::spawn(async move { call(&proxy, Request::post("http://h/").body(Body::new(body)).unwrap()).await });
-    // The window of a stream is 65,535 bytes unless the upstream says more.
+    // The default window of a stream is 65,535 bytes.
     let mut taken = 0;
     while tokio::time::timeout(super::seconds(5), feed.data(Bytes::from(vec![0; 10_000]))).await == Ok(true) {
         taken += 10_000;
@@ -267,13 +267,13 @@ async fn bodies_that_are_dropped_unread_do_not_use_up_the_connections_window() {
     let upstream = Scripted::new(|_, io| async move {
         let mut connection = h2::server::handshake(io).await.unwrap();
         while let Some(Ok((_, mut respond))) = connection.accept().await {
-            // Who asked may have left.
+            // The client may have reset the stream.
             if let Ok(mut body) = respond.send_response(http::Response::new(()), false) {
                 let _ = body.send_data(Bytes::from_static(&[7; 60_000]), true);
             }
         }
     });
-    // That of the connection is a hundred times as wide.
+    // The connection's window is a hundred times as large.
     let proxy = with(&upstream).http2_stream_window_bytes(65_535).build().unwrap();
     for n in 0..400 {
         let mut response = call(&proxy, get("http://h/")).await.unwrap();

@@ -1,4 +1,4 @@
-//! Which connection a request gets, and how long one lives.
+//! Assignment of requests to connections, and the lifetime of connections.
 
 use std::{future::pending, sync::Arc};
 
@@ -105,7 +105,7 @@ async fn all_that_wait_for_a_connection_learn_that_there_is_none() {
     assert_eq!(begin.elapsed(), seconds(3));
 }
 
-/// Refuses after three seconds.
+/// Refuses each connection after three seconds.
 struct Refusing;
 
 impl nexthop::net::Connect for Refusing {
@@ -146,7 +146,7 @@ async fn if_the_one_that_connects_gives_up_another_one_connects() {
     assert_eq!(upstream.connections(), 2);
 }
 
-/// Connects at once, except for the first time: never.
+/// Never completes the first connection, and opens later ones at once.
 struct Slow(Scripted);
 
 impl nexthop::net::Connect for Slow {
@@ -174,11 +174,11 @@ async fn who_waits_for_anothers_connection_waits_as_long_as_for_its_own_and_says
         others.spawn(async move { (call.await.unwrap().phase(), start.elapsed()) });
     }
     sleep(seconds(4)).await;
-    first.abort(); // and one of the others connects anew, with a limit of its own
+    first.abort(); // one of the others then connects with a timeout of its own
     assert_eq!(others.join_all().await, [(Phase::Queue, seconds(11)), (Phase::Connect, seconds(15))]);
 }
 
-/// Never connects.
+/// Never completes a connection.
 struct Never;
 
 impl nexthop::net::Connect for Never {

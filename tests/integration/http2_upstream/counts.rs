@@ -1,4 +1,4 @@
-//! What is told and counted of shared connections, why they are closed, and the runtimes they live on.
+//! Statistics and events of shared connections, the reasons for their closing, and the runtimes they run on.
 
 use std::{
     future::pending,
@@ -28,7 +28,7 @@ fn listening(builder: ExactProxyBuilder) -> (ExactProxy, Told) {
     (builder.on_pool_event(move |event| telling.lock().unwrap().push(event.change)).build().unwrap(), told)
 }
 
-/// Answers everything.
+/// Starts an upstream that answers every request.
 fn answering() -> Scripted {
     Scripted::frames(|_, frames| async move { answer(frames.greet(&[]).await).await })
 }
@@ -140,7 +140,7 @@ async fn a_request_never_waits_for_a_connection_of_another_runtime() {
         (runtime, body)
     });
     let (runtime, body) = within("another runtime", elsewhere).await.unwrap();
-    // Nobody drives that one now.
+    // No thread drives the other runtime any more.
     assert_eq!(fetch(&proxy, get(upstream.url("/"))).await, (200, "done".into()));
     assert_eq!(proxy.pool_stats().opened, 2);
 

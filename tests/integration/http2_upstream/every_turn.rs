@@ -1,5 +1,5 @@
-//! A request is given up after each number of turns that it takes, from none to all: whatever it was at, its stream is free again, and
-//! its connection serves the others to their end.
+//! Drops a request after each number of polls, from zero to completion. Afterwards its stream is free, and its
+//! connection serves other requests to their end.
 
 use std::{
     convert::Infallible,
@@ -30,7 +30,7 @@ use crate::support::{
 
 const EVER: usize = 3_000;
 
-/// Answers as the path says. The last part of it is in the answer.
+/// Answers according to the first part of the path; the response contains the last part.
 async fn answer(mut request: Request<Incoming>) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
     let path = request.uri().path().to_owned();
     let id = path.rsplit('/').next().unwrap().to_owned();
@@ -62,7 +62,7 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<BoxBody<Bytes
     Ok(Response::new(text(id)))
 }
 
-/// Serves all that comes; `streams` at once.
+/// Serves all requests, up to `streams` concurrently.
 fn upstream(streams: u32, first: First) -> Scripted {
     Scripted::new(move |index, io| async move {
         if index == 0 && first != First::Serves {
@@ -79,12 +79,12 @@ fn upstream(streams: u32, first: First) -> Scripted {
         }
         let mut server = http2::Builder::new(TokioExecutor::new());
         server.max_concurrent_streams(streams).enable_connect_protocol();
-        // A client that leaves is what this is about.
+        // Clients that disconnect are the subject of these tests.
         let _ = server.serve_connection(TokioIo::new(io), service_fn(answer)).await;
     })
 }
 
-/// What becomes of the second request on the first connection.
+/// Outcome of the second request on the first connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum First {
     Serves,
@@ -138,7 +138,7 @@ impl Bench {
         assert!(response.status() == StatusCode::OK && ["", id].contains(&read(response).await.unwrap().as_str()));
     }
 
-    /// Waits until nothing is in use, and looks whether all adds up.
+    /// Waits until no connection is in use, and checks that the statistics add up.
     async fn is_left_alone(&self, when: &str) {
         let mut waits = 0;
         while self.proxy.pool_stats().in_use + self.proxy.pool_stats().waiting > 0
@@ -162,12 +162,12 @@ impl Bench {
     }
 }
 
-/// Gives a request up after each number of turns, until one comes to its end. What is made of the response is `then`'s.
+/// Drops a request after each number of polls, until one completes. `then` consumes the response.
 async fn at_every_turn<F>(kind: &'static str, first: First, warm: bool, then: fn(Response<Body>) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    // An upstream that refuses streams on its one connection refuses them for good.
+    // With a limit of one connection, `First::Refuses` would fail every attempt.
     for most in [None, Some(1)].into_iter().take(if first == First::Refuses { 1 } else { 2 }) {
         for turns in 0.. {
             assert!(turns < EVER, "{kind} never ends");
@@ -188,7 +188,7 @@ where
             bench.is_left_alone(&when).await;
             bench.goes_on(&when).await;
             if done {
-                assert!(turns > 5, "{when}: nothing was given up");
+                assert!(turns > 5, "{when}: no request was dropped");
                 break;
             }
         }

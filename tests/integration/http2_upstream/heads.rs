@@ -1,4 +1,4 @@
-//! What an upstream sees of a request, and a client of a response's head.
+//! Request heads as the upstream receives them, and response heads as the client receives them.
 
 use std::{
     future::pending,
@@ -17,7 +17,7 @@ use crate::support::{
     get, post,
 };
 
-/// An upstream of the h2 crate that tells of each request and answers what `answer` makes of it, without a body.
+/// Starts an h2 server that reports each request and sends the response of `answer` without a body.
 fn upstream(answer: fn() -> Response<()>) -> (Scripted, mpsc::UnboundedReceiver<Request<()>>) {
     let (tell, seen) = mpsc::unbounded_channel();
     let tell = Mutex::new(tell);
@@ -159,7 +159,7 @@ async fn interim_responses_are_dropped_but_not_without_end() {
     assert_eq!((error.kind(), error.phase()), (ErrorKind::Upstream, Phase::ResponseHead));
 }
 
-/// `:status: 103`, as a literal without indexing and with the name of the static table's entry 8.
+/// `:status: 103`, as a literal without indexing, with the name by index 8 of the static table.
 const INTERIM: &[u8] = b"\x08\x03103";
 
 #[tokio::test(start_paused = true)]
@@ -167,11 +167,11 @@ async fn a_body_that_expects_100_waits_for_it_or_for_a_second() {
     let (proxy, _upstream) = to(|_, mut frames| async move {
         let stream = frames.request().await;
         let waiting = tokio::time::timeout(super::seconds(1) / 2, frames.next_of(0)).await;
-        assert!(waiting.is_err(), "the body came unasked");
+        assert!(waiting.is_err(), "the body was sent before 100 Continue");
         frames.write(HEADERS, END_HEADERS, stream, b"\x08\x03100").await;
         assert_eq!(frames.next_of(0).await.payload, b"body");
         frames.ok(stream, true).await;
-        // The second one is never told.
+        // The upstream sends no 100 Continue for the second request.
         let stream = frames.request().await;
         assert_eq!(frames.next_of(0).await.payload, b"body");
         frames.ok(stream, true).await;
@@ -186,14 +186,14 @@ async fn a_body_that_expects_100_waits_for_it_or_for_a_second() {
 
 #[tokio::test(start_paused = true)]
 async fn a_response_with_fields_of_a_connection_or_too_long_a_head_is_502_and_costs_nobody_else() {
-    /// `connection: close`, as a literal without indexing.
+    /// `:status: 200` and `connection: close`, the latter as a literal without indexing.
     const CLOSE: &[u8] = b"\x88\x00\x0aconnection\x05close";
     const CONTINUATION: u8 = 9;
     let (proxy, upstream) = to(|_, mut frames| async move {
         let stream = frames.request().await;
         frames.write(HEADERS, END_HEADERS, stream, CLOSE).await;
         let stream = frames.request().await;
-        // `x: ` and 16000 bytes, five times; the limit is 64 KiB.
+        // The header `x` with a value of 16000 bytes, five times; the limit is 64 KiB.
         let long = [b"\x00\x01x\x7f\x81\x7c".as_slice(), &[b'a'; 16_000]].concat();
         frames.write(HEADERS, 0, stream, &[b"\x88", long.as_slice()].concat()).await;
         for n in 1..5 {
@@ -215,7 +215,7 @@ async fn a_response_with_fields_of_a_connection_or_too_long_a_head_is_502_and_co
 async fn interim_responses_are_told_to_whoever_asks_without_a_length() {
     let (proxy, upstream) = to(|_, mut frames| async move {
         let stream = frames.request().await;
-        // HPACK: `:status: 103` and `content-length: 7`, both literal with indexed names.
+        // `:status: 103` and `content-length: 7` in HPACK: literals with indexed names.
         frames.write(HEADERS, END_HEADERS, stream, b"\x08\x03103\x0f\x0d\x017").await;
         frames.ok(stream, true).await;
         frames.drain().await;

@@ -1,4 +1,4 @@
-//! Every limit of time, on a paused clock.
+//! All timeouts, on a paused clock.
 
 use std::{
     future::pending,
@@ -98,8 +98,8 @@ async fn a_stream_that_is_silent_for_a_day_lives_if_nothing_limits_it() {
                 () = &mut quiet => break,
             }
         }
-        // The first after 20 s, the others 310 s apart: what a gRPC server bears.
-        assert!((270..=279).contains(&seen), "{seen} questions");
+        // The first PING after 20 s, later ones every 310 s: gRPC servers accept this rate.
+        assert!((270..=279).contains(&seen), "{seen} PING frames");
         frames.data(stream, b"at last", true).await;
         frames.drain().await;
     });
@@ -123,7 +123,7 @@ async fn a_two_way_stream_is_not_cut_while_either_way_moves() {
         }
         frames.drain().await;
     });
-    // The script does not read, and would not answer.
+    // The script reads nothing, so it acknowledges no PING.
     let proxy = with(&upstream).http2_ping_interval(None).build().unwrap();
     let (feed, body) = fed();
     let response = call(&proxy, Request::post("http://h/").body(Body::new(body)).unwrap()).await.unwrap();
@@ -163,7 +163,7 @@ async fn an_upstream_that_has_vanished_is_given_up_though_no_request_waits_for_l
     call(&proxy, get("http://h/")).await.unwrap();
     let begin = Instant::now();
     while timeout(seconds(5), call(&proxy, get("http://h/"))).await.is_err() {
-        assert!(begin.elapsed() < seconds(60), "one request after the other goes to nobody");
+        assert!(begin.elapsed() < seconds(60), "requests are sent to an unresponsive upstream");
         sleep(seconds(1)).await;
     }
     assert_eq!(upstream.connections(), 2);

@@ -1,4 +1,5 @@
-//! A maximum of connections where requests share them: who waits is given a stream or a connection, whichever is free first.
+//! A maximum of connections with shared connections: a waiting request receives a stream or a connection, whichever is
+//! available first.
 
 use std::{
     future::{pending, poll_fn},
@@ -23,10 +24,11 @@ use crate::support::{
     get, post,
 };
 
-/// SETTINGS_MAX_CONCURRENT_STREAMS: one.
+/// SETTINGS_MAX_CONCURRENT_STREAMS with a value of one.
 const ONE_STREAM: &[(u16, u32)] = &[(3, 1)];
 
-/// One connection with one stream. The script begins with the first request taken, which is told.
+/// Starts an upstream with one connection of one stream. The script receives the first request's stream; the returned
+/// `Notify` reports that request.
 fn crowded<F, Fut>(script: F) -> (Scripted, Arc<Notify>)
 where
     F: Fn(usize, u32, Frames) -> Fut + Send + Sync + 'static,
@@ -63,7 +65,7 @@ async fn who_leaves_the_queue_for_a_stream_is_never_sent_and_who_leaves_a_stream
         let reset = frames.next_of(RST_STREAM).await;
         assert_eq!((reset.stream, reset.payload), (first, CANCEL.to_be_bytes().to_vec()));
         let second = frames.request().await;
-        assert_eq!(second, first + 2, "one that had left was sent");
+        assert_eq!(second, first + 2, "a dropped request was sent");
         frames.ok(second, true).await;
         frames.drain().await;
     });
@@ -131,14 +133,14 @@ async fn a_turn_that_comes_to_one_that_waits_for_another_is_not_lost_on_both() {
     let proxy = with(&upstream).pool_max_connections(1).build().unwrap();
     let first = calling(&proxy, "/1");
     begun.notified().await;
-    // Of the response, only the status: what is kept of it would keep the stream.
+    // Keeps the status only, since the response would hold the stream.
     let asking = async || call(&proxy, get("http://h/")).await.map(|response| response.status());
     let [mut one, mut two, mut three] = [(); 3].map(|()| Box::pin(asking()));
     for waits in [&mut one, &mut two, &mut three] {
         assert!(is_pending(waits).await);
     }
     assert_eq!(proxy.pool_stats().waiting, 3);
-    // The next to open a connection leaves, and the last in the queue takes that on.
+    // The next request to open a connection is dropped; the last one in the queue opens it instead.
     drop(one);
     assert!(is_pending(&mut three).await && is_pending(&mut two).await);
     let start = Instant::now();
@@ -172,10 +174,10 @@ async fn streams_are_given_out_in_the_order_of_asking_and_who_comes_later_stands
     let proxy = with(&upstream).pool_max_connections(1).build().unwrap();
     let mut first = Box::pin(call(&proxy, get("http://h/")));
     tokio::select! {
-        _ = &mut first => panic!("it is not answered yet"),
+        _ = &mut first => panic!("the upstream has not answered yet"),
         () = begun.notified() => {}
     }
-    // One at a time is answered, in the order in which they are sent.
+    // Responses arrive one at a time, in the order of the requests.
     let order = std::sync::Mutex::new(Vec::new());
     let asking = async |number: usize| {
         assert_eq!(call(&proxy, get("http://h/")).await.unwrap().status(), StatusCode::OK);
@@ -186,13 +188,13 @@ async fn streams_are_given_out_in_the_order_of_asking_and_who_comes_later_stands
         assert!(is_pending(waits).await);
     }
     release.notify_one();
-    // Its stream is free from here on, before anybody who waits is polled again.
+    // The stream is free now, before any waiting request is polled again.
     drop(first.await.unwrap());
     let mut late = [4, 5].map(|number| Box::pin(asking(number)));
     for waits in &mut late {
         assert!(is_pending(waits).await);
     }
-    assert_eq!(proxy.pool_stats().waiting, 4, "one of five has its stream");
+    assert_eq!(proxy.pool_stats().waiting, 4, "one of the five requests has a stream");
     let ([one, two, three], [four, five]) = (queue, late);
     tokio::join!(five, four, three, two, one);
     assert_eq!(*order.lock().unwrap(), [1, 2, 3, 4, 5]);

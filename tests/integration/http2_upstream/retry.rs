@@ -1,4 +1,4 @@
-//! What is sent again, and what is not.
+//! Retries: requests that are sent again, and requests that are not.
 
 use std::{
     future::pending,
@@ -17,7 +17,7 @@ use crate::support::{
     get, post,
 };
 
-/// Answers every request, and remembers their bodies.
+/// Answers every request and records the bodies.
 async fn serve(mut frames: Frames, bodies: Arc<Mutex<Vec<Vec<u8>>>>) {
     loop {
         let stream = frames.request().await;
@@ -52,7 +52,7 @@ async fn a_refused_stream_is_sent_again_on_another_connection_whatever_its_metho
     });
     assert_eq!(call(&proxy, post("http://h/", "in memory")).await.unwrap().status(), StatusCode::OK);
     let one_frame = Request::post("http://h/").body(Body::new(pieces(&["one frame"]))).unwrap();
-    // The refused end of the body may have been taken, too; then it cannot be had again.
+    // The end of the body may have been read before the refusal; the body cannot be replayed then.
     let streamed = call(&proxy, one_frame).await;
     assert!(streamed.is_ok() || streamed.is_err_and(|error| error.is_retryable()));
     assert_eq!(bodies.lock().unwrap()[0], b"in memory");
@@ -72,7 +72,7 @@ async fn a_body_that_cannot_be_had_again_is_left_to_the_caller() {
     let calling =
         tokio::spawn(async move { call(&proxy, Request::post("http://h/").body(Body::new(body)).unwrap()).await });
     feed.data("one").await;
-    // More than is kept of a request.
+    // This part exceeds the replay buffer.
     feed.data("x".repeat(70_000)).await;
     let error = calling.await.unwrap().expect_err("refused");
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Upstream, true));
@@ -116,7 +116,7 @@ async fn after_a_goaway_open_streams_end_in_peace_and_those_above_the_last_are_s
     });
     let mut first = call(&proxy, get("http://h/")).await.unwrap().into_body();
     assert_eq!(piece(&mut first).await.unwrap(), "begun");
-    // Not idempotent, but not processed either.
+    // The request is not idempotent, but the upstream did not process it.
     assert_eq!(call(&proxy, post("http://h/", "above the last")).await.unwrap().status(), StatusCode::OK);
     told.notified().await;
     assert_eq!(call(&proxy, post("http://h/", "after it")).await.unwrap().status(), StatusCode::OK);
@@ -169,7 +169,7 @@ async fn a_new_connection_that_is_lost_and_a_stream_that_is_reset_are_not_tried_
 
 #[tokio::test(start_paused = true)]
 async fn requests_on_shared_connections_fill_the_retry_budget_too() {
-    // Each connection serves one request and is lost with the next.
+    // Each connection serves one request and fails on the next.
     let (proxy, _upstream) = to(|_, mut frames| async move {
         let stream = frames.request().await;
         frames.ok(stream, true).await;
@@ -183,5 +183,8 @@ async fn requests_on_shared_connections_fill_the_retry_budget_too() {
         }
         answered += 1;
     }
-    assert!((1_200..1_300).contains(&answered), "{answered} requests, a thousand and a fifth of them repeated");
+    assert!(
+        (1_200..1_300).contains(&answered),
+        "{answered} requests, the retry budget is 1000 plus 20 % of the requests"
+    );
 }

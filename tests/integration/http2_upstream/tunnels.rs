@@ -1,4 +1,4 @@
-//! Streams that become tunnels: extended `CONNECT` and `CONNECT`, how they end, and their windows.
+//! Streams as tunnels: extended `CONNECT` and `CONNECT`, their ends and their flow control windows.
 
 use std::future::pending;
 
@@ -20,7 +20,7 @@ use crate::support::{
 /// SETTINGS_ENABLE_CONNECT_PROTOCOL.
 const CONNECT_PROTOCOL: u16 = 8;
 
-/// A script whose SETTINGS allow extended `CONNECT`.
+/// Starts a script whose SETTINGS allow extended `CONNECT`.
 fn upstream<F, Fut>(script: F) -> Scripted
 where
     F: Fn(usize, Frames) -> Fut + Send + Sync + 'static,
@@ -128,7 +128,7 @@ async fn the_window_opens_as_bytes_are_read() {
                     break u32::from_be_bytes(update.payload.try_into().unwrap());
                 }
             };
-            assert!(read.is_closed(), "opened before anything was read");
+            assert!(read.is_closed(), "the window grew before the client read");
             assert!(opened <= WINDOW as u32);
             frames.data(stream, &[8; 9], true).await;
             pending::<()>().await;
@@ -252,7 +252,7 @@ async fn connect_goes_to_a_proxy_by_prior_knowledge_and_may_be_refused() {
     upstream.finish();
 }
 
-/// Behind a proxy, with the client's tunnel open: what is needed to see how it ends.
+/// Opens a client's tunnel through a proxy.
 async fn behind(upstream: &Scripted, drain: &Drain) -> (Memory, crate::support::RawClient) {
     let exact = with(upstream).tunnel_idle_timeout(seconds(30)).build().unwrap();
     let app = ProxyApp::builder("http://up.test").client(exact).build().unwrap();
@@ -263,7 +263,7 @@ async fn behind(upstream: &Scripted, drain: &Drain) -> (Memory, crate::support::
     (memory, client)
 }
 
-/// Tells when its stream is reset, after an echo of one byte.
+/// Starts an upstream that echoes one byte and reports when its stream is reset.
 fn cut(told: mpsc::UnboundedSender<()>) -> Scripted {
     upstream(move |_, mut frames| {
         let told = told.clone();
@@ -289,7 +289,7 @@ async fn a_tunnel_through_which_nothing_moves_is_cut_at_both_ends() {
     let begin = Instant::now();
     client.closed().await;
     ends.recv().await.unwrap();
-    // The timer looks four times within the limit.
+    // The timer fires four times within the timeout.
     assert!((30..=37).contains(&begin.elapsed().as_secs()));
     assert_eq!(drain.tunnels(), 0);
 }

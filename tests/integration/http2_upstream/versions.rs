@@ -1,4 +1,4 @@
-//! Which version of HTTP is spoken: by ALPN, by prior knowledge, and what goes over HTTP/1.1 all the same.
+//! HTTP versions: negotiated by ALPN or by prior knowledge, and requests that require HTTP/1.1.
 
 use std::sync::{
     Arc,
@@ -12,7 +12,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use super::call;
 use crate::support::{Front, RawUpstream, echo, fetch, get, read, tls::TestCa, within};
 
-/// hyper's server behind TLS: what it speaks is what ALPN says.
+/// hyper's server with TLS; ALPN selects the version.
 struct Secure {
     url: String,
     connections: Arc<AtomicUsize>,
@@ -166,7 +166,7 @@ async fn connections_of_http_1_1_over_tls_are_pooled_as_ever() {
     assert_eq!(upstream.connections.load(Ordering::SeqCst), 1);
 }
 
-/// An upstream that speaks HTTP/1.1 alone, closes on the second request, and is replaced by one that speaks both.
+/// Starts an upstream that speaks HTTP/1.1 only and closes on the second request. Its replacement speaks both versions.
 async fn replaced(ca: &TestCa, upstream: &mut JoinSet<()>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
@@ -214,7 +214,7 @@ async fn prior_knowledge_needs_no_tls() {
     assert!(echo.contains("HTTP/1.1"), "{echo}");
 }
 
-/// Asks for a choice, for which HTTP/2 has no words.
+/// Requests an upgrade to one of two protocols, which HTTP/2 cannot express.
 fn upgrade(url: &str) -> Request<Body> {
     let request = Request::get(url).header("connection", "upgrade").header("upgrade", "foo, bar");
     request.body(Body::empty()).unwrap()

@@ -1,4 +1,4 @@
-//! Figures through the `metrics` facade.
+//! Metrics through the `metrics` facade.
 
 use std::{cell::RefCell, collections::BTreeMap, future::poll_fn, pin::pin, task::Poll};
 
@@ -12,7 +12,7 @@ use tower::ServiceExt;
 use super::OK;
 use crate::support::{RawUpstream, fetch, get, post, send};
 
-/// A service whose figures go to a recorder of the test's own.
+/// Builds a service that records its metrics in a recorder of the test.
 fn counted(builder: ExactProxyBuilder) -> (ExactProxy, Figures) {
     let recorder = DebuggingRecorder::new();
     let figures = Figures { snapshotter: recorder.snapshotter(), sums: RefCell::default() };
@@ -20,14 +20,15 @@ fn counted(builder: ExactProxyBuilder) -> (ExactProxy, Figures) {
     (proxy, figures)
 }
 
-/// What was counted. Each snapshot begins all of it anew, so that they are added up.
+/// Sums of the recorded metrics. Each snapshot resets the counters, so the values are added up.
 struct Figures {
     snapshotter: Snapshotter,
     sums: RefCell<BTreeMap<String, f64>>,
 }
 
 impl Figures {
-    /// All but those that are 0, as `name{label=value,...}`; of a histogram, how many values.
+    /// Returns all metrics other than 0, with keys `name{label=value,...}`. The value of a histogram is its number of
+    /// samples.
     fn now(&self) -> BTreeMap<String, f64> {
         let mut sums = self.sums.borrow_mut();
         for (key, _, description, value) in self.snapshotter.snapshot().into_vec() {
@@ -48,7 +49,7 @@ impl Figures {
     }
 }
 
-/// Answers by the target: `/N` with a status of N, `/cut` with half a body, `/silent` not at all.
+/// Responds according to the target: `/N` with status N, `/cut` with half a body, `/silent` never.
 fn upstream() -> RawUpstream {
     RawUpstream::tcp(|mut conn| async move {
         loop {
@@ -78,7 +79,7 @@ async fn a_hundred_mixed_requests_add_up() {
         drop(send(&proxy, get(upstream.url("/cut"))).await.unwrap());
         let before = upstream.requests().len();
         tokio::select! {
-            _ = proxy.clone().oneshot(get(upstream.url("/silent"))) => panic!("there is no answer"),
+            _ = proxy.clone().oneshot(get(upstream.url("/silent"))) => panic!("the upstream never answers"),
             () = upstream.wait_requests(before + 1) => {}
         }
         assert_eq!(upstream.requests().len(), 8 * (round + 1));
@@ -97,7 +98,7 @@ async fn a_hundred_mixed_requests_add_up() {
         ("requests_total{outcome=cancelled,status=2xx}", 10.0),
         ("requests_total{outcome=cancelled,status=none}", 10.0),
         ("request_errors_total{kind=connect,phase=connect}", 10.0),
-        ("request_errors_total{kind=target,phase=decide}", 10.0),
+        ("request_errors_total{kind=invalid_target,phase=validate}", 10.0),
         ("request_errors_total{kind=upstream,phase=response_body}", 10.0),
         ("request_duration_seconds{}", 100.0),
         ("response_head_seconds{}", 70.0),
@@ -135,7 +136,7 @@ async fn what_is_open_is_counted_until_it_is_closed() {
 #[tokio::test]
 async fn nothing_stays_in_flight_where_a_hook_panics() {
     let upstream = upstream();
-    let (proxy, figures) = counted(ExactProxy::builder().on_exchange(|_| panic!("as told")));
+    let (proxy, figures) = counted(ExactProxy::builder().on_exchange(|_| panic!("the hook panics on purpose")));
     fetch(&proxy, get(upstream.url("/200"))).await;
     drop(send(&proxy, get(upstream.url("/cut"))).await.unwrap());
     assert_eq!(figures.now().get("requests_in_flight{}"), None);
@@ -184,7 +185,7 @@ async fn requests_that_are_repeated_or_wait_are_counted() {
         conn.wait_requests(2).await;
     });
     tokio::select! {
-        _ = proxy.clone().oneshot(get(slow.url("/"))) => panic!("there is no answer"),
+        _ = proxy.clone().oneshot(get(slow.url("/"))) => panic!("the upstream never answers"),
         () = async {
             slow.wait_requests(1).await;
             let mut second = pin!(proxy.clone().oneshot(get(slow.url("/"))));

@@ -1,4 +1,4 @@
-//! What the hook is told.
+//! The hook `on_exchange` and the records it receives.
 
 use std::sync::{Arc, Mutex};
 
@@ -55,14 +55,14 @@ async fn a_future_that_was_never_polled_was_cancelled() {
 #[tokio::test]
 async fn a_hook_that_panics_does_not_harm_the_exchange() {
     let upstream = RawUpstream::answering([OK]);
-    let proxy = ExactProxy::builder().on_exchange(|_| panic!("as told")).build().unwrap();
+    let proxy = ExactProxy::builder().on_exchange(|_| panic!("the hook panics on purpose")).build().unwrap();
     for _ in 0..2 {
         assert_eq!(fetch(&proxy, get(upstream.url("/"))).await, (200, "ok".to_owned()));
     }
     assert_eq!(upstream.connections(), 1);
 }
 
-/// hyper does not ask for the end of a body whose length it knows, nor for one that it may not send.
+/// hyper does not poll a body of known length to its end, nor a body that it does not send.
 #[tokio::test]
 async fn behind_a_server_every_body_that_was_passed_on_is_complete() {
     let upstream = RawUpstream::tcp(|mut conn| async move {
@@ -82,7 +82,8 @@ async fn behind_a_server_every_body_that_was_passed_on_is_complete() {
         let request = Request::builder().method(method).uri(front.url(path)).body(Body::empty()).unwrap();
         assert_eq!(fetch(&client, request).await.1.len(), length);
     }
-    // Each request but the last came after the server was done with the one before.
+    // The server has finished an exchange before it accepts the next request of its connection, so one more request
+    // follows.
     fetch(&client, get(front.url("/small"))).await;
     let told: Vec<_> = told.lock().unwrap().iter().take(3).map(|one| (one.outcome, one.received)).collect();
     assert_eq!(told, [(Outcome::Complete, 10), (Outcome::Complete, 300_000), (Outcome::Complete, 0)]);

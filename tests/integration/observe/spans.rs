@@ -116,7 +116,7 @@ async fn a_client_that_leaves_before_the_head() {
     let (capture, _guard) = Capture::start();
     let proxy = ExactProxy::new();
     tokio::select! {
-        _ = proxy.clone().oneshot(get(upstream.url("/"))) => panic!("there is no answer"),
+        _ = proxy.clone().oneshot(get(upstream.url("/"))) => panic!("the upstream never answers"),
         () = upstream.wait_requests(1) => {}
     }
     let span = capture.only().await;
@@ -290,7 +290,7 @@ async fn nothing_that_is_told_holds_a_path_a_query_or_a_field() {
     let front = Front::serve(ProxyApp::builder(upstream.url("")).build().unwrap()).await;
     let secret = "/hush?hush=hush HTTP/1.1\r\nhost: h\r\nauthorization: Basic hush\r\ncookie: hush=hush\r\nhush: hush";
     let mut client = front.client().await;
-    // The second is lost with its connection, sent again, answered on another.
+    // The second request fails with its connection, and is retried on another one.
     for method in ["GET", "GET", "HUSH"] {
         client.send(format!("{method} {secret}\r\n\r\n")).await;
         client.response().await;

@@ -1,4 +1,4 @@
-//! How connections are closed whose clients may still be sending (RFC 9112 §9.6).
+//! Closing connections whose clients may still be sending (RFC 9112 §9.6).
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::support::{Front, Memory, within};
 
-/// Refuses what comes, unread, but below `/read`.
+/// Rejects requests without reading their bodies, except on `/read`.
 fn app() -> Router {
     let read = async |body: Bytes| body.len().to_string();
     Router::new().route("/read", post(read)).fallback(async || StatusCode::PAYLOAD_TOO_LARGE)
@@ -22,14 +22,14 @@ fn app() -> Router {
 #[tokio::test]
 async fn an_answer_reaches_a_client_that_reads_only_after_it_has_sent_everything() {
     let front = Front::serve(app()).await;
-    // More than the kernel takes without anybody reading.
+    // Larger than the kernel's buffers.
     let body = vec![b'x'; 32_000_000];
     let whole = format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", body.len());
     let chunked = format!("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n", body.len());
     for (head, expected) in [(whole.as_str(), 413), (&chunked, 413), ("GET / HTTP/1.1\r\nHost: h\r\nX: ", 431)] {
         let mut client = TcpStream::connect(front.addr).await.unwrap();
         client.write_all(head.as_bytes()).await.unwrap();
-        client.write_all(&body).await.expect("all of it is taken");
+        client.write_all(&body).await.expect("the server reads the whole body");
         client.shutdown().await.unwrap();
         let mut answer = String::new();
         within("the answer and its end", client.read_to_string(&mut answer)).await.unwrap();
@@ -44,7 +44,7 @@ async fn a_client_that_goes_on_sending_is_cut_off_after_5_seconds() {
     client.write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 900000\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
     client.read_to_end(&mut answer).await.unwrap();
-    assert!(answer.starts_with(b"HTTP/1.1 413"), "the answer is there at once, and its end");
+    assert!(answer.starts_with(b"HTTP/1.1 413"), "the response and the end of the stream arrive at once");
     let began = Instant::now();
     while client.write_all(b"still").await.is_ok() {
         sleep(Duration::from_millis(10)).await;

@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::support::{Front, RawClient, body::pieces, echo};
 
-/// Answers with a body of unknown length, as if it came from an HTTP/1.0 origin.
+/// Answers with a body of unknown length, like an HTTP/1.0 origin server.
 fn unsized_answer() -> Router {
     Router::new().fallback(async || {
         let mut response = Response::new(Body::new(pieces(&["one", "two"])));
@@ -23,7 +23,7 @@ fn unsized_answer() -> Router {
 async fn the_shortest_http_1_0_request_is_answered_at_once() {
     let front = Front::serve(unsized_answer()).await;
     let mut client = front.client().await;
-    client.send("GET /a HTTP/1.0\r\n\r\n").await; // 19 bytes: fewer than HTTP/2's preface has
+    client.send("GET /a HTTP/1.0\r\n\r\n").await; // 19 bytes: shorter than the preface of HTTP/2
     let response = client.response().await;
     assert!(response.head.starts_with("HTTP/1.0 200 OK\r\n"), "{}", response.head);
     assert_eq!((response.header("transfer-encoding"), response.header("content-length")), (None, None));
@@ -76,7 +76,7 @@ async fn requests_are_told_from_http_2_at_the_first_byte_that_differs() {
 async fn pipelined_requests_that_came_in_one_packet_are_all_answered() {
     let front = Front::serve(echo()).await;
     let mut client = front.client().await;
-    client.send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n".repeat(300)).await; // more than is read ahead
+    client.send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n".repeat(300)).await; // more than the server reads ahead
     for _ in 0..300 {
         assert_eq!(client.response().await.echo().uri, "/1");
     }
@@ -179,7 +179,7 @@ async fn a_service_that_fails_with_a_foreign_error_closes_the_connection() {
 
 #[tokio::test]
 async fn a_service_that_is_not_ready_is_asked_again_until_it_is() {
-    // One at a time, and the second client waits for the first one's answer.
+    // The service handles one request at a time; the second client waits for the response to the first one.
     let (release, gate) = tokio::sync::watch::channel(false);
     let app = tower::service_fn(move |_| {
         let mut gate = gate.clone();

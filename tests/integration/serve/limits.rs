@@ -1,4 +1,4 @@
-//! What a connection may take: time, bytes, fields, and a place among the others.
+//! Limits of a connection: time, bytes, headers, and the number of connections.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -79,7 +79,7 @@ async fn a_request_may_take_longer_than_a_head_and_so_may_its_response() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_of_a_buffered_response_is_not_taken_for_an_idle_client() {
-    let size = 200_000; // more than the stream holds, less than hyper buffers
+    let size = 200_000; // more than the stream buffers, less than hyper buffers
     let app = Router::new().fallback(move || async move { "x".repeat(size) });
     let (memory, _end) = Memory::serve(app, |serve| serve);
     let mut client = memory.client().await;
@@ -159,12 +159,12 @@ async fn more_connections_than_allowed_wait_for_one_to_close() {
     let mut second = memory.client().await;
     second.send(REQUEST).await;
     let early = tokio::time::timeout(Duration::from_secs(1000), held.notified()).await;
-    assert!(early.is_err(), "the second was served beside the first");
+    assert!(early.is_err(), "the second request was served while the first connection was open");
     drop(first);
     assert_eq!(second.response().await.text(), "hi");
 }
 
-/// Fails as a process does that has no file descriptors left, then goes on.
+/// Fails like a process without free file descriptors, and then accepts.
 struct Exhausted {
     failures: usize,
     then: mpsc::Receiver<Accepted<DuplexStream>>,
@@ -194,7 +194,7 @@ async fn a_failing_accept_is_waited_out_and_not_spun_on() {
     let (client, io) = tokio::io::duplex(1024);
     connections.send(Accepted::new(io)).await.unwrap();
     RawClient::over(client).patient().exchange(REQUEST).await;
-    // Five aborted connections cost nothing, five exhaustions a second each.
+    // An aborted connection causes no delay; each of the five EMFILE errors delays for one second.
     assert_eq!(began.elapsed().as_secs(), 5);
     server.abort();
 }

@@ -1,4 +1,4 @@
-//! What a service is told of the connection: peer, PROXY protocol, TLS.
+//! Extensions of a connection: peer, PROXY protocol and TLS.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -14,7 +14,7 @@ use crate::support::{Front, Memory, RawClient, tls::TestCa};
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// Answers with what it was told of its peer.
+/// Answers with the peer in the request's extensions.
 fn peer() -> Router {
     Router::new().fallback(async |request: Request| {
         let peer = match request.extensions().get::<PeerAddr>() {
@@ -104,13 +104,13 @@ async fn a_required_proxy_header_names_the_peer() {
         for _ in 0..2 {
             assert_eq!(client.exchange(REQUEST).await.text(), format!("{known}, HTTP/1.1"), "{header:?}");
         }
-        // The same with the request in the same packet.
+        // The same header, with the request in the same packet.
         let answer = front.exchange([header.as_slice(), REQUEST.as_bytes()].concat()).await;
         assert_eq!(answer.text(), format!("{known}, HTTP/1.1"), "{header:?}");
     }
     let (mut client, addr) = connect(&front).await;
     client.send(v2(0x20, 0, &[])).await;
-    assert_eq!(client.exchange(REQUEST).await.text(), format!("{addr}, HTTP/1.1"), "LOCAL keeps the socket's");
+    assert_eq!(client.exchange(REQUEST).await.text(), format!("{addr}, HTTP/1.1"), "LOCAL keeps the socket's peer");
 }
 
 #[tokio::test]
@@ -134,7 +134,14 @@ async fn a_forbidden_proxy_header_is_a_bad_request() {
 async fn tls_is_ended_and_the_protocol_chosen_by_alpn() {
     let ca = TestCa::new();
     let front = Front::serve_with(peer(), |serve| serve.tls(ca.server_config(&[]))).await;
-    for (alpn, chosen) in [(&["http/1.1"][..], Some("http/1.1")), (&["h2", "http/1.1"], Some("h2")), (&[], None)] {
+    for (alpn, chosen) in [
+        (&["http/1.1"][..], Some("http/1.1")),
+        (&["h2", "http/1.1"], Some("h2")),
+        (&["http/1.0"], Some("http/1.0")),
+        (&["http/1.0", "http/1.1"], Some("http/1.1")),
+        (&["spdy/3", "http/1.0"], Some("http/1.0")),
+        (&[], None),
+    ] {
         let tcp = TcpStream::connect(front.addr).await.unwrap();
         let addr = tcp.local_addr().unwrap();
         let connector = TlsConnector::from(Arc::new(ca.client_config(alpn)));
@@ -144,6 +151,18 @@ async fn tls_is_ended_and_the_protocol_chosen_by_alpn() {
             let answer = RawClient::over(tls).exchange(REQUEST).await;
             assert_eq!(answer.text(), format!("{addr} over tls, HTTP/1.1"));
         }
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_http_2_selects_http_1_by_alpn() {
+    let ca = TestCa::new();
+    let front = Front::serve_with(peer(), |serve| serve.tls(ca.server_config(&[])).http2(false)).await;
+    for (alpn, chosen) in [(&["h2", "http/1.1"][..], "http/1.1"), (&["h2", "http/1.0"], "http/1.0")] {
+        let tcp = TcpStream::connect(front.addr).await.unwrap();
+        let connector = TlsConnector::from(Arc::new(ca.client_config(alpn)));
+        let tls = connector.connect("localhost".try_into().unwrap(), tcp).await.unwrap();
+        assert_eq!(tls.get_ref().1.alpn_protocol(), Some(chosen.as_bytes()));
     }
 }
 

@@ -1,4 +1,4 @@
-//! How a server ends: requests are finished, tunnels have until the deadline.
+//! Shutdown of a server: requests complete, and tunnels may continue until the deadline.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::support::{Memory, RawClient, echo, within};
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// `/` waits to be released; `/tunnel` echoes bytes for as long as it is let.
+/// `/` waits for `release`; `/tunnel` echoes bytes until it is closed.
 fn app(arrived: &Arc<Notify>, release: &Arc<Notify>) -> Router {
     let (arrived, release) = (arrived.clone(), release.clone());
     let wait = async move || {
@@ -132,7 +132,7 @@ async fn a_request_that_does_not_end_is_cut_at_the_deadline() {
     let (arrived, drain) = (Arc::new(Notify::new()), Drain::new());
     let (memory, end) = Memory::serve(app(&arrived, &Arc::default()), |serve| serve.drain(drain.clone()));
     let mut client = memory.client().await;
-    // The second, pipelined one keeps hyper from looking at the socket.
+    // The pipelined second request keeps hyper from reading the socket.
     client.send(REQUEST.repeat(2)).await;
     arrived.notified().await;
     let began = Instant::now();

@@ -1,4 +1,4 @@
-//! `shutdown_signal` in a process of its own, which is sent the signals.
+//! `shutdown_signal` in a separate process, which receives the signals.
 
 use std::{convert::Infallible, net::SocketAddr, path::PathBuf, process::Stdio};
 
@@ -42,7 +42,7 @@ async fn a_signal_before_the_first_poll_is_not_lost() {
     assert_eq!(status.code(), Some(0), "{status}");
 }
 
-/// Signals the server in the middle of a request, twice; a second signal must not end it early.
+/// Sends the signal twice during a request. The second signal must not end the server early.
 async fn drains_on(signal: Signal, mut server: Server) {
     let mut client = RawClient::tcp(server.addr).await;
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab").await;
@@ -59,14 +59,14 @@ async fn drains_on(signal: Signal, mut server: Server) {
     assert_eq!(status.code(), Some(0), "{status}");
 }
 
-/// A server in a process of its own.
+/// A server in a separate process.
 struct Server {
     process: Child,
     lines: Lines<BufReader<ChildStdout>>,
     addr: SocketAddr,
-    /// Its process id in its own namespace.
+    /// Process id in the server's own namespace.
     own_id: u32,
-    /// Its process id in the namespace of the tests.
+    /// Process id in the namespace of the tests.
     id: Pid,
 }
 
@@ -102,7 +102,7 @@ async fn line(lines: &mut Lines<BufReader<ChildStdout>>, start: &str) -> String 
     within("a line of the child's output", found).await
 }
 
-/// A command that runs [`main`] of this file, through `launcher`.
+/// Returns a command that runs [`main`] of this file, through `launcher`.
 fn child(role: &str, launcher: &[&str]) -> Command {
     let this = std::env::current_exe().unwrap();
     let mut command = match launcher {
@@ -118,7 +118,7 @@ fn child(role: &str, launcher: &[&str]) -> Command {
     command
 }
 
-/// The command line that starts a program as process 1 of a PID namespace, if that is permitted here.
+/// Returns the command line that starts a program as process 1 of a PID namespace, if that is permitted.
 #[cfg(target_os = "linux")]
 async fn pid_namespace() -> Option<Vec<&'static str>> {
     let base = vec!["unshare", "--pid", "--fork", "--kill-child"];
@@ -160,7 +160,8 @@ async fn run() {
         drain.draining().await;
         println!("draining");
     });
-    // The name of the test stands at the head of the first line. `/proc` of the parent's namespace has the id there.
+    // The test harness prints the name of the test without a newline first. `/proc` belongs to the parent's namespace
+    // and so contains the parent's view of the id.
     println!("\nown id {}", std::process::id());
     let id = std::fs::read_link("/proc/self")
         .map_or_else(|_| std::process::id().to_string().into(), PathBuf::into_os_string);

@@ -1,4 +1,4 @@
-//! The child: this very binary, run again, and what a test needs to see of it.
+//! The child: this test binary, started again, and helpers to observe it.
 
 use std::{convert::Infallible, path::PathBuf, process, time::Duration};
 
@@ -24,18 +24,18 @@ use tower::{Layer, ServiceExt};
 
 use crate::support::within;
 
-/// Not a test: what a child does. Its environment says how it behaves:
+/// Not a test: runs the child. Environment variables control its behavior:
 ///
-/// * `CHILD_PORT` or `CHILD_SOCKET`: where it listens.
-/// * `CHILD_FAILS`: it says so and exits with this status, without listening.
-/// * `CHILD_WAITS`: it does not listen before this file is there.
-/// * `CHILD_ASKS`: it says to this unix socket which port it has, and goes on when it is answered.
-/// * `CHILD_CLINGS`: it does not end if it cannot have its port.
-/// * `CHILD_COUNTS`: `/third` counts in this file, and kills the first two children that it meets.
-/// * `CHILD_STAYS`: it ignores `TERM`.
-/// * `CHILD_VERIFIES`: it answers only what is signed with the key that it was given.
-/// * `CHILD_SPEAKS_HTTP2`: it does, too.
-/// * `CHILD_LINGERS`: it starts a `sleep` in its group, whose pid it writes to this file.
+/// * `CHILD_PORT` or `CHILD_SOCKET`: the address to listen on.
+/// * `CHILD_FAILS`: reports an error and exits with this status, without listening.
+/// * `CHILD_WAITS`: listens once this file exists.
+/// * `CHILD_ASKS`: sends its port to this unix socket, and continues after an answer.
+/// * `CHILD_CLINGS`: keeps running if its port is taken.
+/// * `CHILD_COUNTS`: `/third` counts in this file, and kills the first two children that it reaches.
+/// * `CHILD_STAYS`: ignores `TERM`.
+/// * `CHILD_VERIFIES`: answers only requests that are signed with the key it received.
+/// * `CHILD_SPEAKS_HTTP2`: accepts HTTP/2, too.
+/// * `CHILD_LINGERS`: starts a `sleep` in its process group, and writes its pid to this file.
 #[test]
 #[ignore = "what children run, of no use by itself"]
 fn main() {
@@ -46,7 +46,7 @@ fn main() {
     runtime.block_on(run());
 }
 
-#[expect(clippy::zombie_processes, reason = "what is left behind is what is tested")]
+#[expect(clippy::zombie_processes, reason = "the test needs a process that outlives its parent")]
 async fn run() {
     let var = |name: &str| std::env::var(name).ok();
     println!("\nhello from the child");
@@ -126,7 +126,7 @@ fn app() -> Router {
         )
 }
 
-/// Answered by the third child that it meets.
+/// Answered by the third child that receives the request.
 async fn third() -> &'static str {
     let file = std::env::var("CHILD_COUNTS").unwrap();
     let met = std::fs::read(&file).unwrap_or_default();
@@ -134,13 +134,13 @@ async fn third() -> &'static str {
     if met.len() < 2 { process::exit(3) } else { "answered" }
 }
 
-/// A first chunk, and never an end.
+/// Sends a first chunk, and never ends.
 async fn drips() -> Response<AxumBody> {
     let first = tokio_stream::once(Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"first"))));
     Response::new(AxumBody::new(StreamBody::new(first.chain(tokio_stream::pending()))))
 }
 
-/// Whatever it is sent, it sends back.
+/// Accepts an upgrade and echoes.
 async fn tunnel(mut request: Request<AxumBody>) -> Response<AxumBody> {
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
@@ -153,12 +153,12 @@ async fn tunnel(mut request: Request<AxumBody>) -> Response<AxumBody> {
     response.body(AxumBody::empty()).unwrap()
 }
 
-/// The command that runs [`main`], listening on a port.
+/// Returns the command that runs [`main`], listening on a port.
 pub fn command() -> Command {
     bare().env("CHILD_PORT", "__PORT__")
 }
 
-/// The same on a unix socket.
+/// Returns the command that runs [`main`], listening on a unix socket.
 pub fn on_socket() -> Command {
     bare().env("CHILD_SOCKET", "__SOCKET__")
 }
@@ -177,14 +177,20 @@ pub fn by(program: Command) -> Command {
     program.arg(std::env::current_exe().unwrap()).args(ARGS).env("CHILD", "1")
 }
 
+/// Returns the program and its arguments, as a configuration has them.
+pub fn argv() -> Vec<String> {
+    let this = std::env::current_exe().unwrap();
+    std::iter::once(this.to_str().unwrap()).chain(ARGS).map(str::to_owned).collect()
+}
+
 const ARGS: [&str; 5] = ["spawn::child::main", "--exact", "--ignored", "--nocapture", "--test-threads=1"];
 
-/// Failures that cost a test no time, and have no end.
+/// Returns a backoff with short delays and without a circuit breaker.
 pub fn quick() -> Backoff {
     Backoff::default().delays(Duration::from_millis(1), Duration::from_millis(20)).no_circuit_breaker()
 }
 
-/// A request for a path, its status and its body.
+/// Sends a `GET` and returns the status and the body.
 pub async fn get(app: &SpawnApp, path: &str) -> (u16, String) {
     let response = send(app, http::Method::GET, path, Body::empty()).await;
     let status = response.status().as_u16();
@@ -197,14 +203,14 @@ pub async fn send(app: &SpawnApp, method: http::Method, path: &str, body: Body) 
     within("a response", app.clone().oneshot(request)).await.unwrap()
 }
 
-/// The process id of the child that answers.
+/// Returns the process id of the child that answers.
 pub async fn pid(app: &SpawnApp) -> u32 {
     let (status, pid) = get(app, "/pid").await;
     assert_eq!(status, 200, "{pid}");
     pid.parse().unwrap()
 }
 
-/// The next event for which `wanted` is something.
+/// Waits for an event for which `wanted` returns a value.
 pub async fn event<T>(events: &mut Events, wanted: impl Fn(&Event) -> Option<T>) -> T {
     within("an event", async {
         loop {
@@ -221,7 +227,7 @@ pub async fn state(events: &mut Events, wanted: State) {
     event(events, |event| (*event == Event::State(wanted)).then_some(())).await;
 }
 
-/// Waits until the handle says so.
+/// Waits until `wanted` returns true for the status.
 pub async fn until(handle: &Handle, what: &'static str, wanted: impl Fn(&nexthop::spawn::Status) -> bool) {
     within(what, async {
         while !wanted(&handle.status()) {
@@ -231,18 +237,18 @@ pub async fn until(handle: &Handle, what: &'static str, wanted: impl Fn(&nexthop
     .await;
 }
 
-/// True if there is such a process, which may be a zombie.
+/// Returns true if the process exists, including zombies.
 pub fn exists(pid: u32) -> bool {
     std::path::Path::new(&format!("/proc/{pid}")).exists()
 }
 
-/// True if there is such a process, and it runs.
+/// Returns true if the process exists and is not a zombie.
 pub fn runs(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
-/// Waits until a process has gone.
+/// Waits until a process no longer exists.
 pub async fn gone(pid: u32) {
     within("the end of a process", async {
         while runs(pid) {
@@ -252,7 +258,7 @@ pub async fn gone(pid: u32) {
     .await;
 }
 
-/// A number in a file, once it is there.
+/// Waits for a file and returns the number in it.
 pub async fn number_in(file: &PathBuf) -> u32 {
     within("a file", async {
         loop {

@@ -1,4 +1,4 @@
-//! Children that a file describes.
+//! Children from configuration files.
 
 use http::Request;
 use http_body_util::BodyExt;
@@ -12,7 +12,7 @@ fn config(json: Value) -> SpawnAppConfig {
     serde_json::from_value(json).unwrap()
 }
 
-/// The child of the other tests, by a file.
+/// Returns the configuration of the tests' child, with additional keys.
 fn child(more: &Value) -> Value {
     let exe = std::env::current_exe().unwrap();
     let mut child = json!({

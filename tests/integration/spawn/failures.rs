@@ -1,4 +1,4 @@
-//! Children that fail, and what becomes of requests.
+//! Failures of children, and their effect on requests.
 
 use std::{
     collections::BTreeMap,
@@ -31,7 +31,7 @@ async fn a_child_that_fails_to_start_is_tried_again_and_then_given_up_for_a_whil
         Duration::from_secs(60),
         Duration::from_millis(300),
     );
-    // It fails until the file is there.
+    // The child fails until the file exists.
     let script = "test -e \"$GO\" || { echo oh no >&2; exit 7; }; exec \"$0\" \"$@\"";
     let exe = std::env::current_exe().unwrap();
     let go = directory.path().join("go");
@@ -46,7 +46,7 @@ async fn a_child_that_fails_to_start_is_tried_again_and_then_given_up_for_a_whil
     let error = response.extensions().get::<nexthop::Error>().unwrap();
     assert!(std::error::Error::source(error).unwrap().to_string().contains("exit status: 7"), "{error:?}");
     let body = response.into_body().collect().await.unwrap().to_bytes();
-    assert_eq!(body, "Service Unavailable\n", "nothing of the reason is for clients");
+    assert_eq!(body, "Service Unavailable\n", "clients do not receive the reason");
     let status = handle.status();
     assert_eq!((status.state, status.started), (State::Failed, 3));
     let exit = status.last_exit.unwrap();
@@ -54,7 +54,7 @@ async fn a_child_that_fails_to_start_is_tried_again_and_then_given_up_for_a_whil
     assert!(handle.output().iter().any(|line| line.text == "oh no"));
     state(&mut events, State::Failed).await;
 
-    // A probe after the pause: one attempt, which fails, and then one that does not.
+    // After the pause, a single probe starts: the first one fails, the next one succeeds.
     until(&handle, "the pause's end", |status| status.retry_in == Some(Duration::ZERO)).await;
     assert_eq!(get(&app, "/pid").await.0, 503);
     assert_eq!(handle.status().started, 4);
@@ -98,7 +98,7 @@ async fn the_request_that_meets_a_vanished_child_is_sent_to_the_next() {
     for _ in 0..5 {
         let first = pid(&app).await;
         kill(first, Signal::KILL);
-        // Whether its connection is seen to break first, or its end, or neither yet.
+        // The broken connection or the exit of the child may be detected first; the result is the same.
         assert_ne!(pid(&app).await, first);
     }
 }
@@ -128,7 +128,7 @@ async fn what_was_on_a_stream_of_http2_goes_to_the_next_child_too() {
     let first = pid(&app).await;
     for number in 0..8 {
         let app = app.clone();
-        // One asks for the end of all that share its connection, and is not to be repeated.
+        // `/exit/3` as a POST ends the child with all its connections, and must not be retried.
         let (method, path) = if number == 0 { (Method::POST, "/exit/3") } else { (Method::GET, "/pid") };
         tasks.spawn(async move { send(&app, method, path, Body::empty()).await.status().as_u16() });
     }
@@ -141,7 +141,7 @@ async fn what_was_on_a_stream_of_http2_goes_to_the_next_child_too() {
 #[tokio::test]
 async fn what_a_dying_child_has_not_answered_is_repeated_as_often_as_it_may_if_that_is_safe() {
     let builder = || SpawnApp::builder(child::command()).backoff(child::quick());
-    // It kills each child that it meets, and no more are started for it than that.
+    // The request kills each child that receives it; the number of retries is limited.
     for (app, method, deaths) in [
         (builder(), Method::GET, 4),
         (builder(), Method::POST, 1),
@@ -215,18 +215,18 @@ async fn a_body_that_a_dying_child_leaves_unfinished_does_not_look_whole() {
 async fn clients_of_a_child_that_is_killed_again_and_again_get_right_answers() {
     let clients = Clients::start(32, 3).await;
     for _ in 0..10 {
-        // Once each has had an answer of this child, none has met two deaths with one request.
+        // Once each client has received a response from the current child, no request can be affected by two kills.
         clients.each_is_answered().await;
         clients.kill_the_child();
     }
     let outcome = clients.finish().await;
-    assert!(outcome.lost.is_empty(), "{outcome:?}: what was safe to repeat was not repeated");
+    assert!(outcome.lost.is_empty(), "{outcome:?}: a retryable request was not retried");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes 20 seconds"]
 async fn clients_get_right_answers_for_twenty_seconds_of_kills() {
-    // Where a start takes as long as it is from one death to the next, a request may meet many.
+    // If a start takes as long as the interval between kills, one request may meet many of them.
     let clients = Clients::start(32, 100).await;
     let mut ticks = tokio::time::interval(Duration::from_millis(200));
     for _ in 0..100 {
@@ -235,10 +235,10 @@ async fn clients_get_right_answers_for_twenty_seconds_of_kills() {
     }
     let outcome = clients.finish().await;
     println!("{outcome:?}");
-    assert!(outcome.lost.is_empty(), "{outcome:?}: what was safe to repeat was not repeated");
+    assert!(outcome.lost.is_empty(), "{outcome:?}: a retryable request was not retried");
 }
 
-/// Clients that send one request after the other: three in four may be repeated.
+/// Clients that send requests in sequence; three of four requests are retryable.
 struct Clients {
     app: SpawnApp,
     tasks: tokio::task::JoinSet<Outcome>,
@@ -249,9 +249,9 @@ struct Clients {
 #[derive(Debug, Default)]
 struct Outcome {
     right: u32,
-    /// Not answered, and not to be repeated.
+    /// Number of failed requests that are not retryable.
     refused: u32,
-    /// Not answered though it might have been repeated: how many, by the reason.
+    /// Number of failed requests that are retryable, by reason.
     lost: BTreeMap<String, u32>,
 }
 
@@ -274,7 +274,7 @@ impl Clients {
         clients
     }
 
-    /// Waits until every client has begun two requests, and so had the answer to one that it began after this call.
+    /// Waits until every client has completed a request that it started after this call.
     async fn each_is_answered(&self) {
         let before: Vec<_> = self.answers.iter().map(|count| count.load(SeqCst)).collect();
         within("answers", async {
@@ -289,7 +289,7 @@ impl Clients {
         let status = self.app.handle().status();
         let pid = status.children.iter().find_map(|child| child.pid);
         if let Some(pid) = pid.and_then(|pid| rustix::process::Pid::from_raw(pid.try_into().unwrap())) {
-            // An error: it was reaped in this moment.
+            // An error means that the child was reaped at this moment.
             let _ = rustix::process::kill_process(pid, Signal::KILL);
         }
     }
@@ -315,10 +315,10 @@ impl Outcome {
         match response.status().as_u16() {
             200 => match response.into_body().collect().await {
                 Ok(body) => {
-                    assert_eq!(body.to_bytes(), text, "somebody else's answer");
+                    assert_eq!(body.to_bytes(), text, "the response of another request");
                     self.right += 1;
                 }
-                // It had begun.
+                // The response had started.
                 Err(_) => self.refused += 1,
             },
             502 | 503 if safe => {

@@ -1,4 +1,4 @@
-//! Several children at once, and the next ones in place of the last.
+//! Replicas and reloads: several children at once, and new children in place of old ones.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -34,7 +34,7 @@ async fn requests_go_to_the_replica_with_the_fewest() {
     handle.start().await.unwrap();
     until(&handle, "all replicas", |status| status.children.iter().all(|child| child.state == State::Ready)).await;
     for _ in 0..3 {
-        // Its answer is for ever on its way, and counts.
+        // The response never ends, so it counts as in flight.
         let response = send(&app, Method::GET, "/drips", Body::empty()).await;
         open.push(response);
     }
@@ -81,7 +81,7 @@ async fn a_reload_hands_over_between_two_requests_and_lets_open_ones_finish() {
     assert!(draining.into_iter().any(|child| child.state == State::Draining && child.in_flight == 1));
     drop(open);
     until(&handle, "the old ones' end", |status| status.children.iter().all(|child| child.generation == 2)).await;
-    // It was ready once, and has been ever since.
+    // The app became ready once and stayed ready.
     handle.shut_down().await.unwrap();
     let mut states = Vec::new();
     while states.last() != Some(&State::Stopped) {
@@ -95,7 +95,7 @@ async fn a_reload_hands_over_between_two_requests_and_lets_open_ones_finish() {
 async fn a_reload_that_fails_leaves_the_old_generation_where_it_is() {
     let directory = tempfile::tempdir().unwrap();
     let once = directory.path().join("once");
-    // The first one starts, the second one does not.
+    // The first child starts, the second one fails.
     let script = "test -e \"$ONCE\" && exit 5; : > \"$ONCE\"; exec \"$0\" \"$@\"";
     let command = nexthop::spawn::Command::new("sh").args(["-c", script]).arg(std::env::current_exe().unwrap());
     let command = command.args(["spawn::child::main", "--exact", "--ignored", "--nocapture"]);
@@ -107,7 +107,7 @@ async fn a_reload_that_fails_leaves_the_old_generation_where_it_is() {
     event(&mut events, |event| matches!(event, Event::ReloadFailed { .. }).then_some(())).await;
     assert_eq!(pid(&app).await, first);
     assert_eq!((handle.status().generation, handle.status().restarts), (1, 0));
-    // Nor is it held against the next.
+    // The failure does not affect later reloads.
     std::fs::remove_file(once).unwrap();
     within("the reload", handle.reload()).await.unwrap();
     assert_ne!(pid(&app).await, first);
@@ -177,7 +177,7 @@ async fn no_request_meets_a_connection_to_a_dead_child() {
         let mut events = app.handle().events();
         kill(dead, Signal::KILL);
         exited(&mut events).await;
-        // One that cannot be repeated, so that a lost connection would show.
+        // A POST is not retried, so a lost connection would be visible.
         assert_eq!(send(&app, Method::POST, "/echo", Body::from("once")).await.status(), 200);
     }
 }

@@ -1,4 +1,4 @@
-//! What a child is given: a secret, a user, limits.
+//! Settings that a child receives: a secret, a user and limits.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ async fn each_child_has_another_secret_which_its_user_alone_can_read() {
         assert_eq!(mode & 0o777, 0o600);
         secrets.push(std::fs::read_to_string(&path).unwrap());
         within("the restart", app.handle().restart()).await.unwrap();
-        assert!(!std::path::Path::new(&path).exists(), "left behind");
+        assert!(!std::path::Path::new(&path).exists(), "the file was not removed");
     }
     assert_ne!(secrets[0], secrets[1]);
     assert!(!format!("{app:?}").contains(secrets[1].trim()));
@@ -64,7 +64,7 @@ fn a_secret_file_without_signing_is_a_mistake() {
     assert!(SpawnApp::builder(command).sign_requests().build().is_ok());
 }
 
-/// Serves nothing; what it prints is looked at.
+/// Runs a command that serves nothing, and returns its output.
 async fn printed(command: Command) -> Vec<String> {
     let app = SpawnApp::builder(command).start_timeout(Duration::from_secs(5)).build().unwrap();
     within("the start", app.handle().start()).await.unwrap_err();
@@ -88,7 +88,7 @@ async fn it_runs_where_and_as_whom_it_is_told() {
     let command = Command::shell("pwd; echo \"$HOME\"").env("PORT", "__PORT__").current_dir("/").env_remove("HOME");
     assert_eq!(printed(command).await, ["/", ""]);
     if !rustix::process::geteuid().is_root() {
-        eprintln!("not run: only root can become somebody else");
+        eprintln!("not run: only root can change the user");
         return;
     }
     let script = "id -u; id -g; id -G; ls -ldn \"${SOCKET%/*}\" | cut -c1-10; : > \"$SOCKET\" && echo written";
@@ -108,7 +108,7 @@ async fn a_child_that_fills_both_pipes_is_not_held_up() {
 
 #[tokio::test]
 async fn a_pipe_that_somebody_else_keeps_open_holds_up_nobody() {
-    // It leaves the group.
+    // The process leaves the process group.
     let script = "setsid sh -c 'echo $$; exec sleep 60' & sleep 0.1; exit 4";
     let app = SpawnApp::builder(Command::shell(script).env("PORT", "__PORT__")).build().unwrap();
     within("the failure", app.handle().start()).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! A child for each host.
+//! One child per host.
 
 use std::sync::{
     Arc,
@@ -104,5 +104,5 @@ async fn a_mistake_in_one_app_is_that_apps_alone() {
     assert_eq!(get(&app, "bad.example", "/pid").await.0, 500);
     assert_eq!(get(&app, "good.example", "/pid").await.0, 200);
     assert_eq!(get(&app, "good.example", "/pid").await.0, 200);
-    assert_eq!(asked.load(SeqCst), 2, "asked for what there is");
+    assert_eq!(asked.load(SeqCst), 2, "the factory was called for an existing child");
 }

@@ -1,4 +1,4 @@
-//! From the first request to a child that serves.
+//! Starting a child: from the first request to the first response.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,6 +6,7 @@ use http::{Method, Request};
 use http_body_util::BodyExt;
 use nexthop::{
     Body, ConfigError,
+    app::HostHeader,
     spawn::{Command, Event, ListenMode, PortAnnouncement, Ready, SpawnApp, State},
 };
 use tower::ServiceExt;
@@ -59,6 +60,30 @@ async fn a_child_is_reached_by_a_socket_in_a_directory_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_child_on_a_unix_socket_gets_the_clients_host_and_one_on_a_port_its_address() {
+    let by_config: nexthop::config::SpawnAppConfig = {
+        let argv = child::argv();
+        let env = ["CHILD=1", "CHILD_SOCKET=__SOCKET__"];
+        serde_json::from_value(serde_json::json!({"command": argv, "env": env})).unwrap()
+    };
+    let replaced = SpawnApp::builder(child::on_socket()).proxy(|proxy| proxy.host(HostHeader::Replace));
+    for (app, host) in [
+        (SpawnApp::builder(child::on_socket()).build().unwrap(), "\"www.example.com:8443\""),
+        (by_config.build().unwrap(), "\"www.example.com:8443\""),
+        (replaced.build().unwrap(), "\"localhost\""),
+        (SpawnApp::builder(child::command()).build().unwrap(), "\"127.0.0.1:"),
+    ] {
+        let request = Request::get("/fields").header("host", "www.example.com:8443").body(Body::empty()).unwrap();
+        let response = within("the answer", app.oneshot(request)).await.unwrap();
+        let fields = response.into_body().bytes(10_000).await.unwrap();
+        let fields = String::from_utf8_lossy(&fields);
+        assert!(fields.contains(&format!("\"host\": {host}")), "{fields}");
+        assert!(fields.contains("\"x-forwarded-host\": \"www.example.com:8443\""), "{fields}");
+        assert!(fields.contains("\"x-forwarded-proto\": \"http\""), "{fields}");
+    }
+}
+
+#[tokio::test]
 async fn requests_wait_for_the_log_line_that_says_ready() {
     let app = SpawnApp::builder(child::command()).ready(Ready::line("listening on port")).build().unwrap();
     pid(&app).await;
@@ -76,7 +101,10 @@ async fn a_status_out_of_range_is_not_ready() {
         .build()
         .unwrap();
     let error = within("the start", never.handle().start()).await.unwrap_err();
-    assert!(std::error::Error::source(&error).unwrap().to_string().contains("not ready within the start timeout"), "{error:?}");
+    assert!(
+        std::error::Error::source(&error).unwrap().to_string().contains("not ready within the start timeout"),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
@@ -94,7 +122,7 @@ async fn a_function_can_say_when_it_is_ready() {
     assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 4);
 }
 
-/// Takes the inherited socket, or another one, in a few lines.
+/// Uses the inherited socket, or opens another one.
 const PYTHON: &str = r#"
 import http.server, os, socket, sys
 class Handler(http.server.BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-//! Children end: idle, told to, or with this process.
+//! Stopping children: when idle, on request, and with this process.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ async fn an_idle_child_is_stopped_and_the_next_request_starts_another() {
     assert_ne!(pid(&app).await, first);
 }
 
-/// Longer than the children above live idle.
+/// Waits longer than the idle timeout of the children above.
 async fn idle_time_passes() {
     let other = idle(60);
     let mut events = other.handle().events();
@@ -89,7 +89,7 @@ async fn a_request_that_comes_while_the_child_is_stopped_waits_for_a_fresh_start
     let second = pid(&app).await;
     assert_ne!(second, first);
     stop.await.unwrap().unwrap();
-    assert!(!exists(first), "the old one went first, though it had to be killed");
+    assert!(!exists(first), "the old child was not reaped");
 }
 
 #[tokio::test]
@@ -97,7 +97,7 @@ async fn no_request_falls_between_idleness_and_a_stop() {
     let app = SpawnApp::builder(child::on_socket()).idle_timeout(Duration::from_millis(1)).build().unwrap();
     for pause in 0..60 {
         pid(&app).await;
-        // Now and then the child is about to be stopped, at each step of that.
+        // The pauses vary, so that requests meet each step of a stop.
         tokio::time::sleep(Duration::from_micros(pause * 250)).await;
     }
     assert!(app.handle().status().started > 1);
@@ -122,7 +122,7 @@ async fn a_drain_has_an_end() {
     let mut body = send(&app, Method::GET, "/drips", Body::empty()).await.into_body();
     body.frame().await.unwrap().unwrap();
     within("the stop", app.handle().stop()).await.unwrap();
-    assert!(within("the end", body.frame()).await.unwrap().is_err(), "a body that was cut is not whole");
+    assert!(within("the end", body.frame()).await.unwrap().is_err(), "a truncated body must not appear complete");
 }
 
 #[tokio::test]
@@ -235,7 +235,7 @@ async fn starts_and_stops(times: u32) {
     }
     assert_eq!(handle.status().started, u64::from(times));
     let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().count();
-    assert!(descriptors < 400, "{descriptors} descriptors are open");
+    assert!(descriptors < 400, "{descriptors} file descriptors are open");
 }
 
 #[test]
@@ -247,7 +247,7 @@ fn a_child_ends_with_the_runtime() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         gone(first).await;
-        // The service outlived its supervisor, and gets another one.
+        // The service outlived its supervisor and starts another one.
         assert_ne!(pid(&app).await, first);
         app.handle().shut_down().await.unwrap();
     });
@@ -271,7 +271,7 @@ async fn a_child_ends_with_this_process_however_that_ends() {
     }
 }
 
-/// This binary once more, as a program that has a child.
+/// Returns a command that runs this binary as a program with a child.
 fn parent(end: &str, file: &std::path::Path) -> tokio::process::Command {
     let mut command = tokio::process::Command::new(std::env::current_exe().unwrap());
     command.args(["spawn::stop::a_parent", "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
@@ -287,13 +287,13 @@ fn a_parent() {
     let file = std::env::var("PARENT_FILE").unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        // It ignores TERM, so that somebody has to do more.
+        // The child ignores TERM, so it must be killed.
         let command = child::command().env("CHILD_STAYS", "1").env("CHILD_LINGERS", file);
         let app = SpawnApp::builder(command).stop_timeout(Duration::from_millis(200)).build().unwrap();
         pid(&app).await;
         match end.as_str() {
             "return" => {}
-            "panic" => panic!("as it was told"),
+            "panic" => panic!("panic on purpose"),
             _ => std::future::pending().await,
         }
     });

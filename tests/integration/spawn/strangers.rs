@@ -1,4 +1,4 @@
-//! Others who listen where a child should.
+//! Other programs that listen on a child's address.
 
 use std::io::Read;
 
@@ -32,7 +32,7 @@ async fn a_stranger_at_the_port_gets_no_request() {
     assert!(!seen.is_finished());
     app.handle().shut_down().await.unwrap();
 
-    // Without the proof, it is a child like any other.
+    // Without the check, the listener is accepted as a child.
     let lax = SpawnApp::builder(command()).listen(ListenMode::Announced(report)).dangerous_accept_any_listener();
     let lax = lax.build().unwrap();
     within("the start", lax.handle().start()).await.unwrap();
@@ -40,7 +40,7 @@ async fn a_stranger_at_the_port_gets_no_request() {
 
 #[tokio::test]
 async fn a_port_that_somebody_else_was_quicker_to_take_is_another_at_the_next_start() {
-    // Without its port, a child ends, or it does not.
+    // A child that cannot bind its port exits, or keeps running.
     for clings in [false, true] {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("asks");

@@ -11,19 +11,19 @@ use http::HeaderMap;
 use http_body::Frame;
 use tokio::sync::mpsc;
 
-/// A body of unknown length: ends when its [`Feed`] is dropped.
+/// A body of unknown length, which ends when its [`Feed`] is dropped.
 pub struct Fed(mpsc::Receiver<io::Result<Frame<Bytes>>>);
 
-/// The other end of a [`Fed`] body.
+/// The sender of a [`Fed`] body.
 pub struct Feed(mpsc::Sender<io::Result<Frame<Bytes>>>);
 
-/// A body and the end that feeds it. One frame fits between them.
+/// Returns a body and its sender, with room for one frame.
 pub fn fed() -> (Feed, Fed) {
     let (feed, body) = mpsc::channel(1);
     (Feed(feed), Fed(body))
 }
 
-/// A body of these pieces, of unknown length.
+/// Returns a body of unknown length with these frames.
 pub fn pieces(pieces: &[&'static str]) -> Fed {
     let (feed, body) = mpsc::channel(pieces.len().max(1));
     for piece in pieces {
@@ -33,7 +33,7 @@ pub fn pieces(pieces: &[&'static str]) -> Fed {
 }
 
 impl Feed {
-    /// False if nobody reads any more.
+    /// Sends a frame. Returns false if the body was dropped.
     pub async fn data(&self, bytes: impl Into<Bytes>) -> bool {
         self.0.send(Ok(Frame::data(bytes.into()))).await.is_ok()
     }
@@ -42,12 +42,12 @@ impl Feed {
         self.0.send(Ok(Frame::trailers(trailers))).await.is_ok()
     }
 
-    /// True while a frame waits to be taken.
+    /// Returns true while a frame waits to be read.
     pub fn is_full(&self) -> bool {
         self.0.capacity() == 0
     }
 
-    /// Breaks the body off.
+    /// Ends the body with an error.
     pub async fn fail(self, why: &'static str) {
         let _ = self.0.send(Err(io::Error::other(why))).await;
     }

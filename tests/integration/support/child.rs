@@ -1,4 +1,4 @@
-//! Programs that a test starts: the examples, found beside the test's own executable.
+//! Programs that a test starts: the examples, located beside the test binary.
 
 use std::{path::PathBuf, process::Stdio};
 
@@ -9,7 +9,7 @@ use tokio::{
 
 use super::within;
 
-/// A running example; killed when dropped.
+/// A running example, which is killed when dropped.
 pub struct Example {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -22,19 +22,21 @@ impl Example {
         Self { child, lines }
     }
 
-    /// Its process.
+    /// Returns the process id.
     #[track_caller]
     pub fn id(&self) -> u32 {
-        self.child.id().expect("it ended")
+        self.child.id().expect("the example has ended")
     }
 
-    /// The next line that it prints.
+    /// Returns the next line that the example prints.
     #[track_caller]
     pub fn line(&mut self) -> impl Future<Output = String> + '_ {
-        within("a line of the example's output", async { self.lines.next_line().await.unwrap().expect("it ended") })
+        within("a line of the example's output", async {
+            self.lines.next_line().await.unwrap().expect("the example has ended")
+        })
     }
 
-    /// Runs one that ends by itself: what it printed. Fails if it fails.
+    /// Runs an example to its end and returns its output. Fails if the example fails.
     #[track_caller]
     pub fn run(name: &str, args: &[&str]) -> impl Future<Output = String> {
         let child = command(name, args, &[]).spawn().unwrap();
@@ -53,7 +55,8 @@ fn command(name: &str, args: &[&str], env: &[(&str, &str)]) -> Command {
     command
 }
 
-/// `target/PROFILE/examples/NAME`, which `cargo test` builds together with `target/PROFILE/deps/integration-HASH`.
+/// Returns `target/PROFILE/examples/NAME`, which `cargo test` builds together with
+/// `target/PROFILE/deps/integration-HASH`.
 fn executable(name: &str) -> PathBuf {
     let this = std::env::current_exe().unwrap();
     let path =

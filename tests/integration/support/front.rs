@@ -1,4 +1,4 @@
-//! Any tower service behind a real server on port 0.
+//! Any tower service on a real server, on a free port.
 
 use std::net::SocketAddr;
 
@@ -16,14 +16,15 @@ use tower::Service;
 
 use super::{RawClient, RawResponse, Tasks};
 
-/// A running server; stops when dropped, and raises the panics of its tasks again.
+/// A running server. Dropping it stops the server and propagates panics of its tasks.
 pub struct Front {
     pub addr: SocketAddr,
     tasks: Tasks,
 }
 
 impl Front {
-    /// Serves with hyper-util alone: HTTP/1.1 with upgrades and HTTP/2, no extension but the acceptor's none.
+    /// Serves with hyper-util alone: HTTP/1.1 with upgrades and HTTP/2, without the extensions that `nexthop::serve`
+    /// inserts.
     pub async fn hyper<S, ResB>(service: S) -> Self
     where
         S: Service<Request<Incoming>, Response = Response<ResB>> + Clone + Send + Sync + 'static,
@@ -49,7 +50,7 @@ impl Front {
         front
     }
 
-    /// Serves with `nexthop::serve`, as it comes.
+    /// Serves with `nexthop::serve` and its defaults.
     pub async fn serve<S, ResB>(service: S) -> Self
     where
         S: Service<Request<Incoming>, Response = Response<ResB>> + Clone + Send + 'static,
@@ -62,7 +63,7 @@ impl Front {
         Self::serve_with(service, |serve| serve).await
     }
 
-    /// Serves with `nexthop::serve` and settings.
+    /// Serves with `nexthop::serve` and other settings.
     pub async fn serve_with<S, ResB>(
         service: S,
         settings: impl FnOnce(Serve<TcpListener, S>) -> Serve<TcpListener, S>,
@@ -84,19 +85,19 @@ impl Front {
         front
     }
 
-    /// A client of its own, connected.
+    /// Connects a new client.
     pub async fn client(&self) -> RawClient {
         RawClient::tcp(self.addr).await
     }
 
-    /// One request on a connection of its own, and its response.
+    /// Sends one request on a new connection and returns the response.
     #[track_caller]
     pub fn exchange(&self, request: impl AsRef<[u8]>) -> impl Future<Output = RawResponse> {
         let addr = self.addr;
         super::within("an exchange", async move { RawClient::tcp(addr).await.exchange(request).await })
     }
 
-    /// `http://ADDR` and `path_and_query`.
+    /// Returns `http://ADDR` followed by `path_and_query`.
     pub fn url(&self, path_and_query: &str) -> String {
         format!("http://{}{path_and_query}", self.addr)
     }

@@ -1,4 +1,4 @@
-//! What this thread logs.
+//! The log output of this thread.
 
 use std::{
     io,
@@ -7,12 +7,12 @@ use std::{
 
 use tracing::subscriber::DefaultGuard;
 
-/// The lines of the log from here on, as `tracing_subscriber::fmt` prints them.
+/// Lines of the log, as `tracing_subscriber::fmt` prints them.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// It is kept while the guard is.
+    /// Starts to capture the log, until the guard is dropped.
     pub fn start() -> (Self, DefaultGuard) {
         let log = Self::default();
         let writer = log.clone();

@@ -1,4 +1,4 @@
-//! An application that shows what reached it through a layer.
+//! An application that returns the request it received through a layer.
 
 use std::{
     convert::Infallible,
@@ -14,7 +14,7 @@ use nexthop::{
 };
 use tower::{Layer, ServiceExt};
 
-/// What the application was given.
+/// A request as the application received it.
 pub struct Saw {
     pub parts: request::Parts,
     pub body: Result<Vec<u8>, Error>,
@@ -22,14 +22,14 @@ pub struct Saw {
 
 impl Saw {
     pub fn origin(&self) -> &OriginalRequest {
-        self.parts.extensions.get().expect("every admitted request has an origin")
+        self.parts.extensions.get().expect("every admitted request has an OriginalRequest")
     }
 
     pub fn client(&self) -> Option<String> {
         self.origin().client().map(|ip| ip.to_string())
     }
 
-    /// The lines of a field, joined by `|`.
+    /// Returns the values of all lines of a header, joined by `|`.
     pub fn header(&self, name: &str) -> Option<String> {
         let lines: Vec<_> =
             self.parts.headers.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
@@ -37,7 +37,8 @@ impl Saw {
     }
 }
 
-/// Sends a request through the layer: what the application saw, or the status and the error of the refusal.
+/// Sends a request through the layer. Returns the request that the application received, or the status and the error of
+/// the refusal.
 pub async fn through(layer: &ProxyMiddleware, request: Request<Body>) -> Result<Saw, (u16, Error)> {
     let (seen, mut sight) = tokio::sync::mpsc::channel(1);
     let app = tower::service_fn(move |request: Request<Body>| {
@@ -45,7 +46,7 @@ pub async fn through(layer: &ProxyMiddleware, request: Request<Body>) -> Result<
         async move {
             let (parts, body) = request.into_parts();
             let body = body.collect().await.map(|body| body.to_bytes().to_vec());
-            assert!(seen.send(Saw { parts, body }).await.is_ok(), "the test waits for one request");
+            assert!(seen.send(Saw { parts, body }).await.is_ok(), "the application receives one request only");
             Ok::<_, Infallible>(Response::new(Body::empty()))
         }
     });
@@ -56,14 +57,15 @@ pub async fn through(layer: &ProxyMiddleware, request: Request<Body>) -> Result<
             Ok(saw)
         }
         Err(_) => {
-            let error = response.extensions().get::<Error>().expect("a refusal tells outer layers why").clone();
+            let error =
+                response.extensions().get::<Error>().expect("a refusal inserts its error for outer layers").clone();
             assert_eq!(response.status(), error.status());
             Err((response.status().as_u16(), error))
         }
     }
 }
 
-/// A request on a socket whose peer is `peer`: an address, `uid:N`, or empty for an acceptor that names nobody.
+/// Returns a request on a socket whose peer is `peer`: an address, `uid:N`, or empty if the peer is unknown.
 pub fn request(peer: &str, uri: &str, fields: &[(&str, &str)]) -> Request<Body> {
     let mut request = Request::get(uri);
     if !fields.iter().any(|(name, _)| *name == "host") {
@@ -80,12 +82,12 @@ pub fn request(peer: &str, uri: &str, fields: &[(&str, &str)]) -> Request<Body> 
     request.body(Body::empty()).unwrap()
 }
 
-/// The same, with the outcome.
+/// Sends such a request through the layer, as [`through`] does, without the error of a refusal.
 pub async fn ask(layer: &ProxyMiddleware, peer: &str, uri: &str, fields: &[(&str, &str)]) -> Result<Saw, u16> {
     through(layer, request(peer, uri, fields)).await.map_err(|(status, _)| status)
 }
 
-/// The same, which must be admitted.
+/// Sends such a request through the layer, which must admit it.
 #[track_caller]
 pub fn admitted(layer: &ProxyMiddleware, peer: &str, uri: &str, fields: &[(&str, &str)]) -> impl Future<Output = Saw> {
     let at = std::panic::Location::caller();

@@ -1,14 +1,16 @@
-//! Upstreams, clients and fronts for the tests: those of [`nexthop::testkit`], and what only our own tests need.
+//! Upstreams, clients and servers for the tests: those of [`nexthop::testkit`], and helpers for the tests of this crate
+//! only.
 //!
 //! * [`body`]: bodies fed frame by frame.
 //! * [`child`]: programs that a test starts.
-//! * [`front`]: [`Front`], any tower service behind a real server on port 0.
-//! * [`log`]: what is logged.
-//! * [`mock`]: an application that shows what reached it through a layer.
-//! * [`tls`]: a certificate authority of the test's own.
-//! * [`turns`]: work that is given up after so many turns.
+//! * [`front`]: [`Front`], any tower service on a real server, on a free port.
+//! * [`log`]: captures the log.
+//! * [`mock`]: an application that returns the request it received through a layer.
+//! * [`ntlm`]: an upstream that authenticates connections.
+//! * [`tls`]: a certificate authority for tests.
+//! * [`turns`]: work that is dropped after a number of polls.
 //!
-//! What fails in a background task fails the test: `Drop` raises its panic again.
+//! A panic in a background task fails the test: `Drop` propagates it.
 
 #![allow(dead_code, unreachable_pub, unused_imports)] // each test file uses its share
 
@@ -17,6 +19,7 @@ pub mod child;
 pub mod front;
 pub mod log;
 pub mod mock;
+pub mod ntlm;
 pub mod tls;
 pub mod turns;
 
@@ -37,17 +40,17 @@ pub use nexthop::testkit::{
     within, within_limit,
 };
 
-/// What every stream is.
+/// The trait of byte streams.
 pub mod wire {
     pub use nexthop::net::ByteStream as Wire;
 }
 
-/// Answers every request with what it saw, as JSON.
+/// Answers every request with the request as received, in JSON.
 pub fn echo() -> Router {
     Router::new().fallback_service(testkit::echo())
 }
 
-/// Sends a request as a client, from a connection of the pool or a new one.
+/// Sends a request on a pooled or a new connection.
 #[track_caller]
 pub fn send<B>(proxy: &ExactProxy, request: Request<B>) -> impl Future<Output = Result<Response<Body>, Error>> + use<B>
 where
@@ -57,7 +60,7 @@ where
     within("a response", proxy.clone().oneshot(request))
 }
 
-/// Reads a response's body, as far as it goes, and says how it ends.
+/// Reads the body of a response. Returns its bytes and its result.
 #[track_caller]
 pub fn read(response: Response<Body>) -> impl Future<Output = (Vec<u8>, Result<(), Error>)> {
     let mut body = response.into_body();
@@ -73,7 +76,7 @@ pub fn read(response: Response<Body>) -> impl Future<Output = (Vec<u8>, Result<(
     })
 }
 
-/// Sends a request and reads its response: the status and the whole body.
+/// Sends a request and returns the status and the body of its response.
 #[track_caller]
 pub fn fetch<B>(proxy: &ExactProxy, request: Request<B>) -> impl Future<Output = (u16, String)> + use<B>
 where
@@ -86,17 +89,17 @@ where
         let response = response.await.unwrap_or_else(|error| panic!("{at}: no response: {error:?}"));
         let status = response.status().as_u16();
         let (bytes, end) = read(response).await;
-        end.unwrap_or_else(|error| panic!("{at}: the body broke off: {error:?}"));
+        end.unwrap_or_else(|error| panic!("{at}: reading the body failed: {error:?}"));
         (status, String::from_utf8(bytes).unwrap())
     }
 }
 
-/// A `GET` without fields.
+/// Returns a `GET` request without headers.
 pub fn get(url: impl AsRef<str>) -> Request<Body> {
     Request::get(url.as_ref()).body(Body::empty()).unwrap()
 }
 
-/// A `POST` of a body.
+/// Returns a `POST` request with a body.
 pub fn post(url: impl AsRef<str>, body: impl Into<Body>) -> Request<Body> {
     Request::post(url.as_ref()).body(body.into()).unwrap()
 }

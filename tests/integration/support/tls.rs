@@ -1,4 +1,4 @@
-//! A certificate authority of the test's own.
+//! A certificate authority for tests.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, PrivateKeyDer},
 };
 
-/// Made anew for each test; trusted by nobody but those who are given [`TestCa::root`].
+/// Created for each test; trusted only by clients that use [`TestCa::root`].
 pub struct TestCa(CertifiedIssuer<'static, KeyPair>);
 
 impl TestCa {
@@ -19,17 +19,17 @@ impl TestCa {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// Its own certificate.
+    /// Returns the CA's own certificate.
     pub fn root(&self) -> CertificateDer<'static> {
         self.0.der().clone()
     }
 
-    /// The same in PEM.
+    /// Returns the CA's own certificate in PEM.
     pub fn root_pem(&self) -> String {
         self.0.pem()
     }
 
-    /// A certificate for `names` (host names and addresses) with its key.
+    /// Issues a certificate for `names` (host names and addresses), with its key.
     pub fn leaf(&self, names: &[&str]) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
         let key = KeyPair::generate().unwrap();
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
@@ -37,17 +37,17 @@ impl TestCa {
         (leaf.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).unwrap())
     }
 
-    /// A certificate as `params` say, for `key`.
+    /// Issues a certificate with `params` for `key`.
     pub fn sign(&self, params: &CertificateParams, key: &KeyPair) -> CertificateDer<'static> {
         params.signed_by(key, &self.0).unwrap().der().clone()
     }
 
-    /// The same in PEM.
+    /// Issues a certificate with `params` for `key`, in PEM.
     pub fn sign_pem(&self, params: &CertificateParams, key: &KeyPair) -> String {
         params.signed_by(key, &self.0).unwrap().pem()
     }
 
-    /// A server for `localhost` and 127.0.0.1.
+    /// Returns the configuration of a server for `localhost` and 127.0.0.1.
     pub fn server_config(&self, alpn: &[&str]) -> ServerConfig {
         let (leaf, key) = self.leaf(&["localhost", "127.0.0.1"]);
         let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
@@ -56,7 +56,7 @@ impl TestCa {
         config
     }
 
-    /// A client that trusts this authority alone.
+    /// Returns the configuration of a client that trusts this CA only.
     pub fn client_config(&self, alpn: &[&str]) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(self.root()).unwrap();
@@ -73,7 +73,7 @@ impl nexthop::testkit::ServerTls for TestCa {
     }
 }
 
-/// Named, never the process's default one.
+/// Returns an explicit provider, so that tests do not depend on the process's default.
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }

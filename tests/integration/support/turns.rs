@@ -1,4 +1,4 @@
-//! Work that is given up after so many turns, over connections that make everybody wait for every few bytes.
+//! Work that is dropped after a number of polls, on connections that return `Pending` every few bytes.
 
 use std::{
     collections::VecDeque,
@@ -17,11 +17,11 @@ use http_body::Frame;
 use nexthop::net::{ByteStream, Connect, Connecting, Destination};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Polls `work` in so many turns of a task, whether it asked for them or not, and drops it at the end of the last one if it has not come to
-/// its end. On a runtime of one thread, every other task that is awake has a turn in between.
+/// Polls `work` up to `turns` times in a task, whether its waker was called or not, and drops it after the last poll if
+/// it is not complete. On a single-threaded runtime, every other woken task is polled once between two polls.
 ///
 /// # Panics
-/// As the work does.
+/// If `work` panics.
 pub async fn for_turns<F>(turns: usize, work: F) -> Option<F::Output>
 where
     F: Future<Output: Send> + Send + 'static,
@@ -48,7 +48,7 @@ where
     tokio::spawn(task).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
-/// Lets every other task that is awake have its turn. tokio's own `yield_now` lets them go on until all of them wait.
+/// Lets every other woken task be polled once. tokio's own `yield_now` lets them run until all of them are pending.
 pub async fn turn() {
     let mut waited = false;
     std::future::poll_fn(|cx| {
@@ -61,8 +61,8 @@ pub async fn turn() {
     .await;
 }
 
-/// The connections of another connector, each of which takes and gives so many bytes at a time, and only who asks for a second time; a
-/// connection is only there after several turns, too. Counts those that are open.
+/// Wraps the connections of another connector in [`Reluctantly`], and counts those that are open. Connecting takes
+/// several polls, too.
 #[derive(Clone)]
 pub struct Reluctant {
     inner: Arc<dyn Connect>,
@@ -107,7 +107,7 @@ impl Drop for Open {
     }
 }
 
-/// A stream that takes and gives so many bytes at a time, and only who asks for a second time.
+/// A stream that reads and writes at most `bytes` at a time, and returns `Pending` on every first attempt.
 pub struct Reluctantly<S> {
     io: S,
     bytes: usize,
@@ -126,7 +126,7 @@ impl<S> Reluctantly<S> {
     }
 }
 
-/// True for who has asked before. Who only looks, and is not to be woken, is told the truth.
+/// Returns true on the second attempt. A poll with a no-op waker, which only probes the state, succeeds at once.
 fn gives_in(asked: &mut bool, cx: &Context<'_>) -> bool {
     let before = std::mem::replace(asked, true) || cx.waker().will_wake(Waker::noop());
     if !before {
@@ -172,7 +172,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Reluctantly<S> {
     }
 }
 
-/// A body of unknown length that has each of its frames for who asks for a second time.
+/// A body of unknown length that returns `Pending` before each of its frames.
 pub struct Dripping {
     pieces: VecDeque<&'static str>,
     trailers: Option<HeaderMap>,

@@ -1,4 +1,5 @@
-//! Nothing is buffered beyond a few buffers, whoever is slow. Streams in memory, so that every buffer is known.
+//! Backpressure: memory is limited by a few buffers, whichever side is slow. In-memory streams make the size of every
+//! buffer known.
 
 use std::{
     convert::Infallible,
@@ -19,7 +20,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::support::{InMemory, Memory, RawClient, body::fed, get, send};
 
-/// An upstream that sends `head` and then a body without end; counts what was taken of it.
+/// Starts an upstream that sends `head` and then an endless body; counts the bytes it has sent.
 fn endless(head: &'static str) -> (InMemory, Arc<AtomicUsize>) {
     let taken = Arc::new(AtomicUsize::new(0));
     let count = taken.clone();
@@ -37,7 +38,7 @@ fn endless(head: &'static str) -> (InMemory, Arc<AtomicUsize>) {
     (upstream, taken)
 }
 
-/// A body without end; counts what was taken of it.
+/// An endless body; counts the bytes that were read from it.
 struct Endless(Arc<AtomicUsize>);
 
 impl http_body::Body for Endless {
@@ -51,7 +52,7 @@ impl http_body::Body for Endless {
     }
 }
 
-/// Lets everybody do what they can, until nobody does anything any more.
+/// Yields to the other tasks until the count no longer changes.
 async fn settled(count: &AtomicUsize) -> usize {
     let mut last = usize::MAX;
     while last != count.load(Ordering::SeqCst) {
@@ -63,7 +64,7 @@ async fn settled(count: &AtomicUsize) -> usize {
     last
 }
 
-/// The buffers of both duplex streams, ours and hyper's.
+/// Total size of the buffers of both duplex streams, of this crate and of hyper.
 const BUFFERS: usize = 1024 * 1024;
 
 #[tokio::test]
@@ -73,7 +74,7 @@ async fn a_reader_that_stalls_stalls_the_upstream() {
         let proxy = ExactProxy::builder().connector(upstream).build().unwrap();
         let mut body = send(&proxy, get("http://h/")).await.unwrap().into_body();
         let first = settled(&taken).await;
-        assert!(first <= 160 * 1024, "{first} bytes taken and nobody reads");
+        assert!(first <= 160 * 1024, "{first} bytes taken without a reader");
         let mut read = 0;
         while read < 4 * 1024 * 1024 {
             read += body.frame().await.unwrap().unwrap().into_data().unwrap().len();

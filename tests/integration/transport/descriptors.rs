@@ -1,5 +1,5 @@
-//! Nothing stays open after a fault, while the service lives on: no socket at either end, above all none in `CLOSE_WAIT`, whose peer has
-//! closed long ago.
+//! No socket stays open after a fault while the service lives on. In particular, no socket stays in `CLOSE_WAIT`, whose
+//! peer has closed.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -23,14 +23,14 @@ use crate::support::{
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const SOON: Duration = Duration::from_millis(50);
 
-/// The sockets to and from a port of 127.0.0.1 that somebody still holds, as the kernel lists them.
+/// Returns the sockets to and from a port of 127.0.0.1 that a process still holds, from the kernel's list.
 fn sockets(addr: SocketAddr) -> Vec<String> {
     const LISTENS: &str = "0A";
     let place = format!("0100007F:{:04X}", addr.port());
     let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
     let held = |line: &&str| {
         let fields: Vec<_> = line.split_whitespace().collect();
-        // Without an inode, it is the kernel's alone.
+        // A socket without an inode belongs to the kernel only.
         (fields[1] == place || fields[2] == place) && fields[3] != LISTENS && fields[9] != "0"
     };
     table.lines().skip(1).filter(held).map(str::to_owned).collect()
@@ -45,26 +45,26 @@ fn all_closed(addr: SocketAddr) -> impl Future<Output = ()> {
     })
 }
 
-/// With limits that come soon. None of what follows hangs on when.
+/// Returns a builder with short timeouts; the outcomes do not depend on their exact length.
 fn hasty() -> ExactProxyBuilder {
     ExactProxy::builder().response_timeout(SOON).body_idle_timeout(SOON).connect_timeout(SOON)
 }
 
-/// Sends a request and reads what there is of its response.
+/// Sends a request and reads its response, if there is one.
 async fn whatever(proxy: &ExactProxy, request: Request<Body>) {
     if let Ok(response) = send(proxy, request).await {
         let _ = read(response).await;
     }
 }
 
-/// What an upstream does to a request.
+/// Fault of an upstream during a request.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
-    /// It says this and closes.
+    /// Sends these bytes and closes the connection.
     Closes(&'static str),
-    /// It says this and resets the connection.
+    /// Sends these bytes and resets the connection.
     Resets(&'static str),
-    /// It says this and waits for the other side to close.
+    /// Sends these bytes and waits for the peer to close the connection.
     Waits(&'static str),
 }
 
@@ -148,12 +148,12 @@ async fn no_socket_stays_open_where_a_connection_fails_to_be_made() {
     }
     all_closed(garbled.addr()).await;
     all_closed(leaving.addr()).await;
-    // One that took a stream and is silent is asked by PING before it is given up, or closed with its service.
+    // A connection whose upstream is silent is closed after an unanswered PING, or when the service is dropped.
     drop(proxy);
     all_closed(silent.addr()).await;
 }
 
-/// What an upstream of HTTP/2 does to each request.
+/// Fault of an HTTP/2 upstream during each request.
 #[derive(Clone, Copy, Debug)]
 enum StreamFault {
     Resets,
@@ -217,7 +217,7 @@ async fn no_socket_stays_open_after_a_fault_in_http_2() {
             drop(feed);
         }
         if let StreamFault::Resets | StreamFault::ResetsInBody | StreamFault::Refuses = fault {
-            drop(proxy); // a stream's end is not its connection's
+            drop(proxy); // the end of a stream does not close its connection
         }
         all_closed(addr).await;
         server.abort();
@@ -291,7 +291,7 @@ async fn no_socket_stays_open_behind_a_client_that_leaves() {
                 io.set_zero_linger().unwrap();
                 drop(io);
             } else {
-                // It may have been cut already.
+                // The connection may be closed already.
                 let _ = io.shutdown().await;
                 let _ = within("the end", io.read_to_end(&mut Vec::new())).await;
                 drop(io);

@@ -1,4 +1,4 @@
-//! Responses that come before the request was sent.
+//! Responses that arrive before the request was sent completely.
 
 use http::Request;
 use nexthop::{ExactProxy, TransparentProxy};
@@ -9,7 +9,8 @@ use crate::support::{Front, InMemory, Memory, RawClient, RawUpstream, body::fed,
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const TOO_LARGE: &str = "HTTP/1.1 413 Content Too Large\r\ncontent-length: 3\r\n\r\nbig";
 
-/// What a client that reads only after it has written gets for `size` bytes.
+/// Sends a body of `size` bytes, and reads the response only afterwards, as some clients do. Returns its status and
+/// body.
 async fn upload_then_read(front: &Front, host: std::net::SocketAddr, size: usize) -> (u16, String) {
     let mut client = front.client().await;
     let head = format!("POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: {size}\r\n\r\n");
@@ -28,14 +29,14 @@ async fn a_413_reaches_a_client_that_reads_only_after_it_has_written() {
                 conn.head().await;
                 conn.write(TOO_LARGE).await;
                 if close {
-                    return conn.reset(); // as servers do that have not read the body
+                    return conn.reset(); // like servers that have not read the body
                 }
                 conn.read(600_000).await;
             }
         });
         for _ in 0..5 {
             let answer = upload_then_read(&front, upstream.addr(), 600_000).await;
-            // A reset may overtake the answer on its way to us; then it is a 502, and that arrives, too.
+            // The reset may overtake the response on the network; the client then receives a 502.
             assert!(answer == (413, "big".to_owned()) || close && answer.0 == 502, "{answer:?}");
         }
     }
@@ -43,7 +44,7 @@ async fn a_413_reaches_a_client_that_reads_only_after_it_has_written() {
 
 #[tokio::test]
 async fn what_an_upstream_that_has_closed_does_not_take_is_taken_from_the_client_all_the_same() {
-    // In memory, where no kernel takes the bytes instead.
+    // In memory, since the kernel would buffer the bytes.
     let upstream = InMemory::new(|mut conn| async move {
         conn.head().await;
         conn.write(TOO_LARGE).await;
@@ -81,10 +82,11 @@ async fn an_early_response_is_passed_on_at_once_and_the_body_goes_on() {
     until_reused(&proxy, &upstream).await;
 }
 
-/// The connection comes back when both bodies are over, which the response's reader cannot see.
+/// Asserts that the connection is pooled again once both bodies have ended. The reader of the response cannot observe
+/// the end of the request body.
 async fn until_reused(proxy: &ExactProxy, upstream: &RawUpstream) {
     within("the connection's return", async {
-        // The task that sends the rest of the body ends in one of the next turns of this thread.
+        // The task that sends the rest of the body completes within the next polls of this thread.
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
@@ -138,7 +140,7 @@ async fn a_response_over_before_the_body_is_whole_though_the_upstream_takes_no_m
     let proxy = ExactProxy::new();
     let sending = send(&proxy, Request::post(upstream.url("/")).body(body).unwrap());
     let feeding = async {
-        // More than is thrown away after an answer: the body is dropped then, and this ends.
+        // More than the limit for the rest of an answered request's body: the body is dropped, which ends this loop.
         while feed.data(vec![0; 64 * 1024]).await {}
     };
     let (response, ()) = within("the end of the upload", async { tokio::join!(sending, feeding) }).await;
@@ -149,7 +151,7 @@ async fn a_response_over_before_the_body_is_whole_though_the_upstream_takes_no_m
     upstream.wait_closed().await;
 }
 
-/// A body that never ends and is always ready.
+/// An endless body that is always ready.
 struct Endless(mpsc::UnboundedSender<usize>);
 
 impl http_body::Body for Endless {
@@ -214,7 +216,7 @@ async fn leaving_an_early_response_closes_its_connection_at_once() {
     let mut body = response.into_body();
     use http_body_util::BodyExt;
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "fo");
-    // Nothing moves now: the task waits for the upstream and for the client.
+    // The relaying task now waits for the upstream and for the client.
     for _ in 0..10 {
         tokio::task::yield_now().await;
     }

@@ -1,5 +1,5 @@
-//! A request is given up after each number of turns that it takes, from none to all: whatever it was at, nothing of it is left, and who
-//! comes next finds every place free and a connection on which the next answer is its own.
+//! Drops a request after each number of polls, from zero to completion. Afterwards nothing of it is left: the next
+//! requests find every permit of the pool free, and receive their own responses.
 
 use std::{
     sync::{
@@ -23,13 +23,13 @@ use crate::support::{
     turns::{Dripping, Reluctant, for_turns, turn},
 };
 
-/// More turns than any exchange here takes.
+/// Exceeds the number of polls of every exchange here.
 const EVER: usize = 3_000;
 
-/// What a request asks for, as the first part of its path.
+/// Kinds of exchanges, which are the first part of a request's path.
 const KINDS: [&str; 10] = ["plain", "head", "chunks", "echo", "sized", "expect", "early", "cut", "interim", "stale"];
 
-/// Answers as the path says. The last part of it is in the answer.
+/// Answers according to the first part of the path; the response contains the last part.
 async fn upstream(mut conn: RawConn) {
     for served in 0.. {
         let head = conn.head().await;
@@ -110,7 +110,7 @@ fn request(kind: &str, id: &str) -> Request<Body> {
     builder.body(body).unwrap()
 }
 
-/// Reads the response to its end: what came, or why it did not.
+/// Reads the response to its end. Returns its body, or the error.
 async fn read(response: Response<Body>) -> Result<String, Error> {
     let bytes = response.into_body().collect().await?.to_bytes();
     Ok(String::from_utf8(bytes.to_vec()).unwrap())
@@ -147,7 +147,7 @@ impl Bench {
         assert_eq!(read(response).await.unwrap(), right, "{kind}");
     }
 
-    /// Waits until nothing is in use, and looks whether all adds up.
+    /// Waits until no connection is in use, and checks that the statistics add up.
     async fn is_left_alone(&self, when: &str) {
         let mut waits = 0;
         while self.proxy.pool_stats().in_use + self.proxy.pool_stats().waiting > 0
@@ -163,7 +163,8 @@ impl Bench {
         assert_eq!(self.told.load(SeqCst), self.asked.load(SeqCst), "{when}");
     }
 
-    /// Two at once, of whom each finds a place, an upload whose connection is used again, and the one connection that is left.
+    /// Checks that two concurrent requests find a permit each, that an upload's connection is reused, and that one
+    /// connection remains.
     async fn goes_on(&self, when: &str) {
         tokio::join!(self.is_answered("plain", "next"), self.is_answered("echo", "beside"));
         self.is_answered("chunks", "last").await;
@@ -174,7 +175,7 @@ impl Bench {
 
 type Settings = fn(ExactProxyBuilder) -> ExactProxyBuilder;
 
-/// As it comes, and where the pool's accounts decide who goes on.
+/// The default pool, and pools whose limits decide which request continues.
 const POOLS: [(&str, Settings); 4] = [
     ("unbounded", |builder| builder),
     ("one connection", |builder| builder.pool_max_connections(1)),
@@ -182,7 +183,7 @@ const POOLS: [(&str, Settings); 4] = [
     ("none kept", |builder| builder.pool_max_connections(1).pool_max_idle(0)),
 ];
 
-/// Gives a request up after each number of turns, until one comes to its end. What is made of the response is `then`'s.
+/// Drops a request after each number of polls, until one completes. `then` consumes the response.
 async fn at_every_turn<F>(kind: &'static str, then: fn(Response<Body>) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
@@ -205,7 +206,7 @@ where
                 bench.is_left_alone(&when).await;
                 bench.goes_on(&when).await;
                 if done {
-                    assert!(turns > 5, "{when}: nothing was given up");
+                    assert!(turns > 5, "{when}: no request was dropped");
                     break;
                 }
             }

@@ -1,4 +1,4 @@
-//! Interim responses, and bodies that wait for one.
+//! Interim responses (1xx), and request bodies that wait for a 100.
 
 use std::sync::{Arc, Mutex};
 
@@ -19,7 +19,7 @@ fn expecting(upstream: &RawUpstream) -> (Feed, Request<Fed>) {
     (feed, request.body(body).unwrap())
 }
 
-/// Waits for a 100 for a minute, which no test does.
+/// Builds a client that waits one minute for a 100, longer than any test takes.
 fn patient() -> ExactProxy {
     ExactProxy::builder().expect_continue_timeout(std::time::Duration::from_secs(60)).build().unwrap()
 }
@@ -38,7 +38,7 @@ async fn interim_responses_are_dropped_and_the_connection_is_kept() {
     assert_eq!(upstream.connections(), 1);
 }
 
-/// What was told of interim responses: status and the value of `link`.
+/// Records interim responses: status, value of `link` and number of headers.
 fn listening(request: &mut Request<nexthop::Body>) -> Arc<Mutex<Vec<(u16, String, usize)>>> {
     let told = Arc::<Mutex<Vec<_>>>::default();
     let tell = told.clone();
@@ -76,7 +76,11 @@ async fn whoever_wants_to_know_is_told_of_interim_responses_before_the_final_one
     })
     .await;
     assert!(!response.is_finished());
-    assert_eq!(told.lock().unwrap().as_slice(), [(103, "</a>".to_owned(), 1)], "and none of its connection's fields");
+    assert_eq!(
+        told.lock().unwrap().as_slice(),
+        [(103, "</a>".to_owned(), 1)],
+        "connection-specific headers are removed"
+    );
     told_first.send(()).unwrap();
     let response = response.await.unwrap().unwrap();
     assert_eq!((response.status().as_u16(), response.headers().len()), (200, 1));
@@ -152,14 +156,14 @@ async fn an_expected_body_is_not_asked_for_before_the_upstream_agrees() {
     });
     let proxy = patient();
     let (feed, request) = expecting(&upstream);
-    assert!(feed.data("bo").await); // fits into the body's one place; the next one does not
+    assert!(feed.data("bo").await); // fills the body's buffer of one frame
     let mut response = std::pin::pin!(fetch(&proxy, request));
     tokio::select! {
         biased;
         _ = &mut response => panic!("answered"),
         _ = upstream.wait_requests(1) => {}
     }
-    assert!(feed.is_full(), "the body was asked for before the upstream agreed");
+    assert!(feed.is_full(), "the body was read before the 100");
     agreed.send(()).unwrap();
     let feeding = async {
         feed.data("dy").await;
@@ -177,7 +181,7 @@ async fn a_final_answer_instead_of_100_leaves_the_body_where_it_is() {
         let upstream = RawUpstream::tcp(move |mut conn| async move {
             conn.head().await;
             conn.write(format!("HTTP/1.1 {status} X\r\ncontent-length: 3\r\n\r\nbig")).await;
-            assert_eq!(conn.read_to_end().await, b"", "no byte of the body may follow");
+            assert_eq!(conn.read_to_end().await, b"", "bytes of the body were sent");
         });
         let (feed, request) = expecting(&upstream);
         assert!(feed.data("body").await);
@@ -217,7 +221,7 @@ async fn an_expectation_goes_from_end_to_end_through_a_hyper_server() {
         ))
         .await;
     let response = client.response().await;
-    assert_eq!((response.status(), response.text()), (401, "no"), "and no 100 before it");
+    assert_eq!((response.status(), response.text()), (401, "no"), "the client received a 100 first");
 }
 
 #[tokio::test]
@@ -237,7 +241,7 @@ async fn a_client_that_does_not_wait_loses_nothing() {
     client.send(request).await;
     let mut response = client.head_response().await;
     if response.status() == 100 {
-        response = client.head_response().await; // hyper says it whenever the body is not there yet
+        response = client.head_response().await; // hyper sends a 100 if the body has not arrived yet
     }
     assert_eq!(response.status(), 200);
 }

@@ -1,4 +1,4 @@
-//! Whoever waits for a response leaves: the upstream hears of it at once, and its connection serves nobody else.
+//! A client that disconnects before the end of the response: the upstream connection is closed at once and not reused.
 
 use std::{
     future::pending,
@@ -19,7 +19,7 @@ use crate::support::{Front, RawUpstream, body::fed, fetch, get, within};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-/// How far an exchange has come.
+/// Progress of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum At {
     Sending,
@@ -27,16 +27,17 @@ enum At {
     AwaitingHead,
     HeadHalfRead,
     BodyHalfRead,
-    /// The response has begun, and the request's body is still being sent.
+    /// The response has started, and the request body is still being sent.
     Relaying,
-    /// The same with a response that is over.
+    /// The response is complete, and the request body is still being sent.
     Draining,
 }
 
 const PLACES: [At; 7] =
     [At::Sending, At::Expecting, At::AwaitingHead, At::HeadHalfRead, At::BodyHalfRead, At::Relaying, At::Draining];
 
-/// Serves one request on each connection. On the first, waits in the next one for its peer to leave.
+/// Serves one request on each connection. The first connection then stops at `at` in the second request, and waits for
+/// its peer to disconnect.
 fn stopping(at: At) -> RawUpstream {
     RawUpstream::tcp(move |mut conn| async move {
         conn.request().await;
@@ -90,7 +91,7 @@ async fn dropping_a_request_or_its_response_closes_the_connection_at_once_and_fo
         }
         drop(response);
         if at == At::Draining {
-            // What the client still sends is taken for a while, for nobody.
+            // The rest of the client's body is read and discarded for a while.
             drop(feed);
         } else if !matches!(at, At::AwaitingHead | At::HeadHalfRead | At::BodyHalfRead) {
             within("the end of the upload", feed.dropped()).await;

@@ -1,4 +1,5 @@
-//! What becomes of a request that is lost: every method, on a fresh connection and on one from the pool, after every part of it, in every way.
+//! Outcomes of a lost request: every method, on a new and on a pooled connection, lost after each part of the request,
+//! in every way.
 
 use http::Request;
 use nexthop::{Body, ErrorKind, ExactProxy, Phase};
@@ -8,7 +9,7 @@ use crate::support::{Gate, RawConn, RawUpstream, body::fed, fetch, get, send};
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const METHODS: [&str; 7] = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "POST", "PATCH"];
 
-/// How much of the request has come when the connection is lost.
+/// Part of the request that has arrived when the connection is lost.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum After {
     Head,
@@ -30,7 +31,7 @@ enum Outcome {
     Failed(ErrorKind, Phase, u16),
 }
 
-/// Serves one request first, if `pooled`, and loses the next one; later connections serve what they get.
+/// If `pooled`, serves one request first. Loses the next request; later connections serve all requests.
 fn losing(pooled: bool, after: After, how: How) -> RawUpstream {
     RawUpstream::tcp(move |mut conn| async move {
         if conn.index > 0 {
@@ -100,7 +101,7 @@ async fn outcome(method: &str, pooled: bool, after: After, how: How) -> Outcome 
         }
         Err(error) => {
             assert_eq!((attempts, upstream.connections()), (1, 1));
-            assert!(!error.is_retryable(), "bytes of it have left");
+            assert!(!error.is_retryable(), "bytes of the request were sent");
             Outcome::Failed(error.kind(), error.phase(), error.status().as_u16())
         }
     }

@@ -1,4 +1,4 @@
-//! Our reading of responses against hyper's: what we take for a whole response, hyper takes for the same.
+//! Compares the response parser with hyper's: if it accepts a response as complete, hyper reads the same.
 
 use bytes::Bytes;
 use http::{Method, Request};
@@ -10,7 +10,7 @@ use tower::ServiceExt;
 
 use crate::support::InMemory;
 
-/// A response as a client saw it; `None` if it failed anywhere.
+/// A response as a client read it; `None` if any part failed.
 type Reading = Option<(u16, Vec<u8>, usize)>;
 
 async fn ours(method: Method, wire: Bytes) -> Reading {

@@ -1,4 +1,4 @@
-//! The pool: which connections are used again, who waits for one, and what is counted.
+//! The connection pool: reuse of connections, the queue, and the statistics.
 
 mod counts;
 mod queue;

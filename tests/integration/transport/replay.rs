@@ -1,4 +1,4 @@
-//! Bodies that stream through and are sent again when a pooled connection turns out to be lost.
+//! Bodies that are streamed, and replayed if the pooled connection turns out to be lost.
 
 use http::{HeaderMap, Request};
 use nexthop::{Body, ExactProxy};
@@ -11,7 +11,8 @@ use crate::support::{
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-/// Serves one request on its first connection, and closes it once `bytes` of the next one's body have come. Then runs `rest`.
+/// Serves one request on its first connection, and closes it after `bytes` of the next request's body. Later
+/// connections run `rest`.
 fn lost_after<F, Fut>(bytes: usize, rest: F) -> RawUpstream
 where
     F: Fn(RawConn) -> Fut + Send + Sync + Clone + 'static,
@@ -102,7 +103,7 @@ async fn a_body_longer_than_what_is_kept_is_not_sent_again() {
 
 #[tokio::test]
 async fn what_was_kept_is_given_back_when_the_head_has_come_though_the_upload_goes_on() {
-    // Room for one body at a time.
+    // The replay budget is sufficient for one body at a time.
     let proxy = ExactProxy::builder().replay_max_bytes(100).replay_budget_bytes(150).build().unwrap();
     let upstream = RawUpstream::tcp(|mut conn| async move {
         conn.request().await;
@@ -123,7 +124,7 @@ async fn what_was_kept_is_given_back_when_the_head_has_come_though_the_upload_go
     });
     let response = response.unwrap();
     for _ in 0..5 {
-        // Each is lost on the connection that the one before it left, and needs the room.
+        // Each request is lost on the connection of the previous one, and needs the replay budget.
         let request =
             Request::put(upstream.url("/")).body(pieces(&["x-------------------------------------x"])).unwrap();
         assert_eq!(fetch(&proxy, request).await.0, 200);
@@ -133,7 +134,7 @@ async fn what_was_kept_is_given_back_when_the_head_has_come_though_the_upload_go
 
 #[tokio::test(start_paused = true)]
 async fn no_more_is_repeated_than_a_fifth_of_the_requests_and_ten_a_second() {
-    // Each connection serves one request and is lost with the next.
+    // Each connection serves one request and fails on the next.
     let upstream = InMemory::new(|mut conn| async move {
         conn.request().await;
         conn.write(OK).await;
@@ -148,5 +149,8 @@ async fn no_more_is_repeated_than_a_fifth_of_the_requests_and_ten_a_second() {
         }
         answered += 1;
     }
-    assert!((1_200..1_300).contains(&answered), "{answered} requests, a thousand and a fifth of them repeated");
+    assert!(
+        (1_200..1_300).contains(&answered),
+        "{answered} requests; the retry budget is 1000 plus 20 % of the requests"
+    );
 }

@@ -1,4 +1,5 @@
-//! A body costs memory by the buffers it passes, not by its length: the peak of a proxy in a process of its own, as the kernel keeps it.
+//! Memory does not grow with the length of bodies. Measures the peak memory of a proxy in a separate process, as the
+//! kernel reports it.
 
 use std::{
     net::SocketAddr,
@@ -21,11 +22,11 @@ use crate::support::{RawUpstream, child::Example, within_limit};
 const LENGTH: u64 = 500 << 20;
 const PIECE: usize = 64 * 1024;
 static BYTES: [u8; PIECE] = [7; PIECE];
-/// By how much the peak may grow, in KiB.
+/// Maximum growth of the peak, in KiB.
 const GROWTH: u64 = 4 * 1024;
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Bytes that one side has got rid of.
+/// Number of bytes that one side has sent.
 #[derive(Default)]
 struct Sent {
     bytes: AtomicU64,
@@ -38,16 +39,17 @@ impl Sent {
         self.more.notify_one();
     }
 
-    /// Waits until no more can be sent, because nobody reads. Were it too hasty, the test would only be milder.
+    /// Waits until no more bytes can be sent, because nothing reads. If it returns too early, the test becomes less
+    /// strict only.
     async fn stalled(&self) {
         self.more.notified().await;
         while timeout(Duration::from_millis(200), self.more.notified()).await.is_ok() {}
         let bytes = self.bytes.load(Ordering::SeqCst);
-        assert!(bytes < LENGTH / 4, "{bytes} bytes were taken and nobody reads");
+        assert!(bytes < LENGTH / 4, "{bytes} bytes were taken without a reader");
     }
 }
 
-/// The example, its address, and the peak of its memory after a first exchange.
+/// Starts the example. Returns it with a connected client, and its peak memory after a first exchange.
 async fn proxy(upstream: &RawUpstream) -> (Example, TcpStream, u64) {
     let proxy_to = upstream.addr().to_string();
     let mut proxy = Example::start("reverse_proxy", &["127.0.0.1:0", &proxy_to], &[("WORKERS", "2")]);
@@ -58,7 +60,7 @@ async fn proxy(upstream: &RawUpstream) -> (Example, TcpStream, u64) {
     (proxy, client, before)
 }
 
-/// A connection that was served once.
+/// Connects a client and sends one request.
 async fn client(addr: SocketAddr) -> TcpStream {
     let mut client = TcpStream::connect(addr).await.unwrap();
     client.write_all(b"GET /first HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
@@ -66,7 +68,7 @@ async fn client(addr: SocketAddr) -> TcpStream {
     client
 }
 
-/// Of the memory that is resident, in KiB: the most at once, and now.
+/// Fields of `/proc/PID/status` for resident memory in KiB: its peak and its current value.
 const PEAK: &str = "VmHWM:";
 const NOW: &str = "VmRSS:";
 
@@ -92,12 +94,12 @@ async fn head(io: &mut TcpStream) -> Vec<u8> {
     head
 }
 
-/// Reads all of the body.
+/// Reads the whole body.
 async fn drain(io: &mut TcpStream) {
     let (mut left, mut piece) = (LENGTH as usize, vec![0; PIECE]);
     while left > 0 {
         let read = io.read(&mut piece[..left.min(PIECE)]).await.unwrap();
-        assert!(read > 0, "it was cut, with {left} bytes to come");
+        assert!(read > 0, "the body ended {left} bytes early");
         assert!(piece[..read] == BYTES[..read]);
         left -= read;
     }
@@ -124,10 +126,10 @@ async fn a_download_of_500_mib_to_a_client_that_stalls_costs_no_more_than_4_mib(
         let (proxy, mut client, before) = proxy(&upstream).await;
         client.write_all(b"GET /bulk HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
         sent.stalled().await;
-        assert_flat(&proxy, before, "while nobody reads");
+        assert_flat(&proxy, before, "without a reader");
         head(&mut client).await;
         drain(&mut client).await;
-        assert_flat(&proxy, before, "once all was read");
+        assert_flat(&proxy, before, "after the whole body");
     })
     .await;
 }
@@ -163,11 +165,11 @@ async fn an_upload_of_500_mib_to_an_upstream_that_stalls_costs_no_more_than_4_mi
             client
         });
         sent.stalled().await;
-        assert_flat(&proxy, before, "while nobody reads");
+        assert_flat(&proxy, before, "without a reader");
         gone_on.notify_one();
         let mut client = uploading.await.unwrap();
         assert!(head(&mut client).await.starts_with(b"HTTP/1.1 200 OK"));
-        assert_flat(&proxy, before, "once all was read");
+        assert_flat(&proxy, before, "after the whole body");
     })
     .await;
 }
@@ -187,5 +189,5 @@ async fn an_idle_client_costs_no_more_than_24_kib() {
     }
     let after = memory(&proxy, NOW);
     println!("{MANY} clients: {before} KiB, then {after} KiB");
-    assert!(after <= before + MANY * 24, "{MANY} idle clients took the memory from {before} to {after} KiB");
+    assert!(after <= before + MANY * 24, "with {MANY} idle clients the memory grew from {before} to {after} KiB");
 }

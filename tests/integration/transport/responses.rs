@@ -1,4 +1,4 @@
-//! What is made of a response: the table in the docs of `nexthop::transport`, line by line.
+//! Outcomes of responses: each line of the table in the docs of `nexthop::transport`.
 
 use nexthop::{Error, ErrorKind, ExactProxy, TransparentProxy};
 
@@ -6,7 +6,7 @@ use crate::support::{Front, InMemory, RawUpstream, fetch, get, read, send};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-/// Answers the first request with `bytes` and closes, every later one with [`OK`] and stays.
+/// Answers the first connection with `bytes` and closes it. Later connections answer with [`OK`] and stay open.
 fn once(bytes: impl Into<Vec<u8>>) -> RawUpstream {
     let bytes: Vec<u8> = bytes.into();
     RawUpstream::tcp(move |mut conn| {
@@ -22,7 +22,7 @@ fn once(bytes: impl Into<Vec<u8>>) -> RawUpstream {
     })
 }
 
-/// Answers the first request with `bytes` and every later one, on that connection or another, with [`OK`].
+/// Answers the first request with `bytes`, and all later ones, on any connection, with [`OK`].
 fn staying(bytes: impl Into<Vec<u8>>) -> RawUpstream {
     let bytes: Vec<u8> = bytes.into();
     RawUpstream::tcp(move |mut conn| {
@@ -45,7 +45,7 @@ async fn refused(bytes: impl Into<Vec<u8>>) -> Error {
     error
 }
 
-/// The body of the answer `bytes`, and whether its connection served the next request, too.
+/// Returns status and body of the response `bytes`, and true if its connection served the next request, too.
 async fn answered(request: &str, bytes: &str) -> (u16, String, bool) {
     let upstream = staying(bytes);
     let proxy = ExactProxy::new();
@@ -210,7 +210,7 @@ async fn a_body_that_is_cut_ends_in_an_error_and_never_looks_whole_to_an_h1_clie
         let mut client = front.client().await;
         client.send(format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", cut.addr())).await;
         if let Ok(response) = client.try_response(true).await {
-            assert_eq!(response.status(), 502, "{answer:?} looks whole: {response:?}");
+            assert_eq!(response.status(), 502, "{answer:?} appears to be complete: {response:?}");
         }
     }
 }
@@ -281,7 +281,7 @@ async fn answers_that_have_no_body_keep_their_fields_and_their_connection() {
         ("HEAD", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", Some("5")),
         ("HEAD", "HTTP/1.1 200 OK\r\n\r\n", None),
         ("HEAD", "HTTP/1.1 404 Not Found\r\ntransfer-encoding: chunked\r\n\r\n", None),
-        ("GET", "HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\netag: \"a\"\r\n\r\n", None), // hyper's server leaves it out
+        ("GET", "HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\netag: \"a\"\r\n\r\n", None), // hyper's server omits it
         ("GET", "HTTP/1.1 304 Not Modified\r\n\r\n", None),
         ("GET", "HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n", None),
         ("DELETE", "HTTP/1.1 204 No Content\r\n\r\n", None),

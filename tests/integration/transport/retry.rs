@@ -1,6 +1,6 @@
-//! Connections that were closed while they were idle, and what is sent again.
+//! Requests on pooled connections that were closed while idle, and the requests that are retried.
 //!
-//! The upstreams close in the moment that a request arrives, so that the transport cannot have seen it before.
+//! The upstreams close a connection when a request arrives, so the client cannot notice the close earlier.
 
 use bytes::Bytes;
 use http::Request;
@@ -18,7 +18,8 @@ use crate::support::{
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-/// Serves one request on its first `bad` connections and closes when the second arrives; serves every request on later ones.
+/// Serves one request on each of its first `bad` connections and closes them when the second request arrives; serves
+/// every request on later connections.
 fn stale(bad: usize, reset: bool) -> RawUpstream {
     RawUpstream::tcp(move |conn| serve_stale(conn, bad, reset))
 }
@@ -220,7 +221,7 @@ async fn an_unsent_body_that_fails_is_the_clients_fault_and_not_sent_again() {
     assert_eq!((error.kind(), gate.connections()), (ErrorKind::RequestBody, 1));
 }
 
-/// TLS writes a request record by record, and says nothing of those that went before the one that failed.
+/// rustls writes a request in several records, and does not report records that were written before the failure.
 #[tokio::test]
 async fn a_post_of_which_some_records_were_written_is_not_sent_again() {
     let ca = TestCa::new();

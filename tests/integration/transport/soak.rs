@@ -1,8 +1,8 @@
-//! Long runs through `ProxyApp` while connections and streams are killed and clients leave: no wrong answer, nothing hung, nothing left
-//! open, memory flat.
+//! Long runs through `ProxyApp` during which connections and streams fail and clients disconnect. Checks that no
+//! response is wrong, no request hangs, no socket stays open, and memory stays constant.
 //!
-//! Not run with the others, whose files they would count. By themselves, one after the other, seeded, and best in release, where they are
-//! longer:
+//! These tests are ignored by default, since they measure the files and the memory of the whole process. They are
+//! seeded; run them sequentially, preferably in release mode, which sends more requests:
 //!
 //! ```text
 //! cargo test --release -p nexthop-tests soak -- --ignored --nocapture --test-threads 1
@@ -31,10 +31,10 @@ use crate::support::{RawConn, tls::TestCa, wire::Wire, within_limit};
 
 const TASKS: u64 = 64;
 const REQUESTS: u64 = if cfg!(debug_assertions) { 50_000 } else { 200_000 };
-/// On a connection of HTTP/2, so that eight of them are too few for all.
+/// Maximum number of streams on an HTTP/2 connection. Eight connections are too few for all tasks.
 const STREAMS: u32 = 4;
 
-/// A body in pieces, whose length nobody is told.
+/// A body of unknown length in several frames.
 struct Pieces(VecDeque<Bytes>);
 
 impl Pieces {
@@ -57,16 +57,17 @@ impl http_body::Body for Pieces {
     }
 }
 
-/// How often each POST was taken for processing.
+/// Number of times that each POST was processed.
 type Posts = Arc<Mutex<HashMap<String, u32>>>;
 
-/// Answers requests, and kills one connection in twenty requests: before the head, within it, within the body or after it.
+/// Answers requests. One in twenty requests kills its connection: before, within or after the response's head, or
+/// within its body.
 async fn connection(io: impl Wire, mut random: Random, posts: Posts) {
     let mut conn = RawConn::over(io);
     while let Ok(Some(seen)) = conn.try_request().await {
         let path = seen.target();
         if !seen.line().starts_with("GET ") {
-            assert!(seen.body == content(path), "another body than was sent for {}", seen.line());
+            assert!(seen.body == content(path), "the received body differs from the sent one: {}", seen.line());
         }
         if seen.line().starts_with("POST ") {
             *posts.lock().unwrap().entry(path.to_owned()).or_default() += 1;
@@ -94,8 +95,8 @@ async fn connection(io: impl Wire, mut random: Random, posts: Posts) {
     }
 }
 
-/// The same over HTTP/2: one stream in twenty is refused, reset before or within its body, or takes the connection with it, at once or with
-/// a farewell.
+/// Answers HTTP/2 requests. One stream in twenty is refused, is reset before or within its body, or closes its
+/// connection, with or without GOAWAY.
 async fn http2_connection(io: impl Wire, mut random: Random, posts: Posts) {
     let mut builder = h2::server::Builder::new();
     let Ok(mut connection) = builder.max_concurrent_streams(STREAMS).handshake::<_, Bytes>(io).await else { return };
@@ -134,9 +135,9 @@ async fn stream(
         let _ = body.flow_control().release_capacity(data.len());
         got.extend_from_slice(&data);
     }
-    // A stream that was reset by the client may end without an error, too.
+    // A stream that the client has reset may end without an error, too.
     if head.method != Method::GET && body.is_end_stream() {
-        assert!(got == content(path), "another body than was sent for {} {path}", head.method);
+        assert!(got == content(path), "the received body differs from the sent one: {} {path}", head.method);
     }
     if (10..25).contains(&fault) {
         return respond.send_reset(Reason::INTERNAL_ERROR);
@@ -158,7 +159,7 @@ async fn stream(
     let _ = sender.send_data(content, true);
 }
 
-/// What is run: how its upstream speaks, and how its connections are bounded.
+/// Configuration of a run: protocol of the upstream and limit of connections.
 #[derive(Clone, Copy)]
 struct Kind {
     http2: bool,
@@ -167,7 +168,7 @@ struct Kind {
 }
 
 impl Kind {
-    /// Starts its upstream and makes a proxy to it.
+    /// Starts the upstream and returns a proxy to it.
     async fn start(self, posts: Posts) -> ProxyApp {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
@@ -187,7 +188,7 @@ impl Kind {
                         (http2, true) => match (acceptor.accept(io).await, http2) {
                             (Ok(io), false) => connection(io, random, posts).await,
                             (Ok(io), true) => http2_connection(io, random, posts).await,
-                            (Err(_), _) => {} // a client that left
+                            (Err(_), _) => {} // the client has disconnected
                         },
                     }
                 });
@@ -205,7 +206,8 @@ impl Kind {
     }
 }
 
-/// One request: true for a right answer, false for an error, none where it was left before its end. A wrong one fails the test.
+/// Sends one request. Returns true for a correct response, false for an error, and `None` if the request was dropped
+/// early. Fails on a wrong response.
 async fn one(app: &ProxyApp, path: &str, random: &mut Random) -> Option<bool> {
     let method = [Method::GET, Method::GET, Method::PUT, Method::POST][random.below(4) as usize].clone();
     let body = match (&method, random.below(2)) {
@@ -238,7 +240,7 @@ async fn one(app: &ProxyApp, path: &str, random: &mut Random) -> Option<bool> {
             return None;
         }
     }
-    assert!(got == content(path), "a wrong answer to {path} looks whole");
+    assert!(got == content(path), "a wrong response to {path} appears to be complete");
     Some(true)
 }
 
@@ -246,14 +248,14 @@ fn open_files() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// Resident memory in KiB.
+/// Returns the resident memory of this process in KiB.
 fn memory() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Right answers and errors of `requests` requests.
+/// Sends `requests` requests. Returns the number of correct responses and of errors.
 async fn run(app: &ProxyApp, round: u64, requests: u64) -> (u64, u64) {
     let tasks: Vec<_> = (0..TASKS)
         .map(|task| {
@@ -280,7 +282,7 @@ async fn run(app: &ProxyApp, round: u64, requests: u64) -> (u64, u64) {
     sum
 }
 
-/// Runs all requests, and checks what is left behind.
+/// Sends all requests, and checks that no resource is left open.
 async fn soak(kind: Kind) {
     let posts = Posts::default();
     let app = kind.start(posts.clone()).await;
@@ -288,7 +290,7 @@ async fn soak(kind: Kind) {
     let start = Instant::now();
 
     let (mut right, mut errors) = run(&app, 0, REQUESTS / 4).await;
-    posts.lock().unwrap().clear(); // so that what is measured is not the test's own
+    posts.lock().unwrap().clear(); // frees the memory of the test itself before the measurement
     let before = memory();
     for round in 1..4 {
         let (some, others) = run(&app, round, REQUESTS / 4).await;

@@ -1,4 +1,4 @@
-//! Many requests at once, while connections are killed at any point: an answer is right, or an error.
+//! Many concurrent requests while connections fail at any point: each response is correct or an error.
 
 use std::{
     collections::HashMap,
@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::support::within_limit;
 
-/// A small generator of numbers, so that a run can be repeated.
+/// A small random number generator with a seed, so that runs can be repeated.
 pub(super) struct Random(pub(super) u64);
 
 impl Random {
@@ -29,7 +29,7 @@ impl Random {
     }
 }
 
-/// What the answer to `path` holds.
+/// Returns the body of the response to `path`.
 pub(super) fn content(path: &str) -> Vec<u8> {
     let seed = path.bytes().fold(7_usize, |sum, byte| sum * 31 % 100_003 + usize::from(byte));
     let length = if seed % 16 == 0 { seed % 100_000 } else { seed % 1000 };
@@ -108,7 +108,7 @@ async fn connection(
         tokio::task::yield_now().await;
         io.get_mut().write_all(second).await?;
         if broken || !keep || random.below(20) == 0 {
-            return Ok(()); // sometimes without saying so
+            return Ok(()); // sometimes without `Connection: close`
         }
     }
 }
@@ -125,7 +125,8 @@ async fn upstream(posts: Arc<Mutex<HashMap<String, usize>>>) -> SocketAddr {
     addr
 }
 
-/// One request: `Some(true)` for a right answer, `Some(false)` for an error, `None` if it was left before its end.
+/// Sends one request. Returns `Some(true)` for a correct response, `Some(false)` for an error, and `None` if the
+/// request was dropped early.
 async fn one(proxy: &ExactProxy, addr: SocketAddr, path: &str, random: &mut Random) -> Option<bool> {
     use tower::ServiceExt;
     let post = random.below(8) == 0;
@@ -150,7 +151,7 @@ async fn one(proxy: &ExactProxy, addr: SocketAddr, path: &str, random: &mut Rand
             return None;
         }
     }
-    assert!(got == content(path), "a wrong answer to {path} looks whole");
+    assert!(got == content(path), "a wrong response to {path} appears to be complete");
     Some(true)
 }
 
@@ -183,7 +184,7 @@ async fn every_answer_is_right_or_an_error_while_connections_are_killed() {
         right += some;
         errors += others;
     }
-    // One in ten is broken; a close without a word costs a GET nothing and a POST little.
+    // One in ten connections breaks. A silent close of an idle connection fails no GET and few POSTs.
     assert!(right > REQUESTS * 3 / 4, "{right} right answers, {errors} errors");
     let repeated: Vec<_> =
         posts.lock().unwrap().iter().filter(|(_, times)| **times > 1).map(|(path, _)| path.clone()).collect();

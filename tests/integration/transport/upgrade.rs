@@ -1,4 +1,4 @@
-//! Connections that become something else.
+//! Connections that are upgraded to another protocol.
 
 use http::Request;
 use nexthop::{Body, ExactProxy, TransparentProxy, tunnel::Upgraded};
@@ -18,7 +18,8 @@ fn handshake(url: String) -> Request<Body> {
     request
 }
 
-/// Switches, with bytes glued to the head, then echoes `count` bytes, and what comes after its peer's end.
+/// Accepts an upgrade and sends the first bytes together with the head. Then echoes `count` bytes, and the rest after
+/// the end of the peer's direction.
 fn switching(count: usize) -> RawUpstream {
     RawUpstream::tcp(move |mut conn| async move {
         let seen = conn.request().await;
@@ -42,7 +43,7 @@ async fn a_client_finds_the_connection_in_the_response_with_the_bytes_glued_to_i
     fields.sort_unstable();
     assert_eq!(fields, ["connection", "sec-foo", "upgrade"]);
     let mut io = Upgraded::take(&mut response).expect("a connection");
-    assert!(Upgraded::take(&mut response).is_none(), "it is there once");
+    assert!(Upgraded::take(&mut response).is_none(), "the connection can be taken once only");
     let mut glued = [0; 5];
     within("the glued bytes", io.read_exact(&mut glued)).await.unwrap();
     assert_eq!(&glued, b"hello");
@@ -134,7 +135,7 @@ async fn a_refusal_is_an_answer_like_any_other_and_the_connection_goes_on_with_h
     let front = Front::hyper(TransparentProxy::new()).await;
     let mut client = front.client().await;
     let host = upstream.addr();
-    // The second request must not reach the upstream before the first is answered, nor be lost.
+    // The second request must not reach the upstream before the first one is answered, and must not be lost.
     let pipelined = format!("GET /2 HTTP/1.1\r\nHost: {host}\r\n\r\n");
     client
         .send(format!("GET /1 HTTP/1.1\r\nHost: {host}\r\nConnection: upgrade\r\nUpgrade: foo\r\n\r\n{pipelined}"))
@@ -165,7 +166,7 @@ async fn the_place_of_a_tunnel_is_taken_by_a_new_connection() {
     let response = send(&proxy, handshake(upstream.url("/"))).await.unwrap();
     assert_eq!(fetch(&proxy, get(upstream.url("/"))).await.1, "ok");
     assert_eq!(upstream.connections(), 2);
-    drop(response); // nobody wants it
+    drop(response); // drops the upgraded connection unused
     upstream.wait_requests(2).await;
 }
 

@@ -1,4 +1,4 @@
-//! The same towards upstreams that speak HTTP/2 (RFC 8441), and what becomes of sockets where they do not take it.
+//! WebSockets to HTTP/2 upstreams (RFC 8441), and the fallback for upstreams that do not accept them.
 
 use std::sync::{
     Arc, Mutex,
@@ -25,17 +25,17 @@ use tower::ServiceExt;
 use super::*;
 use crate::support::{fetch, get, tls::TestCa};
 
-/// hyper's server with tungstenite's sockets, asked by whichever version of HTTP. `/base/refused` is none.
+/// hyper's server with tungstenite's sockets, for both versions of HTTP. `/base/refused` refuses the upgrade.
 struct Sockets {
     url: String,
     connections: Arc<AtomicUsize>,
-    /// What asked for each, and by what.
+    /// HTTP version and method of each request.
     seen: Arc<Mutex<Vec<(Version, Method)>>>,
     _tasks: JoinSet<()>,
 }
 
 impl Sockets {
-    /// `extended`: it takes extended `CONNECT`.
+    /// Starts the server. If `extended` is true, it accepts extended `CONNECT`.
     async fn new(tls: Option<(&TestCa, &[&str])>, extended: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -69,7 +69,7 @@ impl Sockets {
         self.seen.lock().unwrap().clone()
     }
 
-    /// In front of it.
+    /// Builds a proxy to this server.
     fn proxy(&self, exact: ExactProxyBuilder) -> ProxyApp {
         ProxyApp::builder(&self.url).client(exact.build().unwrap()).build().unwrap()
     }
@@ -132,7 +132,7 @@ fn prior_knowledge() -> ExactProxyBuilder {
     ExactProxy::builder().http_versions(HttpVersions::Http2Only)
 }
 
-/// A request of a caller that is no server.
+/// Returns the handshake of a caller that uses the client directly.
 fn handshake(url: &str) -> Request<Body> {
     let request = Request::get(url)
         .header("connection", "upgrade")
@@ -205,7 +205,7 @@ async fn sockets_go_over_http_1_beside_where_the_upstream_takes_none_on_streams(
     let app = ProxyApp::builder(&upstream.url).client(exact.clone()).build().unwrap();
     let front = Front::serve(app).await;
     talk(http_1(front.addr).await).await;
-    assert_eq!(upstream.connections(), 2); // one to find out
+    assert_eq!(upstream.connections(), 2); // one of them to learn the upstream's SETTINGS
     let mut sender = connect_2(front.addr).await;
     talk(http_2(&mut sender, front.addr).await).await;
     assert_eq!(upstream.connections(), 3);
@@ -241,11 +241,13 @@ async fn a_maximum_of_one_connection_leaves_room_for_a_socket_over_http_1() {
 async fn where_only_http_2_is_allowed_a_socket_that_has_no_stream_is_a_501() {
     let upstream = Sockets::new(None, false).await;
     let client = prior_knowledge().build().unwrap();
-    let error = within("an answer", client.clone().oneshot(handshake(&upstream.url))).await.expect_err("no socket");
+    let error = within("an answer", client.clone().oneshot(handshake(&upstream.url)))
+        .await
+        .expect_err("the upgrade must be refused");
     assert_eq!((error.kind(), error.status()), (ErrorKind::Unsupported, StatusCode::NOT_IMPLEMENTED));
     let mut choice = handshake(&upstream.url);
     choice.headers_mut().insert("upgrade", HeaderValue::from_static("websocket, foo"));
-    let error = within("an answer", client.oneshot(choice)).await.expect_err("no words for it");
+    let error = within("an answer", client.oneshot(choice)).await.expect_err("HTTP/2 cannot express this upgrade");
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert_eq!(upstream.requests(), []);
 }

@@ -34,14 +34,16 @@ impl Search {
     pub(super) async fn any(&self, first: Taken) -> Result<Opened, Error> {
         let Self { proxy, to, .. } = self;
         let limits = &proxy.limits;
-        let connect = || async {
+        let connect = async |http1_only: bool| {
             let progress = self.progress.as_deref();
-            let connected = proxy.connector.connect(to, self.offer, limits.connect, progress).await?;
+            let offer = if http1_only { Offer::Http1 } else { self.offer };
+            let connected = proxy.connector.connect(to, offer, limits.connect, progress).await?;
             // With prior knowledge, an upstream without ALPN is believed to know, too.
             let is_http2 = self.offer == Offer::Http2 || connected.alpn == Some(Alpn::Http2);
             Ok((connected.io, is_http2))
         };
-        Ok(match proxy.origins.acquire(to, limits, self.avoid.as_ref(), first, connect).await? {
+        let falls_back = self.offer == Offer::Either;
+        Ok(match proxy.origins.acquire(to, limits, self.avoid.as_ref(), first, falls_back, connect).await? {
             http2::Opened::Http1(io, home) => {
                 Opened::Http1(Box::new(Conn::new(io, home, limits.clone(), Instant::now())))
             }
@@ -114,6 +116,6 @@ impl Search {
 
     /// With `shares`, a stream will do as well.
     fn take(&self, shares: bool) -> Result<Taken, Error> {
-        self.proxy.pool.take(&self.to, Instant::now(), self.fresh, shares)
+        self.proxy.pool.take(&self.to, Instant::now(), self.fresh, shares, None)
     }
 }

@@ -1,11 +1,13 @@
 //! Bodies: by digest, by trailers, and uncovered.
 
-use super::*;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use sha2::{Digest, Sha256};
+
+use super::{super::sign::Cover, *};
 
 #[test]
 fn a_small_body_is_covered_by_its_digest() {
-    let (parts, data, trailers) =
-        send(&signer(), &[("content-digest", "sha-256=:AAAA:")], sized_body(11, [Data("hello "), Data("world")]));
+    let (parts, data, trailers) = send(&signer(), &[], sized_body(11, [Data("hello "), Data("world")]));
     assert_eq!((data, trailers), (vec!["hello world".to_owned()], None));
     assert_eq!(text(&parts, &CONTENT_DIGEST), "sha-256=:uU0nuZNNPgilLlLX2n2r+sSE7+N6U4DukIj3rOLvzek=:");
     assert!(text(&parts, &SIGNATURE_INPUT).contains("\"content-digest\""));
@@ -212,12 +214,108 @@ fn a_body_sent_before_its_head_was_signed_fails() {
 
 /// The client may have signed it for somebody behind this hop.
 #[test]
-fn a_clients_content_digest_stays_as_it_is_where_it_says_the_same() {
-    let ours = "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:";
-    let theirs = format!("sha-512=:AAAA:,{ours}");
-    for (sent, expected) in [(theirs.as_str(), theirs.as_str()), ("sha-256=:AAAA:", ours), ("garbage", ours)] {
-        let (parts, ..) = send(&signer(), &[("content-digest", sent)], sized_body(5, [Data("hello")]));
+fn a_clients_content_digest_stays_and_gets_ours_beside_another_algorithm() {
+    let both = format!("sha-512=:AAAA:,{HELLO}");
+    let added = format!("md5=:AA==:;a=\"x, y\", sha-512=:AAAA:, {HELLO}");
+    for (sent, expected) in [
+        (&[both.as_str()][..], both.as_str()),
+        (&[HELLO], HELLO),
+        (&["md5=:AA==:;a=\"x, y\"", "sha-512=:AAAA:"], &added),
+        (&[""], HELLO),
+    ] {
+        let fields: Vec<_> = sent.iter().map(|value| ("content-digest", *value)).collect();
+        let (parts, ..) = send(&signer(), &fields, sized_body(5, [Data("hello")]));
         assert_eq!(text(&parts, &CONTENT_DIGEST), expected);
         receive(&verifier(), &parts, sized_body(5, [Data("hello")])).unwrap();
     }
 }
+
+#[test]
+fn a_clients_wrong_or_invalid_content_digest_is_a_bad_request() {
+    for sent in ["sha-256=:AAAA:", "sha-256=text", "garbage;;", "sha-512=:AAAA:,", "sha-256=:AAAA:, sha-256=:AAAA:"] {
+        let mut parts = outgoing("POST", "http://back/", &[("content-digest", sent)]);
+        let BodySigning::Reading(reading) = signer().cover(&mut parts.headers, sized_body(5, [Data("hello")])) else {
+            panic!("a small body is read")
+        };
+        let error = now(reading).unwrap().0.sign(&mut parts, at(CREATED)).unwrap_err();
+        assert_eq!((error.status().as_u16(), error.kind()), (400, ErrorKind::RequestBody), "{sent}");
+        assert_eq!(text(&parts, &CONTENT_DIGEST), sent);
+    }
+}
+
+#[test]
+fn a_clients_digest_in_trailers_stays_and_ours_is_taken_off_again() {
+    let body = |trailer: &'static str| unsized_body([Data("hello"), Trailers(map(&[("content-digest", trailer)]))]);
+    for (sent, between, left) in [
+        ("sha-512=:AAAA:", format!("sha-512=:AAAA:, {HELLO}"), Some("sha-512=:AAAA:")),
+        (HELLO, HELLO.to_owned(), None),
+    ] {
+        let (parts, data, trailers) = send(&signer(), &[], body(sent));
+        let trailers = trailers.unwrap();
+        assert_eq!((data.concat(), trailers[CONTENT_DIGEST].to_str().unwrap()), ("hello".to_owned(), &*between));
+        let (_, trailers) = receive(&verifier(), &parts, unsized_body([Data("hello"), Trailers(trailers)])).unwrap();
+        let seen = trailers.and_then(|trailers| trailers.get(CONTENT_DIGEST).cloned());
+        assert_eq!(seen.as_ref().map(|value| value.to_str().unwrap()), left);
+    }
+    let mut parts = outgoing("POST", "http://back/", &[]);
+    let BodySigning::Ready(stamp, body) = signer().cover(&mut parts.headers, body("sha-256=:AAAA:")) else { panic!() };
+    stamp.sign(&mut parts, at(CREATED)).unwrap();
+    assert_eq!(read(body).2.unwrap().kind(), ErrorKind::RequestBody);
+}
+
+/// Whether the outcome is known before the application runs, and the outcome.
+fn opened(parts: &Parts, body: Script) -> (bool, Result<(Vec<String>, Option<HeaderMap>), Error>) {
+    let Verification::Now(verified) = verifier().verify(parts, &body, at(CREATED)).unwrap() else { panic!() };
+    match verified.open(body) {
+        BodyVerification::Ready(_) => panic!("a digest in the head is checked first"),
+        BodyVerification::Reading(reading) => match now(reading) {
+            Err(error) => (true, Err(error)),
+            Ok(body) => {
+                let (data, trailers, error) = read(body);
+                (false, error.map_or(Ok((data, trailers)), Err))
+            }
+        },
+    }
+}
+
+#[test]
+fn a_digest_in_the_head_is_checked_before_the_application_runs_whatever_the_framing() {
+    let (parts, ..) = send(&signer(), &[], sized_body(5, [Data("hello")]));
+    let whole = |outcome: (bool, Result<(Vec<String>, Option<HeaderMap>), Error>)| outcome.1.unwrap().0.concat();
+    assert_eq!(whole(opened(&parts, unsized_body([Data("he"), Data("llo")]))), "hello");
+    for wrong in [
+        unsized_body([Data("hellO")]),
+        unsized_body([Data("hello"), Data("!")]),
+        unsized_body([]),
+        sized_body(5, [Data("hellO")]),
+    ] {
+        let (before, outcome) = opened(&parts, wrong);
+        assert!(before, "the application must not run");
+        assert_eq!(reason(&outcome.unwrap_err()), Refusal::Body("wrong digest"));
+    }
+    let (before, outcome) = opened(&parts, unsized_body([Data("he"), Fail]));
+    assert_eq!((before, outcome.unwrap_err().kind()), (true, ErrorKind::RequestBody));
+}
+
+#[test]
+fn a_large_body_of_unknown_length_with_a_digest_in_the_head_is_checked_at_its_end() {
+    const HALF: &str = match std::str::from_utf8(&[b'x'; 40_000]) {
+        Ok(half) => half,
+        Err(_) => panic!(),
+    };
+    let whole = [HALF, HALF, "end"].concat();
+    let digest = format!("sha-256=:{}:", STANDARD.encode(Sha256::digest(&whole)));
+    let mut parts = outgoing("POST", "http://back/", &[("content-digest", &digest)]);
+    let cover = Cover::Digest(Sha256::digest(&whole).into());
+    AttemptSigner::new(signer(), cover).sign(&mut parts, at(CREATED)).unwrap();
+    let parts = received(&parts);
+
+    let (before, outcome) = opened(&parts, unsized_body([Data(HALF), Data(HALF), Pause, Data("end")]));
+    assert!(!before);
+    assert_eq!(outcome.unwrap().0.concat(), whole);
+    let (before, outcome) = opened(&parts, unsized_body([Data(HALF), Data(HALF), Data("eNd")]));
+    assert!(!before);
+    assert_eq!(reason(&outcome.unwrap_err()), Refusal::Body("wrong digest"));
+}
+
+const HELLO: &str = "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:";

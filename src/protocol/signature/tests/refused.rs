@@ -93,7 +93,7 @@ fn the_changed_parameters_of_a_signature_are_refused() {
         ("\"x-forwarded-for\"", "\"@query-param\";name=\"x\"", Refusal::Component("unsupported parameter")),
         ("\"x-forwarded-for\"", "\"\"", Refusal::Component("invalid name")),
         ("\"x-forwarded-for\"", "x-forwarded-for", Refusal::Malformed("component")),
-        ("nexthop=", "other=", Refusal::Ambiguous),
+        ("nexthop=", "other=", Refusal::Label),
         ("nexthop=(", "nexthop=1;x=(", Refusal::Malformed("Signature-Input")),
     ] {
         let mut changed = good.clone();

@@ -92,6 +92,16 @@ fn paths_of_every_form_are_bound_byte_for_byte() {
     raw.uri = Uri::try_from("/\u{e4}?\u{f6}".as_bytes()).unwrap();
     sign(&signer(), &mut raw);
     verify(&raw).unwrap();
+    // RFC 9421 §2.5: the base is ASCII.
+    let mut encoded = raw.clone();
+    encoded.uri = Uri::from_static("/%C3%A4?%C3%B6");
+    verify(&encoded).unwrap();
+    encoded.uri = Uri::from_static("/%c3%a4?%c3%b6");
+    assert_eq!(refused(&encoded), Refusal::Mismatch);
+    let mut empty = outgoing("GET", "/", &[("host", "h")]);
+    empty.uri = Uri::try_from("/\u{e4}?".as_bytes()).unwrap();
+    sign(&signer(), &mut empty);
+    verify(&empty).unwrap();
     let mut star = outgoing("OPTIONS", "*", &[("host", "h")]);
     sign(&signer(), &mut star);
     verify(&star).unwrap();

@@ -88,13 +88,65 @@ fn a_signature_of_somebody_else_passes_through_beside_ours() {
     }
 }
 
+/// PyPI's `http-message-signatures` writes all members of a dictionary into one line.
+#[test]
+fn members_of_others_stay_in_the_line_that_held_a_member_of_ours() {
+    let theirs = [
+        ("signature-input", "sig1=(\"@method\");tag=\"a, nexthop=(\\\"b\";x=:AA==:,sig2=()", "sig3=()"),
+        ("signature", "sig1=:AAAA:, sig2=:BBBB:", "sig3=:CC==:"),
+    ];
+    // The client's line has a claim to our label at its beginning, in the middle, or at its end.
+    for at in 0..3 {
+        let line = |(name, start, end): (&'static str, &str, &str), ours: &str| {
+            let mut members = vec![start, end];
+            members.insert(at, ours);
+            members.retain(|member| !member.is_empty());
+            (name, members.join(", "))
+        };
+        let forged = [line(theirs[0], "nexthop=(\"@method\");tag=\"nexthop\""), line(theirs[1], "nexthop=:AAAA:")];
+        let fields: Vec<_> = forged.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let mut parts = signed(if at == 2 { &fields[..] } else { &fields });
+        let left = |parts: &Parts, name: &HeaderName| -> Vec<String> {
+            parts.headers.get_all(name).iter().map(|line| line.to_str().unwrap().replace(",sig2", ", sig2")).collect()
+        };
+        let expected = [line(theirs[0], "").1.replace(",sig2", ", sig2"), line(theirs[1], "").1];
+        assert_eq!(left(&parts, &SIGNATURE_INPUT)[0], expected[0]);
+        assert_eq!(left(&parts, &SIGNATURE)[0], expected[1]);
+        verify(&parts).unwrap();
+
+        // An intermediary joins the lines into one, ours last or first.
+        for name in [SIGNATURE_INPUT, SIGNATURE] {
+            let mut lines = left(&parts, &name);
+            lines.rotate_left(at % 2);
+            parts.headers.insert(&name, lines.join(", ").parse().unwrap());
+        }
+        verify(&parts).unwrap().restore(&mut parts.headers);
+        assert_eq!(left(&parts, &SIGNATURE_INPUT), expected[..1]);
+        assert_eq!(left(&parts, &SIGNATURE), expected[1..]);
+    }
+}
+
+#[test]
+fn a_line_of_trailer_that_an_intermediary_joined_loses_only_our_names() {
+    let (mut parts, _, _) = send(&signer(), &[("trailer", "x-sum")], unsized_body([Data("a")]));
+    let joined: Vec<_> =
+        parts.headers.get_all("trailer").iter().map(|line| line.to_str().unwrap().to_owned()).collect();
+    parts.headers.insert("trailer", joined.join(", ").parse().unwrap());
+    let body = unsized_body([Data("a")]);
+    let Verification::Now(verified) = verifier().verify(&parts, &body, at(CREATED)).unwrap() else { panic!() };
+    verified.restore(&mut parts.headers);
+    assert_eq!(parts.headers.get_all("trailer").iter().collect::<Vec<_>>(), ["x-sum"]);
+}
+
 #[test]
 fn a_clients_claim_to_our_label_or_tag_is_replaced() {
     for forged in
         ["nexthop=(\"@method\")", "a=(\"@method\");tag=\"nexthop\"", "nonsense;;", "nexthop", "a=1, nexthop=2"]
     {
         let parts = signed(&[("signature-input", forged), ("signature", "nexthop=:AAAA:")]);
-        assert_eq!(parts.headers.get_all(SIGNATURE_INPUT).iter().count(), 1, "{forged}");
+        let lines: Vec<_> = parts.headers.get_all(SIGNATURE_INPUT).iter().map(|line| line.to_str().unwrap()).collect();
+        assert!(matches!(lines[..], [.., ours] if ours.starts_with("nexthop=(")), "{forged}: {lines:?}");
+        assert_eq!(lines[..lines.len() - 1], *if forged.starts_with("a=1") { &["a=1"][..] } else { &[] });
         verify(&parts).unwrap();
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Response, StatusCode, header, request::Parts};
+use http::{Extensions, Response, StatusCode, header, request::Parts};
 use http_body::Body;
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     error::{BoxError, Error, ErrorKind, Phase},
-    ext::{ReceivedHttp10, is_of_connection},
+    ext::{ConnectionId, ReceivedHttp10, is_of_connection},
     message::{
         extended::{self, Extended},
         hop, upgrade,
@@ -56,7 +56,8 @@ impl Exchange {
             }
         }
         let remaining = self.remaining(&head);
-        let Head { status, reason, http11, framing, mut keep, keep_alive, keep_alive_max } = head;
+        let Head { status, reason, http11, framing, mut keep, keep_alive, keep_alive_max, binds } = head;
+        keep &= !(self.binds || binds) || self.bind(&parts.extensions);
         let mut response = Response::new(crate::Body::empty());
         *response.status_mut() = status;
         *response.headers_mut() = std::mem::take(&mut parts.headers);
@@ -89,6 +90,13 @@ impl Exchange {
             Incoming::new(self.conn, remaining, keep).into()
         };
         Ok(response)
+    }
+
+    /// Binds the connection, which the upstream may have authenticated, to that of the client. False if nobody knows which that is.
+    fn bind(&mut self, extensions: &Extensions) -> bool {
+        let Some(client) = extensions.get::<ConnectionId>() else { return false };
+        self.conn.bound.get_or_insert_with(|| client.bind());
+        true
     }
 
     /// RFC 9112 §6.3: which responses have no body, whatever their fields say, and where that of the others ends.

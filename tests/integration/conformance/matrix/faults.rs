@@ -1,4 +1,4 @@
-//! What goes wrong at the upstream, and what the client learns of it.
+//! Faults of the upstream, and the responses that the client receives.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub(super) async fn a_cut_body_is_cut(speaks: Speaks, kind: Kind) {
     }
 }
 
-/// The first request fails with 502, having been sent once; the next one on the same connection is answered.
+/// Asserts that the first request fails with 502, and that the next one on the same connection succeeds.
 async fn is_502(speaks: Speaks, kind: Kind, does: Does) {
     let mut upstream = Upstream::new(kind, does).await;
     let front = Front::serve(upstream.proxy(MINUTE)).await;
@@ -55,7 +55,7 @@ pub(super) async fn garbage_is_502(speaks: Speaks, kind: Kind) {
 
 pub(super) async fn silence_is_504(speaks: Speaks, kind: Kind) {
     let upstream = Upstream::new(kind, Does::Wait).await;
-    // It never answers, so that no limit is too short or too long for the outcome.
+    // The upstream never answers, so the outcome does not depend on the length of the timeout.
     let front = Front::serve(upstream.proxy(Duration::from_millis(50))).await;
     let answer = speaks.client(&front).await.exchange("GET", "/", &[], None).await;
     assert_eq!((answer.status, answer.body.as_slice()), (504, &b"Gateway Timeout\n"[..]));

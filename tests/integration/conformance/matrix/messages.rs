@@ -1,4 +1,4 @@
-//! Requests and responses: heads, framing, streams.
+//! Requests and responses: heads, framing and streaming.
 
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use crate::{
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// One request to an upstream that answers: what it was asked, and what the client got.
+/// Sends each request to an upstream that answers. Returns each as the upstream received it, with its response and the
+/// host.
 async fn exchange(
     speaks: Speaks,
     kind: Kind,
@@ -33,7 +34,7 @@ async fn exchange(
 
 pub(super) async fn a_request_arrives(speaks: Speaks, kind: Kind) {
     let own = [("accept", "one"), ("accept", "two"), ("cookie", "a=1"), ("te", "trailers"), ("x-bytes", ",\"x\"")];
-    // HTTP/1.1 has one cookie line, HTTP/2 may have split it; HTTP/2 has no fields of a connection.
+    // HTTP/1.1 sends one `Cookie` line, HTTP/2 may split it. Connection-specific headers exist in HTTP/1.1 only.
     let others: Fields<'_> = match speaks {
         Speaks::Http1 => &[
             ("connection", "TE, x-gone"),
@@ -59,7 +60,7 @@ pub(super) async fn a_request_arrives(speaks: Speaks, kind: Kind) {
     assert!(via.starts_with(&format!("{} nexthop-", speaks.version())), "{via}");
     asked.fields.none_of(&["x-gone", "keep-alive", "proxy-connection", "upgrade", "http2-settings"]);
     asked.fields.none_of(&["content-length", "transfer-encoding"]);
-    // `TE` is of the next connection, too, and says so where there is a way to.
+    // The proxy sends `TE` on its own behalf; HTTP/1.1 requires it to be listed in `Connection`.
     assert_eq!(asked.fields.one("te"), Some("trailers"));
     assert_eq!(asked.fields.one("connection"), (!kind.is_http2()).then_some("te"));
 }
@@ -95,7 +96,7 @@ pub(super) async fn both_bodies_stream(speaks: Speaks, kind: Kind) {
     }
     let mut open = speaks.client(&front).await.open("POST", "/", &fields).await;
     for (index, part) in ["one", "two", "three"].into_iter().enumerate() {
-        // Each part comes back before the next is sent.
+        // Each part is echoed before the next one is sent.
         open.send(part).await;
         if index == 0 {
             let (status, head) = open.head().await;

@@ -1,4 +1,4 @@
-//! Handshakes, and the tunnels behind them.
+//! Upgrade handshakes and tunnels.
 
 use std::time::Duration;
 
@@ -41,6 +41,6 @@ pub(super) async fn a_websocket_opens(speaks: Speaks, kind: Kind) {
     assert_eq!(tunnel.read(5).await, b"hello");
     tunnel.write("ping").await;
     assert_eq!(tunnel.read(4).await, b"ping");
-    // The upstream says its last word only when it has read the client's end.
+    // The upstream sends `bye` only after it has read the end of the client's direction.
     assert_eq!(tunnel.close().await, b"bye");
 }

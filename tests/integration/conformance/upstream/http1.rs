@@ -1,4 +1,4 @@
-//! The same over HTTP/1.1.
+//! The script of an HTTP/1.1 upstream.
 
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 

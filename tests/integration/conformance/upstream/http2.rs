@@ -1,4 +1,4 @@
-//! The same over HTTP/2.
+//! The script of an HTTP/2 upstream.
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, server::SendResponse};
@@ -40,7 +40,7 @@ impl Script {
         while let Some(Ok((request, respond))) = connection.accept().await {
             let script = self.clone();
             streams.spawn(async move {
-                // The proxy may leave at any time; what must have come is asserted where it is read.
+                // The proxy may reset the stream at any time; the tests check that each request arrived.
                 let _: Result<(), h2::Error> = script.stream(request, respond).await;
             });
         }
@@ -112,12 +112,12 @@ impl Script {
                 std::future::poll_fn(|cx| respond.poll_reset(cx)).await?;
                 self.left.notify_one();
             }
-            Does::Garble => unreachable!("no server of h2's would say it"),
+            Does::Garble => unreachable!("h2's server cannot send an invalid response"),
         }
         Ok(())
     }
 
-    /// Answers the first request without `:status`, which h2 would not, and the next with 200.
+    /// Answers the first request without `:status`, which h2 cannot do, and later ones with 200.
     async fn garble(self, mut io: impl AsyncRead + AsyncWrite + Unpin) {
         const HEADERS: u8 = 1;
         const SETTINGS: u8 = 4;
@@ -134,7 +134,7 @@ impl Script {
             let answer = match kind {
                 SETTINGS if flags == 0 => [&[0, 0, 0, SETTINGS, 1], &[0; 4][..]].concat(),
                 HEADERS => {
-                    // A literal field `x: y`, or `:status: 200` by the static table's index.
+                    // A literal header `x: y`, or `:status: 200` by its index in the static table.
                     let block: &[u8] = if self.turn() == Does::Garble { b"\0\x01x\x01y" } else { &[0x88] };
                     [&[0, 0, block.len() as u8, HEADERS, END], &stream[..], block].concat()
                 }

@@ -1,4 +1,4 @@
-//! Limits on what is kept, and the figures and events that show it.
+//! Limits on idle connections, and the statistics and events of the pool.
 
 use std::{
     sync::{Arc, Mutex},
@@ -46,7 +46,7 @@ async fn as_many_as_the_upstream_said_whether_it_counts_down_or_not() {
                 conn.write(answer).await;
             }
             conn.request().await;
-            panic!("asked once more");
+            panic!("a request beyond the announced maximum");
         });
         let proxy = ExactProxy::new();
         for n in 0..7 {
@@ -65,7 +65,7 @@ async fn of_all_idle_connections_the_one_unused_for_the_longest_makes_room() {
         fetch(&proxy, get(format!("http://{host}/"))).await;
         tokio::time::advance(Duration::from_millis(100)).await;
     }
-    // a, b, c, d, e were opened; a and b left.
+    // Hosts a, b, c, d and e were connected; the connections to a and b were closed.
     assert_eq!((live.opened(), live.now(), proxy.pool_stats().idle), (5, 3, 3));
     for host in ["c", "d", "e"] {
         fetch(&proxy, get(format!("http://{host}/"))).await;
@@ -78,7 +78,7 @@ async fn of_all_idle_connections_the_one_unused_for_the_longest_makes_room() {
 
 #[tokio::test]
 async fn what_the_peer_closes_while_it_is_idle_is_closed_without_another_request() {
-    // On real sockets: each connection is read to the end, which only comes when the proxy closes it, too.
+    // Real sockets: the upstream reads each connection to its end, which arrives only after the proxy has closed it.
     let upstream = RawUpstream::tcp(|mut conn| async move {
         conn.request().await;
         conn.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\no").await;
@@ -125,7 +125,7 @@ async fn events_tell_the_life_of_a_connection_in_order() {
     assert_eq!(events.lock().unwrap()[so_far.len()..], [idle]);
 }
 
-/// Lets the clock run; each step ends with the reaper having looked.
+/// Advances the clock; the reaper runs within each step.
 async fn until_idle_ones_are_gone(proxy: &ExactProxy) {
     while proxy.pool_stats().idle > 0 {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -193,7 +193,7 @@ async fn the_figures_add_up_after_a_thousand_requests_of_all_kinds() {
         for reason in [CloseReason::Broken, CloseReason::Finished] {
             assert!(stats.closed_by(reason) > 50, "{reason:?} in {stats:?}");
         }
-        // Looked at again, since the peer may close an idle one at any time.
+        // Reads the statistics again, since the peer may close an idle connection at any time.
         let stats = proxy.pool_stats();
         let (opened, reused, closed) = *events.lock().unwrap();
         assert_eq!((opened, reused), (stats.opened, stats.reused));
@@ -214,7 +214,7 @@ async fn nothing_is_idle_and_nothing_runs_where_nothing_was_sent() {
     let lived = ExactProxy::builder().pool_idle_timeout(Duration::from_millis(1)).build().unwrap();
     fetch(&lived, get(upstream.url("/"))).await;
     upstream.wait_closed().await;
-    // The reaper goes with the last idle connection, and the upstream's tasks with theirs.
+    // The reaper ends with the last idle connection, and the upstream's tasks end with their connections.
     within("the end of the tasks", async {
         while tokio::runtime::Handle::current().metrics().num_alive_tasks() > before {
             tokio::task::yield_now().await;

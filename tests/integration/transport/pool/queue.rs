@@ -1,4 +1,4 @@
-//! A maximum of connections: who waits, for how long, and what makes room.
+//! A maximum number of connections: waiting requests, their timeout, and the events that free a connection.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,7 +24,7 @@ fn one_connection(connector: impl Connect) -> ExactProxyBuilder {
     ExactProxy::builder().connector(connector).pool_max_connections(1)
 }
 
-/// An upstream that answers a request for each permit, and tells the targets in the order they came.
+/// Starts an upstream that answers one request per permit, and reports the targets in order of arrival.
 fn on_demand() -> (InMemory, Arc<Semaphore>, mpsc::UnboundedReceiver<String>) {
     let (answers, (targets, came)) = (Arc::new(Semaphore::new(0)), mpsc::unbounded_channel());
     let permits = answers.clone();
@@ -48,7 +48,7 @@ async fn requests_get_the_one_connection_in_the_order_they_came() {
     let proxy = one_connection(upstream.clone()).build().unwrap();
     let mut requests = Vec::new();
     for n in 0..6 {
-        // Also what cannot be sent twice takes its turn, no sooner and no later.
+        // A request that is not retryable waits in the same order.
         let request = if n % 2 == 0 { get(format!("http://h/{n}")) } else { post(format!("http://h/{n}"), "x") };
         requests.push(tokio::spawn(fetch(&proxy, request)));
         until(|| proxy.pool_stats().waiting == n && proxy.pool_stats().in_use == 1).await;
@@ -91,7 +91,7 @@ async fn who_waits_too_long_is_told_so_and_may_try_again() {
     answers.add_permits(2);
     first.await.unwrap();
     fetch(&proxy, get("http://h/3")).await;
-    assert_eq!(came.recv().await.unwrap(), "/3", "the one that gave up was never sent");
+    assert_eq!(came.recv().await.unwrap(), "/3", "the request that timed out was sent");
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,7 +108,7 @@ async fn without_a_limit_a_request_waits_for_as_long_as_it_takes() {
     assert_eq!((first.await.unwrap(), second.await.unwrap()), (200, 200));
 }
 
-/// A request without the limit of the tests' own.
+/// Sends a request without the deadline of the test helpers.
 fn proxy_call(proxy: &ExactProxy, url: &str) -> impl Future<Output = u16> + use<> {
     let response = tower::ServiceExt::oneshot(proxy.clone(), get(url));
     async move { response.await.unwrap().status().as_u16() }
@@ -128,7 +128,7 @@ async fn one_more_than_may_wait_is_refused_at_once() {
     let error = send(&proxy, get("http://h/3")).await.unwrap_err();
     assert_eq!((error.kind(), error.phase(), error.is_retryable()), (ErrorKind::Unavailable, Phase::Queue, true));
     assert_eq!(start.elapsed(), Duration::ZERO);
-    // One that leaves makes room for another.
+    // A request that is dropped makes room in the queue for another one.
     requests.pop().unwrap().abort();
     until(|| proxy.pool_stats().waiting == 1).await;
     requests.push(tokio::spawn(fetch(&proxy, get("http://h/4"))));
@@ -156,13 +156,13 @@ async fn what_was_given_to_one_that_left_in_this_moment_goes_to_the_next() {
         came.recv().await.unwrap();
         answers.add_permits(1);
         if connection_lives {
-            first.await.unwrap(); // all of it has come: its connection is handed over
+            first.await.unwrap(); // the response is complete: its connection is handed over
         } else {
-            drop(first); // a permit is handed over
+            drop(first); // its permit is handed over
         }
-        assert_eq!(proxy.pool_stats().waiting, 1, "the second has been given something");
+        assert_eq!(proxy.pool_stats().waiting, 1, "the second request holds the connection or permit");
         drop(leaving);
-        assert_eq!(proxy.pool_stats().waiting, 0, "and the third has it now");
+        assert_eq!(proxy.pool_stats().waiting, 0, "it was not passed on to the third request");
         answers.add_permits(1);
         assert_eq!(next.await.unwrap().status(), 200);
         assert_eq!(came.recv().await.unwrap(), "/3");
@@ -171,7 +171,7 @@ async fn what_was_given_to_one_that_left_in_this_moment_goes_to_the_next() {
     }
 }
 
-/// Polls a future that is not ready yet.
+/// Polls a future once; the future must not be ready.
 async fn poll_once(future: impl Future + Unpin) {
     tokio::select! {
         biased;
@@ -226,7 +226,7 @@ async fn a_connection_that_ends_in_any_way_makes_room() {
     assert_eq!((stats.opened, stats.idle, stats.in_use), (stats.closed() + 1, 1, 0));
 }
 
-/// Never connects, or fails to, by the host's name.
+/// Never connects to the host `never`, and refuses connections to all others.
 struct Hard;
 
 impl Connect for Hard {
@@ -250,7 +250,7 @@ async fn a_connection_that_never_was_makes_room() {
         poll_once(left.as_mut()).await;
         drop(left);
     }
-    // Whoever waits for one that is being opened opens one when that fails.
+    // A request that waits for another request's connection attempt opens a connection itself when that attempt fails.
     let (first, second) = (send(&proxy, get("http://never/")), send(&proxy, get("http://never/")));
     let start = Instant::now();
     let (first, second) = tokio::join!(first, second);
@@ -316,7 +316,7 @@ async fn an_idle_connection_that_a_request_cannot_use_makes_room_for_one_it_can(
 
 #[tokio::test]
 async fn a_stale_connection_is_replaced_in_its_own_place() {
-    // The first connection answers once and dies of the second request.
+    // The first connection answers once and closes on the second request.
     let upstream = RawUpstream::tcp(|mut conn| async move {
         conn.request().await;
         conn.write(OK).await;
@@ -347,11 +347,11 @@ fn a_connection_of_another_runtime_makes_room_whether_it_is_idle_or_comes_back()
     });
     let proxy = ExactProxy::builder().pool_max_connections(1).build().unwrap();
     let (first, second) = (runtime(), runtime());
-    // Idle on a runtime that nobody drives.
+    // The idle connection belongs to a runtime that no thread drives.
     assert_eq!(first.block_on(fetch(&proxy, get(upstream.url("/")))).1, "ok");
     assert_eq!(second.block_on(fetch(&proxy, get(upstream.url("/")))).1, "ok");
     assert_eq!(upstream.connections(), 2);
-    // In use on the one while the other waits.
+    // The connection is in use on one runtime while a request of the other one waits.
     let held = second.block_on(send(&proxy, get(upstream.url("/")))).unwrap();
     let waiting = std::thread::spawn({
         let (proxy, url) = (proxy.clone(), upstream.url("/"));
@@ -366,7 +366,7 @@ fn a_connection_of_another_runtime_makes_room_whether_it_is_idle_or_comes_back()
     assert_eq!(upstream.connections(), 3);
     let stats = proxy.pool_stats();
     assert_eq!((stats.opened, stats.idle, stats.in_use, stats.closed()), (3, 1, 0, 2));
-    // The runtime of the only connection ends: its place is free.
+    // The end of the runtime closes its connection and frees its permit.
     drop(first);
     assert_eq!(proxy.pool_stats().closed_by(CloseReason::Runtime), 1);
     assert_eq!(second.block_on(fetch(&proxy, get(upstream.url("/")))).1, "ok");

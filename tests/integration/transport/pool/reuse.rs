@@ -1,4 +1,4 @@
-//! Which connections are used again, and which are closed.
+//! Reused and closed connections.
 
 use http_body_util::BodyExt;
 use nexthop::{ExactProxy, TransparentProxy};
@@ -24,7 +24,7 @@ async fn one_connection_serves_one_request_after_another_and_two_serve_two_at_on
     }
     assert_eq!(upstream.connections(), 1);
     let held = send(&proxy, get(upstream.url("/"))).await.unwrap();
-    // All of its body has come with its head, so its connection is free already.
+    // The whole body arrived with the head, so the connection is free already.
     fetch(&proxy, get(upstream.url("/"))).await;
     drop(held);
     assert_eq!(upstream.connections(), 1);
@@ -40,7 +40,7 @@ async fn services_made_apart_share_nothing() {
         fetch(&ExactProxy::new(), get(upstream.url("/"))).await;
     }
     assert_eq!(upstream.connections(), 2);
-    upstream.wait_closed().await; // and the pool closes with its service
+    upstream.wait_closed().await; // dropping a service closes its pool
 }
 
 #[tokio::test]
@@ -57,7 +57,7 @@ async fn a_connection_that_was_closed_is_noticed_before_it_is_used() {
     });
     let proxy = ExactProxy::new();
     for n in 1..=5 {
-        // A request that cannot be sent twice: if the closed connection was taken, this would fail.
+        // A POST is not retryable, so it would fail on the closed connection.
         assert_eq!(fetch(&proxy, post(upstream.url("/"), "x")).await.0, 200);
         wait.recv().await.unwrap();
         assert_eq!(upstream.connections(), n);
@@ -66,7 +66,7 @@ async fn a_connection_that_was_closed_is_noticed_before_it_is_used() {
 
 #[tokio::test]
 async fn a_close_that_the_runtime_has_not_seen_is_noticed_before_a_request_that_cannot_be_sent_twice() {
-    // A blocking server in a thread, and a client that never lets its runtime look at the sockets in between.
+    // A blocking server in a thread. The client's runtime never polls the sockets in between.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let (close, asked) = std::sync::mpsc::channel();
@@ -78,7 +78,7 @@ async fn a_close_that_the_runtime_has_not_seen_is_noticed_before_a_request_that_
             while !read.ends_with(b"\r\n\r\nx") {
                 let mut some = [0; 1024];
                 let n = io.read(&mut some).unwrap();
-                assert!(n > 0, "it left");
+                assert!(n > 0, "the client disconnected");
                 read.extend_from_slice(&some[..n]);
             }
             io.write_all(OK.as_bytes()).unwrap();
@@ -106,7 +106,7 @@ async fn a_connection_that_was_closed_is_dropped_without_another_request() {
             conn.request().await;
             conn.write(OK).await;
             conn.finish_writing().await;
-            conn.read_to_end().await; // the proxy's own close
+            conn.read_to_end().await; // the proxy closes the connection
             asked.send(()).await.unwrap();
         }
     });
@@ -188,7 +188,7 @@ async fn a_response_that_is_dropped_or_not_awaited_closes_its_connection() {
         _ = &mut waiting => panic!("answered"),
         () = upstream.wait_requests(2) => {}
     }
-    waiting.set(send(&proxy, get(upstream.url("/")))); // drops the one that waits
+    waiting.set(send(&proxy, get(upstream.url("/")))); // drops the waiting request
     upstream.wait_closed().await;
 }
 
@@ -252,7 +252,7 @@ async fn an_upstreams_keep_alive_is_honoured_less_a_second() {
         ("timeout=5, max=100", [(3, 1), (5, 2)]),
         ("timeout=1", [(0, 2), (0, 3)]),
         ("max=3", [(80, 1), (95, 2)]),
-        // Longer than any clock counts.
+        // Longer than any clock can measure.
         ("timeout=18446744073709551615, max=18446744073709551615", [(80, 1), (95, 2)]),
     ] {
         let upstream = InMemory::new(move |mut conn| async move {
@@ -293,7 +293,7 @@ fn a_runtime_that_ends_takes_its_connections_with_it() {
         drop(runtime);
         let mut io = accepted.1.recv().unwrap();
         io.set_read_timeout(Some(crate::support::DEADLINE)).unwrap();
-        assert_eq!(std::io::Read::read(&mut io, &mut [0; 1]).unwrap(), 0, "closed, though the service lives on");
+        assert_eq!(std::io::Read::read(&mut io, &mut [0; 1]).unwrap(), 0, "the connection is still open");
     }
 }
 

@@ -1,4 +1,5 @@
-//! Many tasks and few connections, which die at any time: everything ends, and there are never more than there may be.
+//! Many tasks share few connections, which fail at any time: every request ends, and the maximum number of connections
+//! is never exceeded.
 
 use std::{
     io,
@@ -19,17 +20,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::support::{RawConn, RawUpstream, get, post, read, within, within_limit};
 
-/// Waits until something that this runtime's tasks do is done. Time does not pass meanwhile where the clock is paused.
+/// Yields to the other tasks of the runtime until the condition holds. A paused clock does not advance meanwhile.
 pub(super) async fn until(reached: impl Fn() -> bool) {
     let mut turns = 0;
     while !reached() {
         turns += 1;
-        assert!(turns < 10_000_000, "it never comes to that");
+        assert!(turns < 10_000_000, "the condition never holds");
         tokio::task::yield_now().await;
     }
 }
 
-/// Counts the streams that another connector opens, from the call until they are dropped.
+/// Counts the streams of another connector, from the call of `connect` until they are dropped.
 #[derive(Clone)]
 pub(super) struct Live {
     inner: Arc<dyn Connect>,
@@ -56,7 +57,7 @@ impl Live {
         self.counts.now.load(SeqCst)
     }
 
-    /// As many as there ever were at once.
+    /// Returns the maximum number of streams that were open at once.
     pub(super) fn most(&self) -> usize {
         self.counts.most.load(SeqCst)
     }
@@ -105,7 +106,7 @@ impl AsyncWrite for Counted {
     }
 }
 
-/// Connects by TCP to one place, whatever the destination.
+/// Connects to one TCP address for every destination.
 struct Tcp(std::net::SocketAddr);
 
 impl Connect for Tcp {
@@ -115,7 +116,7 @@ impl Connect for Tcp {
     }
 }
 
-/// Answers, or breaks at some point, by a number that the request's path ends with.
+/// Answers, or fails at some point, depending on the number at the end of the request's path.
 async fn moody(mut conn: RawConn) {
     loop {
         let seen = conn.request().await;
@@ -150,7 +151,8 @@ async fn two_hundred_tasks_share_three_connections_that_die_at_any_time() {
                         let request = if mood % 5 == 0 { post(url, "x") } else { get(url) };
                         let call = tower::ServiceExt::oneshot(proxy.clone(), request);
                         if mood % 7 == 0 {
-                            // Leaves at once, or while it waits, connects or reads, as it happens.
+                            // The request is dropped at once, or while it waits, connects or reads, depending on
+                            // timing.
                             let turns = mood % 13;
                             let call = tokio::spawn(call);
                             for _ in 0..turns {
@@ -178,7 +180,7 @@ async fn two_hundred_tasks_share_three_connections_that_die_at_any_time() {
         let stats = proxy.pool_stats();
         assert_eq!(stats.refused, 0, "{stats:?}");
         assert_eq!(stats.opened, stats.closed() + stats.idle as u64, "{stats:?}");
-        // All three places are free again.
+        // All three permits are free again.
         let three = || within("a response", tower::ServiceExt::oneshot(proxy.clone(), get("http://h/6")));
         let (one, two, three) = tokio::join!(three(), three(), three());
         assert!(one.is_ok() && two.is_ok() && three.is_ok());
