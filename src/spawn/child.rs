@@ -56,7 +56,7 @@ pub(super) enum Halt {
     Kill,
 }
 
-/// What its supervisor is told of a child.
+/// A report of a child to its supervisor.
 #[derive(Debug)]
 pub(super) enum News {
     Started {
@@ -101,7 +101,7 @@ impl From<StartError> for End {
     }
 }
 
-/// What a child is made of.
+/// Everything that the life of a child needs.
 pub(super) struct Birth {
     pub(super) id: u64,
     pub(super) spec: Arc<Spec>,
@@ -223,7 +223,7 @@ impl Birth {
         Ok(Some(notifications))
     }
 
-    /// What is looked for in the output.
+    /// Looks for a port or for readiness in the output.
     fn finder(&self) -> Option<Finder> {
         let port = match &self.spec.way {
             Way::Announced(PortAnnouncement(Said::Line(find))) => Some(find.clone()),
@@ -244,7 +244,7 @@ impl Birth {
             () = process.exited() => Err(End::new(ExitCause::ExitedWhileStarting)),
             () = self.halted(Halt::Drain) => Err(End::new(ExitCause::Stopped)),
         };
-        // Whatever is ready there, it is not the child.
+        // A program may answer at the address, but it is not the child.
         let ready = if process.has_exited() { ready.and(Err(End::new(ExitCause::ExitedWhileStarting))) } else { ready };
         let (end, ready_for) = match ready {
             Ok(backend) => {
@@ -347,7 +347,7 @@ impl Birth {
         };
         let escaped = escaped::end(search, self.spec.grace, self.halted(Halt::Kill)).await;
         let Some(first) = escaped.first() else {
-            // Whoever listens there, another attempt could leave one more.
+            // Another attempt could leave one more process that listens.
             end.is_permanent |= went_to_background && listens;
             return;
         };

@@ -152,7 +152,8 @@ impl Command {
 
     /// Sets the user id that the program runs as. Default: that of this process, which must be root to change it.
     ///
-    /// Supplementary groups are dropped. The user becomes the owner of the child's private directory.
+    /// Supplementary groups are dropped. The user becomes the owner of the child's private directory. Without
+    /// `CAP_SYS_PTRACE`, the port of such a child is [verified](crate::spawn#listening-socket) by the user of its socket.
     #[cfg(unix)]
     pub fn uid(mut self, uid: u32) -> Self {
         self.uid = Some(uid);
@@ -245,7 +246,7 @@ impl Command {
         !self.limits.is_empty() || inherit
     }
 
-    /// What is executed, `filled` in the places of the placeholders. With `inherit`, standard input is to be a listening socket, which the
+    /// The command to execute, with `filled` in the places of the placeholders. With `inherit`, standard input is to be a listening socket, which the
     /// program finds as descriptor 3.
     pub(super) fn to_tokio(&self, filled: &[(&str, &str)], inherit: bool) -> tokio::process::Command {
         let argv = self.argv.iter().enumerate();
@@ -282,7 +283,7 @@ impl Command {
         command
     }
 
-    /// What a shell has to do before it becomes the program, if anything. Nothing of the command is part of the script.
+    /// The script of a shell that has something to do before it becomes the program. Nothing of the command is part of the script.
     #[cfg(unix)]
     fn script(&self, inherit: bool) -> Option<String> {
         if !self.needs_shell(inherit) {

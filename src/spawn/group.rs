@@ -1,4 +1,4 @@
-//! What the system reports of a process group. Where it reports nothing, as on systems other than Linux, the functions return a default.
+//! The processes of a group, as the system reports them. Where it reports nothing, as on systems other than Linux, the functions return a default.
 
 #[cfg(target_os = "linux")]
 use super::procfs;

@@ -179,12 +179,12 @@ impl Way {
     }
 }
 
-/// What one start is given, made for it alone.
+/// The socket, files and replacements of placeholders of one start.
 #[derive(Debug)]
 pub(super) struct Place {
     /// Where the child will listen, where that is known before it starts.
     pub(super) address: Option<Address>,
-    /// What stands in place of the placeholders.
+    /// The replacements of the placeholders.
     pub(super) filled: Vec<(&'static str, String)>,
     /// The listening socket that it inherits. Only the child keeps it: with its last descriptor, waiting connections are reset.
     #[cfg(unix)]

@@ -177,7 +177,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let guardian = Arc::new(Guardian::new(Duration::ZERO));
         guardian.keep(directory.path()).unwrap();
-        // Who stays in the group stands for whoever may get its number later.
+        // The process that stays in the group represents one that gets its number later.
         let mut command = Command::new("/bin/sh");
         command.args(["-c", "exec 3<&0; cat <&3 &"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         guardian.start().unwrap();

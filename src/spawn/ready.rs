@@ -87,13 +87,17 @@ impl Ready {
         Self(Kind::Http { target: path.into(), statuses })
     }
 
-    /// The child is ready when it prints a line that contains `text`, on either stream.
+    /// The child is ready when it prints a line that contains `text`, on either stream. Colours and other terminal
+    /// control sequences are ignored.
     #[must_use]
     pub fn line(text: impl Into<String>) -> Self {
         Self(Kind::Line(plain(&text.into()).into_owned()))
     }
 
     /// The child is ready when it sends `READY=1` to the socket at `NOTIFY_SOCKET` (`sd_notify(3)`).
+    ///
+    /// The socket is read until the child has ended. Other messages are discarded, descriptors that come with them are
+    /// closed, and `BARRIER=1` is answered. The last `STATUS=` is reported if the child does not become ready.
     #[doc(alias = "sd_notify")]
     #[cfg(unix)]
     #[must_use]

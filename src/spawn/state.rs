@@ -1,4 +1,4 @@
-//! What can be seen of an app and its children: [`Status`], [`Event`].
+//! [`Status`], [`Exit`] and [`Event`]: reports of an app and its children.
 
 use std::{fmt, process::ExitStatus, time::Duration};
 
@@ -24,7 +24,33 @@ pub enum State {
     Failed,
 }
 
-/// Reports how a child ended.
+/// Reports how a child ended. `Display` prints the cause, the detail and the status.
+///
+/// ```
+/// use nexthop::spawn::{Command, ExitCause, Ready, SpawnApp};
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), nexthop::BoxError> {
+/// let missing = SpawnApp::builder(Command::new("/srv/no-such-program").arg("__PORT__")).build()?;
+/// assert!(missing.handle().start().await.is_err());
+/// let exit = missing.handle().status().last_exit.ok_or("no child was started")?;
+/// assert!(matches!(exit.cause, ExitCause::SpawnFailed(_)));
+/// # #[cfg(unix)]
+/// assert!(exit.to_string().contains("the program /srv/no-such-program does not exist"));
+///
+/// # #[cfg(unix)] {
+/// let silent = SpawnApp::builder(Command::shell("exec sleep 60").env("PORT", "__PORT__"))
+///     .start_timeout(Duration::from_millis(50))
+///     .build()?;
+/// assert!(silent.handle().start().await.is_err());
+/// let exit = silent.handle().status().last_exit.ok_or("no child was started")?;
+/// assert_eq!(exit.cause, ExitCause::StartTimeout);
+/// assert!(exit.detail.ok_or("no detail")?.starts_with("connecting to 127.0.0.1:"));
+/// # }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Exit {

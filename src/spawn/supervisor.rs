@@ -280,7 +280,7 @@ impl Supervisor {
         }
     }
 
-    /// What follows from the end of a child.
+    /// Decides what follows from the end of a child.
     fn mourn(&mut self, role: Role, end: &End, ready_for: Option<Duration>) {
         let now = Instant::now();
         match role {
