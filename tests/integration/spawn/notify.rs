@@ -1,4 +1,4 @@
-//! What a child says to its service manager (`sd_notify(3)`).
+//! Messages of a child to its service manager (`sd_notify(3)`).
 
 use std::time::Duration;
 

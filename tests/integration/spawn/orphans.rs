@@ -1,4 +1,4 @@
-//! What a child leaves: processes without parents, with other parents, and with this process's descriptors.
+//! Processes that a child leaves, the guardian, and descriptors of this process.
 #![cfg(target_os = "linux")]
 
 use std::{

@@ -1,4 +1,4 @@
-//! What is reported of a start that failed, and of where a child listens.
+//! Reports of starts that fail, and announcements of ports.
 
 use std::{os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
