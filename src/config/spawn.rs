@@ -29,7 +29,7 @@ use crate::{
 /// | `uid`, `gid` | number | user and group of the child (unix) | those of this process |
 /// | `limit_cpu_seconds`, `limit_address_space_kib` | number | [limits](crate::spawn::Resource) of the child (unix) | none |
 /// | `limit_open_files`, `limit_processes` | number | [limits](crate::spawn::Resource) of the child (unix) | none |
-/// | `runtime_dir` | string | parent of the private directory for sockets and secrets | the system's temporary directory |
+/// | `runtime_dir` | string | parent of the private directory for sockets and secrets, created if missing | the system's temporary directory |
 ///
 /// # Socket and readiness
 /// A command that contains `__PORT__` or `__SOCKET__` needs neither `listen` nor `port_after`.

@@ -13,6 +13,10 @@ use crate::timeout::clamp;
 /// s, requests are answered at once with 503 and `Retry-After`. The first request after that is a probe, which starts
 /// one child. A child that was ready for 10 s is healthy: its end is no failure, and a new one is started at once.
 ///
+/// A failure that would only happen again opens the circuit breaker at once: the program, its interpreter or a
+/// directory does not exist or may not be used, the program runs in the background, or the child's port cannot be
+/// verified.
+///
 /// ```
 /// use std::time::Duration;
 /// use nexthop::spawn::Backoff;
@@ -160,6 +164,18 @@ impl Failures {
         BackoffDecision::Again(now + delay)
     }
 
+    /// A child could not be started, and the next one could not be either: no further attempt is made before the pause of the circuit breaker
+    /// is over, or the maximum delay where there is no circuit breaker.
+    pub(super) fn note_permanent(&mut self, now: Instant) -> BackoffDecision {
+        match self.backoff.circuit_breaker {
+            Some(CircuitBreaker { pause, .. }) => {
+                self.probing = true;
+                BackoffDecision::GiveUp(now + pause)
+            }
+            None => BackoffDecision::Again(now + self.backoff.most),
+        }
+    }
+
     /// A child is ready after we had given up.
     pub(super) fn note_ready(&mut self) {
         if self.probing {
@@ -217,6 +233,17 @@ mod tests {
         assert_eq!(failures.note(later, None), BackoffDecision::GiveUp(later + pause), "a probe is one attempt");
         failures.note_ready();
         again(failures.note(later, None), later);
+    }
+
+    #[test]
+    fn a_permanent_failure_is_the_end_at_once_until_a_probe_succeeds() {
+        let (mut failures, now) = (Failures::new(Backoff::default()), Instant::now());
+        assert_eq!(failures.note_permanent(now), BackoffDecision::GiveUp(now + Duration::from_secs(30)));
+        assert!(failures.is_probing());
+        failures.note_ready();
+        assert_eq!(again(failures.note(now, None), now), Duration::from_millis(100));
+        let mut endless = Failures::new(Backoff::default().no_circuit_breaker());
+        assert_eq!(again(endless.note_permanent(now), now), Duration::from_secs(30));
     }
 
     #[test]

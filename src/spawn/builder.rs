@@ -111,8 +111,8 @@ impl SpawnAppBuilder {
     /// checked, once for each child, on Linux.
     ///
     /// Dangerous: any user of the machine can listen on a port, and would receive the requests with all their data
-    /// about clients. The setting is for programs whose server leaves the process group (`setsid`); such a server is
-    /// not stopped with the group, either.
+    /// about clients. The setting is for programs whose server leaves the process group (`setsid`). Such a server is
+    /// stopped only if it is [recognised](crate::spawn#stopping).
     pub fn dangerous_accept_any_listener(mut self) -> Self {
         self.unproven = true;
         self
@@ -281,7 +281,7 @@ impl SpawnAppBuilder {
     }
 
     /// Sets the parent of the private directory for sockets and secrets. Default: the system's directory for temporary
-    /// files.
+    /// files. It is created if it does not exist. A relative path is resolved when the app is built.
     ///
     /// Its path must be short: the path of a unix socket has at most 107 bytes.
     pub fn runtime_dir(mut self, directory: impl Into<PathBuf>) -> Self {

@@ -152,7 +152,8 @@ impl Command {
 
     /// Sets the user id that the program runs as. Default: that of this process, which must be root to change it.
     ///
-    /// Supplementary groups are dropped. The user becomes the owner of the child's private directory.
+    /// Supplementary groups are dropped. The user becomes the owner of the child's private directory. Without
+    /// `CAP_SYS_PTRACE`, the port of such a child is [verified](crate::spawn#listening-socket) by the user of its socket.
     #[cfg(unix)]
     pub fn uid(mut self, uid: u32) -> Self {
         self.uid = Some(uid);
@@ -204,17 +205,52 @@ impl Command {
         texts.any(|text| text.to_str().is_some_and(|text| text.contains(placeholder)))
     }
 
-    /// What is executed, `filled` in the places of the placeholders. With `inherit`, standard input is to be a listening socket, which the
+    /// Returns parts of the command line and the environment that contain an address or path of one child.
+    #[cfg(target_os = "linux")]
+    pub(super) fn marks(&self, filled: &[(&str, &str)]) -> super::escaped::Marks {
+        let has_placeholder = |text: &OsStr| {
+            text.to_str().is_some_and(|text| filled.iter().any(|(placeholder, _)| text.contains(placeholder)))
+        };
+        let mut marks = super::escaped::Marks::default();
+        if self.argv.iter().skip(self.verbatim).any(|text| has_placeholder(text)) {
+            for (at, arg) in self.argv.iter().enumerate().skip(1) {
+                let arg = if at < self.verbatim { arg.clone() } else { fill(arg, filled) };
+                marks.arguments.extend([arg.as_encoded_bytes(), b"\0"].concat());
+            }
+            let is_bare = |text: &OsString| filled.iter().any(|(placeholder, _)| text == placeholder);
+            marks.are_distinctive = self.argv.len() > 2 || self.argv.iter().skip(1).any(|text| !is_bare(text));
+        }
+        if self.env.values().flatten().any(|text| has_placeholder(text)) {
+            let set = self.env.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+            let entry = |(name, value): (&OsString, &OsString)| {
+                [name.as_encoded_bytes(), b"=", fill(value, filled).as_encoded_bytes()].concat()
+            };
+            marks.variables = set.map(entry).collect();
+        }
+        marks
+    }
+
+    /// Returns a variable of the environment that the program gets.
+    #[cfg(unix)]
+    pub(super) fn variable(&self, name: &str) -> Option<OsString> {
+        match self.env.get(OsStr::new(name)) {
+            Some(value) => value.clone(),
+            None if self.clear && !self.passed.iter().any(|passed| passed == name) => None,
+            None => std::env::var_os(name),
+        }
+    }
+
+    /// True if a shell executes the program.
+    #[cfg(unix)]
+    pub(super) fn needs_shell(&self, inherit: bool) -> bool {
+        !self.limits.is_empty() || inherit
+    }
+
+    /// The command to execute, with `filled` in the places of the placeholders. With `inherit`, standard input is to be a listening socket, which the
     /// program finds as descriptor 3.
     pub(super) fn to_tokio(&self, filled: &[(&str, &str)], inherit: bool) -> tokio::process::Command {
-        let fill = |text: &OsStr| match text.to_str() {
-            Some(text) if text.contains("__") => {
-                filled.iter().fold(text.to_owned(), |text, (placeholder, by)| text.replace(placeholder, by)).into()
-            }
-            _ => text.to_owned(),
-        };
         let argv = self.argv.iter().enumerate();
-        let mut argv = argv.map(|(at, arg)| if at < self.verbatim { arg.clone() } else { fill(arg) });
+        let mut argv = argv.map(|(at, arg)| if at < self.verbatim { arg.clone() } else { fill(arg, filled) });
         let mut command = match self.script(inherit) {
             None => tokio::process::Command::new(argv.next().unwrap_or_default()),
             Some(script) => {
@@ -235,7 +271,7 @@ impl Command {
         OURS.iter().for_each(|name| _ = command.env_remove(name));
         for (name, value) in &self.env {
             match value {
-                Some(value) => command.env(name, fill(value)),
+                Some(value) => command.env(name, fill(value, filled)),
                 None => command.env_remove(name),
             };
         }
@@ -247,10 +283,10 @@ impl Command {
         command
     }
 
-    /// What a shell has to do before it becomes the program, if anything. Nothing of the command is part of the script.
+    /// The script of a shell that has something to do before it becomes the program. Nothing of the command is part of the script.
     #[cfg(unix)]
     fn script(&self, inherit: bool) -> Option<String> {
-        if self.limits.is_empty() && !inherit {
+        if !self.needs_shell(inherit) {
             return None;
         }
         let mut script = String::new();
@@ -285,6 +321,15 @@ impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.env.keys().collect();
         f.debug_struct("Command").field("argv", &self.argv).field("env", &names).finish_non_exhaustive()
+    }
+}
+
+fn fill(text: &OsStr, filled: &[(&str, &str)]) -> OsString {
+    match text.to_str() {
+        Some(text) if text.contains("__") => {
+            filled.iter().fold(text.to_owned(), |text, (placeholder, by)| text.replace(placeholder, by)).into()
+        }
+        _ => text.to_owned(),
     }
 }
 

@@ -83,7 +83,7 @@ impl Gate {
         }
     }
 
-    /// The child has exited.
+    /// The child has exited, or cannot be reached any more.
     pub(super) fn die(&self) {
         self.close();
         self.is_dead.store(true, Ordering::Release);
@@ -92,6 +92,14 @@ impl Gate {
 
     pub(super) fn is_dead(&self) -> bool {
         self.is_dead.load(Ordering::Acquire)
+    }
+
+    /// Waits until the child has exited, or cannot be reached any more.
+    pub(super) async fn died(&self) {
+        let death = self.death.notified();
+        if !self.is_dead() {
+            death.await;
+        }
     }
 
     /// True if the child has exited, or does so in a moment: a connection that broke may be seen before its end.

@@ -7,7 +7,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{command::Command, output::Finder};
+use super::{
+    command::Command,
+    output::{Finder, plain},
+};
 use crate::error::ConfigError;
 
 /// Selects how a child gets its listening socket, if its command contains neither `__PORT__` nor `__SOCKET__`.
@@ -41,7 +44,9 @@ pub(super) enum Said {
 }
 
 impl PortAnnouncement {
-    /// Reads the port from the digits that directly follow `text` in a line of the child's output.
+    /// Reads the port from the digits that directly follow `text` in a line of the child's output. Colours and other
+    /// terminal control sequences are ignored. If `text` occurs several times in a line, the first occurrence that a
+    /// port follows counts.
     ///
     /// ```
     /// use nexthop::spawn::{ListenMode, PortAnnouncement};
@@ -52,15 +57,19 @@ impl PortAnnouncement {
     /// ```
     #[must_use]
     pub fn after_text(text: impl Into<String>) -> Self {
-        let text = text.into();
+        let text = plain(&text.into()).into_owned();
         Self::from_line(move |line| {
-            let (_, rest) = line.split_once(&text)?;
-            let end = rest.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len());
-            rest.get(..end)?.parse().ok()
+            let occurrences = (0..line.len()).filter(|at| line.is_char_boundary(*at));
+            let mut rests = occurrences.filter_map(|at| line.get(at..)?.strip_prefix(text.as_str()));
+            rests.find_map(|rest| {
+                let end = rest.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len());
+                rest.get(..end)?.parse().ok().filter(|port| *port != 0)
+            })
         })
     }
 
     /// Reads the port with `find` from the first line of output, on either stream, for which `find` returns a port.
+    /// `find` gets the lines without terminal control sequences.
     pub fn from_line(find: impl Fn(&str) -> Option<u16> + Send + Sync + 'static) -> Self {
         Self(Said::Line(Arc::new(find)))
     }
@@ -160,28 +169,33 @@ impl Way {
         matches!(self, Self::Port | Self::Announced(_))
     }
 
+    /// True if the way needs a file in a private directory.
+    pub(super) fn needs_directory(&self) -> bool {
+        matches!(self, Self::Socket | Self::InheritedUnix | Self::Announced(PortAnnouncement(Said::File)))
+    }
+
     pub(super) fn is_inherited(&self) -> bool {
         matches!(self, Self::Inherited | Self::InheritedUnix)
     }
 }
 
-/// What one start is given, made for it alone.
+/// The socket, files and replacements of placeholders of one start.
 #[derive(Debug)]
 pub(super) struct Place {
     /// Where the child will listen, where that is known before it starts.
     pub(super) address: Option<Address>,
-    /// What stands in place of the placeholders.
+    /// The replacements of the placeholders.
     pub(super) filled: Vec<(&'static str, String)>,
     /// The listening socket that it inherits. Only the child keeps it: with its last descriptor, waiting connections are reset.
     #[cfg(unix)]
     pub(super) inherited: Option<std::os::fd::OwnedFd>,
-    /// A directory for it alone.
-    pub(super) directory: PathBuf,
+    /// A directory for it alone, if it needs one.
+    pub(super) directory: Option<PathBuf>,
 }
 
 impl Place {
     /// Takes `directory` over, and removes it in the end.
-    pub(super) fn prepare(way: &Way, ip: IpAddr, directory: PathBuf) -> io::Result<Self> {
+    pub(super) fn prepare(way: &Way, ip: IpAddr, directory: Option<PathBuf>) -> io::Result<Self> {
         let mut place = Self {
             address: None,
             filled: Vec::new(),
@@ -192,30 +206,31 @@ impl Place {
         match way {
             Way::Port => {
                 // Closed again: the child has to bind it. Another program may come first, which the proof of identity finds out.
-                let address = std::net::TcpListener::bind((ip, 0))?.local_addr()?;
+                let address = std::net::TcpListener::bind((ip, 0)).and_then(|listener| listener.local_addr());
+                let address = address.map_err(|error| cannot_bind(ip, &error))?;
                 place.filled.push((PORT, address.port().to_string()));
                 place.address = Some(Address::Tcp(address));
             }
             Way::Announced(PortAnnouncement(Said::Line(_))) => {}
             Way::Announced(PortAnnouncement(Said::File)) => {
-                let path = place.file("port");
+                let path = place.file("port")?;
                 place.filled.push((PORT_FILE, text(&path)?));
             }
             Way::Socket => {
-                let path = place.file("socket");
+                let path = place.file("socket")?;
                 place.filled.push((SOCKET, text(&path)?));
                 place.address = Some(Address::Unix(path.into()));
             }
             #[cfg(unix)]
             Way::Inherited => {
-                let listener = listening(&SocketAddr::new(ip, 0).into())?;
+                let listener = listening(&SocketAddr::new(ip, 0).into()).map_err(|error| cannot_bind(ip, &error))?;
                 let address = listener.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
                 place.address = Some(Address::Tcp(address));
                 place.inherited = Some(listener.into());
             }
             #[cfg(unix)]
             Way::InheritedUnix => {
-                let path = place.file("socket");
+                let path = place.file("socket")?;
                 place.inherited = Some(listening(&socket2::SockAddr::unix(&path)?)?.into());
                 place.address = Some(Address::Unix(path.into()));
             }
@@ -225,17 +240,26 @@ impl Place {
         Ok(place)
     }
 
-    pub(super) fn file(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
+    /// The path of a file in the directory.
+    pub(super) fn file(&self, name: &str) -> io::Result<PathBuf> {
+        let directory =
+            self.directory.as_ref().ok_or_else(|| io::Error::other("the child has no private directory"))?;
+        Ok(directory.join(name))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.directory) {
+        if let Some(directory) = &self.directory
+            && let Err(error) = std::fs::remove_dir_all(directory)
+        {
             tracing::debug!(%error, "cannot remove the private directory of a child");
         }
     }
+}
+
+fn cannot_bind(ip: IpAddr, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot bind a free port of {ip}: {error}"))
 }
 
 #[cfg(unix)]
@@ -284,7 +308,15 @@ mod tests {
         };
         assert_eq!(find("INFO: on http://127.0.0.1:8123 (quit)"), Some(8123));
         assert_eq!(find("on http://127.0.0.1:x"), None);
+        assert_eq!(
+            find("http://127.0.0.1:auto http://127.0.0.1:99999 http://127.0.0.1:0 http://127.0.0.1:8123/"),
+            Some(8123)
+        );
         assert_eq!(find("on http://127.0.0.1:99999"), None);
         assert_eq!(find("nothing"), None);
+        let PortAnnouncement(Said::Line(find)) = PortAnnouncement::after_text("\x1b[36maa") else {
+            panic!("not a line")
+        };
+        assert_eq!(find("aaa7"), Some(7), "occurrences may overlap");
     }
 }

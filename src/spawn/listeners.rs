@@ -1,7 +1,7 @@
 //! Which sockets of this machine listen at an address. Linux alone tells.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     fs,
     io::{self, BufRead, BufReader, Read},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -10,22 +10,28 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// The inodes of the listening sockets that would get a connection to `address`.
+/// The listening sockets that would accept a connection to an address: the user that created each of them, by inode.
+pub(super) type Listeners = BTreeMap<u64, u32>;
+
+/// Returns the listening sockets that would accept a connection to `address`.
 ///
 /// The kernel is asked (`sock_diag(7)`), which then looks at listening sockets alone. Where it cannot be, `/proc/net/tcp` is read: for that it
 /// goes through all places for connections, of which there are the more the more memory there is, and takes milliseconds.
-pub(super) fn listeners(address: SocketAddr) -> BTreeSet<u64> {
-    asked(address).unwrap_or_else(|error| {
+///
+/// # Errors
+/// That of reading `/proc/net/tcp`, if neither is possible.
+pub(super) fn listeners(address: SocketAddr) -> io::Result<Listeners> {
+    asked(address).or_else(|error| {
         tracing::debug!(%error, "cannot query sock_diag for listening sockets, reading /proc/net instead");
         listed(address)
     })
 }
 
 /// The same, in microseconds, where the kernel can be asked. Half an answer is an error: a stranger could be in the other half.
-pub(super) fn asked(address: SocketAddr) -> io::Result<BTreeSet<u64>> {
+pub(super) fn asked(address: SocketAddr) -> io::Result<Listeners> {
     let socket = Socket::new(Domain::from(AF_NETLINK), Type::DGRAM, Some(Protocol::from(NETLINK_SOCK_DIAG)))?;
     socket.set_read_timeout(Some(Duration::from_secs(1)))?;
-    let mut inodes = BTreeSet::new();
+    let mut found = Listeners::new();
     // The longest datagram that the kernel makes.
     let mut bytes = vec![0; 32 * 1024];
     // A socket of either family may take connections over IPv4.
@@ -34,14 +40,14 @@ pub(super) fn asked(address: SocketAddr) -> io::Result<BTreeSet<u64>> {
         loop {
             let length = (&socket).read(&mut bytes)?;
             let datagram = bytes.get(..length).unwrap_or_default();
-            let is_last = take_apart(datagram, address, &mut inodes)
+            let is_last = take_apart(datagram, address, &mut found)
                 .unwrap_or_else(|| Err(io::Error::new(io::ErrorKind::InvalidData, "malformed sock_diag response")))?;
             if is_last {
                 break;
             }
         }
     }
-    Ok(inodes)
+    Ok(found)
 }
 
 /// `struct nlmsghdr` and `struct inet_diag_req_v2`: everything that listens on a port.
@@ -62,7 +68,7 @@ fn question(family: u8, port: u16) -> [u8; HEADER + 56] {
 }
 
 /// Takes what listens out of a datagram, a list of messages. True if nothing comes after it; none if it is not what it should be.
-fn take_apart(mut bytes: &[u8], address: SocketAddr, inodes: &mut BTreeSet<u64>) -> Option<io::Result<bool>> {
+fn take_apart(mut bytes: &[u8], address: SocketAddr, found: &mut Listeners) -> Option<io::Result<bool>> {
     while !bytes.is_empty() {
         let length = usize::try_from(number(bytes, 0)?).ok()?;
         let message = bytes.get(HEADER..length)?;
@@ -76,9 +82,9 @@ fn take_apart(mut bytes: &[u8], address: SocketAddr, inodes: &mut BTreeSet<u64>)
                 return Some(Err(io::Error::from_raw_os_error(code.wrapping_neg())));
             }
             SOCK_DIAG_BY_FAMILY => {
-                let (ip, port, inode) = socket(message)?;
+                let (ip, port) = bound(message)?;
                 if port == address.port() && answers(ip, address.ip()) {
-                    inodes.insert(inode);
+                    found.insert(number(message, 68)?.into(), number(message, 64)?);
                 }
             }
             _ => {}
@@ -88,8 +94,8 @@ fn take_apart(mut bytes: &[u8], address: SocketAddr, inodes: &mut BTreeSet<u64>)
     Some(Ok(false))
 }
 
-/// `struct inet_diag_msg`: where a socket listens, and its inode.
-fn socket(message: &[u8]) -> Option<(IpAddr, u16, u64)> {
+/// `struct inet_diag_msg`: where a socket listens. Its user and its inode come later.
+fn bound(message: &[u8]) -> Option<(IpAddr, u16)> {
     let port = u16::from_be_bytes(*message.get(4..)?.first_chunk()?);
     let source = message.get(8..)?;
     let ip = match *message.first()? {
@@ -97,7 +103,7 @@ fn socket(message: &[u8]) -> Option<(IpAddr, u16, u64)> {
         AF_INET6 => Ipv6Addr::from(*source.first_chunk::<16>()?).into(),
         _ => return None,
     };
-    Some((ip, port, number(message, 68)?.into()))
+    Some((ip, port))
 }
 
 fn number(bytes: &[u8], at: usize) -> Option<u32> {
@@ -105,26 +111,31 @@ fn number(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 /// The same from the tables of `/proc`.
-fn listed(address: SocketAddr) -> BTreeSet<u64> {
-    let mut inodes = BTreeSet::new();
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        let Ok(table) = fs::File::open(table) else { continue };
+fn listed(address: SocketAddr) -> io::Result<Listeners> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(fs::File::open);
+    if let [Err(_), Err(_)] = &tables {
+        let [table, _] = tables;
+        return table.map(|_| Listeners::new());
+    }
+    let mut found = Listeners::new();
+    for table in tables.into_iter().flatten() {
         let lines = BufReader::new(table).lines().skip(1).map_while(Result::ok);
         // Those that listen come first, and there may be thousands of others (the kernel's proc_net_tcp.rst).
         let listening = lines.take_while(|line| line.split_ascii_whitespace().nth(3) == Some(LISTEN));
-        inodes.extend(listening.filter_map(|line| line_of(&line, address)));
+        found.extend(listening.filter_map(|line| line_of(&line, address)));
     }
-    inodes
+    Ok(found)
 }
 
 /// `sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode`
-fn line_of(line: &str, address: SocketAddr) -> Option<u64> {
+fn line_of(line: &str, address: SocketAddr) -> Option<(u64, u32)> {
     let mut columns = line.split_ascii_whitespace().skip(1);
     let (ip, port) = columns.next()?.split_once(':')?;
     if u16::from_str_radix(port, 16).ok()? != address.port() || !answers(parse(ip)?, address.ip()) {
         return None;
     }
-    columns.nth(7)?.parse().ok()
+    let user = columns.nth(5)?.parse().ok()?;
+    Some((columns.nth(1)?.parse().ok()?, user))
 }
 
 /// Each group of eight digits is a word in the machine's own order.
@@ -176,12 +187,14 @@ mod tests {
                 "0.0.0.0" | "::" => "127.0.0.1",
                 ip => ip,
             });
-            assert_eq!(listed(dialled).len(), 1, "{ip}");
+            let listed = listed(dialled).unwrap();
+            let this_user = rustix::process::geteuid().as_raw();
+            assert_eq!(listed.values().copied().collect::<Vec<_>>(), [this_user], "{ip}");
             // Where the kernel does not let itself be asked, the tables are all there is.
-            if let Ok(inodes) = asked(dialled) {
-                assert_eq!(inodes, listed(dialled), "{ip}");
+            if let Ok(found) = asked(dialled) {
+                assert_eq!(found, listed, "{ip}");
             }
-            assert!(listeners(at("192.0.2.1")).is_empty() != matches!(ip, "0.0.0.0" | "::"), "{ip}");
+            assert!(listeners(at("192.0.2.1")).unwrap().is_empty() != matches!(ip, "0.0.0.0" | "::"), "{ip}");
         }
     }
 
@@ -189,8 +202,8 @@ mod tests {
     fn a_connection_is_no_listener() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        assert!(listeners(client.local_addr().unwrap()).is_empty());
-        assert!(listed(client.local_addr().unwrap()).is_empty());
+        assert!(listeners(client.local_addr().unwrap()).unwrap().is_empty());
+        assert!(listed(client.local_addr().unwrap()).unwrap().is_empty());
     }
 
     #[test]
@@ -202,14 +215,15 @@ mod tests {
         message[HEADER] = AF_INET;
         message[HEADER + 4..HEADER + 6].copy_from_slice(&80_u16.to_be_bytes());
         message[HEADER + 8..HEADER + 12].copy_from_slice(&[127, 0, 0, 1]);
+        message[HEADER + 64..HEADER + 68].copy_from_slice(&65534_u32.to_ne_bytes());
         message[HEADER + 68..HEADER + 72].copy_from_slice(&4711_u32.to_ne_bytes());
-        let mut inodes = BTreeSet::new();
-        assert!(!take_apart(&message, address, &mut inodes).unwrap().unwrap());
-        assert_eq!(inodes, [4711].into());
+        let mut found = Listeners::new();
+        assert!(!take_apart(&message, address, &mut found).unwrap().unwrap());
+        assert_eq!(found, [(4711, 65534)].into());
         for length in 1..message.len() {
-            assert!(take_apart(&message[..length], address, &mut inodes).is_none(), "{length}");
+            assert!(take_apart(&message[..length], address, &mut found).is_none(), "{length}");
         }
         message[6] = NLM_F_DUMP_INTR as u8;
-        assert!(take_apart(&message, address, &mut inodes).unwrap().is_err());
+        assert!(take_apart(&message, address, &mut found).unwrap().is_err());
     }
 }

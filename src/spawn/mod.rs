@@ -38,6 +38,19 @@
 //! port is not checked; the child only has to be alive when a program answers at the port. A child that lost the race
 //! for its port has failed, and the next one gets another port.
 //!
+//! The check reads the open files of the child's process group. If the system does not permit that, because the child
+//! runs as another user, has file capabilities or is not dumpable, and this process lacks `CAP_SYS_PTRACE` (as in a
+//! container), the socket must have been created by a user that the child runs as or was started as. A program of
+//! another user is still detected; one of the same user is detected only if its open files can be inspected. A socket
+//! of a user without an id in this user namespace is refused ([`ExitCause::UnverifiedListener`]). Unix and inherited
+//! sockets need no check.
+//!
+//! Sockets and other files of a child are in a private directory below [`runtime_dir`](SpawnAppBuilder::runtime_dir),
+//! which is made when a child needs it, also again after a cleaner of temporary files has removed it. A child that
+//! listens on a port or an inherited TCP socket needs none, unless it has a secret file or a notify socket. A child whose
+//! unix socket was removed is replaced when a new connection to it is needed: requests in flight are completed, others
+//! are sent to the next child.
+//!
 //! # States
 //! | [`State`] | requests | next state |
 //! |---|---|---|
@@ -64,9 +77,17 @@
 //! # Stopping
 //! The child leads a process group, which includes the child's own children. The group is sent `SIGTERM`, and `SIGKILL`
 //! after the [stop timeout](SpawnAppBuilder::stop_timeout). If this process ends without stopping its children (because
-//! it returns, panics or is killed), a shell that was started beside the first child stops them in the same way. A
-//! process that leaves the group (`setsid`) is not stopped. A server that shuts down in an orderly way awaits
-//! [`Handle::shut_down`] last.
+//! it returns, panics or is killed), a shell that was started beside the first child stops them in the same way. If the
+//! shell is killed, it is restarted at once. A server that shuts down in an orderly way awaits [`Handle::shut_down`]
+//! last.
+//!
+//! A program must run in the foreground. One that exits and leaves processes in the background, or whose server leaves
+//! the process group (`setsid`), has failed ([`ExitCause::NotInForeground`]). On Linux, processes that have left the
+//! group are stopped with the child if they are recognised: they write to the child's output, hold its inherited
+//! socket, listen at its unix socket, or listen at its port with its arguments or variables. Others are not stopped.
+//!
+//! A process that adopts orphans (the first process of a container, or a subreaper) reaps those of its children's
+//! process groups. It does not reap others: a container whose programs leave their process groups needs an init.
 //!
 //! # Replicas and generations
 //! [`replicas`](SpawnAppBuilder::replicas) children serve at the same time. [`Handle::reload`],
@@ -82,6 +103,18 @@
 //! Each line of the child's standard output and standard error is logged through `tracing` at level `INFO`, target
 //! `nexthop::spawn::output`, with the fields name, pid and stream. The last 200 lines are kept ([`Handle::output`]). If
 //! a child fails, the warning contains its last 20 lines. No output is sent to clients.
+//!
+//! # Failures
+//! The warning in the log, [`Exit`] and the source of the error of a [`Handle`] name what failed: the program, its
+//! interpreter, its dynamic loader or the directory that is missing; the last result of the readiness check; the owner
+//! of the port. A failure that would only happen again is not retried before the pause of the circuit breaker is over
+//! ([`Backoff`]). Clients get no reason.
+//!
+//! # Descriptors
+//! When the first child of this process is about to be started, all descriptors of this process but standard input,
+//! output and error are marked close-on-exec, so that none that it has inherited, such as a socket of systemd, is
+//! inherited by children. A program that passes descriptors to other processes that it starts must clear the mark of
+//! these descriptors afterwards.
 //!
 //! # Windows
 //! | | unix | Windows |
@@ -102,6 +135,8 @@ mod backoff;
 mod builder;
 mod child;
 mod command;
+#[cfg(target_os = "linux")]
+mod escaped;
 mod future;
 mod gate;
 mod group;
@@ -112,13 +147,20 @@ mod keyed;
 mod listen;
 #[cfg(target_os = "linux")]
 mod listeners;
+#[cfg(unix)]
+mod notify;
 mod output;
+#[cfg(target_os = "linux")]
+mod owner;
 #[cfg_attr(windows, path = "process_windows.rs")]
 mod process;
+#[cfg(target_os = "linux")]
+mod procfs;
 mod ready;
 mod service;
 mod shared;
 mod spec;
+mod start_error;
 mod state;
 mod supervisor;
 

@@ -1,15 +1,19 @@
 //! [`Output`]: what a child prints, line by line: to the log, kept for a while, and searched for what says that it is ready.
 
 use std::{
+    borrow::Cow,
     collections::VecDeque,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use anstyle_parse::{Parser, Perform};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
     sync::watch,
 };
+
+use super::ready::shortened;
 
 /// Names the stream that a line was printed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,7 +35,7 @@ pub struct Line {
     pub text: String,
 }
 
-/// Looks at each line; true or a port ends the search.
+/// Looks at each line, without terminal control sequences, for a number: a port, or any for a match. The first one ends the search.
 pub(super) type Finder = Arc<dyn Fn(&str) -> Option<u16> + Send + Sync>;
 
 /// The output of all children of an app, one after the other.
@@ -67,6 +71,11 @@ impl Output {
                 std::future::pending::<()>().await;
             }
         }
+    }
+
+    /// The last line, for people.
+    pub(super) fn last_line(&self) -> Option<String> {
+        self.last.lock().iter().rev().map(|line| shortened(&line.text)).find(|line| !line.is_empty())
     }
 
     /// The last lines, for people.
@@ -114,7 +123,7 @@ impl Output {
         }
         if let Some(finder) = &self.finder
             && self.found.borrow().is_none()
-            && let Some(found) = finder(&text)
+            && let Some(found) = finder(&plain(&text)).filter(|found| *found != 0)
         {
             self.found.send_replace(Some(found));
         }
@@ -125,6 +134,31 @@ impl Output {
         let line = Line { stream, text: text.get(..end).unwrap_or_default().to_owned() };
         self.last.push(line.clone());
         self.kept.push(line);
+    }
+}
+
+/// Returns a text without colours and other terminal control sequences.
+pub(super) fn plain(text: &str) -> Cow<'_, str> {
+    if !text.contains('\x1b') {
+        return text.into();
+    }
+    let (mut parser, mut printed) = (Parser::<anstyle_parse::DefaultCharAccumulator>::new(), Printed(String::new()));
+    text.bytes().for_each(|byte| parser.advance(&mut printed, byte));
+    printed.0.into()
+}
+
+/// Keeps the characters that a terminal would print, and white space.
+struct Printed(String);
+
+impl Perform for Printed {
+    fn print(&mut self, char: char) {
+        self.0.push(char);
+    }
+
+    fn execute(&mut self, byte: u8) {
+        if byte.is_ascii_whitespace() {
+            self.0.push(byte.into());
+        }
     }
 }
 
@@ -179,6 +213,17 @@ mod tests {
         let many: String = (0..500).map(|n| format!("{n}\n")).collect();
         let many = kept(many.as_bytes()).await;
         assert_eq!((many.len(), many[0].as_str(), many[199].as_str()), (200, "300", "499"));
+    }
+
+    #[test]
+    fn a_plain_text_has_no_terminal_control_sequences() {
+        for (text, expected) in [
+            ("no colours", "no colours"),
+            ("\x1b[1;32mgreen\x1b[0m\tand \x1b[38;5;9mred\x1b[m \u{e9}", "green\tand red \u{e9}"),
+            ("\x1b]8;;http://x/\x07link\x1b]8;;\x1b\\ \x1b(Bend\x1b[", "link end"),
+        ] {
+            assert_eq!(plain(text), expected);
+        }
     }
 
     #[tokio::test]

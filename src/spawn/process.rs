@@ -1,8 +1,13 @@
 //! [`Process`]: a running child and its process group.
 
-use std::{io, process::ExitStatus, sync::Arc, time::Duration};
+use std::{
+    io,
+    process::ExitStatus,
+    sync::{Arc, Once},
+    time::Duration,
+};
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process_group, waitid};
 use tokio::{
     process::{Child, ChildStderr, ChildStdout, Command},
     signal::unix::{self, SignalKind},
@@ -20,20 +25,22 @@ pub(super) struct Process {
     group: Pid,
     changes: unix::Signal,
     guardian: Arc<Guardian>,
+    /// The last time that orphans of the group were reaped, if this process adopts orphans.
+    reaped: Option<Instant>,
     over: bool,
 }
 
 impl Process {
-    /// Starts `command`, and has the guardian watch over it.
+    /// Starts `command`, and has the guardian, which runs, watch over it.
     pub(super) fn spawn(mut command: Command, guardian: Arc<Guardian>) -> io::Result<Self> {
-        guardian.start()?;
         // Listened to before the child can end.
         let changes = unix::signal(SignalKind::child())?;
         let child = command.process_group(0).spawn()?;
         let raw = child.id().and_then(|id| i32::try_from(id).ok());
         let group = raw.and_then(Pid::from_raw).filter(|group| group.as_raw_nonzero().get() > 1);
         let group = group.ok_or_else(|| io::Error::other("the child has no process id"))?;
-        let process = Self { child, group, changes, guardian, over: false };
+        let reaped = adopts_orphans().then(Instant::now);
+        let process = Self { child, group, changes, guardian, reaped, over: false };
         process.guardian.add(process.id())?;
         Ok(process)
     }
@@ -47,20 +54,32 @@ impl Process {
         (self.child.stdout.take(), self.child.stderr.take())
     }
 
+    /// True if it has exited. It is not reaped by that, and keeps its id.
+    pub(super) fn has_exited(&mut self) -> bool {
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        // An error: another part of this process has reaped it.
+        !matches!(waitid(WaitId::Pid(self.group), look), Ok(None) | Err(rustix::io::Errno::INTR))
+    }
+
     /// Waits until it has exited. It is not reaped by that, and keeps its id.
     ///
     /// # Cancel safety
     /// Nothing is lost by dropping the future.
     pub(super) async fn exited(&mut self) {
-        loop {
-            let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-            match waitid(WaitId::Pid(self.group), look) {
-                Ok(None) | Err(rustix::io::Errno::INTR) => {}
-                // An error: somebody else has reaped it.
-                Ok(Some(_)) | Err(_) => return,
-            }
+        while !self.has_exited() {
             // A signal that another handler swallowed must not keep it a zombie for ever.
             let _ = timeout(Duration::from_secs(5), self.changes.recv()).await;
+            self.reap_orphans().await;
+        }
+    }
+
+    /// Reaps processes of the group whose parents have ended, where nobody else does it: at most once a second.
+    async fn reap_orphans(&mut self) {
+        if let Some(reaped) = &mut self.reaped
+            && reaped.elapsed() >= Duration::from_secs(1)
+        {
+            *reaped = Instant::now();
+            group::reap_orphans(self.group).await;
         }
     }
 
@@ -96,7 +115,19 @@ impl Process {
             tracing::warn!(pid = self.id(), "a child process does not exit after SIGKILL");
             return None;
         }
-        self.child.wait().await.ok()
+        let status = self.child.wait().await.ok();
+        if self.reaped.is_some() {
+            // Killed, too. None of them is a leader: each that is left keeps the group's number from becoming another group's.
+            let deadline = Instant::now() + Duration::from_secs(10);
+            loop {
+                match waitid(WaitId::Pgid(Some(self.group)), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+                    Ok(Some(_)) => {}
+                    Ok(None) if Instant::now() < deadline => sleep(Duration::from_millis(5)).await,
+                    Ok(None) | Err(_) => break,
+                }
+            }
+        }
+        status
     }
 
     fn signal(&self, signal: Signal) {
@@ -105,6 +136,23 @@ impl Process {
             let _ = kill_process_group(self.group, signal);
         }
     }
+}
+
+/// Keeps the descriptors that this process has inherited, such as sockets of systemd's, from being inherited by its children, too. Those that
+/// Rust programs open themselves are not inherited in any case.
+pub(super) fn set_close_on_exec() {
+    static ONCE: Once = Once::new();
+    // Other threads may open and close descriptors meanwhile.
+    ONCE.call_once(|| close_fds::set_fds_cloexec_threadsafe(3, &[]));
+}
+
+/// True if processes whose parents have ended become children of this process: in a container, or as a subreaper.
+pub(super) fn adopts_orphans() -> bool {
+    #[cfg(target_os = "linux")]
+    let is_subreaper = matches!(rustix::process::child_subreaper(), Ok(Some(_)));
+    #[cfg(not(target_os = "linux"))]
+    let is_subreaper = false;
+    is_subreaper || getpid().is_init()
 }
 
 impl Drop for Process {
@@ -127,10 +175,12 @@ mod tests {
     #[tokio::test]
     async fn nobody_is_signalled_by_a_number_that_was_reaped() {
         let directory = tempfile::tempdir().unwrap();
-        let guardian = Arc::new(Guardian::new(Duration::ZERO, directory.path()));
-        // Who stays in the group stands for whoever may get its number later.
+        let guardian = Arc::new(Guardian::new(Duration::ZERO));
+        guardian.keep(directory.path()).unwrap();
+        // The process that stays in the group represents one that gets its number later.
         let mut command = Command::new("/bin/sh");
         command.args(["-c", "exec 3<&0; cat <&3 &"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        guardian.start().unwrap();
         let mut process = Process::spawn(command, guardian.clone()).unwrap();
         let (mut to, mut from) = (process.child.stdin.take().unwrap(), process.pipes().0.unwrap());
         process.child.wait().await.unwrap();

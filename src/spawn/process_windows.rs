@@ -31,6 +31,11 @@ impl Process {
         (self.child.stdout().take(), self.child.stderr().take())
     }
 
+    /// True if it has exited; others of its job may go on.
+    pub(super) fn has_exited(&mut self) -> bool {
+        !matches!(self.child.inner_mut().try_wait(), Ok(None))
+    }
+
     /// Waits until it has exited; others of its job may go on.
     pub(super) async fn exited(&mut self) {
         // An error says that there is nothing to wait for.

@@ -1,8 +1,17 @@
 //! [`Ready`]: when a child that was started counts as ready.
 
-use std::{fmt, future::Future, ops::RangeInclusive, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    error::Error as _,
+    fmt,
+    future::Future,
+    ops::RangeInclusive,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use http::{Method, Request, Uri, header::HOST};
+use http_body_util::BodyExt;
 use tokio::{
     net::TcpStream,
     time::{Instant, sleep, timeout},
@@ -10,7 +19,7 @@ use tokio::{
 
 use super::{
     listen::{Address, Way},
-    output::Finder,
+    output::{Finder, plain},
 };
 use crate::{
     app::{ProxyApp, ProxyAppFuture},
@@ -48,7 +57,7 @@ pub(super) enum Kind {
         target: String,
         statuses: RangeInclusive<u16>,
     },
-    Line(Arc<dyn Fn(&str) -> bool + Send + Sync>),
+    Line(String),
     #[cfg(unix)]
     Notify,
     Check(Arc<Check>),
@@ -78,14 +87,17 @@ impl Ready {
         Self(Kind::Http { target: path.into(), statuses })
     }
 
-    /// The child is ready when it prints a line that contains `text`, on either stream.
+    /// The child is ready when it prints a line that contains `text`, on either stream. Colours and other terminal
+    /// control sequences are ignored.
     #[must_use]
     pub fn line(text: impl Into<String>) -> Self {
-        let text = text.into();
-        Self(Kind::Line(Arc::new(move |line| line.contains(&text))))
+        Self(Kind::Line(plain(&text.into()).into_owned()))
     }
 
     /// The child is ready when it sends `READY=1` to the socket at `NOTIFY_SOCKET` (`sd_notify(3)`).
+    ///
+    /// The socket is read until the child has ended. Other messages are discarded, descriptors that come with them are
+    /// closed, and `BARRIER=1` is answered. The last `STATUS=` is reported if the child does not become ready.
     #[doc(alias = "sd_notify")]
     #[cfg(unix)]
     #[must_use]
@@ -114,26 +126,31 @@ impl Ready {
     pub(super) fn finder(&self) -> Option<Finder> {
         match &self.0 {
             // Any number will do: it was found.
-            Kind::Line(holds) => Some(Arc::new({
-                let holds = holds.clone();
-                move |line| holds(line).then_some(1)
+            Kind::Line(text) => Some(Arc::new({
+                let text = text.clone();
+                move |line| line.contains(&text).then_some(1)
             })),
             _ => None,
         }
     }
 
-    /// Waits for what is found by asking; the others are told.
-    pub(super) async fn poll(&self, way: &Way, address: &Address, app: &ProxyApp) {
+    /// Waits for a check that is made by asking; notifications and lines of output come by themselves.
+    pub(super) async fn poll(&self, way: &Way, address: &Address, app: &ProxyApp, last: &LastResult) {
         match &self.0 {
             Kind::Listens if way.is_inherited() => {
                 let ping = || ask(app, Method::OPTIONS, "*", &(100..=599));
-                until(ping).await;
+                until(ping, last).await;
             }
             // It was connected to, so that it could be seen who listens.
             Kind::Listens if way.needs_proof() => {}
-            Kind::Listens => connects(address).await,
-            Kind::Http { target, statuses } => until(|| ask(app, Method::GET, target, statuses)).await,
-            Kind::Check(check) => until(|| check(address.clone())).await,
+            Kind::Listens => connects(address, last).await,
+            Kind::Http { target, statuses } => until(|| ask(app, Method::GET, target, statuses), last).await,
+            Kind::Check(check) => {
+                let check = || async {
+                    if check(address.clone()).await { Ok(()) } else { Err("the check returned false".to_owned()) }
+                };
+                until(check, last).await;
+            }
             Kind::Line(_) => {}
             #[cfg(unix)]
             Kind::Notify => {}
@@ -141,27 +158,60 @@ impl Ready {
     }
 }
 
-/// Waits until somebody accepts connections at `address`.
-pub(super) async fn connects(address: &Address) {
-    until(|| async {
-        match address {
-            // Where nobody listens, a connection may find itself (RFC 9293 §3.5).
-            Address::Tcp(address) => TcpStream::connect(address)
-                .await
-                .is_ok_and(|stream| stream.local_addr().is_ok_and(|from| from != *address)),
-            #[cfg(unix)]
-            Address::Unix(path) => tokio::net::UnixStream::connect(path).await.is_ok(),
-            #[cfg(not(unix))]
-            Address::Unix(_) => false,
-        }
-    })
-    .await;
+/// The last result of a readiness check, for the report of a child that does not become ready.
+#[derive(Default)]
+pub(super) struct LastResult(Mutex<Option<Describe>>);
+
+type Describe = Box<dyn FnOnce() -> String + Send>;
+
+impl LastResult {
+    pub(super) fn set(&self, result: String) {
+        self.describe(move || result);
+    }
+
+    /// Sets a result that is only known when it is reported.
+    pub(super) fn describe(&self, describe: impl FnOnce() -> String + Send + 'static) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(describe));
+    }
+
+    pub(super) fn take(&self) -> Option<String> {
+        let describe = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        describe.map(|describe| describe())
+    }
+}
+
+/// Waits until a program accepts connections at `address`.
+pub(super) async fn connects(address: &Address, last: &LastResult) {
+    until(|| connect(address), last).await;
+}
+
+async fn connect(address: &Address) -> Result<(), String> {
+    match address {
+        // Where no program listens, a connection may find itself (RFC 9293 §3.5).
+        Address::Tcp(to) => match TcpStream::connect(to).await {
+            Ok(stream) if stream.local_addr().is_ok_and(|from| from != *to) => Ok(()),
+            Ok(_) => Err(format!("connecting to {to}: no program listens")),
+            Err(error) => Err(format!("connecting to {to}: {error}")),
+        },
+        #[cfg(unix)]
+        Address::Unix(path) => match tokio::net::UnixStream::connect(path).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(format!("connecting to {}: {error}", path.display())),
+        },
+        #[cfg(not(unix))]
+        Address::Unix(_) => Err("unix sockets are not supported on this platform".to_owned()),
+    }
 }
 
 /// Asks until the answer is yes.
-async fn until<Fut: Future<Output = bool>>(ask: impl Fn() -> Fut) {
+async fn until<Fut: Future<Output = Result<(), String>>>(ask: impl Fn() -> Fut, last: &LastResult) {
     let since = Instant::now();
-    while !timeout(Duration::from_secs(5), ask()).await.unwrap_or(false) {
+    loop {
+        match timeout(ATTEMPT, ask()).await {
+            Ok(Ok(())) => return,
+            Ok(Err(result)) => last.set(result),
+            Err(_) => last.set(format!("no result within {ATTEMPT:?}")),
+        }
         pause(since).await;
     }
 }
@@ -173,22 +223,59 @@ pub(super) async fn pause(since: Instant) {
 }
 
 /// Signed, if the requests will be.
-async fn ask(app: &ProxyApp, method: Method, target: &str, statuses: &RangeInclusive<u16>) -> bool {
+async fn ask(app: &ProxyApp, method: Method, target: &str, statuses: &RangeInclusive<u16>) -> Result<(), String> {
+    let what = format!("{method} {target}");
     let request = Request::builder().method(method).uri(target).header(HOST, "localhost").body(Body::empty());
-    let Ok(request) = request else { return false };
+    let request = request.map_err(|error| format!("{what}: {error}"))?;
     match app.send::<_, ProxyAppFuture>(request, ()).or_give_back().await {
-        Ok(response) => statuses.contains(&response.status().as_u16()),
-        // No line in the log: it is not there yet.
-        Err(_) => false,
+        Ok(response) if statuses.contains(&response.status().as_u16()) => Ok(()),
+        Ok(response) => {
+            let status = response.status();
+            match beginning(response.into_body()).await {
+                text if text.is_empty() => Err(format!("{what}: status {status}")),
+                text => Err(format!("{what}: status {status}: {text}")),
+            }
+        }
+        // No line in the log: the child is not there yet.
+        Err(failed) => {
+            let error = failed.error();
+            let (mut text, mut cause) = (format!("{what}: {error}"), error.source());
+            while let Some(error) = cause {
+                text = format!("{text}: {error}");
+                cause = error.source();
+            }
+            Err(text)
+        }
     }
 }
+
+/// The first line of a body, for people.
+async fn beginning(mut body: Body) -> String {
+    let mut bytes = Vec::new();
+    while bytes.len() < MAX_TEXT
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        bytes.extend(frame.data_ref().into_iter().flatten().take(MAX_TEXT));
+    }
+    shortened(&String::from_utf8_lossy(&bytes))
+}
+
+/// The first line that is not blank, as plain text, cut after a while.
+pub(super) fn shortened(text: &str) -> String {
+    let text = plain(text);
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    line.chars().filter(|char| !char.is_control()).take(MAX_TEXT).collect()
+}
+
+const ATTEMPT: Duration = Duration::from_secs(5);
+const MAX_TEXT: usize = 200;
 
 impl fmt::Debug for Ready {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Kind::Listens => f.write_str("Ready::listens"),
             Kind::Http { target, statuses } => write!(f, "Ready::http({target:?}, {statuses:?})"),
-            Kind::Line(_) => f.write_str("Ready::line"),
+            Kind::Line(text) => write!(f, "Ready::line({text:?})"),
             #[cfg(unix)]
             Kind::Notify => f.write_str("Ready::notify"),
             Kind::Check(_) => f.write_str("Ready::check"),

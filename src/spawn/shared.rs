@@ -143,7 +143,9 @@ impl Front {
             match moment.state {
                 _ if moment.closed => return Err(refused("the backend was shut down", SECOND)),
                 State::Failed if left.is_some_and(|left| !left.is_zero()) => {
-                    return Err(self.failing("the backend has failed repeatedly", left.unwrap_or(SECOND)));
+                    return Err(
+                        self.failing("the backend has failed, and is not started again yet", left.unwrap_or(SECOND))
+                    );
                 }
                 _ => self.demand(),
             }

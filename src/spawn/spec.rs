@@ -1,4 +1,4 @@
-//! [`Spec`]: everything that `build()` found out, and the private directory.
+//! [`Spec`]: everything that `build()` found out. [`Sites`]: private directories.
 
 use std::{
     fmt, io,
@@ -52,6 +52,15 @@ pub(super) struct Spec {
 pub(super) type Configure = dyn Fn(ProxyAppBuilder) -> ProxyAppBuilder + Send + Sync;
 
 impl Spec {
+    /// True if a child needs files in a directory of its own.
+    pub(super) fn needs_directory(&self) -> bool {
+        #[cfg(unix)]
+        let notifies = matches!(self.ready.0, super::ready::Kind::Notify);
+        #[cfg(not(unix))]
+        let notifies = false;
+        self.sign || notifies || self.way.needs_directory()
+    }
+
     /// A proxy to a child by which it is asked whether it is ready: without what [`proxy`](super::SpawnAppBuilder::proxy) says, so that
     /// nobody but the child answers.
     pub(super) fn probe(&self, href: UpstreamUrl, signer: Option<Signer>) -> Result<ProxyApp, ConfigError> {
@@ -88,80 +97,131 @@ impl fmt::Debug for Spec {
     }
 }
 
-/// Where the files of children are, made when the first child is started.
+/// The private directories and the guardian of one app, or of several together.
 pub(super) struct Sites {
     parent: PathBuf,
-    grace: Duration,
-    site: Mutex<Option<Arc<Site>>>,
-}
-
-impl Sites {
-    pub(super) fn below(parent: PathBuf, grace: Duration) -> Self {
-        Self { parent, grace, site: Mutex::default() }
-    }
-
-    pub(super) fn get(&self) -> io::Result<Arc<Site>> {
-        let mut site = self.site.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*site {
-            Some(site) => Ok(site.clone()),
-            None => Ok(site.insert(Arc::new(Site::make(&self.parent, self.grace)?)).clone()),
-        }
-    }
-}
-
-/// A directory that nobody else can look into, and who watches over the processes.
-#[derive(Debug)]
-pub(super) struct Site {
-    pub(super) directory: PathBuf,
+    /// The number of the next child's directory.
     next: AtomicU64,
+    /// Where children's directories are made, once one was needed.
+    directory: Mutex<Option<PathBuf>>,
     #[cfg(unix)]
     pub(super) guardian: Arc<Guardian>,
 }
 
-impl Site {
-    fn make(parent: &Path, grace: Duration) -> io::Result<Self> {
-        let random = getrandom::u64().map_err(io::Error::other)?;
-        let directory = parent.join(format!("nexthop-{random:016x}"));
-        // One that is there already is somebody else's, and an error.
-        private().create(&directory)?;
+impl Sites {
+    pub(super) fn below(parent: PathBuf, grace: Duration) -> Self {
         #[cfg(not(unix))]
         let _ = grace;
-        Ok(Self {
+        Self {
+            // The child and the guardian may run in other directories than this process.
+            parent: std::path::absolute(&parent).unwrap_or(parent),
             next: AtomicU64::new(0),
+            directory: Mutex::default(),
             #[cfg(unix)]
-            guardian: Arc::new(Guardian::new(grace, &directory)),
-            directory,
-        })
+            guardian: Arc::new(Guardian::new(grace)),
+        }
     }
 
-    /// A directory for one child, which becomes that of its user. Short, because a unix socket's path must be.
+    /// Makes a directory for one child, which becomes that of its user. Its path is short, because a unix socket's path must be.
     pub(super) fn room(&self, command: &Command) -> io::Result<PathBuf> {
-        let room = self.directory.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
-        private().create(&room)?;
-        #[cfg(unix)]
-        if command.uid.is_some() || command.gid.is_some() {
-            use std::{fs, os::unix::fs::PermissionsExt};
-            // Who knows the name may go through; what is in there stays hidden.
-            fs::set_permissions(&self.directory, fs::Permissions::from_mode(0o711))?;
-            std::os::unix::fs::chown(&room, command.uid, command.gid)?;
+        let mut current = self.directory.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = |directory: &Path| -> io::Result<PathBuf> {
+            let room = directory.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
+            make(&room)?;
+            #[cfg(unix)]
+            if command.uid.is_some() || command.gid.is_some() {
+                use std::{fs, os::unix::fs::PermissionsExt};
+                // A process that knows the name may go through; the contents stay hidden.
+                fs::set_permissions(directory, fs::Permissions::from_mode(0o711))?;
+                std::os::unix::fs::chown(&room, command.uid, command.gid)?;
+            }
+            #[cfg(not(unix))]
+            let _ = command;
+            Ok(room)
+        };
+        // A cleaner of temporary files may have removed the directory, and another user may have taken its name.
+        if let Some(directory) = current.as_deref().filter(|directory| is_private(directory)) {
+            match room(directory) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                made => return made,
+            }
         }
-        #[cfg(not(unix))]
-        let _ = command;
-        Ok(room)
+        let random = getrandom::u64().map_err(io::Error::other)?;
+        let directory = self.parent.join(format!("nexthop-{random:016x}"));
+        if !self.parent.exists() {
+            std::fs::create_dir_all(&self.parent).map_err(|error| cannot_create(&self.parent, &error))?;
+        }
+        // If it is there already, it is another program's, and an error.
+        make(&directory)?;
+        #[cfg(unix)]
+        self.guardian.keep(&directory)?;
+        let room = room(&directory);
+        *current = Some(directory);
+        room
     }
 }
 
-fn private() -> std::fs::DirBuilder {
+fn make(directory: &Path) -> io::Result<()> {
     #[cfg_attr(not(unix), expect(unused_mut, reason = "only unix has modes"))]
     let mut builder = std::fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder
+    builder.create(directory).map_err(|error| cannot_create(directory, &error))
 }
 
-impl Drop for Site {
+fn cannot_create(directory: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot create the directory {}: {error}", directory.display()))
+}
+
+/// True if it is a directory of this user, in which no other user can create files.
+fn is_private(directory: &Path) -> bool {
+    let Ok(metadata) = directory.symlink_metadata() else { return false };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        metadata.is_dir() && metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o022 == 0
+    }
+    #[cfg(not(unix))]
+    metadata.is_dir()
+}
+
+impl Drop for Sites {
     fn drop(&mut self) {
-        // Not empty where a child goes on: then its guardian does it.
-        let _ = std::fs::remove_dir(&self.directory);
+        let current = self.directory.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // Not empty where a child goes on: then its guardian removes it.
+        current.iter().for_each(|directory| _ = std::fs::remove_dir(directory));
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_private_directory_that_was_removed_is_made_again_and_one_that_is_not_private_is_not_used() {
+        let parent = tempfile::tempdir().unwrap();
+        let sites = Sites::below(parent.path().join("run"), Duration::ZERO);
+        let command = Command::new("x");
+        let site = |room: &Path| room.parent().unwrap().to_owned();
+        let first = sites.room(&command).unwrap();
+        let second = sites.room(&command).unwrap();
+        assert_eq!(site(&first), site(&second));
+        assert_eq!(site(&first).metadata().unwrap().permissions().mode() & 0o777, 0o700);
+
+        // Also with its parent.
+        std::fs::remove_dir_all(parent.path().join("run")).unwrap();
+        let third = sites.room(&command).unwrap();
+        assert!(third.is_dir());
+        assert_ne!(site(&third), site(&first));
+
+        // Another program has taken its place.
+        std::fs::remove_dir_all(site(&third)).unwrap();
+        std::os::unix::fs::symlink(parent.path(), site(&third)).unwrap();
+        let fourth = sites.room(&command).unwrap();
+        assert_ne!(site(&fourth), site(&third));
+        std::fs::set_permissions(site(&fourth), std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert_ne!(site(&sites.room(&command).unwrap()), site(&fourth));
     }
 }

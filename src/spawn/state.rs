@@ -1,4 +1,4 @@
-//! What can be seen of an app and its children: [`Status`], [`Event`].
+//! [`Status`], [`Exit`] and [`Event`]: reports of an app and its children.
 
 use std::{fmt, process::ExitStatus, time::Duration};
 
@@ -24,7 +24,33 @@ pub enum State {
     Failed,
 }
 
-/// Reports how a child ended.
+/// Reports how a child ended. `Display` prints the cause, the detail and the status.
+///
+/// ```
+/// use nexthop::spawn::{Command, ExitCause, Ready, SpawnApp};
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), nexthop::BoxError> {
+/// let missing = SpawnApp::builder(Command::new("/srv/no-such-program").arg("__PORT__")).build()?;
+/// assert!(missing.handle().start().await.is_err());
+/// let exit = missing.handle().status().last_exit.ok_or("no child was started")?;
+/// assert!(matches!(exit.cause, ExitCause::SpawnFailed(_)));
+/// # #[cfg(unix)]
+/// assert!(exit.to_string().contains("the program /srv/no-such-program does not exist"));
+///
+/// # #[cfg(unix)] {
+/// let silent = SpawnApp::builder(Command::shell("exec sleep 60").env("PORT", "__PORT__"))
+///     .start_timeout(Duration::from_millis(50))
+///     .build()?;
+/// assert!(silent.handle().start().await.is_err());
+/// let exit = silent.handle().status().last_exit.ok_or("no child was started")?;
+/// assert_eq!(exit.cause, ExitCause::StartTimeout);
+/// assert!(exit.detail.ok_or("no detail")?.starts_with("connecting to 127.0.0.1:"));
+/// # }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Exit {
@@ -32,6 +58,9 @@ pub struct Exit {
     pub status: Option<ExitStatus>,
     /// The cause of the end.
     pub cause: ExitCause,
+    /// More about the cause, for people: the last result of the readiness check, the owner of the child's port, a process that has left the
+    /// process group. `None` if there is no more.
+    pub detail: Option<String>,
 }
 
 /// Names the cause of a child's end.
@@ -46,10 +75,18 @@ pub enum ExitCause {
     ExitedWhileStarting,
     /// The child could not be started. Contains the reason.
     SpawnFailed(String),
-    /// The child was not ready within the start timeout.
+    /// The child was not ready within the start timeout. [`Exit::detail`] contains the last result of the readiness check.
     StartTimeout,
     /// Another program listens on the child's port.
     ForeignListener,
+    /// It could not be verified that the child listens on its port. [`Exit::detail`] contains the reason. The
+    /// [module](crate::spawn#listening-socket) lists ways to listen that need no verification.
+    UnverifiedListener,
+    /// The program does not run in the foreground: it exited and left processes in the background, or the process that
+    /// listens has left the child's process group.
+    NotInForeground,
+    /// The child's unix socket was removed from the file system while it was ready.
+    SocketRemoved,
 }
 
 impl fmt::Display for Exit {
@@ -61,7 +98,19 @@ impl fmt::Display for Exit {
             ExitCause::SpawnFailed(why) => return write!(f, "the child could not be started: {why}"),
             ExitCause::StartTimeout => "the child was not ready within the start timeout",
             ExitCause::ForeignListener => "another program listens on the child's port",
+            ExitCause::UnverifiedListener => {
+                "cannot verify that the child listens on its port; let it listen on __SOCKET__ or inherit its socket \
+                 (ListenMode::Inherited), run it as the user of this process, or grant this process CAP_SYS_PTRACE"
+            }
+            ExitCause::NotInForeground => {
+                "the program went to the background or left its process group; let it run in the foreground (no daemon \
+                 option, no setsid, no &)"
+            }
+            ExitCause::SocketRemoved => "the unix socket of the child was removed",
         })?;
+        if let Some(detail) = &self.detail {
+            write!(f, ": {detail}")?;
+        }
         match &self.status {
             Some(status) => write!(f, " ({status})"),
             None => Ok(()),

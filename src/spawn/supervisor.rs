@@ -23,9 +23,9 @@ use self::{
 };
 use super::{
     backoff::{BackoffDecision, Failures},
-    child::{Birth, Halt, News},
+    child::{Birth, End, Halt, News},
     shared::{Front, Order, Public, Reply, What},
-    state::{Event, Exit, State},
+    state::{Event, Exit, ExitCause, State},
 };
 use crate::error::{Error, ErrorKind};
 
@@ -72,6 +72,8 @@ impl Supervisor {
             (board.generation, board.started)
         };
         let is_closed = public.moment.borrow().closed;
+        #[cfg(unix)]
+        super::process::set_close_on_exec();
         Self {
             front: Arc::downgrade(front),
             look: front.look.clone(),
@@ -259,30 +261,40 @@ impl Supervisor {
                     Role::Replaces(worn) => self.replace(worn, id),
                 }
             }
+            News::SocketRemoved { ready_for } => {
+                let role = member.role;
+                member.leave(Halt::Drain);
+                self.muster();
+                let exit = Exit { status: None, cause: ExitCause::SocketRemoved, detail: None };
+                self.mourn(role, &End { exit, is_permanent: false }, Some(ready_for));
+            }
             News::Stopping => member.state = State::Stopping,
-            News::Exited { exit, ready_for } => {
+            News::Exited { end, ready_for } => {
                 let role = member.role;
                 self.members.remove(&id);
                 self.muster();
-                self.tell(Event::Exited { child: id, generation, exit: exit.clone() });
-                self.public.board().last_exit = Some(exit.clone());
-                self.mourn(role, &exit, ready_for);
+                self.tell(Event::Exited { child: id, generation, exit: end.exit.clone() });
+                self.public.board().last_exit = Some(end.exit.clone());
+                self.mourn(role, &end, ready_for);
             }
         }
     }
 
-    /// What follows from the end of a child.
-    fn mourn(&mut self, role: Role, exit: &Exit, ready_for: Option<Duration>) {
+    /// Decides what follows from the end of a child.
+    fn mourn(&mut self, role: Role, end: &End, ready_for: Option<Duration>) {
         let now = Instant::now();
         match role {
             Role::Leaves => {}
             Role::Candidate => self.give_up_reload(),
             Role::Replaces(_) => self.wear.not_before = now + REPLACE_AGAIN,
             Role::Serves => {
-                let verdict = self.failures.note(now, ready_for);
+                let verdict = match end.is_permanent {
+                    true => self.failures.note_permanent(now),
+                    false => self.failures.note(now, ready_for),
+                };
                 let is_alone = self.public.fleet.load().is_empty();
                 if is_alone {
-                    let error = || unavailable("the backend has failed").with_source(exit.to_string());
+                    let error = || unavailable("the backend has failed").with_source(end.exit.to_string());
                     self.to_start.drain(..).for_each(|reply| _ = reply.send(Err(error())));
                 }
                 match verdict {
@@ -291,7 +303,7 @@ impl Supervisor {
                     BackoffDecision::GiveUp(until) if !is_alone => self.not_before = Some(until),
                     BackoffDecision::GiveUp(until) => {
                         let name = &*self.public.spec.name;
-                        tracing::warn!(name, pause = ?(until - now), "a backend has failed repeatedly, pausing restarts");
+                        tracing::warn!(name, pause = ?(until - now), "a backend has failed, pausing restarts: {}", end.exit);
                         self.stop_all(Halt::Stop);
                         self.given_up = Some(until);
                     }

@@ -5,10 +5,15 @@
 
 mod child;
 mod configured;
+mod directory;
 mod failures;
 mod generations;
 mod handed_over;
+mod inspection;
 mod keyed;
+mod notify;
+mod orphans;
+mod reports;
 mod start;
 mod stop;
 mod strangers;

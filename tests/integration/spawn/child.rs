@@ -167,6 +167,16 @@ pub fn bare() -> Command {
     Command::new(std::env::current_exe().unwrap()).args(ARGS).env("CHILD", "1")
 }
 
+/// The same, which listens nowhere.
+pub fn command_without_port() -> Command {
+    bare().env("CHILD_WAITS", "/nowhere")
+}
+
+/// The same, executed by another program.
+pub fn by(program: Command) -> Command {
+    program.arg(std::env::current_exe().unwrap()).args(ARGS).env("CHILD", "1")
+}
+
 /// Returns the program and its arguments, as a configuration has them.
 pub fn argv() -> Vec<String> {
     let this = std::env::current_exe().unwrap();

@@ -108,13 +108,14 @@ async fn a_child_that_fills_both_pipes_is_not_held_up() {
 
 #[tokio::test]
 async fn a_pipe_that_somebody_else_keeps_open_holds_up_nobody() {
-    // The process leaves the process group, so it outlives the child.
+    // The process leaves the process group.
     let script = "setsid sh -c 'echo $$; exec sleep 60' & sleep 0.1; exit 4";
     let app = SpawnApp::builder(Command::shell(script).env("PORT", "__PORT__")).build().unwrap();
     within("the failure", app.handle().start()).await.unwrap_err();
     until(&app.handle(), "the end", |status| status.last_exit.is_some()).await;
+    // It does not outlive the child.
     let escaped = app.handle().output()[0].text.parse().unwrap();
-    kill(escaped, Signal::KILL);
+    child::gone(escaped).await;
 }
 
 #[tokio::test]

@@ -263,8 +263,10 @@ fn a_clients_digest_in_trailers_stays_and_ours_is_taken_off_again() {
     assert_eq!(read(body).2.unwrap().kind(), ErrorKind::RequestBody);
 }
 
-/// Whether the outcome is known before the application runs, and the outcome.
-fn opened(parts: &Parts, body: Script) -> (bool, Result<(Vec<String>, Option<HeaderMap>), Error>) {
+type ReadBody = Result<(Vec<String>, Option<HeaderMap>), Error>;
+
+/// Returns whether the outcome is known before the application runs, and the outcome.
+fn opened(parts: &Parts, body: Script) -> (bool, ReadBody) {
     let Verification::Now(verified) = verifier().verify(parts, &body, at(CREATED)).unwrap() else { panic!() };
     match verified.open(body) {
         BodyVerification::Ready(_) => panic!("a digest in the head is checked first"),
@@ -281,7 +283,7 @@ fn opened(parts: &Parts, body: Script) -> (bool, Result<(Vec<String>, Option<Hea
 #[test]
 fn a_digest_in_the_head_is_checked_before_the_application_runs_whatever_the_framing() {
     let (parts, ..) = send(&signer(), &[], sized_body(5, [Data("hello")]));
-    let whole = |outcome: (bool, Result<(Vec<String>, Option<HeaderMap>), Error>)| outcome.1.unwrap().0.concat();
+    let whole = |outcome: (bool, ReadBody)| outcome.1.unwrap().0.concat();
     assert_eq!(whole(opened(&parts, unsized_body([Data("he"), Data("llo")]))), "hello");
     for wrong in [
         unsized_body([Data("hellO")]),
