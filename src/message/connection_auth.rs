@@ -2,8 +2,10 @@
 //!
 //! [RFC 4559]: https://www.rfc-editor.org/rfc/rfc4559
 
+use http::HeaderValue;
+#[cfg(feature = "http2")]
 use http::{
-    HeaderMap, HeaderValue,
+    HeaderMap,
     header::{AUTHORIZATION, PROXY_AUTHORIZATION},
 };
 
@@ -12,7 +14,8 @@ pub(crate) fn authenticates(credentials: &HeaderValue) -> bool {
     is_scheme(credentials.as_bytes())
 }
 
-/// True if a request contains such credentials.
+/// Returns true if a request contains such credentials.
+#[cfg(feature = "http2")]
 pub(crate) fn has_credentials(headers: &HeaderMap) -> bool {
     let mut sent = [AUTHORIZATION, PROXY_AUTHORIZATION].into_iter().flat_map(|name| headers.get_all(name));
     sent.any(authenticates)

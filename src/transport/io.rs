@@ -176,7 +176,7 @@ macro_rules! write_by {
         }
     };
 }
-#[cfg(any(feature = "http2", feature = "serve"))]
+#[cfg(any(feature = "http2", feature = "serve", feature = "tls"))]
 pub(crate) use write_by;
 
 impl AsyncWrite for Io {
