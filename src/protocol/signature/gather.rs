@@ -25,7 +25,7 @@ pin_project! {
     }
 }
 
-/// What was read of a body.
+/// Holds the bytes that were read from a body.
 #[derive(Debug)]
 pub(super) enum Gathered {
     Whole(Whole),
